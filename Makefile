@@ -1,0 +1,38 @@
+# Everything a newcomer needs: `make demo`, `make test`. Both set up `.venv` first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+
+.PHONY: help setup demo test lint check clean
+
+help:
+	@echo "make setup   a virtual environment in .venv with fastneurons and its engine (CPU or GPU, whichever fits)"
+	@echo "make demo    a real model over real facts in ten languages: store, table and picture in ./demo"
+	@echo "make test    the tests"
+	@echo "make lint    ruff and mypy"
+	@echo "make check   lint and test, as CI runs them"
+	@echo "make clean   remove .venv and ./demo"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml .ci/setup
+	PYTHON=$(PYTHON) bash .ci/setup $(VENV)
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/fastneurons demo --output demo --overwrite
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	@mkdir -p $(VENV)/mypy && ln -sfn ../../kernels $(VENV)/mypy/fastneurons_kernels
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test
+
+clean:
+	rm -rf $(VENV) demo

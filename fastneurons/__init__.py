@@ -1,0 +1,27 @@
+"""How a multilingual LLM shares its feed-forward neurons among languages, at engine speed.
+
+    import fastneurons
+
+    store = fastneurons.run("Qwen/Qwen3-8B", "facts.jsonl", ["en", "de", "zh"], "run.zarr")
+    store = fastneurons.open("run.zarr")
+
+Importing this package loads neither torch nor vLLM.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from fastneurons.errors import EngineError, FastneuronsError, InputError, StoreError
+
+if TYPE_CHECKING:
+    from fastneurons.api import open, run
+
+__version__ = "0.1.0"
+__all__ = ["EngineError", "FastneuronsError", "InputError", "StoreError", "__version__", "open", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("open", "run"):
+        from fastneurons import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'fastneurons' has no attribute {name!r}")

@@ -1,0 +1,5 @@
+"""`python -m fastneurons`: the command line."""
+
+from fastneurons.cli import main
+
+main()

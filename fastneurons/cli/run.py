@@ -1,0 +1,132 @@
+"""`run`, the main job, and `demo`, the same on a model and data that come along."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastneurons.cli import engine_options as opt
+from fastneurons.config import EngineOptions, parse_engine_args
+
+_Threshold = Annotated[
+    list[float] | None,
+    typer.Option("--threshold", help="A neuron is activated above it; repeatable. [default: 0]", show_default=False),
+]
+_Limit = Annotated[int | None, typer.Option(help="Only the first examples.")]
+_Window = Annotated[int, typer.Option(help="Examples written and committed at once.")]
+_KeepBits = Annotated[
+    bool,
+    typer.Option(
+        "--keep-bits/--no-keep-bits", help="Store which neurons were activated, not the counts alone."
+    ),
+]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="A Hugging Face model folder, or a name on the Hub.")],
+    data: Annotated[
+        str,
+        typer.Option(help='JSONL, plain or gzip; a line: {"id": ..., "prompts": {"en": ..., "de": ...}}.'),
+    ],
+    languages: Annotated[str, typer.Option(help="Codes separated by commas: en,de,zh.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="The store to write: a path or an fsspec URL.")],
+    threshold: _Threshold = None,
+    limit: _Limit = None,
+    window: _Window = 256,
+    keep_bits: _KeepBits = True,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that did not end.")] = False,
+    overwrite: _Overwrite = False,
+    dtype: opt.Dtype = "auto",
+    revision: opt.Revision = None,
+    tokenizer: opt.TokenizerName = None,
+    quantization: opt.Quantization = None,
+    trust_remote_code: opt.TrustRemoteCode = False,
+    seed: opt.Seed = 0,
+    max_model_len: opt.MaxModelLen = None,
+    max_num_batched_tokens: opt.MaxNumBatchedTokens = None,
+    max_num_seqs: opt.MaxNumSeqs = None,
+    gpu_memory_utilization: opt.GpuMemoryUtilization = None,
+    enforce_eager: opt.EnforceEager = None,
+    tensor_parallel_size: opt.TensorParallelSize = 1,
+    pipeline_parallel_size: opt.PipelineParallelSize = 1,
+    engine_arg: opt.EngineArg = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Measure which neurons each language activates, example by example, into a Zarr store."""
+    engine = EngineOptions(
+        dtype=dtype,
+        revision=revision,
+        tokenizer=tokenizer,
+        quantization=quantization,
+        trust_remote_code=trust_remote_code,
+        seed=seed,
+        max_model_len=max_model_len,
+        max_num_batched_tokens=max_num_batched_tokens,
+        max_num_seqs=max_num_seqs,
+        gpu_memory_utilization=gpu_memory_utilization,
+        enforce_eager=enforce_eager,
+        tensor_parallel_size=tensor_parallel_size,
+        pipeline_parallel_size=pipeline_parallel_size,
+        engine_args=parse_engine_args(engine_arg or []),
+    )
+    from fastneurons.data.jsonl import open_jsonl
+    from fastneurons.languages import parse_languages
+    from fastneurons.run import RunOptions, Source, measure_into_store
+
+    codes = parse_languages(languages)
+    options = RunOptions(tuple(threshold or [0.0]), limit, window, keep_bits, resume, overwrite)
+    source = Source("jsonl", data, open_jsonl(data, codes))
+    store = measure_into_store(model, source, codes, out, options, engine, verbose=verbose)
+    _closing_line(out, store.is_complete)
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the store, table and picture.")] = Path(
+        "demo"
+    ),
+    languages: Annotated[
+        str | None, typer.Option(help="Codes separated by commas. [default: ten, of seven scripts]", show_default=False)
+    ] = None,
+    limit: _Limit = 500,
+    threshold: _Threshold = None,
+    window: _Window = 128,
+    overwrite: _Overwrite = False,
+    dtype: opt.Dtype = "auto",
+    tensor_parallel_size: opt.TensorParallelSize = 1,
+    engine_arg: opt.EngineArg = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Run the main job on an embedded model and data set: SmolLM2-135M and real facts in ten languages."""
+    from fastneurons.data.demo_model import demo_model
+    from fastneurons.data.facts import DEFAULT_LANGUAGES, facts
+    from fastneurons.languages import parse_languages
+    from fastneurons.report import plot, print_summary
+    from fastneurons.run import RunOptions, Source, measure_into_store
+    from fastneurons.store import check_output
+
+    codes = parse_languages(languages) if languages else DEFAULT_LANGUAGES
+    engine = EngineOptions(
+        dtype=dtype, tensor_parallel_size=tensor_parallel_size, engine_args=parse_engine_args(engine_arg or [])
+    )
+    options = RunOptions(tuple(threshold or [0.0]), limit, window, overwrite=overwrite)
+    out = output / "demo.zarr"
+    check_output(str(out), resume=False, overwrite=overwrite)
+    output.mkdir(parents=True, exist_ok=True)
+    print("preparing SmolLM2-135M-Instruct (converted once, then kept)", file=sys.stderr)
+    model = demo_model()
+    rows = list(facts(codes))
+    source = Source("capitals", f"CLDR facts in {','.join(codes)}", rows, total=len(rows))
+    store = measure_into_store(str(model), source, codes, str(out), options, engine, verbose=verbose)
+    print_summary(store, sys.stdout)
+    picture = output / "demo.png"
+    plot(store, picture)
+    _closing_line(str(out), store.is_complete)
+    print(f"picture: {picture}", file=sys.stderr)
+
+
+def _closing_line(out: str, is_complete: bool) -> None:
+    if not is_complete:
+        raise typer.Exit(130)
+    print(f"store:   {out}   (fastneurons summary {out})", file=sys.stderr)

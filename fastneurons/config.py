@@ -1,0 +1,79 @@
+"""What a user chooses about the engine, under vLLM's names. A leaf: imports nothing of ours but errors."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import msgspec
+
+from fastneurons.errors import InputError
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Engine arguments that have an option of their own; `None` leaves vLLM's default.
+
+    `engine_args` takes any other vLLM engine argument by vLLM's name.
+    """
+
+    dtype: str = "auto"
+    revision: str | None = None
+    tokenizer: str | None = None
+    quantization: str | None = None
+    trust_remote_code: bool = False
+    seed: int = 0
+    max_model_len: int | None = None
+    max_num_batched_tokens: int | None = None
+    max_num_seqs: int | None = None
+    gpu_memory_utilization: float | None = None
+    # None: eager on the CPU, where compiling takes longer than most runs; compiled on GPUs.
+    enforce_eager: bool | None = None
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    engine_args: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("max_model_len", "max_num_batched_tokens", "max_num_seqs"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+        if self.tensor_parallel_size < 1 or self.pipeline_parallel_size < 1:
+            raise InputError("--tensor-parallel-size and --pipeline-parallel-size must be at least 1")
+        share = self.gpu_memory_utilization
+        if share is not None and not 0 < share <= 1:
+            raise InputError(f"--gpu-memory-utilization {share}: must be above 0 and at most 1")
+        named = {f.name for f in fields(self)} - {"engine_args"}
+        for name in self.engine_args:
+            if name in named:
+                raise InputError(f"--engine-arg {name}: use --{name.replace('_', '-')}")
+            if name in _OWN_ENGINE_ARGS:
+                raise InputError(f"--engine-arg {name}: fastneurons sets this one itself")
+
+    @property
+    def world_size(self) -> int:
+        """Processes that the model is spread over."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+
+# What the patch and the session rest on; a user's value would make results wrong or the run fail.
+_OWN_ENGINE_ARGS = frozenset({"model", "worker_cls", "additional_config", "disable_log_stats", "skip_tokenizer_init"})
+
+
+def parse_engine_args(assignments: list[str]) -> dict[str, Any]:
+    """`["block_size=32", "kv_cache_dtype=fp8"]` as a dictionary; values are read as JSON where they are JSON.
+
+    Raises:
+        InputError: an assignment without `=`, or a name given twice.
+    """
+    parsed: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        name = name.strip().removeprefix("--").replace("-", "_")
+        if not equals or not name:
+            raise InputError(f"--engine-arg {assignment!r}: must be KEY=VALUE, e.g. --engine-arg block_size=32")
+        if name in parsed:
+            raise InputError(f"--engine-arg {name}: given twice")
+        try:
+            parsed[name] = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            parsed[name] = {"True": True, "False": False, "None": None}.get(text, text)
+    return parsed

@@ -1,0 +1,97 @@
+"""The patch: each layer's activation module replaced by one that calls a custom op of ours.
+
+On GPUs one op computes the activated product and reads the targeted rows on the way (one Triton
+kernel). On the CPU the model's own module computes the product, untouched, and our op reads its
+input: so measuring changes no bit of the model's output, compiled or not.
+
+Both ops are opaque to torch.compile. They take the layer as a plain integer: a module, or a name,
+would be folded into compiled graphs. Neither ever raises: an exception inside a forward pass leaves
+vLLM hanging or dead. The first error is kept for the session, which stops the run and tells it.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fastneurons.engine.discovery import Site
+from fastneurons.engine.observer import LayerObserver
+
+# Part of the key of compiled graphs: raise it with any change of what the ops do.
+PATCH_VERSION = 1
+
+# One process may hold several patched engines; a handle is (engine, layer) in one integer.
+_LAYERS_PER_ENGINE = 1 << 16
+_observers: dict[int, LayerObserver] = {}
+
+
+class ObservedActivation(nn.Module):
+    """Stands where an activation module stood, and calls it or its fused equal.
+
+    Args:
+        original: The module that stood there.
+        observer: Where this layer's read rows go.
+        handle: The layer's number among all patched engines of the process.
+    """
+
+    def __init__(self, original: nn.Module, observer: LayerObserver, handle: int) -> None:
+        super().__init__()
+        self.original = original
+        self.handle = handle
+        self.neurons = observer.neurons
+        self.fused = observer.fused
+        # One tensor a layer: the ops write to it, which keeps torch.compile from dropping them, and
+        # a compiled graph that copies what is written copies eight bytes.
+        self.calls = observer.calls
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Activated product of `[gate | up]` (or of `up`), [..., I]."""
+        if self.fused:
+            return torch.ops.fastneurons.activation(x, self.calls, self.handle, self.neurons)
+        torch.ops.fastneurons.observe(x, self.calls, self.handle)
+        product: Tensor = self.original(x)
+        return product
+
+
+def patch(site: Site, observer: LayerObserver, engine: int) -> None:
+    """Put an `ObservedActivation` in a site's place."""
+    handle = engine * _LAYERS_PER_ENGINE + site.layer
+    _observers[handle] = observer
+    setattr(site.parent, site.name, ObservedActivation(site.module, observer, handle))
+
+
+def forget(engine: int) -> None:
+    """Let go of the buffers of an engine that was shut down."""
+    for handle in [h for h in _observers if h // _LAYERS_PER_ENGINE == engine]:
+        del _observers[handle]
+
+
+def _observe(x: Tensor, calls: Tensor, handle: int) -> None:
+    observer = _observers[handle]
+    try:
+        observer.observe(x.reshape(-1, x.shape[-1]))
+    except Exception as error:
+        observer.failed(error)
+    calls += 1
+
+
+def _activation(x: Tensor, calls: Tensor, handle: int, neurons: int) -> Tensor:
+    observer = _observers[handle]
+    try:
+        product = observer.activation(x.reshape(-1, x.shape[-1]), calls)
+        return product.reshape(*x.shape[:-1], neurons)
+    except Exception as error:
+        observer.failed(error)
+        return observer.original(x)
+
+
+def _activation_fake(x: Tensor, calls: Tensor, handle: int, neurons: int) -> Tensor:
+    return x.new_empty((*x.shape[:-1], neurons))
+
+
+_library = torch.library.Library("fastneurons", "DEF")
+_library.define("observe(Tensor x, Tensor(a!) calls, int handle) -> ()")
+_library.define("activation(Tensor x, Tensor(a!) calls, int handle, int neurons) -> Tensor")
+_library.impl("observe", _observe, "CPU")
+_library.impl("observe", _observe, "CUDA")
+_library.impl("activation", _activation, "CUDA")
+torch.library.register_fake("fastneurons::observe", lambda x, calls, handle: None, lib=_library)
+torch.library.register_fake("fastneurons::activation", _activation_fake, lib=_library)

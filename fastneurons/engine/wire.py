@@ -1,0 +1,21 @@
+"""Arrays across vLLM's process boundary, which loses the types of numpy arrays inside containers."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Wired = list[Any]  # dtype, shape, bytes
+
+
+def to_wire(arrays: dict[str, NDArray[Any]]) -> dict[str, Wired]:
+    """Arrays as what msgpack carries: names, numbers and bytes."""
+    return {name: [a.dtype.str, list(a.shape), a.tobytes()] for name, a in arrays.items()}
+
+
+def from_wire(wired: dict[str, Wired]) -> dict[str, NDArray[Any]]:
+    """The arrays again, read-only views of what arrived."""
+    return {
+        name: np.frombuffer(data, dtype=np.dtype(dtype)).reshape(shape)
+        for name, (dtype, shape, data) in wired.items()
+    }

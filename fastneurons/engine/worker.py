@@ -1,0 +1,120 @@
+"""What a vLLM worker has to do to measure: patch its model, say whose the rows are, answer the session.
+
+`cpu_worker` and `gpu_worker` add it to vLLM's own workers.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+
+from fastneurons.engine.discovery import NoSiteError, find_sites
+from fastneurons.engine.observer import ObservationSpec, Observer
+from fastneurons.engine.patch import patch
+from fastneurons.engine.rows import Batch
+from fastneurons.engine.runners import watch_batches
+from fastneurons.engine.wire import to_wire
+
+if TYPE_CHECKING:
+    from vllm.v1.worker.gpu_worker import Worker as _WorkerBase
+else:
+    _WorkerBase = object
+
+ROW_KEY = "fastneurons_row"
+
+
+class NeuronWorker(_WorkerBase):
+    """What both workers add to vLLM's own: a mixin, put before one of its worker classes."""
+
+    observer: Observer | None = None
+    refusal: str | None = None
+
+    def load_model(self, *args: Any, **kwargs: Any) -> Any:
+        """Load as vLLM does, then patch: before the profile run, so that tracing sees the patch.
+
+        A model that cannot be patched is not refused here: an exception would reach the session as a
+        dead engine. The session asks, with `fastneurons_describe`, before it sends anything.
+        """
+        loaded = super().load_model(*args, **kwargs)
+        spec = msgspec.convert(self.vllm_config.additional_config["fastneurons"], ObservationSpec)
+        layers = range(*self.model_config.get_layers_start_end_indices(self.parallel_config))
+        try:
+            sites = find_sites(self.model_runner.get_model(), layers)
+        except NoSiteError as error:
+            self.refusal = str(error)
+            return loaded
+        self.observer = Observer(spec, sites, self.model_runner.device, self._max_rows())
+        for site, layer in zip(sites, self.observer.layers, strict=True):
+            patch(site, layer, spec.engine)
+        watch_batches(self.model_runner, self._on_batch)
+        return loaded
+
+    def execute_model(self, scheduler_output: Any) -> Any:
+        """One step. Rows are read in its forward pass alone, never in dummy passes between steps."""
+        observer = self.observer
+        if observer is None:
+            return super().execute_model(scheduler_output)
+        for request_id in scheduler_output.finished_req_ids:
+            observer.finished(request_id)
+        for request in scheduler_output.scheduled_new_reqs:
+            extra = (request.sampling_params and request.sampling_params.extra_args) or {}
+            if ROW_KEY in extra:
+                observer.scheduled(request.req_id, int(extra[ROW_KEY]), request.num_computed_tokens)
+        try:
+            return super().execute_model(scheduler_output)
+        finally:
+            observer.disarm()
+
+    def fastneurons_describe(self) -> dict[str, Any]:
+        """What this rank holds, or why it cannot be measured."""
+        rank: dict[str, Any] = {
+            "refusal": self.refusal,
+            "dtype": str(self.model_config.dtype).removeprefix("torch."),
+            "device": self._device_name(),
+            "threads": torch.get_num_threads(),
+            "cpus": sorted(os.sched_getaffinity(0)),
+            "layers": [],
+        }
+        if self.observer is not None:
+            sites = self.observer.sites
+            rank |= {
+                "layers": [site.layer for site in sites],
+                "paths": [site.path for site in sites],
+                "function": sites[0].kind.function,
+                "gated": sites[0].kind.gated,
+                "neurons": sites[0].neurons,
+                "total_neurons": sites[0].total_neurons,
+                "first_neuron": sites[0].first_neuron,
+                "buffer_bytes": self.observer.buffer_bytes,
+            }
+        return rank
+
+    def fastneurons_tally(self) -> dict[str, Any]:
+        """What this rank has read so far, and its calls of the op. Waits for the device."""
+        assert self.observer is not None
+        return msgspec.to_builtins(self.observer.tally) | {
+            "calls": self.observer.num_calls(),
+            "layers": len(self.observer.layers),
+        }
+
+    def fastneurons_collect(self, rows: list[list[int]], keep_bits: bool) -> dict[str, Any]:
+        """`Observer.collect` of this rank, and the first error of its ops if there was one."""
+        assert self.observer is not None
+        if self.observer.tally.error is not None:
+            return {"error": self.observer.tally.error, "arrays": {}}
+        return {"error": None, "arrays": to_wire(self.observer.collect(rows, keep_bits))}
+
+    def _on_batch(self, batch: Batch) -> None:
+        assert self.observer is not None
+        self.observer.arm(batch)
+
+    def _max_rows(self) -> int:
+        """Rows of the largest forward pass: a full step, or a CUDA graph's padded size."""
+        graphs = self.vllm_config.compilation_config.cudagraph_capture_sizes or [0]
+        return int(max(self.scheduler_config.max_num_batched_tokens, *graphs))
+
+    def _device_name(self) -> str:
+        device = self.model_runner.device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+

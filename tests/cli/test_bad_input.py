@@ -1,0 +1,179 @@
+"""Mistakes of users: one line that says what, where, and what would be right; status 2; no traceback."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.engine import tiny
+
+GOOD = {"id": "a", "prompts": {"en": "one", "de": "eins"}}
+
+
+def fastneurons(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fastneurons", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def refused(*arguments: str) -> str:
+    """Run a command that must be refused; what it said, which must be one line."""
+    done = fastneurons(*arguments)
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.stderr.splitlines()[-1]
+
+
+def run_on(data: Path | str, tmp_path: Path, *more: str, model: str = "no-model", languages: str = "en,de") -> str:
+    return refused(
+        "run", model, "--data", str(data), "--languages", languages, "--out", str(tmp_path / "out.zarr"), *more
+    )
+
+
+def jsonl(tmp_path: Path, *lines: object) -> Path:
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(b"\n".join(x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines) + b"\n")
+    return path
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert "missing.jsonl" in run_on(tmp_path / "missing.jsonl", tmp_path)
+
+
+def test_an_empty_file_is_named(tmp_path):
+    path = tmp_path / "empty.jsonl"
+    path.touch()
+    assert "empty.jsonl" in run_on(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"not json", "JSON"),
+        ({"prompts": GOOD["prompts"]}, "id"),
+        ({"id": "a"}, "prompts"),
+        ({"id": "a", "prompts": {"en": "one"}}, "de"),
+        ({"id": "a", "prompts": {"en": "one", "de": "  "}}, "empty"),
+        (b'{"id": "a", "prompts": {"en": "one", "de": "\xff\xfe"}}', "UTF-8"),
+    ],
+    ids=["not JSON", "no id", "no prompts", "no language", "empty prompt", "invalid UTF-8"],
+)
+def test_a_file_without_a_usable_line_is_refused_with_the_line(line, said, tmp_path):
+    message = run_on(jsonl(tmp_path, line), tmp_path)
+    assert said in message
+    assert "data.jsonl:1" in message
+
+
+def test_a_truncated_gzip_file_is_named(tmp_path):
+    path = tmp_path / "data.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps(GOOD).encode() * 1000)[:40])
+    assert "data.jsonl.gz" in run_on(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("languages", "said"),
+    [("en,xx", "xx"), ("en,en", "en"), ("en", "two"), ("en,fr", "fr"), ("", "two"), ("en,,de", "")],
+)
+def test_languages_that_cannot_be(languages, said, tmp_path):
+    message = run_on(jsonl(tmp_path, GOOD), tmp_path, languages=languages)
+    assert said in message
+
+
+def test_an_output_that_exists_is_not_overwritten(tmp_path):
+    (tmp_path / "out.zarr").mkdir()
+    (tmp_path / "out.zarr" / "thesis.txt").write_text("years of work")
+    assert "out.zarr" in run_on(jsonl(tmp_path, GOOD), tmp_path)
+    assert "out.zarr" in run_on(jsonl(tmp_path, GOOD), tmp_path, "--overwrite")
+    assert (tmp_path / "out.zarr" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_model_that_is_no_model(tmp_path):
+    data = jsonl(tmp_path, GOOD)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert "no config.json" in run_on(data, tmp_path, model=str(folder))
+    assert "no such folder" in run_on(data, tmp_path, model=str(tmp_path / "nowhere"))
+    assert "is a file" in run_on(data, tmp_path, model=str(data))
+    (folder / "config.json").write_text('{"model_type": "something"}')
+    assert str(folder) in run_on(data, tmp_path, model=str(folder))
+    assert not (tmp_path / "out.zarr").exists()
+
+
+@pytest.mark.engine
+def test_a_hub_name_without_a_network(tmp_path):
+    message = run_on(jsonl(tmp_path, GOOD), tmp_path, model="some-org/some-model")
+    assert "some-org/some-model" in message
+
+
+@pytest.mark.engine
+def test_a_truncated_weights_file(tmp_path):
+    model = tiny.make("Llama", tmp_path / "model")
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    message = run_on(jsonl(tmp_path, GOOD), tmp_path, model=str(model))
+    assert str(model) in message
+    assert "cannot load" in message
+    assert not (tmp_path / "out.zarr").exists()
+
+
+@pytest.mark.engine
+def test_bad_lines_among_good_ones_are_skipped_counted_and_named(tmp_path):
+    model = tiny.make("Llama", tmp_path / "model")
+    data = jsonl(
+        tmp_path,
+        GOOD,
+        b"not json",
+        GOOD,
+        {"id": "b", "prompts": {"en": "two"}},
+        {"id": "long", "prompts": {"en": "x" * 500, "de": "y"}},
+        {"id": "c", "prompts": {"en": "three", "de": "drei"}},
+    )
+    out = tmp_path / "out.zarr"
+    done = fastneurons(
+        "run", str(model), "--data", str(data), "--languages", "en,de", "--out", str(out),
+        "--max-model-len", "256", "--dtype", "float32",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    skipped = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
+    assert [s["index"] for s in skipped] == [1, 2, 3, 4]
+    assert [s["where"].rpartition("/")[2] for s in skipped] == [f"data.jsonl:{n}" for n in (2, 3, 4, 5)]
+    assert "500 tokens" in skipped[3]["reason"]
+    summary = json.loads(fastneurons("summary", str(out), "--json").stdout)
+    assert summary["measured"] == 2
+    assert summary["skipped"] == 4
+    shown = fastneurons("summary", str(out)).stdout
+    assert "data.jsonl:2" in shown
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--limit", "0"], "--limit"),
+        (["--window", "0"], "--window"),
+        (["--threshold", "nan"], "--threshold"),
+        (["--threshold", "0", "--threshold", "0"], "twice"),
+        (["--resume", "--overwrite"], "exclude"),
+        (["--engine-arg", "block_size"], "KEY=VALUE"),
+        (["--engine-arg", "dtype=half"], "--dtype"),
+        (["--engine-arg", "worker_cls=x"], "worker_cls"),
+        (["--gpu-memory-utilization", "2"], "--gpu-memory-utilization"),
+        (["--no-such-option"], "--no-such-option"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_cannot_be(option, said, tmp_path):
+    assert said in run_on(jsonl(tmp_path, GOOD), tmp_path, *option)
+
+
+def test_a_store_that_is_none(tmp_path):
+    assert "nowhere.zarr" in (done := fastneurons("summary", str(tmp_path / "nowhere.zarr"))).stderr
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    (tmp_path / "folder").mkdir()
+    done = fastneurons("plot", str(tmp_path / "folder"))
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr

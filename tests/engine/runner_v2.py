@@ -1,0 +1,38 @@
+"""A script: measure with vLLM's second model runner on the CPU; see test_runner_v2.py."""
+
+import json
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+
+def use_second_runner() -> None:
+    """Let vLLM find a Triton backend for the CPU while it looks for one, and only then."""
+    import triton
+
+    backends: dict[str, Any] = triton.backends.backends
+    backends["cpu"] = SimpleNamespace(driver=SimpleNamespace(is_active=lambda: True))
+    import vllm.triton_utils
+
+    del backends["cpu"]
+    assert vllm.triton_utils.HAS_TRITON
+
+
+def main(request: dict[str, Any]) -> None:
+    use_second_runner()
+    from fastneurons.data.example import Example
+    from fastneurons.engine.session import Session
+    from tests.engine.conftest import LANGUAGES, measure, tiny_options
+
+    rows = [Example(name, prompts) for name, prompts in request["rows"]]
+    with Session(request["model"], LANGUAGES, options=tiny_options()) as session:
+        worker = session._engine.engine_core.engine_core.model_executor.driver_worker.worker
+        runner = type(worker.model_runner)
+        measured = measure(session, rows)
+    np.savez(request["out"], activated=measured["activated"], runner=f"{runner.__module__}.{runner.__qualname__}")
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

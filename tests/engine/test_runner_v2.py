@@ -1,0 +1,37 @@
+"""vLLM's second model runner, the default on GPUs: run here on the CPU, its Triton kernels in the interpreter.
+
+vLLM takes it only where Triton has a backend for the platform; the script pretends one for the CPU
+while vLLM looks. It was never run on a GPU here.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.engine.agreement import agreement
+from tests.engine.conftest import examples
+
+pytestmark = pytest.mark.engine
+
+SCRIPT = Path(__file__).with_name("runner_v2.py")
+
+
+def test_the_second_runner_reads_the_same_rows(models, reference, tmp_path):
+    model, rows = models(), examples(5, seed=13, longest=150)
+    request = {"model": str(model), "rows": [[r.id, r.prompts] for r in rows], "out": str(tmp_path / "bits.npz")}
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "VLLM_USE_V2_MODEL_RUNNER": "1"}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), json.dumps(request)],
+        capture_output=True, text=True, check=False, env=environment, cwd=SCRIPT.parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = np.load(request["out"])
+    assert str(result["runner"]) == "vllm.v1.worker.cpu.model_runner.CPUModelRunner"
+    found = agreement(result["activated"][:, 0], reference(model, rows))
+    assert found.share >= 0.9999, found
+    assert found.worst_distance <= 1e-4, found

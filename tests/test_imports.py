@@ -1,0 +1,65 @@
+"""Importing fastneurons, and asking for help, loads neither torch nor vLLM; imports run one way."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "vllm", "triton", "transformers")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import fastneurons",
+        "import fastneurons.store",
+        "import fastneurons.analysis",
+        "import fastneurons.data",
+        "from fastneurons.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
+        "from fastneurons.cli import main\ntry: main(['run', '--help'])\nexcept SystemExit: pass",
+    ],
+    ids=lambda s: s.splitlines()[-1][:30],
+)
+def test_no_heavy_import(statement):
+    code = f"{statement}\nimport sys\nprint([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+# Each package, and what of ours it may import; DESIGN: one direction, no cycles.
+ALLOWED = {
+    "errors.py": set(),
+    "config.py": {"errors"},
+    "languages.py": {"errors"},
+    "progress.py": set(),
+    "data": {"data", "errors", "languages"},
+    "engine": {"engine", "data", "config", "errors"},
+    "store": {"store", "errors"},
+    "analysis": {"analysis", "store", "errors"},
+    "report": {"report", "analysis", "store", "errors", "languages"},
+}
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_run_one_way(package):
+    path = ROOT / "fastneurons" / package
+    for file in [path] if path.suffix else path.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastneurons."):
+                imported = (node.module or "").split(".")[1]
+                assert imported in ALLOWED[package], f"{file.name} imports fastneurons.{imported}"
+
+
+def test_kernels_know_no_vllm_and_nothing_of_ours():
+    for file in (ROOT / "kernels").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            modules = []
+            if isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            elif isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            for module in modules:
+                assert module.split(".")[0] not in ("vllm", "fastneurons", "transformers"), f"{file.name}: {module}"
