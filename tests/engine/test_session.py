@@ -50,11 +50,13 @@ def test_prompts_that_share_a_cached_prefix_are_read_at_their_own_last_token(mod
 def test_preempted_prompts_are_counted_once(models, reference, open_session):
     model, rows = models(), examples(12, seed=4, longest=250)
     expected = reference(model, rows)
-    # Room for a few prompts' keys and values: 3 layers, 2 heads of 16, float32.
+    # Four prompts are begun in a step, 32 tokens of each, and there is room for the keys and values
+    # of two: 3 layers, a head of 32, float32.
     blocks = 14
     options = tiny_options(
-        block_size=32, kv_cache_memory_bytes=blocks * 32 * 2 * 3 * 2 * 16 * 4, enable_prefix_caching=False,
-        max_model_len=300, max_num_batched_tokens=128,
+        block_size=32, kv_cache_memory_bytes=blocks * 32 * 2 * 3 * 32 * 4, enable_prefix_caching=False,
+        max_model_len=300, max_num_batched_tokens=128, long_prefill_token_threshold=32,
+        scheduler_reserve_full_isl=False,
     )  # fmt: skip
     session = open_session(model, options=options)
     preempted = count_preemptions(session)
@@ -89,16 +91,16 @@ def test_counts_and_categories_are_those_of_the_bits(models, open_session):
 
 
 def test_activations_near_the_threshold_are_counted(models, reference, open_session):
-    model, rows = models(), examples(10, seed=6)
+    model, rows = models(), examples(60, seed=6)
     expected = reference(model, rows)
     session = open_session(model, thresholds=(0.0, 0.1), options=tiny_options())
     measured = measure(session, rows)
     for s, threshold in enumerate((0.0, 0.1)):
         near = (np.abs(expected - np.float32(threshold)) <= 1e-3).sum(-1)
         found = measured["near_threshold_count"][:, s]
-        assert near.sum() > 50
-        # Those at the margin's own edge may fall on either side.
-        assert np.abs(found - near).sum() <= 0.02 * near.sum()
+        assert near.sum() > 20
+        # One at the margin's own edge may fall on either side.
+        assert np.abs(found - near).sum() <= 1
 
 
 def test_skipped_rows_and_missing_languages_take_their_place(models, open_session):
@@ -190,7 +192,7 @@ def test_layers_of_experts_are_refused_by_name(tmp_path, open_session):
     import transformers
 
     config = transformers.MixtralConfig(
-        vocab_size=320, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=320, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2, max_position_embeddings=256,
     )  # fmt: skip
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
