@@ -69,12 +69,16 @@ def parse_languages(text: str) -> tuple[str, ...]:
         code = language(given).code
         if code in spelled:
             first = spelled[code]
-            both = f"{given} twice" if first == given else f"{first} and {given}, which are the same language ({code})"
+            both = (
+                f"{given} twice"
+                if first == given
+                else f"{first} and {given}, which are the same language ({code})"
+            )
             raise InputError(f"--languages {text}: {both}")
         spelled[code] = given
     if len(spelled) < 2:
         raise InputError(
-            f"--languages {text!r}: at least two are needed, since neurons are compared across languages: en,de"
+            f"--languages {text!r}: at least two are needed, as neurons are compared across languages: en,de"
         )
     return tuple(spelled)
 

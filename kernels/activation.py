@@ -1,26 +1,26 @@
-"""activation: the activation of an MLP, and for the rows that are read, which neurons it activates, in one pass.
+"""activation: an MLP's activation and, for the rows that are read, which neurons it activates, in one pass.
 
 In:    x           bf16, fp16 or fp32, [T, 2I] gated (gate first, then up) or [T, I] plain; last stride 1
-       targets     int32 [>= T]: the row r of `words` and `near` that a row of x is written to, or -1: it is not read.
-                   In [-1, R), and no r twice. None: nothing is observed
+       targets     int32 [>= T]: the row r of `words` and `near` that a row of x is written to; -1: it is not
+                   read. In [-1, R), and no r twice. None: nothing is observed
        thresholds  float32 [S]
 Out:   out         [T, I] in x's dtype: a * up gated, a plain
-       words       int32 [R, S, W], W = ceil(I / 32), last stride 1: neuron i is bit i % 32 of word i // 32, 1 where it
-                   is activated; bits past I are 0. As uint8, its first ceil(I / 8) bytes are numpy's
-                   packbits(bitorder="little")
+       words       int32 [R, S, W], W = ceil(I / 32), last stride 1: neuron i is bit i % 32 of word i // 32,
+                   1 where it is activated; bits past I are 0. As uint8, its first ceil(I / 8) bytes are
+                   numpy's packbits(bitorder="little")
        near        int32 [R, S, P], P = ceil(I / 1024), last stride 1: of the p-th 1024 neurons, how many have
                    abs(a - threshold) <= NEAR_MARGIN, in float32: those that rounding might have tipped
-       calls       int64 [1] or None: 1 is added per launch, on the device, so that replays of a CUDA graph count too
-                   (T == 0 launches nothing)
-Rule:  a = act(gate), computed in float32 and rounded to x's dtype; out = a * up from that rounded a, rounded again:
-       the steps of vLLM's own CUDA kernels. Activated: float32(a) > threshold; so +inf is, and NaN never.
-       Rows of `words` and `near` that are no target stay as they are; a target's are overwritten, so that nothing has
-       to be zeroed before.
-Exact: given a, everything. Two implementations of exp may differ in the last place of a, and so in a bit that hangs on
-       it; relu, relu2 and fatrelu are the same everywhere.
+       calls       int64 [1] or None: 1 is added per launch, on the device, so that replays of a CUDA graph
+                   count too (T == 0 launches nothing)
+Rule:  a = act(gate), computed in float32 and rounded to x's dtype; out = a * up from that rounded a, rounded
+       again: the steps of vLLM's own CUDA kernels. Activated: float32(a) > threshold; so +inf is, NaN never.
+       Rows of `words` and `near` that are no target stay as they are; a target's are overwritten, so that
+       nothing has to be zeroed before.
+Exact: given a, everything. Two implementations of exp or erf may differ in the last places of a, and so in a
+       bit that hangs on them; relu, relu2 and fatrelu are the same everywhere.
 
-The Triton kernel has been compiled for sm_80, sm_90 and sm_100 and run in Triton's interpreter; it has never been run on
-a GPU.
+The Triton kernel has been compiled for sm_80, sm_90 and sm_100 and run in Triton's interpreter; it has never
+been run on a GPU.
 """
 
 import functools
@@ -32,12 +32,11 @@ import numpy.typing as npt
 import torch
 import triton
 import triton.language as tl
-
 from fastneurons_kernels.functions import activate, get_function
 
 NEAR_MARGIN = 1e-3
 WORD_BITS = 32
-BLOCK_NEURONS = 1024  # neurons of one program and of one count of `near`, so that no two programs share a count
+BLOCK_NEURONS = 1024  # of one program, and of one count of `near`: no two programs share a count
 
 
 def num_words(num_neurons: int) -> int:
@@ -84,8 +83,8 @@ def activation_reference(
     return product if out is None else out.copy_(product)
 
 
-# Strides are not specialised on: they change with the batch and with a layer's place in its buffer, the code does not.
-# What the compiler has to know of them, that rows start on 16-byte boundaries, it is told by ALIGNMENT.
+# Strides are not specialised on: they change with the batch and the buffers, the code does not. What the
+# compiler has to know of them, that rows start on 16-byte boundaries, ALIGNMENT tells it.
 @triton.jit(
     do_not_specialize=(
         "stride_x",
@@ -126,7 +125,7 @@ def _activation_kernel(  # type: ignore[no-untyped-def]
     block = tl.program_id(1)
     if targets_ptr is not None:
         target = tl.load(targets_ptr + row)
-    if calls_ptr is not None:
+    if calls_ptr is not None:  # noqa: SIM102  # known at compile time, what stands in it is not
         if (row == 0) & (block == 0):
             tl.atomic_add(calls_ptr, 1)
 
@@ -138,13 +137,10 @@ def _activation_kernel(  # type: ignore[no-untyped-def]
         up = tl.load(gate_ptr + I + column, mask=inside, other=0.0)
     a = activate(gate.to(tl.float32), p0, p1, p2, p3, FUNCTION).to(gate.dtype)
     value = a.to(tl.float32)
-    if GATED:
-        product = (value * up.to(tl.float32)).to(gate.dtype)
-    else:
-        product = a
+    product = (value * up.to(tl.float32)).to(gate.dtype) if GATED else a
     tl.store(out_ptr + tl.multiple_of(row * stride_out, ALIGNMENT) + column, product, mask=inside)
 
-    if targets_ptr is not None:
+    if targets_ptr is not None:  # noqa: SIM102
         if target >= 0:
             bit = tl.arange(0, 32)
             word = block * (BLOCK // 32) + tl.arange(0, BLOCK // 32)
@@ -152,17 +148,17 @@ def _activation_kernel(  # type: ignore[no-untyped-def]
             near_row = near_ptr + target.to(tl.int64) * stride_near
             for s in tl.static_range(S):
                 threshold = tl.load(thresholds_ptr + s)
-                # A sum of distinct powers of two. A word's bits lie in neighbouring threads of one warp: no atomics.
-                activated = tl.reshape(((value > threshold) & inside).to(tl.int32), [BLOCK // 32, 32])
-                packed = tl.sum(activated << bit[None, :], axis=1)
+                activated = ((value > threshold) & inside).to(tl.int32)
+                # A sum of distinct powers of two, over neighbouring threads of one warp: no atomics.
+                packed = tl.sum(tl.reshape(activated, [BLOCK // 32, 32]) << bit[None, :], axis=1)
                 tl.store(words_row + stride_words_s.to(tl.int64) * s + word, packed, mask=word * 32 < I)
-                is_near = (tl.abs(value - threshold) <= NEAR) & inside
-                tl.store(near_row + stride_near_s.to(tl.int64) * s + block, tl.sum(is_near.to(tl.int32), axis=0))
+                is_near = ((tl.abs(value - threshold) <= NEAR) & inside).to(tl.int32)
+                tl.store(near_row + stride_near_s.to(tl.int64) * s + block, tl.sum(is_near, axis=0))
 
 
-# Not tuned: never run on a GPU. 1024 columns in 4 warps give a thread eight neighbouring elements: in bf16 and fp16 one
-# 16-byte load of gate, one of up, one 16-byte store; in fp32 two of each. No spills on sm_80, sm_90 and sm_100
-# (benchmarks/kernels_static.py).
+# Not tuned: never run on a GPU. 1024 columns in 4 warps give a thread eight neighbouring elements: in bf16
+# and fp16 one 16-byte load of gate, one of up and one 16-byte store; in fp32 two of each. No spills on
+# sm_80, sm_90 and sm_100 (benchmarks/kernels_static.py).
 _NUM_WARPS = 4
 _VECTOR_BYTES = 16
 
@@ -180,9 +176,10 @@ def activation_triton(
     calls: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The contract in one launch. It waits for nothing and reads nothing back: it can be captured in a CUDA graph.
+    """The contract in one launch, which waits for nothing and can be captured in a CUDA graph.
 
-    Compiled once per function, gated or plain, I, S, dtype, alignment and what is None; not for a new T or stride.
+    Compiled once per function, gated or plain, I, S, dtype, alignment and what is None; not for a new T or
+    stride.
     """
     num_rows, num_neurons = _check(x, targets, function, gated, parameters, thresholds, words, near, out)
     if out is None:
@@ -213,6 +210,7 @@ def activation_triton(
         ALIGNMENT=vector if aligned else 1,
         BLOCK=BLOCK_NEURONS,
         num_warps=_NUM_WARPS,
+        enable_fp_fusion=False,  # in fp32, a - threshold fused with the product in a would skip a's rounding
     )
     return out
 
@@ -229,9 +227,9 @@ def observe_cpu(
     near: torch.Tensor,
     calls: torch.Tensor | None = None,
 ) -> None:
-    """`words`, `near` and `calls` of the contract without `out`: beside the model's own activation, which it leaves be.
+    """`words`, `near` and `calls` of the contract, without `out`: it runs beside the model's own activation.
 
-    Touches the targeted rows of x only; where there are none it returns at once.
+    Reads the targeted rows of x only; where there are none it returns at once.
     """
     num_rows, num_neurons = _check(x, targets, function, gated, parameters, thresholds, words, near, None)
     if calls is not None and num_rows:
@@ -301,11 +299,11 @@ _Ranges = tuple[tuple[np.uint16, np.uint16], ...]  # of codes: the first one, an
 def _code_ranges(
     function: str, parameters: tuple[float, ...], dtype: torch.dtype, threshold: float
 ) -> tuple[_Ranges, _Ranges]:
-    """The gates that activate a neuron, and those that come near the threshold, as ranges of their 16-bit patterns.
+    """The gates that activate a neuron, and those that come near the threshold, as ranges of 16-bit codes.
 
-    bf16 and fp16 have 65,536 values, so the definition can be asked about each of them beforehand. Taken as unsigned
-    integers the answers lie in three runs at most for each function here, and a neuron costs two 16-bit comparisons
-    where evaluating the function costs some twenty float operations.
+    bf16 and fp16 have 65,536 values, so the definition can be asked about each of them beforehand. Seen as
+    unsigned integers, the gates that say yes lie in three runs at most for every function of the table (any
+    number would do): a neuron costs a few 16-bit comparisons instead of an exponential.
     """
     codes = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(dtype)
     a = get_function(function)(codes.float(), parameters).to(dtype)
@@ -338,7 +336,7 @@ def _write(
 ) -> None:
     """Pack and count the masks of n rows into rows `target` [n] of `words` and `near`."""
     if sys.byteorder != "little":
-        raise NotImplementedError("packed bytes are written into words in place, which takes a little-endian machine")
+        raise NotImplementedError("bytes are packed into words in place: the machine must be little-endian")
     packed = words.numpy().view(np.uint8)  # [R, S, 4W]
     counts = near.numpy()
     for s, (activated, is_near) in enumerate(masks):
@@ -367,25 +365,29 @@ def _check(
     """
     get_function(function).padded(parameters)
     if x.dim() != 2 or (x.stride(1) != 1 and x.shape[1] > 1):
-        raise ValueError(f"x must be [T, columns] with last stride 1, got {tuple(x.shape)}, strides {x.stride()}")
+        raise ValueError(f"x must be [T, columns] with last stride 1, got {_layout(x)}")
     num_rows, num_columns = x.shape
     if gated and num_columns % 2:
         raise ValueError(f"a gated x has an even number of columns, got {num_columns}")
     num_neurons = num_columns // 2 if gated else num_columns
-    if out is not None and (out.dtype != x.dtype or out.shape != (num_rows, num_neurons) or out.stride(1) != 1):
-        raise ValueError(f"out must be {x.dtype} [{num_rows}, {num_neurons}] with last stride 1")
+    if out is not None:
+        _expect("out", out, x.dtype, (num_rows, num_neurons))
     if targets is None:
         return num_rows, num_neurons
     if thresholds is None or words is None or near is None:
         raise ValueError("targets come with thresholds, words and near")
-    if targets.dtype != torch.int32 or targets.dim() != 1 or targets.numel() < num_rows or targets.stride(0) != 1:
-        raise ValueError(f"targets must be contiguous int32 [>= {num_rows}], got {targets.dtype} {targets.shape}")
-    if thresholds.dtype != torch.float32 or thresholds.dim() != 1 or not thresholds.is_contiguous():
-        raise ValueError(f"thresholds must be contiguous float32 [S], got {thresholds.dtype} {thresholds.shape}")
-    for name, tensor, size in (("words", words, num_words(num_neurons)), ("near", near, near_parts(num_neurons))):
-        shape = (thresholds.numel(), size)
-        if tensor.dtype != torch.int32 or tensor.dim() != 3 or tensor.shape[1:] != shape:
-            raise ValueError(f"{name} must be int32 [R, {shape[0]}, {size}], got {tensor.dtype} {tuple(tensor.shape)}")
-        if size > 1 and tensor.stride(2) != 1:
-            raise ValueError(f"{name} must have last stride 1, got strides {tensor.stride()}")
+    S = thresholds.numel()
+    _expect("targets", targets, torch.int32, (max(targets.numel(), num_rows),))
+    _expect("thresholds", thresholds, torch.float32, (S,))
+    _expect("words", words, torch.int32, (words.shape[0], S, num_words(num_neurons)))
+    _expect("near", near, torch.int32, (near.shape[0], S, near_parts(num_neurons)))
     return num_rows, num_neurons
+
+
+def _expect(name: str, tensor: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    if tensor.dtype != dtype or tensor.shape != shape or (tensor.stride(-1) != 1 and shape[-1] > 1):
+        raise ValueError(f"{name} must be {dtype} {list(shape)} with last stride 1, got {_layout(tensor)}")
+
+
+def _layout(tensor: torch.Tensor) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)} with strides {list(tensor.stride())}"

@@ -1,7 +1,7 @@
 """The activation functions of vLLM's dense decoder models, in PyTorch and in Triton.
 
-One table, `FUNCTIONS`, from name to `ActivationFunction`. Both forms take and give float32; the caller rounds.
-`activate` is the Triton form: it branches on the name at compile time, so a kernel holds one function only.
+`FUNCTIONS` is the table, by name, of the PyTorch forms, which are the definitions; `activate` is the Triton
+form, which branches on the name at compile time. Both take and give float32; the caller rounds.
 
 What each name serves (`vllm/model_executor/layers/activation.py`, torch.nn):
 
@@ -13,14 +13,16 @@ What each name serves (`vllm/model_executor/layers/activation.py`, torch.nn):
     relu        nn.ReLU
     relu2       ReLUSquaredActivation
     fatrelu     FatreluAndMul; parameter: the cut
-    xielu       XIELU (arXiv:2411.13010); parameters as they enter the formula, after the softplus of the stored
-                weights: alpha_p = softplus(w_p), alpha_n = beta + softplus(w_n), beta, eps. vLLM's Python fallback
-                rounds to bf16 after each step; here only the result is rounded, as for every other function
+    xielu       XIELU (arXiv:2411.13010); parameters as they enter the formula, after the softplus of the
+                stored weights: alpha_p = softplus(w_p), alpha_n = beta + softplus(w_n), beta, eps. vLLM's
+                Python fallback rounds to bf16 after each step; here the result alone is rounded, as for
+                every other function
 
-Left out, because what they compute is not act(gate) * up, so that a kernel with this contract would be wrong for
-them: SwigluOAIAndMul and SiluAndMulWithClamp (both clamp gate and up and may add 1 to up), SwigluStepAndMul and
-SituAndMul (both bound up as well), GeluAndMulSparse (keeps the gates above a cut taken from the whole row's mean and
-deviation). MulAndSilu has its gate in the second half. Sigmoid and tanh stand in vLLM's table for pooling heads.
+Left out, because what they compute is not act(gate) * up, and a kernel with this contract would be wrong for
+them: SwigluOAIAndMul and SiluAndMulWithClamp (both clamp gate and up, and may add 1 to up), SwigluStepAndMul
+and SituAndMul (both bound up as well), GeluAndMulSparse (keeps the gates above a cut taken from the mean and
+deviation of the whole row). MulAndSilu has its gate in the second half. Sigmoid and tanh are in vLLM's table
+for pooling heads.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +56,7 @@ class ActivationFunction:
         """
         if len(parameters) != len(self.parameters):
             names = ", ".join(self.parameters) or "none"
-            raise ValueError(f"{self.name} takes {len(self.parameters)} parameters ({names}), got {len(parameters)}")
+            raise ValueError(f"{self.name} takes these parameters: {names}; got {len(parameters)} values")
         return tuple(map(float, parameters)) + (0.0,) * (MAX_PARAMETERS - len(parameters))
 
 
@@ -98,7 +100,7 @@ def get_function(name: str) -> ActivationFunction:
 
 @triton.jit
 def _expm1(x):  # type: ignore[no-untyped-def]
-    """exp(x) - 1 for x <= 0 or tiny. Near 0 by its series: the difference would keep only what the 1 leaves."""
+    """exp(x) - 1 for x <= 0 or tiny; near 0 by its series, where the difference would cancel."""
     series = 1.0 + x * (1 / 9)
     series = 1.0 + x * (1 / 8) * series
     series = 1.0 + x * (1 / 7) * series
@@ -112,10 +114,10 @@ def _expm1(x):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def activate(x, p0, p1, p2, p3, FUNCTION: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The function named FUNCTION of the float32 tensor x, in float32; p0 .. p3 are its parameters in the table's order.
+    """The function named FUNCTION of float32 x, in float32; p0 .. p3 are its parameters in the table's order.
 
-    The tanh forms of GELU are written with the logistic function: (1 + tanh(z)) / 2 is 1 / (1 + exp(-2z)), and Triton
-    has no tanh of its own. Comparisons instead of tl.maximum, so that a NaN comes through.
+    The tanh forms of GELU are written with the logistic function: (1 + tanh(z)) / 2 is 1 / (1 + exp(-2z)),
+    and Triton has no tanh of its own. Comparisons instead of tl.maximum, so that a NaN comes through.
     """
     if FUNCTION == "silu":
         y = x / (1.0 + tl.exp(-x))

@@ -1,6 +1,9 @@
-"""A script: all log-probabilities that an engine, patched or not, gives after each prompt; printed exactly.
+"""A script: all log-probabilities that an engine gives after each prompt, unpatched and then patched.
 
-    python logprobs.py '{"model": ..., "patched": true, "dtype": ..., "eager": true, "prompts": [...]}'
+In a process of its own, since compiled graphs and vLLM's settings last as long as one. Prints, for
+each engine asked for, a hash of the exact numbers after each prompt.
+
+    python -m tests.engine.logprobs '{"model": ..., "dtypes": [...], "eager": true, "prompts": [...]}'
 """
 
 import hashlib
@@ -9,52 +12,65 @@ import struct
 import sys
 from typing import Any
 
+import msgspec
+
 
 def main(request: dict[str, Any]) -> None:
-    from vllm import SamplingParams
+    hashes = {
+        f"{dtype} {'patched' if patched else 'plain'}": run(request, dtype, patched)
+        for dtype in request["dtypes"]
+        for patched in (False, True)
+    }
+    print(json.dumps(hashes))
+
+
+def run(request: dict[str, Any], dtype: str, patched: bool) -> list[str]:
+    """Start an engine, run the prompts, shut it down."""
+    from vllm.distributed import cleanup_dist_env_and_memory
     from vllm.engine.arg_utils import EngineArgs
+    from vllm.inputs import tokens_input
+    from vllm.sampling_params import SamplingParams
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
 
     arguments: dict[str, Any] = {}
-    if request["patched"]:
+    if patched:
         from fastneurons.engine.observer import ObservationSpec
         from fastneurons.engine.patch import PATCH_VERSION
 
         spec = ObservationSpec(PATCH_VERSION, 0, slots=64, languages=1, thresholds=(0.0, 0.1))
-        import msgspec
-
         arguments = {
             "worker_cls": "fastneurons.engine.cpu_worker.CPUNeuronWorker",
             "additional_config": {"fastneurons": msgspec.to_builtins(spec)},
         }
     engine = LLMEngine.from_engine_args(
         EngineArgs(
-            model=request["model"], dtype=request["dtype"], enforce_eager=request["eager"], max_model_len=512,
+            model=request["model"], dtype=dtype, enforce_eager=request["eager"], max_model_len=512,
             max_num_batched_tokens=64, kv_cache_memory_bytes=1 << 26, max_logprobs=-1, **arguments,
         ),
         UsageContext.LLM_CLASS,
     )  # fmt: skip
-    from vllm.inputs import tokens_input
-
     tokenizer = engine.get_tokenizer()
     for number, prompt in enumerate(request["prompts"]):
-        extra = {"extra_args": {"fastneurons_row": number}} if request["patched"] else {}
+        extra = {"extra_args": {"fastneurons_row": number}} if patched else {}
         parameters = SamplingParams(max_tokens=2, temperature=0.0, logprobs=-1, **extra)
         engine.add_request(str(number), tokens_input(tokenizer(prompt)["input_ids"]), parameters)
-    digests = {}
+    hashes = {}
     while engine.has_unfinished_requests():
         for output in engine.step():
             if output.finished:
-                digests[int(output.request_id)] = digest(output.outputs[0].logprobs)
-    if request["patched"]:
+                hashes[int(output.request_id)] = exact_hash(output.outputs[0].logprobs)
+    if patched:
         [tally] = engine.collective_rpc("fastneurons_tally")
         assert tally["prompts"] == len(request["prompts"]), tally
         assert tally["error"] is None, tally
-    print(json.dumps([digests[number] for number in range(len(request["prompts"]))]))
+    engine.engine_core.shutdown()
+    del engine
+    cleanup_dist_env_and_memory()
+    return [hashes[number] for number in range(len(request["prompts"]))]
 
 
-def digest(steps: Any) -> str:
+def exact_hash(steps: Any) -> str:
     """A hash of all log-probabilities of all steps, in the order of the vocabulary."""
     numbers = [entry[token].logprob for entry in steps for token in sorted(entry)]
     assert len(numbers) >= 2 * 300

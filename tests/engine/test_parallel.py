@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from fastneurons.errors import InputError
 from tests.engine.conftest import examples, measure, tiny_options
 
 pytestmark = pytest.mark.engine
@@ -22,18 +21,3 @@ def test_two_ranks_give_the_arrays_of_one(models, open_session):
     assert together.keys() == alone.keys()
     for name, array in alone.items():
         np.testing.assert_array_equal(together[name], array, err_msg=name)
-
-
-def test_a_refusal_reaches_the_caller_from_a_worker_process(tmp_path, open_session):
-    import transformers
-
-    from tests.engine import tiny
-
-    config = transformers.MixtralConfig(
-        vocab_size=320, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2, max_position_embeddings=256,
-    )  # fmt: skip
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    tiny.tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="mixture of experts"):
-        open_session(tmp_path, options=tiny_options(max_model_len=128, tensor_parallel_size=2))

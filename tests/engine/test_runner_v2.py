@@ -18,7 +18,7 @@ from tests.engine.conftest import examples
 
 pytestmark = pytest.mark.engine
 
-SCRIPT = Path(__file__).with_name("runner_v2.py")
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_second_runner_reads_the_same_rows(models, reference, tmp_path):
@@ -26,8 +26,8 @@ def test_the_second_runner_reads_the_same_rows(models, reference, tmp_path):
     request = {"model": str(model), "rows": [[r.id, r.prompts] for r in rows], "out": str(tmp_path / "bits.npz")}
     environment = {**os.environ, "TRITON_INTERPRET": "1", "VLLM_USE_V2_MODEL_RUNNER": "1"}
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), json.dumps(request)],
-        capture_output=True, text=True, check=False, env=environment, cwd=SCRIPT.parents[2],
+        [sys.executable, "-m", "tests.engine.runner_v2", json.dumps(request)],
+        capture_output=True, text=True, check=False, env=environment, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     result = np.load(request["out"])

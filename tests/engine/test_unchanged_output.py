@@ -12,32 +12,32 @@ from tests.engine.conftest import LANGUAGES, examples
 
 pytestmark = pytest.mark.engine
 
-SCRIPT = Path(__file__).with_name("logprobs.py")
+ROOT = Path(__file__).parents[2]
 
 
-def logprobs(model: Path, patched: bool, dtype: str, eager: bool, cache: Path) -> list[str]:
-    """Every log-probability after each prompt, as exact hexadecimal numbers, from an engine in its own process."""
+def hashes(model: Path, dtypes: list[str], eager: bool, cache: Path) -> dict[str, list[str]]:
+    """Of the log-probabilities after each of 24 prompts, for each engine."""
     prompts = [row.prompts[language] for row in examples(8, seed=11, longest=150) for language in LANGUAGES]
-    request = {"model": str(model), "patched": patched, "dtype": dtype, "eager": eager, "prompts": prompts}
+    request = {"model": str(model), "dtypes": dtypes, "eager": eager, "prompts": prompts}
     environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CACHE_ROOT": str(cache)}
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), json.dumps(request)],
-        capture_output=True, text=True, check=False, env=environment,
+        [sys.executable, "-m", "tests.engine.logprobs", json.dumps(request)],
+        capture_output=True, text=True, check=False, env=environment, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
+    assert all(len(set(each)) == 24 for each in found.values())
+    return found
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_logits_are_bit_equal_to_the_unpatched_engine(dtype, models, tmp_path):
-    model = models()
-    plain, patched = (logprobs(model, which, dtype, True, tmp_path) for which in (False, True))
-    assert len(plain) == 24
-    assert patched == plain
+def test_logits_are_bit_equal_to_the_unpatched_engines(models, tmp_path):
+    found = hashes(models(), ["float32", "bfloat16"], True, tmp_path)
+    assert found["float32 patched"] == found["float32 plain"]
+    assert found["bfloat16 patched"] == found["bfloat16 plain"]
+    assert found["float32 plain"] != found["bfloat16 plain"]
 
 
 def test_logits_are_bit_equal_when_compiled(models, tmp_path):
-    """One cache for both: a graph of the one, served to the other, would show as an error or a difference."""
-    model = models()
-    plain, patched = (logprobs(model, which, "float32", False, tmp_path) for which in (False, True))
-    assert patched == plain
+    """One cache for both: a graph of the one, served to the other, would fail or not be counted."""
+    found = hashes(models(), ["float32"], False, tmp_path)
+    assert found["float32 patched"] == found["float32 plain"]

@@ -61,7 +61,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "Falcon": (
         "FalconConfig",
-        {"vocab_size": VOCABULARY, "hidden_size": 64, "ffn_hidden_size": NEURONS, "num_hidden_layers": LAYERS,
+        {"vocab_size": VOCABULARY, "hidden_size": 64, "num_hidden_layers": LAYERS,
          "num_attention_heads": 2, "new_decoder_architecture": False, "multi_query": True, "parallel_attn": True,
          "bias": False, "alibi": False, "bos_token_id": 1, "eos_token_id": 2, "max_position_embeddings": 512},
     ),
@@ -75,8 +75,8 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def neurons(architecture: str) -> int:
-    """Neurons of a layer; BLOOM's are four times its width, whatever one says."""
-    return 256 if architecture == "Bloom" else NEURONS
+    """Neurons of a layer; those of BLOOM and of vLLM's Falcon are four times its width, whatever one says."""
+    return 256 if architecture in ("Bloom", "Falcon") else NEURONS
 
 
 def make(architecture: str, folder: Path, seed: int = 0, **changes: Any) -> Path:

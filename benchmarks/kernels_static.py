@@ -1,0 +1,293 @@
+"""What do the kernels compile to, for each GPU generation? Answered without a GPU.
+
+    python benchmarks/kernels_static.py [--json] [--arch 80 90 100] [--every]
+
+Each launcher is called as in production, on tensors of PyTorch's `meta` device, with a recorder in the
+kernel's place; what it would have launched is then specialised and compiled by Triton itself. So types and
+alignment are those of the real call. Reported per kernel, size and target: registers and spilled bytes a
+thread, shared memory, the width of global loads and stores, and the bytes that a launch asks for against the
+least that the contract allows (from grid and contract). Nothing here was measured on a GPU.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.pop(
+    "TRITON_INTERPRET", None
+)  # before Triton is imported: an interpreted kernel cannot be compiled
+
+import torch
+import triton
+from fastneurons_kernels import activation, categories
+from fastneurons_kernels.functions import FUNCTIONS
+from triton.backends.compiler import GPUTarget
+from triton.compiler.compiler import ASTSource, make_backend
+from triton.runtime.jit import create_function_from_signature
+
+ARCHITECTURES = (80, 90, 100)
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+PARAMETERS = {"fatrelu": (0.1,), "xielu": (0.8, 1.3, 0.5, -1e-6)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One launch: what it is called in the table, how to make it, and the bytes it moves."""
+
+    kernel: str
+    variant: str
+    launch: Callable[[], object]
+    bytes_moved: int  # asked for by all programs together, by the kernel's code
+    bytes_least: int  # every input element once, every output element once
+
+
+@dataclass(frozen=True)
+class Row:
+    """One compiled kernel."""
+
+    kernel: str
+    variant: str
+    arch: int
+    registers: int
+    spilled_bytes: int
+    shared_bytes: int
+    loads: dict[str, int]
+    stores: dict[str, int]
+    atomics: int
+    popc: int
+    bf16_roundings: list[str]
+    bytes_moved: int
+    bytes_least: int
+
+
+class _Recorder:
+    """Stands in a kernel's place and keeps the arguments of the launch."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel = kernel
+        self.arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        def record(*args: Any, **kwargs: Any) -> None:
+            self.arguments = (args, kwargs)
+
+        return record
+
+
+def compile_launch(module: Any, kernel_name: str, launch: Callable[[], object], arch: int) -> Any:
+    """The kernel that `launch` would run on sm_`arch`, compiled, never loaded."""
+    recorder = _Recorder(getattr(module, kernel_name))
+    setattr(module, kernel_name, recorder)
+    try:
+        launch()
+    finally:
+        setattr(module, kernel_name, recorder.kernel)
+    if recorder.arguments is None:
+        raise RuntimeError(f"{kernel_name} was not launched")
+    args, kwargs = recorder.arguments
+    kernel, target = recorder.kernel, GPUTarget("cuda", arch, 32)
+    backend = make_backend(target)
+    # The steps of JITFunction.run, for a target that is not there.
+    binder = create_function_from_signature(kernel.signature, kernel.params, backend)
+    bound, specialization, options = binder(*args, **kwargs)
+    options, signature, constexprs, attributes = kernel._pack_args(
+        backend, kwargs, bound, specialization, options
+    )
+    source = ASTSource(kernel, signature, constexprs, attributes)
+    return triton.compile(source, target=target, options=options.__dict__)
+
+
+def inspect(case: Case, arch: int) -> Row:
+    """Compile a case for sm_`arch` and read its PTX and its resource usage."""
+    module = {"activation": activation, "categories": categories}[case.kernel]
+    compiled = compile_launch(module, f"_{case.kernel}_kernel", case.launch, arch)
+    ptx = compiled.asm["ptx"]
+    usage = _resource_usage(compiled.asm["cubin"])
+    return Row(
+        kernel=case.kernel,
+        variant=case.variant,
+        arch=arch,
+        registers=usage["REG"],
+        spilled_bytes=usage["STACK"] + usage["LOCAL"],
+        shared_bytes=usage["SHARED"],
+        loads=_widths(ptx, "ld"),
+        stores=_widths(ptx, "st"),
+        atomics=len(re.findall(r"\b(?:atom|red)\.", ptx)),
+        popc=len(re.findall(r"\bpopc\.b32", ptx)),
+        bf16_roundings=sorted(set(re.findall(r"\bcvt\.(\w+)\.bf16(?:x2)?\.f32", ptx))),
+        bytes_moved=case.bytes_moved,
+        bytes_least=case.bytes_least,
+    )
+
+
+def _widths(ptx: str, operation: str) -> dict[str, int]:
+    """How many global accesses of how many bytes a thread the code has."""
+    widths: Counter[str] = Counter()
+    for vector, bits in re.findall(rf"\b{operation}\.global[\w.:]*?(?:\.(v\d))?\.[bfsu](\d+)\b", ptx):
+        widths[str(int(vector[1:] or 1 if vector else 1) * int(bits) // 8)] += 1
+    return dict(sorted(widths.items(), key=lambda item: -int(item[0])))
+
+
+def _resource_usage(cubin: bytes) -> dict[str, int]:
+    tool = triton.knobs.nvidia.cuobjdump.path
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        command = [tool, "--dump-resource-usage", str(path)]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    usage = {name: int(value) for name, value in re.findall(r"\b(REG|STACK|SHARED|LOCAL):(\d+)", text)}
+    if len(usage) != 4:
+        raise RuntimeError(f"{tool} says something else than expected: {text}")
+    return usage
+
+
+def activation_case(
+    function: str = "silu",
+    *,
+    gated: bool = True,
+    observe: bool = True,
+    dtype: str = "bf16",
+    neurons: int = 14336,
+    thresholds: int = 1,
+    rows: int = 2048,
+    targeted: int = 64,
+) -> Case:
+    """A step of `rows` tokens of which `targeted` are read; `words` is one layer's part of a buffer."""
+    T, I, S = rows, neurons, thresholds  # noqa: E741
+    W, P = activation.num_words(I), activation.near_parts(I)
+    x = torch.empty((T, 2 * I if gated else I), dtype=DTYPES[dtype], device="meta")
+    int32 = {"dtype": torch.int32, "device": "meta"}
+    observation: dict[str, Any] = {
+        "targets": torch.empty(T, **int32),
+        "thresholds": torch.empty(S, dtype=torch.float32, device="meta"),
+        "words": torch.empty((targeted, S, 32, W), **int32)[:, :, 0],
+        "near": torch.empty((targeted, S, 32, P), **int32)[:, :, 0],
+        "calls": torch.empty(1, dtype=torch.int64, device="meta"),
+    }
+
+    def launch() -> object:
+        return activation.activation_triton(
+            x,
+            function=function,
+            gated=gated,
+            parameters=PARAMETERS.get(function, ()),
+            **(observation if observe else {}),
+        )
+
+    observed = f"S={S}" if observe else "unobserved"
+    row_bytes = (x.shape[1] + I) * x.element_size()
+    written = targeted * S * (W + P) * 4 + 8 if observe else 0
+    return Case(
+        kernel="activation",
+        variant=f"{function} {'gated' if gated else 'plain'} {dtype} I={I} {observed}",
+        launch=launch,
+        # A target is read by each of a row's P programs, the thresholds by each that observes.
+        bytes_moved=T * row_bytes + written + (T * P * 4 + targeted * P * S * 4 if observe else 0),
+        bytes_least=T * row_bytes + written + (T * 4 + S * 4 if observe else 0),
+    )
+
+
+def categories_case(
+    *,
+    neurons: int = 14336,
+    languages: int = 10,
+    thresholds: int = 1,
+    layers: int = 32,
+    examples: int = 64,
+    occupancy: bool = True,
+    planes: bool = False,
+) -> Case:
+    """A window of `examples` finished examples."""
+    E, L, S, N, I = examples, languages, thresholds, layers, neurons  # noqa: E741
+    W = activation.num_words(I)
+    tiles = -(-W // categories._BLOCK_WORDS)
+    words = torch.empty((E * L, S, N, W), dtype=torch.int32, device="meta")
+    rows = torch.arange(E * L, dtype=torch.int32).view(E, L)
+    counters = torch.empty((S, N, I, 4), dtype=torch.int32, device="meta") if occupancy else None
+
+    def launch() -> object:
+        return categories.categories_triton(words, rows, I, occupancy=counters, planes=planes)
+
+    shared = (
+        E * L * S * N * W * 4
+        + (2 * S * N * I * 16 if occupancy else 0)
+        + (E * S * N * W * 16 if planes else 0)
+    )
+    counts = E * S * N * (L + 4) * 4
+    asked = f"{' occupancy' if occupancy else ''}{' planes' if planes else ''}"
+    return Case(
+        kernel="categories",
+        variant=f"L={L} S={S} N={N} I={I}{asked}",
+        launch=launch,
+        bytes_moved=shared + tiles * counts + S * N * tiles * E * L * 4,
+        bytes_least=shared + counts + E * L * 4,
+    )
+
+
+def cases(every: bool) -> Iterator[Case]:
+    """What production runs: all of it, or one case for each way in which the code can differ."""
+    if every:
+        for function in FUNCTIONS:
+            for gated in (True, False):
+                for observe in (True, False):
+                    for dtype in DTYPES:
+                        yield activation_case(function, gated=gated, observe=observe, dtype=dtype)
+    else:
+        for index, function in enumerate(FUNCTIONS):
+            dtype = list(DTYPES)[index % 3]
+            yield activation_case(function, gated=index % 2 == 0, dtype=dtype)
+        yield activation_case("silu", observe=False)
+        yield activation_case("silu", dtype="fp32")
+        yield activation_case("relu2", gated=False, observe=False)
+    yield activation_case("silu", thresholds=4)
+    yield activation_case("silu", neurons=1544)  # a multiple of 8, not of 16
+    yield activation_case("silu", neurons=1538)  # no 16-byte rows
+    yield activation_case("silu", neurons=1536)
+    yield categories_case()
+    yield categories_case(neurons=1536, layers=30, planes=True)
+    yield categories_case(languages=2, occupancy=False)
+    yield categories_case(languages=64, thresholds=3)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--arch", type=int, nargs="+", default=ARCHITECTURES, help="compute capabilities, as 90"
+    )
+    parser.add_argument("--every", action="store_true", help="every function, dtype and flag (minutes)")
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+    options = parser.parse_args()
+    rows = [inspect(case, arch) for case in cases(options.every) for arch in options.arch]
+    if options.json:
+        json.dump([asdict(row) for row in rows], sys.stdout, indent=1)
+        print()
+        return
+    print(f"Triton {triton.__version__}, never run on a GPU. Loads and stores: bytes a thread x times.")
+    width = max(len(row.variant) for row in rows)
+    print(
+        f"{'kernel':10} {'variant':{width}} {'sm':>4} {'regs':>5} {'spill':>5} {'smem':>6} {'loads':16} "
+        f"{'stores':16} {'MB':>8} {'/least':>7}"
+    )
+    for row in rows:
+        loads, stores = (" ".join(f"{b}x{n}" for b, n in w.items()) for w in (row.loads, row.stores))
+        print(
+            f"{row.kernel:10} {row.variant:{width}} {row.arch:>4} {row.registers:>5} {row.spilled_bytes:>5} "
+            f"{row.shared_bytes:>6} {loads:16} {stores:16} {row.bytes_moved / 1e6:>8.1f} "
+            f"{row.bytes_moved / row.bytes_least:>7.4f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""What every source of data yields: examples, and those of its rows that could not become one."""
+
+import msgspec
+
+
+class Example(msgspec.Struct, frozen=True, gc=False):
+    """One parallel input.
+
+    Args:
+        id: Names it within its source.
+        prompts: By short language code. What the source was asked for, and nothing else.
+        answers: Reference answers by short language code, where there are any; bare, with no space before.
+        where: File and line, or what else leads to it: `facts.jsonl:17`.
+        task: The task that it belongs to, where the source has several.
+    """
+
+    id: str
+    prompts: dict[str, str]
+    answers: dict[str, str] = {}
+    where: str = ""
+    task: str | None = None
+
+
+class Skipped(msgspec.Struct, frozen=True, gc=False):
+    """A row that is not measured, and why.
+
+    Args:
+        id: Its id; empty where it has none that can be read.
+        where: File and line.
+        reason: What is wrong with it, in a few words.
+    """
+
+    id: str
+    where: str
+    reason: str
+    task: str | None = None

@@ -1,0 +1,479 @@
+"""Writing a store, window by window, so that it can be continued from wherever it was interrupted.
+
+    with StoreWriter.create("run.zarr", header) as writer:
+        for window in windows:
+            writer.commit(window)
+        writer.finish()
+
+A window's data is written first, then the root object is replaced (`root.py`): that is the commit. What an
+interrupted window left is not seen by readers, and is overwritten or removed by the run that resumes.
+"""
+
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from fastneurons.errors import FastneuronsError, InputError, StoreError
+from fastneurons.store import schema
+from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Commit, Root, Writer, decode, is_store
+from fastneurons.store.schema import ArraySpec, Header
+from fastneurons.store.storage import LockedError, Storage, storage_at
+
+# Growing arrays have room for this many windows first, and twice as many each time that it runs out. The
+# root object tells how many examples count; only who reads an array past it sees the room.
+_FIRST_WINDOWS = 16
+
+
+@dataclass(frozen=True)
+class Window:
+    """E consecutive examples, from index `first` on: the unit of commit.
+
+    Arrays are those of the store of the same name, for these examples; zeros where a row was skipped.
+
+    Args:
+        occupancy: Over the measured ones of these examples alone.
+        skipped: What to write to `skipped.jsonl`: index, id, where and reason of each skipped row.
+    """
+
+    first: int
+    example_id: list[str]
+    task: NDArray[np.int32]  # [E]
+    outcome: NDArray[np.uint8]  # [E], a schema.Outcome
+    token_count: NDArray[np.int32]  # [E, L]
+    present: NDArray[np.bool_]  # [E, L]
+    activated: NDArray[np.uint8] | None  # [E, S, L, N, B]
+    activated_count: NDArray[np.int32]  # [E, S, L, N]
+    category_count: NDArray[np.int32]  # [E, S, N, 4]
+    near_threshold_count: NDArray[np.int32]  # [E, S, L, N]
+    occupancy: NDArray[np.int32]  # [K, S, N, I, 4]
+    skipped: Sequence[Mapping[str, Any]] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.example_id)
+
+
+def check_output(path: str, *, resume: bool = False, overwrite: bool = False) -> None:
+    """Whether a run may write to `path`: what can be known before a model is loaded.
+
+    Raises:
+        InputError: something is there that may not be replaced or continued, or nothing can be written.
+        StoreError: another run is writing to it.
+    """
+    storage = storage_at(path)
+    if _check_place(storage, resume, overwrite):
+        _lock(storage)
+        storage.unlock()
+
+
+def _check_place(storage: Storage, resume: bool, overwrite: bool) -> bool:
+    """Whether a store is there, which may be continued or replaced."""
+    path = storage.name
+    obstacle = storage.obstacle()
+    if obstacle is not None:
+        raise InputError(f"{path} {obstacle}; pass another --out")
+    # A run that was killed before it wrote its root object leaves at most an empty list of skipped rows.
+    found = {name for name in storage.names() if name != SKIPPED_KEY and not name.endswith(".partial")}
+    root = storage.read(ROOT_KEY)
+    if not found and root is None and not storage.read(SKIPPED_KEY):
+        return False
+    if not is_store(root):
+        raise InputError(f"{path} exists and is not a fastneurons store; pass another --out")
+    if not (resume or overwrite):
+        raise InputError(
+            f"{path} exists; pass --resume to continue it, --overwrite to replace it, or another --out"
+        )
+    return True
+
+
+class StoreWriter:
+    """Writes one store. Made by `create` or `resume`.
+
+    Writing goes on in a thread of its own: `commit` returns at once, and waits only for the window before.
+    """
+
+    def __init__(self, storage: Storage, header: Header, keep_bits: bool, root: Root | None = None) -> None:
+        self._storage = storage
+        self._store = storage.zarr_store(read_only=False)
+        self._specs = schema.array_specs(header, keep_bits)
+        self._growing = [spec for spec in self._specs if spec.grows]
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._capacity = _FIRST_WINDOWS * header.window
+        self._root = root or Root(header, _nothing(header), {})
+        self._thread = ThreadPoolExecutor(1, "fastneurons-store")
+        self._pending: Future[None] | None = None
+        self._failure: BaseException | None = None
+
+    @classmethod
+    def create(
+        cls, path: str, header: Header, *, keep_bits: bool = True, overwrite: bool = False
+    ) -> "StoreWriter":
+        """Begin a store.
+
+        Args:
+            path: A local path or an fsspec URL.
+            header: What is measured.
+            keep_bits: Whether there will be `activated`.
+            overwrite: Replace the store that is there, if one is.
+        Raises:
+            InputError: something is there, and `overwrite` is not given or it is no store.
+            StoreError: another run is writing to it, or it cannot be written.
+        """
+        storage = storage_at(path)
+        with _told(path), _locked(storage, resume=False, overwrite=overwrite):
+            return cls(storage, header, keep_bits)._begin()
+
+    @classmethod
+    def resume(cls, path: str, header: Header, *, keep_bits: bool = True) -> "StoreWriter":
+        """Continue a store, or begin it where nothing is there.
+
+        Args:
+            path: A local path or an fsspec URL.
+            header: What this run measures; must be what the store holds.
+            keep_bits: Whether this run has `activated`; must be as in the store.
+        Raises:
+            InputError: what is there is no store.
+            StoreError: the store holds something else, or another run is writing to it, or it is damaged.
+        """
+        storage = storage_at(path)
+        with _told(path), _locked(storage, resume=True, overwrite=False):
+            data = storage.read(ROOT_KEY)
+            if data is None:
+                return cls(storage, header, keep_bits)._begin()
+            root = decode(data, path)
+            _check_same(path, root, header, keep_bits)
+            if root.commit.examples == 0 and root.header.status == "running":
+                return cls(storage, root.header, keep_bits)._begin()
+            return cls(storage, root.header, keep_bits, root)._take_over()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the store was finished: nothing is left to do."""
+        return self._root.header.status == "complete"
+
+    @property
+    def committed(self) -> int:
+        """Examples that are safe. Waits for the window that is being written."""
+        if self._pending is not None:
+            wait([self._pending])
+        return self._root.commit.examples
+
+    def commit(self, window: Window) -> None:
+        """Hand over the next window; it is committed when `committed` says so, or nothing raises.
+
+        Raises:
+            StoreError: this window or the one before cannot be written; what was committed stays valid.
+        """
+        self._settle()
+        assert not self.is_complete, "the store is complete"
+        assert window.first == self._root.commit.examples, (window.first, self._root.commit.examples)
+        assert window.first // self._window == (window.first + max(len(window), 1) - 1) // self._window
+        self._pending = self._thread.submit(self._write, window)
+
+    def finish(self) -> None:
+        """Trim the arrays and mark the store complete.
+
+        Raises:
+            StoreError: the last window or this cannot be written.
+        """
+        self._settle()
+        if self.is_complete:
+            return
+        with _told(self._storage.name, self._root.commit.examples):
+            self._check_token()
+            self._resize(self._root.commit.examples)
+            self._write_occupancy()
+            self._storage.flush()
+            self._put_root(header=msgspec.structs.replace(self._root.header, status="complete"))
+            self._storage.remove(schema.CHECKPOINT.name)
+
+    def close(self) -> None:
+        """Wait for the window being written, and let other writers in. Harmless when called twice.
+
+        Raises:
+            StoreError: the window could not be written, and `commit` has not said so yet.
+        """
+        self._thread.shutdown()
+        self._storage.unlock()
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except FastneuronsError as also:
+            error.add_note(str(also))
+
+    # -- beginning and continuing ---------------------------------------------------------------------
+
+    def _begin(self) -> "StoreWriter":
+        """An empty store in place of whatever is there; interrupted anywhere, it can be begun again."""
+        # First of all, so that what follows is known for a store of ours, of which nothing counts.
+        self._put_root()
+        self._storage.clean()
+        known = {ROOT_KEY, SKIPPED_KEY}
+        for name in self._storage.names() & (_all_names() - known):
+            self._storage.remove(name)
+        self._storage.extend(SKIPPED_KEY, 0, b"")
+        for spec in (*self._specs, schema.CHECKPOINT):
+            if spec.name != schema.OCCUPANCY:
+                self._create(spec)
+        for name, labels in schema.coordinates(self._root.header).items():
+            self._arrays[name][...] = labels
+        self._storage.flush()
+        self._put_root()
+        return self
+
+    def _take_over(self) -> "StoreWriter":
+        """Continue after what is committed; what an interrupted run left beyond is removed."""
+        commit = self._root.commit
+        self._storage.clean()
+        if self.is_complete:
+            self._storage.remove(schema.CHECKPOINT.name)
+            return self
+        self._put_root(commit=msgspec.structs.replace(commit, writer=Writer.this_process()))
+        self._storage.extend(SKIPPED_KEY, commit.skipped_bytes, b"")
+        if commit.examples % self._window == 0:
+            for spec in self._growing:
+                self._storage.remove(spec.window_key(commit.examples // self._window))
+        self._resize(max(_FIRST_WINDOWS * self._window, 2 * commit.examples))
+        self._arrays[schema.CHECKPOINT.name] = self._open(schema.CHECKPOINT.name)
+        return self
+
+    def _create(self, spec: ArraySpec) -> None:
+        """An array with nothing in it, in place of any other."""
+        header = self._root.header
+        self._storage.remove(spec.name)
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            self._arrays[spec.name] = zarr.create_array(
+                self._store,
+                name=spec.name,
+                shape=spec.shape(header, self._capacity),
+                dtype=str if spec.dtype == "string" else spec.dtype,
+                chunks=spec.chunks(header),
+                shards=spec.shards(header),
+                # Bits are close to incompressible; higher levels cost time and gain nothing.
+                compressors=zarr.codecs.ZstdCodec(level=1, checksum=True),
+                chunk_key_encoding={"name": "default", "separator": "."},
+                fill_value=spec.fill,
+                dimension_names=spec.dims,
+            )
+        if spec is not schema.CHECKPOINT:
+            metadata = msgspec.json.decode(self._storage.read(f"{spec.name}/{ROOT_KEY}") or b"{}")
+            self._root.arrays[spec.name] = metadata
+
+    def _open(self, name: str) -> "zarr.Array[Any]":
+        # Empty chunks are written, so that a missing one is damage and not zeros.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            return cast("zarr.Array[Any]", zarr.open_array(self._store, path=name, mode="r+"))
+
+    def _resize(self, capacity: int) -> None:
+        """Make room for that many examples in each growing array, or trim them to it."""
+        for spec in self._growing:
+            metadata = _sized(self._root.arrays[spec.name], capacity)
+            self._storage.write(f"{spec.name}/{ROOT_KEY}", msgspec.json.encode(metadata))
+            self._arrays[spec.name] = self._open(spec.name)
+        self._capacity = capacity
+
+    # -- a window -------------------------------------------------------------------------------------
+
+    def _write(self, window: Window) -> None:
+        """All of a window, and then the mark. Runs in the writer's thread."""
+        commit = self._root.commit
+        with _told(self._storage.name, commit.examples):
+            self._check_token()
+            first, end = window.first, window.first + len(window)
+            if end > self._capacity:
+                self._resize(2 * self._capacity)
+            for spec in self._growing:
+                self._arrays[spec.name][first:end] = self._values(spec, window)
+            occupancy = self._add_occupancy(window.occupancy)
+            lines = b"".join(_line(row) for row in window.skipped)
+            if lines:
+                self._storage.extend(SKIPPED_KEY, commit.skipped_bytes, lines)
+            self._storage.flush()
+            self._put_root(commit=Commit(end, commit.skipped_bytes + len(lines), occupancy, commit.writer))
+
+    def _values(self, spec: ArraySpec, window: Window) -> NDArray[Any]:
+        values = getattr(window, spec.name)
+        if spec.dtype == "string":
+            return np.array(values, np.dtypes.StringDType())
+        expected = spec.shape(self._root.header, len(window))
+        assert values.shape == expected, f"{spec.name}: {values.shape}, should be {expected}"
+        return cast(NDArray[Any], values)
+
+    def _add_occupancy(self, added: NDArray[np.int32]) -> list[int]:
+        """Write the sum for the tasks that the window has to the snapshots that do not count yet."""
+        checkpoint = self._arrays[schema.CHECKPOINT.name]
+        snapshots = list(self._root.commit.occupancy)
+        for task, snapshot in enumerate(snapshots):
+            if added[task].any():
+                before = cast(NDArray[np.int32], checkpoint[snapshot, task])
+                checkpoint[1 - snapshot, task] = before + added[task]
+                snapshots[task] = 1 - snapshot
+        return snapshots
+
+    def _write_occupancy(self) -> None:
+        """The array that stays, from the snapshots that count."""
+        self._create(next(spec for spec in self._specs if spec.name == schema.OCCUPANCY))
+        checkpoint = self._arrays[schema.CHECKPOINT.name]
+        for task, snapshot in enumerate(self._root.commit.occupancy):
+            self._arrays[schema.OCCUPANCY][task] = checkpoint[snapshot, task]
+
+    # -- the mark -------------------------------------------------------------------------------------
+
+    @property
+    def _window(self) -> int:
+        return self._root.header.window
+
+    def _put_root(self, header: Header | None = None, commit: Commit | None = None) -> None:
+        root = msgspec.structs.replace(
+            self._root, header=header or self._root.header, commit=commit or self._root.commit
+        )
+        growing = {spec.name for spec in self._growing}
+        arrays = {
+            name: _sized(metadata, root.commit.examples) if name in growing else metadata
+            for name, metadata in root.arrays.items()
+        }
+        self._storage.write(ROOT_KEY, msgspec.structs.replace(root, arrays=arrays).encode())
+        self._storage.flush()
+        self._root = root
+
+    def _check_token(self) -> None:
+        """The store must still be this writer's: where there are no locks, another may have begun."""
+        path = self._storage.name
+        data = self._storage.read(ROOT_KEY)
+        if data is None:
+            raise StoreError(f"{path} was removed while this run was writing to it")
+        found = decode(data, path).commit.writer
+        if found.token != self._root.commit.writer.token:
+            raise StoreError(
+                f"{path} was taken over by another run ({found}); this one has stopped, and pass another --out to "
+                "have both"
+            )
+
+    def _settle(self) -> None:
+        """Wait for the window before; raise what it failed with, then and ever after."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._failure = pending.exception()
+        if self._failure is not None:
+            raise self._failure
+
+
+@contextmanager
+def _locked(storage: Storage, resume: bool, overwrite: bool) -> Iterator[None]:
+    """The place checked and locked; unlocked again if what is done with it fails."""
+    _check_place(storage, resume, overwrite)
+    _lock(storage)
+    try:
+        _check_place(storage, resume, overwrite)  # another run may have come and gone
+        yield
+    except BaseException:
+        storage.unlock()
+        raise
+
+
+def _nothing(header: Header) -> Commit:
+    return Commit(0, 0, [0] * len(header.tasks), Writer.this_process())
+
+
+def _all_names() -> set[str]:
+    """Every name that a store of ours may have in its folder; anything else there is left alone."""
+    specs = (*schema.COORDINATES, *schema.ARRAYS, schema.CHECKPOINT)
+    return {ROOT_KEY, SKIPPED_KEY, *(spec.name for spec in specs)}
+
+
+def _sized(metadata: dict[str, Any], num_examples: int) -> dict[str, Any]:
+    return {**metadata, "shape": [num_examples, *metadata["shape"][1:]]}
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(dict(row)) + b"\n"
+
+
+def _lock(storage: Storage) -> None:
+    try:
+        storage.lock(SKIPPED_KEY)
+    except LockedError as error:
+        data = storage.read(ROOT_KEY)
+        who = f" ({decode(data, storage.name).commit.writer})" if is_store(data) else ""
+        raise StoreError(
+            f"{storage.name} is being written by another run{who}; wait for it, or pass another --out"
+        ) from error
+
+
+@contextmanager
+def _told(path: str, committed: int | None = None) -> Iterator[None]:
+    """Tell users what a failed write means."""
+    try:
+        yield
+    except OSError as error:
+        safe = "" if committed is None else f"; {committed} examples are safe"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StoreError(f"{path}: {error.strerror}{safe}, make room and continue with --resume") from error
+        raise StoreError(f"{path} cannot be written: {error}{safe}, --resume continues") from error
+
+
+# How to make a run agree with a store, by the field of the header that differs.
+_OPTIONS = {
+    "dtype": "--dtype",
+    "revision": "--revision",
+    "quantization": "--quantization",
+    "languages": "--languages",
+    "thresholds": "--threshold",
+    "window": "--window",
+    "source": "--data",
+}
+_FREE = ("version", "config", "created", "status", "format")
+
+
+def _check_same(path: str, root: Root, header: Header, keep_bits: bool) -> None:
+    """A run may only continue what it would have begun.
+
+    Raises:
+        StoreError: naming what differs, both values, and what to do.
+    """
+    others = "another --out, or --overwrite in place of --resume"
+    if root.header.model != header.model:
+        raise StoreError(f"{path} holds {root.header.model}, this run is {header.model}; pass {others}")
+    for name in Header.__struct_fields__:
+        stored, given = getattr(root.header, name), getattr(header, name)
+        if name in _FREE or stored == given:
+            continue
+        option = f"{_OPTIONS[name]} {_spelled(name, stored)}, or " if name in _OPTIONS and stored else ""
+        raise StoreError(
+            f"{path} has {name.replace('_', ' ')} {_shown(stored)}, this run has {_shown(given)}; pass {option}{others}"
+        )
+    bits_kept = schema.ACTIVATED in root.arrays
+    if root.arrays and bits_kept != keep_bits:
+        has, option = ("has", "--keep-bits") if bits_kept else ("has no", "--no-keep-bits")
+        raise StoreError(f"{path} {has} bits of its neurons, unlike this run; pass {option}, or another --out")
+
+
+def _spelled(name: str, value: Any) -> str:
+    if name == "thresholds":
+        return " --threshold ".join(f"{threshold:g}" for threshold in value)
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def _shown(value: Any) -> str:
+    text = ",".join(f"{item}" for item in value) if isinstance(value, list) else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,83 @@
+"""What the kernels compile to, without a GPU: no spills, wide loads, the rounding that the contract states.
+
+In a process of its own, where nothing has asked Triton for its interpreter.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kernels_static.py"
+ARCHITECTURES = (80, 90, 100)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Every case of the benchmark on every target; from Triton's cache after the first run."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    command = [sys.executable, str(SCRIPT), "--json", "--arch", *map(str, ARCHITECTURES)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def label(row):
+    return f"{row['kernel']} {row['variant']} sm_{row['arch']}"
+
+
+def test_every_function_and_target_is_compiled(rows):
+    from fastneurons_kernels.functions import FUNCTIONS
+
+    compiled = {(row["variant"].split()[0], row["arch"]) for row in rows if row["kernel"] == "activation"}
+    assert compiled == {(function, arch) for function in FUNCTIONS for arch in ARCHITECTURES}
+    assert {row["arch"] for row in rows if row["kernel"] == "categories"} == set(ARCHITECTURES)
+
+
+def test_nothing_spills(rows):
+    assert [label(row) for row in rows if row["spilled_bytes"]] == []
+
+
+def test_aligned_rows_are_read_and_written_16_bytes_at_a_time(rows):
+    for row in rows:
+        if row["kernel"] != "activation" or "I=1538" in row["variant"]:
+            continue
+        vectors = (2 if "fp32" in row["variant"] else 1) * (2 if "gated" in row["variant"] else 1)
+        assert row["loads"].get("16") == vectors, label(row)
+        assert row["stores"].get("16") == (2 if "fp32" in row["variant"] else 1), label(row)
+        # What is narrower is one integer or threshold a program: nothing of x or out.
+        narrow = {width for width in (*row["loads"], *row["stores"]) if width != "16"}
+        assert narrow <= {"4"}, label(row)
+        if "unobserved" in row["variant"]:
+            assert not narrow, label(row)
+
+
+def test_rows_off_the_boundary_are_compiled_for_what_they_are(rows):
+    found = [row for row in rows if "I=1538" in row["variant"]]
+    assert found
+    assert all("16" not in row["loads"] and "16" not in row["stores"] for row in found)
+
+
+def test_bf16_is_rounded_to_nearest(rows):
+    for row in rows:
+        assert set(row["bf16_roundings"]) <= {"rn"}, label(row)
+        if "silu" in row["variant"] and "bf16" in row["variant"]:
+            assert row["bf16_roundings"], label(row)
+
+
+def test_bits_are_counted_by_the_instruction_for_it(rows):
+    for row in rows:
+        if row["kernel"] == "categories":
+            languages = int(row["variant"].split()[0].removeprefix("L="))
+            # One a language and a category; of two languages none is partial-shared, and the compiler knows.
+            assert row["popc"] == min(languages, 16) + (2 if languages == 2 else 3), label(row)
+            assert row["atomics"] <= 4, label(row)
+
+
+def test_no_launch_moves_much_more_than_it_must(rows):
+    for row in rows:
+        allowed = 1.01 if row["kernel"] == "activation" else 1.3
+        assert row["bytes_least"] <= row["bytes_moved"] <= allowed * row["bytes_least"], label(row)
