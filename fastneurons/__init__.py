@@ -14,9 +14,19 @@ from fastneurons.errors import EngineError, FastneuronsError, InputError, StoreE
 
 if TYPE_CHECKING:
     from fastneurons.api import open, run
+    from fastneurons.data import Example
 
 __version__ = "0.1.0"
-__all__ = ["EngineError", "FastneuronsError", "InputError", "StoreError", "__version__", "open", "run"]
+__all__ = [
+    "EngineError",
+    "Example",
+    "FastneuronsError",
+    "InputError",
+    "StoreError",
+    "__version__",
+    "open",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,4 +34,8 @@ def __getattr__(name: str) -> Any:
         from fastneurons import api
 
         return getattr(api, name)
+    if name == "Example":
+        from fastneurons.data import Example
+
+        return Example
     raise AttributeError(f"module 'fastneurons' has no attribute {name!r}")

@@ -5,8 +5,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from fastneurons.config import EngineOptions
-from fastneurons.data.example import Example, Skipped
-from fastneurons.data.jsonl import open_jsonl
+from fastneurons.data import Example, Skipped, open_jsonl
 from fastneurons.languages import parse_languages
 from fastneurons.progress import RunProgress
 from fastneurons.run import RunOptions, Source, measure_into_store

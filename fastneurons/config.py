@@ -55,7 +55,9 @@ class EngineOptions:
 
 
 # What the patch and the session rest on; a user's value would make results wrong or the run fail.
-_OWN_ENGINE_ARGS = frozenset({"model", "worker_cls", "additional_config", "disable_log_stats", "skip_tokenizer_init"})
+_OWN_ENGINE_ARGS = frozenset(
+    {"model", "worker_cls", "additional_config", "disable_log_stats", "skip_tokenizer_init"}
+)
 
 
 def parse_engine_args(assignments: list[str]) -> dict[str, Any]:
@@ -69,7 +71,9 @@ def parse_engine_args(assignments: list[str]) -> dict[str, Any]:
         name, equals, text = assignment.partition("=")
         name = name.strip().removeprefix("--").replace("-", "_")
         if not equals or not name:
-            raise InputError(f"--engine-arg {assignment!r}: must be KEY=VALUE, e.g. --engine-arg block_size=32")
+            raise InputError(
+                f"--engine-arg {assignment!r}: must be KEY=VALUE, e.g. --engine-arg block_size=32"
+            )
         if name in parsed:
             raise InputError(f"--engine-arg {name}: given twice")
         try:

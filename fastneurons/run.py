@@ -104,11 +104,9 @@ def measure_into_store(
     options, engine = options or RunOptions(), engine or EngineOptions()
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     with quiet(verbose) as hushed, _interruptible() as stop:
-        shown: RunProgress
-        if isinstance(progress, bool):
-            shown = progress_for(hushed.terminal) if progress else Silent()
-        else:
-            shown = progress
+        shown = progress if not isinstance(progress, bool) else Silent()
+        if progress is True:
+            shown = progress_for(hushed.terminal)
         shown.message(f"loading {model}")
         try:
             with Session(model, languages, options.thresholds, engine, verbose) as session:
@@ -158,7 +156,12 @@ def _header(
         neurons=facts.neurons,
         top_k=None,
         window=options.window,
-        config={"limit": options.limit, "engine": asdict(engine), "function": facts.function, "gated": facts.gated},
+        config={
+            "limit": options.limit,
+            "engine": asdict(engine),
+            "function": facts.function,
+            "gated": facts.gated,
+        },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
     )

@@ -85,7 +85,7 @@ def activation_reference(
 
 # Strides are not specialised on: they change with the batch and the buffers, the code does not. What the
 # compiler has to know of them, that rows start on 16-byte boundaries, ALIGNMENT tells it.
-@triton.jit(
+@triton.jit(  # type: ignore[untyped-decorator]
     do_not_specialize=(
         "stride_x",
         "stride_out",

@@ -68,7 +68,7 @@ def categories_reference(
         if result.planes is not None:
             bits = torch.zeros((*words.shape[1:3], words.shape[3] * WORD_BITS, 4), dtype=torch.int64)
             bits[:, :, :num_neurons] = category
-            by_word = bits.transpose(-1, -2).unflatten(-1, (-1, WORD_BITS))  # [S, N, 4, W, 32]
+            by_word = bits.transpose(-1, -2).reshape(*result.planes.shape[1:], WORD_BITS)  # [S, N, 4, W, 32]
             result.planes[e] = (by_word << bit).sum(-1).to(torch.int32)
     return result
 
@@ -83,7 +83,9 @@ def _popcount(x):  # type: ignore[no-untyped-def]
     return ((x * 0x01010101) >> 24).to(tl.int32)
 
 
-@triton.jit(do_not_specialize=("E", "N", "stride_row", "stride_s", "stride_layer"))
+@triton.jit(  # type: ignore[untyped-decorator]
+    do_not_specialize=("E", "N", "stride_row", "stride_s", "stride_layer")
+)
 def _categories_kernel(  # type: ignore[no-untyped-def]
     words_ptr,
     rows_ptr,
@@ -292,11 +294,9 @@ def _outputs(words: torch.Tensor, rows: torch.Tensor, planes: bool) -> Categorie
     """Zeroed: a missing language keeps its 0, and the kernel adds to the counts."""
     E, L = rows.shape
     _, S, N, W = words.shape
-    zeros = torch.zeros(E * S * N * (L + NUM_CATEGORIES), dtype=torch.int32, device=words.device)
-    activated_count, category_count = zeros.split([E * S * L * N, E * S * N * NUM_CATEGORIES])
     return Categories(
-        activated_count.view(E, S, L, N),
-        category_count.view(E, S, N, NUM_CATEGORIES),
+        words.new_zeros((E, S, L, N)),
+        words.new_zeros((E, S, N, NUM_CATEGORIES)),
         words.new_empty((E, S, N, NUM_CATEGORIES, W)) if planes else None,
     )
 

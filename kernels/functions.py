@@ -112,7 +112,7 @@ def _expm1(x):  # type: ignore[no-untyped-def]
     return tl.where(x > -0.5, x * series, tl.exp(x) - 1.0)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def activate(x, p0, p1, p2, p3, FUNCTION: tl.constexpr):  # type: ignore[no-untyped-def]
     """The function named FUNCTION of float32 x, in float32; p0 .. p3 are its parameters in the table's order.
 

@@ -62,4 +62,6 @@ def test_kernels_know_no_vllm_and_nothing_of_ours():
             elif isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]
             for module in modules:
-                assert module.split(".")[0] not in ("vllm", "fastneurons", "transformers"), f"{file.name}: {module}"
+                assert module.split(".")[0] not in ("vllm", "fastneurons", "transformers"), (
+                    f"{file.name}: {module}"
+                )

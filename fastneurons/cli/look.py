@@ -29,7 +29,8 @@ def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False
 def plot(
     store: _Store,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The picture; its ending says what it is: .png, .svg or .pdf.")
+        Path,
+        typer.Option("--output", "-o", help="The picture; its ending says what it is: .png, .svg or .pdf."),
     ] = Path("sharing.png"),
     threshold: _Threshold = None,
 ) -> None:

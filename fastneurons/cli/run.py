@@ -11,7 +11,9 @@ from fastneurons.config import EngineOptions, parse_engine_args
 
 _Threshold = Annotated[
     list[float] | None,
-    typer.Option("--threshold", help="A neuron is activated above it; repeatable. [default: 0]", show_default=False),
+    typer.Option(
+        "--threshold", help="A neuron is activated above it; repeatable. [default: 0]", show_default=False
+    ),
 ]
 _Limit = Annotated[int | None, typer.Option(help="Only the first examples.")]
 _Window = Annotated[int, typer.Option(help="Examples written and committed at once.")]
@@ -83,11 +85,12 @@ def run(
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the store, table and picture.")] = Path(
-        "demo"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the store, table and picture.")
+    ] = Path("demo"),
     languages: Annotated[
-        str | None, typer.Option(help="Codes separated by commas. [default: ten, of seven scripts]", show_default=False)
+        str | None,
+        typer.Option(help="Codes separated by commas. [default: ten, of seven scripts]", show_default=False),
     ] = None,
     limit: _Limit = 500,
     threshold: _Threshold = None,
@@ -108,7 +111,9 @@ def demo(
 
     codes = parse_languages(languages) if languages else DEFAULT_LANGUAGES
     engine = EngineOptions(
-        dtype=dtype, tensor_parallel_size=tensor_parallel_size, engine_args=parse_engine_args(engine_arg or [])
+        dtype=dtype,
+        tensor_parallel_size=tensor_parallel_size,
+        engine_args=parse_engine_args(engine_arg or []),
     )
     options = RunOptions(tuple(threshold or [0.0]), limit, window, overwrite=overwrite)
     out = output / "demo.zarr"

@@ -75,11 +75,14 @@ def cache_folder() -> Path:
 
     `$FASTNEURONS_CACHE`, else `$XDG_CACHE_HOME/fastneurons`, else `~/.cache/fastneurons`.
     """
-    if own := os.environ.get("FASTNEURONS_CACHE"):
-        return Path(own).expanduser()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser() / "fastneurons"
-    return Path("~/.cache/fastneurons").expanduser()
+    try:
+        if own := os.environ.get("FASTNEURONS_CACHE"):
+            return Path(own).expanduser()
+        if shared := os.environ.get("XDG_CACHE_HOME"):
+            return Path(shared).expanduser() / "fastneurons"
+        return Path("~/.cache/fastneurons").expanduser()
+    except RuntimeError as error:  # a user without a home, as containers have them
+        raise InputError(f"there is no place for a cache ({error}); FASTNEURONS_CACHE names one") from error
 
 
 def find_gguf() -> Path:

@@ -22,7 +22,7 @@ from fastneurons.languages import language as language_of
 
 TASK = "capitals"
 
-# Seven scripts, seven families; related and unrelated languages within a script.
+# Seven scripts, six families; within the Latin script, relatives of English and a language that is none.
 DEFAULT_LANGUAGES = ("en", "de", "fr", "tr", "ru", "ar", "hi", "th", "zh", "ja")
 
 

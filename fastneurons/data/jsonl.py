@@ -395,8 +395,8 @@ class _Asked(dict[str, str | None]):
 class _FirstLines:
     """For each id the line that it was first on.
 
-    Open addressing in two flat arrays: 12 bytes an entry at a load of one to two thirds, a tenth of a
-    dictionary. Ids are told apart by 64 bits of hash: among a hundred million, the chance that any two
+    Open addressing in two flat arrays: 12 bytes an entry at a load of one to two thirds, a quarter of what
+    a dictionary takes. Ids are told apart by 64 bits of hash: the chance that any two of a hundred million
     share one is 1 in 4,000.
     """
 

@@ -74,7 +74,11 @@ _KINDS: dict[str, Callable[[Any], ActivationKind]] = {
     "XIELUActivation": lambda m: ActivationKind("xielu", False, _xielu_parameters(m)),
 }
 
-_ACTIVATION_MODULES = ("vllm.model_executor.layers.activation", "torch.nn.modules.activation", "transformers.activations")
+_ACTIVATION_MODULES = (
+    "vllm.model_executor.layers.activation",
+    "torch.nn.modules.activation",
+    "transformers.activations",
+)
 
 
 def _xielu_parameters(module: Any) -> tuple[float, ...]:
@@ -106,7 +110,9 @@ def find_sites(model: nn.Module, layers: range) -> list[Site]:
                 continue
             kind = _KINDS.get(type(child).__name__)
             if kind is None:
-                unknown[layer] = f"{path}.{name} is a {type(child).__name__}, an activation that has no kernel here"
+                unknown[layer] = (
+                    f"{path}.{name} is a {type(child).__name__}, an activation that has no kernel here"
+                )
                 continue
             site = _site(layer, f"{path}.{name}", parent, name, kind(child), widths)
             if site is not None:

@@ -69,5 +69,7 @@ def concatenate_bits(parts: list[NDArray[np.uint8]], neurons: list[int]) -> NDAr
     """Packed rows side by side: each uint8 [..., ceil(I_r / 8)] with I_r bits, little bit order."""
     if all(n % 8 == 0 for n in neurons[:-1]):
         return np.concatenate(parts, axis=-1)
-    unpacked = [np.unpackbits(p, axis=-1, count=n, bitorder="little") for p, n in zip(parts, neurons, strict=True)]
+    unpacked = [
+        np.unpackbits(p, axis=-1, count=n, bitorder="little") for p, n in zip(parts, neurons, strict=True)
+    ]
     return np.packbits(np.concatenate(unpacked, axis=-1), axis=-1, bitorder="little")

@@ -20,6 +20,11 @@ from fastneurons.engine.discovery import Site
 from fastneurons.engine.rows import Batch, completes_prompt, last_prompt_row, new_prompt_tokens
 
 
+def uses_fused_kernel(device: torch.device) -> bool:
+    """Whether one kernel of ours computes the product and reads; else the model's own module computes it."""
+    return device.type == "cuda"
+
+
 class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is observed; crosses to the workers inside vLLM's `additional_config`.
 
@@ -149,7 +154,7 @@ class Observer:
                 words=self.words[:, :, n],
                 near=self.near[:, :, n],
                 calls=self.calls[n],
-                fused=self.device.type == "cuda",
+                fused=uses_fused_kernel(self.device),
                 tally=self.tally,
             )
             for n, site in enumerate(self.sites)

@@ -44,10 +44,12 @@ class ObservedActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Activated product of `[gate | up]` (or of `up`), [..., I]."""
+        product: Tensor
         if self.fused:
-            return torch.ops.fastneurons.activation(x, self.calls, self.handle, self.neurons)
-        torch.ops.fastneurons.observe(x, self.calls, self.handle)
-        product: Tensor = self.original(x)
+            product = torch.ops.fastneurons.activation(x, self.calls, self.handle, self.neurons)
+        else:
+            torch.ops.fastneurons.observe(x, self.calls, self.handle)
+            product = self.original(x)
         return product
 
 
@@ -77,10 +79,10 @@ def _activation(x: Tensor, calls: Tensor, handle: int, neurons: int) -> Tensor:
     observer = _observers[handle]
     try:
         product = observer.activation(x.reshape(-1, x.shape[-1]), calls)
-        return product.reshape(*x.shape[:-1], neurons)
     except Exception as error:
         observer.failed(error)
-        return observer.original(x)
+        product = observer.original(x)
+    return product.reshape(*x.shape[:-1], neurons)
 
 
 def _activation_fake(x: Tensor, calls: Tensor, handle: int, neurons: int) -> Tensor:
@@ -90,8 +92,8 @@ def _activation_fake(x: Tensor, calls: Tensor, handle: int, neurons: int) -> Ten
 _library = torch.library.Library("fastneurons", "DEF")
 _library.define("observe(Tensor x, Tensor(a!) calls, int handle) -> ()")
 _library.define("activation(Tensor x, Tensor(a!) calls, int handle, int neurons) -> Tensor")
-_library.impl("observe", _observe, "CPU")
-_library.impl("observe", _observe, "CUDA")
-_library.impl("activation", _activation, "CUDA")
+for _device in ("CPU", "CUDA"):
+    _library.impl("observe", _observe, _device)
+    _library.impl("activation", _activation, _device)
 torch.library.register_fake("fastneurons::observe", lambda x, calls, handle: None, lib=_library)
 torch.library.register_fake("fastneurons::activation", _activation_fake, lib=_library)

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+Ints = NDArray[np.int64] | NDArray[np.int32]
+
 
 @dataclass(frozen=True)
 class Batch:
     """A step's requests, in the order of their rows. Arrays are int [R], R requests."""
 
     request_ids: list[str]
-    query_start: NDArray[np.integer]  # first row of each request
-    num_scheduled_tokens: NDArray[np.integer]
-    num_computed_tokens: NDArray[np.integer]
-    num_prompt_tokens: NDArray[np.integer]
+    query_start: Ints  # first row of each request
+    num_scheduled_tokens: Ints
+    num_computed_tokens: Ints
+    num_prompt_tokens: Ints
 
 
 def completes_prompt(batch: Batch) -> NDArray[np.bool_]:
@@ -31,7 +33,7 @@ def completes_prompt(batch: Batch) -> NDArray[np.bool_]:
     return (batch.num_computed_tokens < batch.num_prompt_tokens) & (batch.num_prompt_tokens <= end)
 
 
-def last_prompt_row(batch: Batch) -> NDArray[np.integer]:
+def last_prompt_row(batch: Batch) -> Ints:
     """Row of each request's last prompt token, int [R]; meaningful where `completes_prompt`.
 
     Not the request's last row: where tokens are speculated, rows follow the prompt in the same step.
@@ -39,7 +41,7 @@ def last_prompt_row(batch: Batch) -> NDArray[np.integer]:
     return batch.query_start + batch.num_prompt_tokens - 1 - batch.num_computed_tokens
 
 
-def new_prompt_tokens(batch: Batch, already_seen: NDArray[np.integer]) -> NDArray[np.integer]:
+def new_prompt_tokens(batch: Batch, already_seen: Ints) -> Ints:
     """Prompt tokens of this step that no earlier step computed, int [R].
 
     A preempted request starts again from its first token; `already_seen` (int [R], the highest
@@ -47,4 +49,5 @@ def new_prompt_tokens(batch: Batch, already_seen: NDArray[np.integer]) -> NDArra
     """
     end = np.minimum(batch.num_computed_tokens + batch.num_scheduled_tokens, batch.num_prompt_tokens)
     start = np.maximum(batch.num_computed_tokens, already_seen)
-    return np.maximum(end - start, 0)
+    new: Ints = np.maximum(end - start, 0)
+    return new

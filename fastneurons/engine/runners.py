@@ -25,7 +25,9 @@ def watch_batches(runner: Any, on_batch: OnBatch) -> None:
     elif hasattr(runner, "prepare_inputs") and hasattr(runner, "req_states"):
         _watch_v2(runner, on_batch)
     else:
-        raise TypeError(f"{type(runner).__module__}.{type(runner).__name__} is no model runner known to fastneurons")
+        raise TypeError(
+            f"{type(runner).__module__}.{type(runner).__name__} is no model runner known to fastneurons"
+        )
 
 
 def _watch_v1(runner: Any, on_batch: OnBatch) -> None:

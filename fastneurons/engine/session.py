@@ -294,7 +294,9 @@ class Session:
             if rank["refusal"] is not None:
                 raise InputError(f"{model}: {rank['refusal']}")
         self._slices = [
-            Slice(tuple(rank["layers"]), rank["first_neuron"], rank["neurons"]) for rank in ranks if rank["layers"]
+            Slice(tuple(rank["layers"]), rank["first_neuron"], rank["neurons"])
+            for rank in ranks
+            if rank["layers"]
         ]
         config = self._engine.vllm_config.model_config
         first = ranks[0]
@@ -390,7 +392,9 @@ class Session:
             )
         arrays = self._fetch(slot_rows, keep_bits)
         whole = {
-            name: array if name == "occupancy" or len(measured) == len(group) else _spread(array, measured, len(group))
+            name: array
+            if name == "occupancy" or len(measured) == len(group)
+            else _spread(array, measured, len(group))
             for name, array in arrays.items()
         }
         return MeasuredRows(
@@ -495,7 +499,11 @@ def _bound_kv_cache(config: Any) -> None:
     model, parallel, scheduler = config.model_config, config.parallel_config, config.scheduler_config
     item_bytes = {"float32": 4}.get(str(model.dtype).removeprefix("torch."), 2)
     token_bytes = (
-        2 * model.get_num_layers(parallel) * model.get_num_kv_heads(parallel) * model.get_head_size() * item_bytes
+        2
+        * model.get_num_layers(parallel)
+        * model.get_num_kv_heads(parallel)
+        * model.get_head_size()
+        * item_bytes
     )
     num_tokens = (
         model.max_model_len

@@ -93,10 +93,8 @@ class NeuronWorker(_WorkerBase):
     def fastneurons_tally(self) -> dict[str, Any]:
         """What this rank has read so far, and its calls of the op. Waits for the device."""
         assert self.observer is not None
-        return msgspec.to_builtins(self.observer.tally) | {
-            "calls": self.observer.num_calls(),
-            "layers": len(self.observer.layers),
-        }
+        tally: dict[str, Any] = msgspec.to_builtins(self.observer.tally)
+        return tally | {"calls": self.observer.num_calls(), "layers": len(self.observer.layers)}
 
     def fastneurons_collect(self, rows: list[list[int]], keep_bits: bool) -> dict[str, Any]:
         """`Observer.collect` of this rank, and the first error of its ops if there was one."""
@@ -117,4 +115,3 @@ class NeuronWorker(_WorkerBase):
     def _device_name(self) -> str:
         device = self.model_runner.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-

@@ -20,6 +20,7 @@ from fastneurons.store import CATEGORIES, NEAR_THRESHOLD, SkippedRow, Store
 _PLAIN_WIDTH = 80
 # So many languages have a column each in the table of layers; more are given by their extremes.
 _LANGUAGE_COLUMNS = 6
+_CATEGORY_HEADINGS = [name.replace("-", "-\n") for name in CATEGORIES]
 # Skipped rows named for each reason.
 _NAMED = 3
 
@@ -31,11 +32,13 @@ class SkipReason:
     Args:
         reason: That of the first.
         count: How many there are.
+        varies: Whether there are differences of that kind.
         first: The first few.
     """
 
     reason: str
     count: int
+    varies: bool
     first: list[SkippedRow]
 
 
@@ -45,7 +48,10 @@ def skip_reasons(rows: Sequence[SkippedRow], named: int = _NAMED) -> list[SkipRe
     for row in rows:
         groups.setdefault(re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "*", row.reason), []).append(row)
     ordered = sorted(groups.values(), key=len, reverse=True)
-    return [SkipReason(group[0].reason, len(group), group[:named]) for group in ordered]
+    return [
+        SkipReason(group[0].reason, len(group), len({row.reason for row in group}) > 1, group[:named])
+        for group in ordered
+    ]
 
 
 def summary(store: Store, threshold: float | None = None) -> dict[str, Any]:
@@ -74,14 +80,14 @@ def summary(store: Store, threshold: float | None = None) -> dict[str, Any]:
         "examples": store.num_examples,
         "measured": found.num_examples,
         "skipped": len(rows),
-        "skip_reasons": [
-            {"reason": g.reason, "count": g.count, "first": msgspec.to_builtins(g.first)} for g in skip_reasons(rows)
-        ],
+        "skip_reasons": msgspec.to_builtins(skip_reasons(rows)),
         **_numbers(found),
     }
     if len(header.tasks) > 1:
         by_task = shares_by_task(store, threshold)
-        result["tasks"] = {task: {"measured": of.num_examples, **_numbers(of)} for task, of in by_task.items()}
+        result["tasks"] = {
+            task: {"measured": part.num_examples, **_numbers(part)} for task, part in by_task.items()
+        }
     return result
 
 
@@ -105,7 +111,7 @@ def print_summary(store: Store, stream: TextIO, threshold: float | None = None) 
     console = Console(file=stream, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False)
     if not store.is_complete:
         console.print(
-            f"[bold yellow]Not complete:[/] the run that writes {escape(store.path)} goes on or was interrupted; "
+            "[bold yellow]Not complete:[/] its run goes on or was interrupted; "
             f"this is of the {store.num_examples:,} examples committed by now."
         )
         console.print()
@@ -117,9 +123,9 @@ def print_summary(store: Store, stream: TextIO, threshold: float | None = None) 
         if len(found.languages) > _LANGUAGE_COLUMNS:
             _print_languages(console, found)
         console.print(
-            f"[dim]Shares of neurons in per cent, means over examples; ± half of a 95 % bootstrap interval.\n"
-            f"{_percent(found.near_threshold, 3)} of activations are within {NEAR_THRESHOLD:g} of the threshold, "
-            "where rounding could turn them.[/]"
+            "[dim]Per cent of neurons, mean over examples; ±: half a 95 % bootstrap interval.\n"
+            f"{_percent(found.near_threshold, 3)} of activations are within {NEAR_THRESHOLD:g} "
+            "of the threshold\n(rounding could turn them).[/]"
         )
     _print_skipped(console, store.skipped())
 
@@ -129,15 +135,13 @@ def _numbers(found: Shares) -> dict[str, Any]:
         "threshold": found.threshold,
         "near_threshold_share": _number(found.near_threshold),
         "categories": _by_category(found.category_overall),
-        "activated": {
-            language: _interval(found.activated_overall, index) for index, language in enumerate(found.languages)
-        },
+        "activated": {name: _interval(found.activated_overall, k) for k, name in enumerate(found.languages)},
         "layers": [
             {
                 "layer": layer,
                 "categories": _by_category(found.category, index),
                 "activated": {
-                    language: _number(found.activated[k, index]) for k, language in enumerate(found.languages)
+                    name: _number(found.activated[k, index]) for k, name in enumerate(found.languages)
                 },
             }
             for index, layer in enumerate(found.layers)
@@ -167,8 +171,8 @@ def _print_heading(console: Console, store: Store, found: Shares) -> None:
                   f"{header.neurons:,} neurons")  # fmt: skip
     skipped = store.num_examples - found.num_examples
     console.print(
-        f"{escape(header.task)}: {_examples(found.num_examples)} measured in {len(header.languages)} languages"
-        + (f", {skipped:,} skipped" if skipped else "")
+        f"{escape(header.task)}: {_examples(found.num_examples)} measured "
+        f"in {len(header.languages)} languages" + (f", {skipped:,} skipped" if skipped else "")
     )
     others = [f"{t:g}" for t in header.thresholds if t != found.threshold]
     console.print(
@@ -179,13 +183,12 @@ def _print_heading(console: Console, store: Store, found: Shares) -> None:
 
 def _layer_table(found: Shares) -> Table:
     each = len(found.languages) <= _LANGUAGE_COLUMNS
-    table = _table("layer", *CATEGORIES)
-    for name in found.languages if each else ("activated", "least", "most"):
-        table.add_column(name, justify="right")
+    of_languages = found.languages if each else ("activated", "least", "most")
+    table = _table("layer", *_CATEGORY_HEADINGS, *of_languages)
     for index, layer in enumerate(found.layers):
         category = [_percent(value) for value in found.category.mean[index]]
-        of_languages = found.activated[:, index]
-        table.add_row(str(layer), *category, *_activated_cells(of_languages, found.languages, each))
+        activated = _activated_cells(found.activated[:, index], found.languages, each)
+        table.add_row(str(layer), *category, *activated)
     table.add_section()
     total = found.category_overall
     overall = found.activated_overall
@@ -210,7 +213,7 @@ def _activated_cells(values: Any, languages: Sequence[str], each: bool) -> list[
 
 
 def _task_table(by_task: dict[str, Shares]) -> Table:
-    table = _table("task", "examples", *CATEGORIES)
+    table = _table("task", "examples", *_CATEGORY_HEADINGS)
     table.columns[0].justify = "left"
     for task, found in by_task.items():
         overall = (_percent(value) for value in found.category_overall.mean)
@@ -223,9 +226,12 @@ def _print_languages(console: Console, found: Shares) -> None:
     overall = found.activated_overall
     order = np.argsort(-overall.mean, kind="stable")
     width = max(map(len, found.languages))
-    cells = [f"{found.languages[k]:<{width}} {_percent(overall.mean[k]):>5} {_half_width(overall, k)}" for k in order]
+    cells = [
+        f"  {found.languages[k]:<{width}} {_percent(overall.mean[k]):>5} {_half_width(overall, k)}"
+        for k in order
+    ]
     console.print("activated, of the neurons of all layers, by language:")
-    console.print(Columns([f"  {cell}" for cell in cells], column_first=True, padding=(0, 2)))
+    console.print(Columns(cells, column_first=True, padding=(0, 2)))
     console.print()
 
 
@@ -235,10 +241,11 @@ def _print_skipped(console: Console, rows: Sequence[SkippedRow]) -> None:
     console.print()
     console.print(f"skipped: {_examples(len(rows))}", style="bold")
     for group in skip_reasons(rows):
-        likewise = f"[bold]{group.count:,}[/]  {escape(group.reason)}"
-        console.print(likewise + (" (the first)" if group.count > 1 else ""), soft_wrap=True)
+        alike = " (and the like)" if group.varies else ""
+        console.print(f"[bold]{group.count:,}[/]  {escape(group.reason)}{alike}", soft_wrap=True)
         for row in group.first:
-            console.print(f"     {escape(row.where)}" + (f"  {escape(str(row.id))}" if row.id else ""), soft_wrap=True)
+            named = f"  {escape(row.id)}" if row.id else ""
+            console.print(f"     {escape(row.where)}{named}", soft_wrap=True)
         if group.count > len(group.first):
             console.print(f"     and {group.count - len(group.first):,} more, in skipped.jsonl")
 
@@ -246,7 +253,7 @@ def _print_skipped(console: Console, rows: Sequence[SkippedRow]) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
     for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", vertical="bottom", no_wrap=True)
     return table
 
 

@@ -4,6 +4,8 @@
     store["category_count"][:10]        # int32 [10, S, N, 4]
     for first, block in store.windows("activated_count", "outcome"):
         ...
+
+Nothing is read before an array is indexed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -56,7 +58,7 @@ class StoredArray:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Its dtype in memory."""
-        return cast("np.dtype[Any]", self._array.dtype)
+        return self._array.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -174,7 +176,8 @@ class Store:
         return (
             f"<Store {self.path}, {state}\n"
             f"  {h.model} ({h.dtype}), {len(h.layers)} layers of {h.neurons} neurons\n"
-            f"  {self.num_examples} examples of {h.task} in {len(h.languages)} languages: {', '.join(h.languages)}\n"
+            f"  {self.num_examples} examples of {h.task} in {len(h.languages)} languages: "
+            f"{', '.join(h.languages)}\n"
             f"  thresholds {', '.join(f'{t:g}' for t in h.thresholds)}; arrays {', '.join(self._names)}>"
         )
 
@@ -198,7 +201,9 @@ class Store:
             InputError: the store has no such language.
         """
         if language not in self.header.languages:
-            raise InputError(f"{self.path} has no language {language}; it has {', '.join(self.header.languages)}")
+            raise InputError(
+                f"{self.path} has no language {language}; it has {', '.join(self.header.languages)}"
+            )
         return self.header.languages.index(language)
 
     def activated_bits(
@@ -216,7 +221,9 @@ class Store:
             InputError: the store keeps no bits, or has no such language or threshold.
         """
         if not self.has_bits:
-            raise InputError(f"{self.path} was written with --no-keep-bits: it holds counts, not which neurons")
+            raise InputError(
+                f"{self.path} was written with --no-keep-bits: it holds counts, not which neurons"
+            )
         chosen = slice(None) if languages is None else [self.language_index(code) for code in languages]
         packed = self[schema.ACTIVATED][examples, self.threshold_index(threshold)]  # [E, L, N, B]
         bits = np.unpackbits(packed[:, chosen], axis=-1, count=self.header.neurons, bitorder="little")
@@ -265,7 +272,9 @@ class Store:
         values = np.zeros(spec.shape(self.header, 0), spec.dtype)
         try:
             if self.num_examples:
-                group = zarr.open_group(self._storage.zarr_store(read_only=True), mode="r", use_consolidated=False)
+                group = zarr.open_group(
+                    self._storage.zarr_store(read_only=True), mode="r", use_consolidated=False
+                )
                 checkpoint = cast("zarr.Array[Any]", group[schema.CHECKPOINT.name])
                 for task, snapshot in enumerate(self._commit.occupancy):
                     values[task] = checkpoint[snapshot, task]
@@ -307,4 +316,6 @@ def _check_arrays(path: str, root: Root) -> None:
         if metadata is None:
             raise StoreError(f"{path}: array {spec.name} is missing")
         if metadata.get("shape") != expected:
-            raise StoreError(f"{path}: array {spec.name} has shape {metadata.get('shape')}, should be {expected}")
+            raise StoreError(
+                f"{path}: array {spec.name} has shape {metadata.get('shape')}, should be {expected}"
+            )

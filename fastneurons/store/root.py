@@ -33,7 +33,12 @@ class Writer(msgspec.Struct, frozen=True):
     @classmethod
     def this_process(cls) -> "Writer":
         """A new writer, different from any other."""
-        return cls(uuid.uuid4().hex, socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"))
+        return cls(
+            uuid.uuid4().hex,
+            socket.gethostname(),
+            os.getpid(),
+            datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
     def __str__(self) -> str:
         return f"host {self.host}, process {self.pid}, since {self.since}"
@@ -77,7 +82,11 @@ class Root(msgspec.Struct, frozen=True):
                 "zarr_format": 3,
                 "node_type": "group",
                 "attributes": {"fastneurons": header, "tasks": tasks, "commit": self.commit},
-                "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": self.arrays},
+                "consolidated_metadata": {
+                    "kind": "inline",
+                    "must_understand": False,
+                    "metadata": self.arrays,
+                },
             }
         )
 

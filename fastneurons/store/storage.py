@@ -12,7 +12,6 @@ import shutil
 import uuid
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
 
 import zarr.abc.store
 from zarr.core.buffer import Buffer
@@ -61,15 +60,19 @@ class Storage(ABC):
     def names(self, folder: str = "") -> set[str]:
         """The names of what is directly below a folder."""
 
-    @abstractmethod
     def obstacle(self) -> str | None:
-        """Why nothing can be written here, in words; None if it can."""
+        """Why nothing can be written here, in words; None if it can, or if that cannot be known."""
+        return None
+
+    # What a place without folders and locks has no need of, or no way to, is nothing.
 
     def flush(self) -> None:
         """Return when all that was written will outlast a loss of power."""
+        return
 
     def clean(self) -> None:
         """Remove what an interrupted write left behind."""
+        return
 
     def lock(self, key: str) -> None:
         """Keep other writers away for as long as this process lives, where the place has a way to.
@@ -77,9 +80,11 @@ class Storage(ABC):
         Raises:
             LockedError: another process keeps this one away.
         """
+        return
 
     def unlock(self) -> None:
         """Let other writers in."""
+        return
 
 
 def storage_at(path: str) -> Storage:
@@ -114,7 +119,7 @@ class LocalStorage(Storage):
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def write(self, key: str, data: bytes | memoryview) -> None:
+    def write(self, key: str, data: bytes) -> None:
         """Replace an object, at once and for good."""
         path = self.root / key
         self._make_folder(path.parent)
@@ -151,7 +156,7 @@ class LocalStorage(Storage):
     def names(self, folder: str = "") -> set[str]:
         """The names of what is directly below a folder."""
         try:
-            return set(os.listdir(self.root / folder))
+            return {path.name for path in (self.root / folder).iterdir()}
         except (FileNotFoundError, NotADirectoryError):
             return set()
 
@@ -165,7 +170,7 @@ class LocalStorage(Storage):
         if not there.is_dir():
             return f"cannot be made, as {there} is a file"
         if not os.access(there, os.W_OK | os.X_OK):
-            return "cannot be written: permission denied" if there == self.root else f"cannot be made in {there}"
+            return f"cannot be written: no permission to write in {there}"
         return None
 
     def flush(self) -> None:
@@ -228,7 +233,7 @@ class _DurableStore(LocalStore):
 
     async def set(self, key: str, value: Buffer) -> None:
         self._check_writable()
-        await asyncio.to_thread(self._storage.write, key, memoryview(value.as_numpy_array()))
+        await asyncio.to_thread(self._storage.write, key, value.to_bytes())
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         if not (self.root / key).exists():
@@ -236,7 +241,7 @@ class _DurableStore(LocalStore):
 
     def set_sync(self, key: str, value: Buffer) -> None:
         self._check_writable()
-        self._storage.write(key, memoryview(value.as_numpy_array()))
+        self._storage.write(key, value.to_bytes())
 
 
 class RemoteStorage(Storage):
@@ -269,7 +274,7 @@ class RemoteStorage(Storage):
         self._fs.pipe_file(self._path(key), data)
 
     def extend(self, key: str, offset: int, data: bytes) -> None:
-        """Put `data` at `offset`, as the object's new end. Objects cannot be added to: all is written anew."""
+        """Put `data` at `offset`, as the object's new end: all of it is written anew."""
         before = self.read(key) or b""
         if data or len(before) != offset:
             self.write(key, before[:offset] + data)
@@ -287,10 +292,6 @@ class RemoteStorage(Storage):
         except (FileNotFoundError, NotADirectoryError):
             return set()
         return {path.rstrip("/").rpartition("/")[2] for path in found}
-
-    def obstacle(self) -> str | None:
-        """Nothing that could be known before."""
-        return None
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root

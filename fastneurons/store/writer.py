@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
 
 from fastneurons.errors import FastneuronsError, InputError, StoreError
 from fastneurons.store import schema
@@ -270,7 +271,7 @@ class StoreWriter:
                 chunks=spec.chunks(header),
                 shards=spec.shards(header),
                 # Bits are close to incompressible; higher levels cost time and gain nothing.
-                compressors=zarr.codecs.ZstdCodec(level=1, checksum=True),
+                compressors=ZstdCodec(level=1, checksum=True),
                 chunk_key_encoding={"name": "default", "separator": "."},
                 fill_value=spec.fill,
                 dimension_names=spec.dims,
@@ -282,7 +283,7 @@ class StoreWriter:
     def _open(self, name: str) -> "zarr.Array[Any]":
         # Empty chunks are written, so that a missing one is damage and not zeros.
         with zarr.config.set({"array.write_empty_chunks": True}):
-            return cast("zarr.Array[Any]", zarr.open_array(self._store, path=name, mode="r+"))
+            return zarr.open_array(self._store, path=name, mode="r+")
 
     def _resize(self, capacity: int) -> None:
         """Make room for that many examples in each growing array, or trim them to it."""
@@ -365,8 +366,8 @@ class StoreWriter:
         found = decode(data, path).commit.writer
         if found.token != self._root.commit.writer.token:
             raise StoreError(
-                f"{path} was taken over by another run ({found}); this one has stopped, and pass another --out to "
-                "have both"
+                f"{path} was taken over by another run ({found}), and this one has stopped; "
+                "give each run an --out of its own"
             )
 
     def _settle(self) -> None:
@@ -428,7 +429,9 @@ def _told(path: str, committed: int | None = None) -> Iterator[None]:
     except OSError as error:
         safe = "" if committed is None else f"; {committed} examples are safe"
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StoreError(f"{path}: {error.strerror}{safe}, make room and continue with --resume") from error
+            raise StoreError(
+                f"{path}: {error.strerror}{safe}, make room and continue with --resume"
+            ) from error
         raise StoreError(f"{path} cannot be written: {error}{safe}, --resume continues") from error
 
 
@@ -460,12 +463,15 @@ def _check_same(path: str, root: Root, header: Header, keep_bits: bool) -> None:
             continue
         option = f"{_OPTIONS[name]} {_spelled(name, stored)}, or " if name in _OPTIONS and stored else ""
         raise StoreError(
-            f"{path} has {name.replace('_', ' ')} {_shown(stored)}, this run has {_shown(given)}; pass {option}{others}"
+            f"{path} has {name.replace('_', ' ')} {_shown(stored)}, this run has {_shown(given)}; "
+            f"pass {option}{others}"
         )
     bits_kept = schema.ACTIVATED in root.arrays
     if root.arrays and bits_kept != keep_bits:
         has, option = ("has", "--keep-bits") if bits_kept else ("has no", "--no-keep-bits")
-        raise StoreError(f"{path} {has} bits of its neurons, unlike this run; pass {option}, or another --out")
+        raise StoreError(
+            f"{path} {has} bits of its neurons, unlike this run; pass {option}, or another --out"
+        )
 
 
 def _spelled(name: str, value: Any) -> str:

@@ -28,9 +28,19 @@ def refused(*arguments: str) -> str:
     return done.stderr.splitlines()[-1]
 
 
-def run_on(data: Path | str, tmp_path: Path, *more: str, model: str = "no-model", languages: str = "en,de") -> str:
+def run_on(
+    data: Path | str, tmp_path: Path, *more: str, model: str = "no-model", languages: str = "en,de"
+) -> str:
     return refused(
-        "run", model, "--data", str(data), "--languages", languages, "--out", str(tmp_path / "out.zarr"), *more
+        "run",
+        model,
+        "--data",
+        str(data),
+        "--languages",
+        languages,
+        "--out",
+        str(tmp_path / "out.zarr"),
+        *more,
     )
 
 

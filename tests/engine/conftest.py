@@ -31,7 +31,9 @@ def tiny_options(**changes: Any) -> EngineOptions:
     """Float32, steps of 64 tokens: prompts are cut into chunks and share steps."""
     arguments: dict[str, Any] = {"dtype": "float32", "max_model_len": 512, "max_num_batched_tokens": 64}
     arguments |= changes
-    own = {name: arguments.pop(name) for name in list(arguments) if name in EngineOptions.__dataclass_fields__}
+    own = {
+        name: arguments.pop(name) for name in list(arguments) if name in EngineOptions.__dataclass_fields__
+    }
     return EngineOptions(**own, engine_args=arguments)
 
 

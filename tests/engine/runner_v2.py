@@ -1,4 +1,7 @@
-"""A script: measure with vLLM's second model runner on the CPU; see test_runner_v2.py."""
+"""A script: measure on the CPU as on a GPU, with vLLM's second model runner and the Triton kernels.
+
+See test_runner_v2.py.
+"""
 
 import json
 import sys
@@ -20,8 +23,19 @@ def use_second_runner() -> None:
     assert vllm.triton_utils.HAS_TRITON
 
 
+def use_triton_kernels() -> None:
+    """The patched op's GPU path, on CPU tensors: the fused kernel and the one for categories, interpreted."""
+    from fastneurons_kernels.categories import categories_triton
+
+    from fastneurons.engine import observer
+
+    observer.uses_fused_kernel = lambda device: True
+    observer.categories = categories_triton
+
+
 def main(request: dict[str, Any]) -> None:
     use_second_runner()
+    use_triton_kernels()
     from fastneurons.data.example import Example
     from fastneurons.engine.session import Session
     from tests.engine.conftest import LANGUAGES, measure, tiny_options
@@ -31,7 +45,7 @@ def main(request: dict[str, Any]) -> None:
         worker = session._engine.engine_core.engine_core.model_executor.driver_worker.worker
         runner = type(worker.model_runner)
         measured = measure(session, rows)
-    np.savez(request["out"], activated=measured["activated"], runner=f"{runner.__module__}.{runner.__qualname__}")
+    np.savez(request["out"], **measured, runner=f"{runner.__module__}.{runner.__qualname__}")
 
 
 if __name__ == "__main__":

@@ -40,4 +40,6 @@ def test_bits_agree_with_transformers(architecture, models, all_references, open
     within = WITHIN.get(architecture, 1e-4)
     assert found.worst_distance <= within, found
     assert found.share >= (0.999 if architecture in WITHIN else 0.9999), found
-    np.testing.assert_array_equal(measured["token_count"], [[len(r.prompts[lang].encode()) for lang in LANGUAGES] for r in ROWS])
+    np.testing.assert_array_equal(
+        measured["token_count"], [[len(r.prompts[lang].encode()) for lang in LANGUAGES] for r in ROWS]
+    )

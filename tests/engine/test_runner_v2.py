@@ -1,7 +1,7 @@
-"""vLLM's second model runner, the default on GPUs: run here on the CPU, its Triton kernels in the interpreter.
+"""What runs on a GPU, run on the CPU: vLLM's second model runner and our Triton kernels, in the interpreter.
 
-vLLM takes it only where Triton has a backend for the platform; the script pretends one for the CPU
-while vLLM looks. It was never run on a GPU here.
+vLLM takes that runner only where Triton has a backend for the platform; the script pretends one for
+the CPU while vLLM looks. None of it was run on a GPU.
 """
 
 import json
@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.engine.agreement import agreement
+from tests.engine import tiny
+from tests.engine.agreement import agreement, unpack
 from tests.engine.conftest import examples
 
 pytestmark = pytest.mark.engine
@@ -21,9 +22,13 @@ pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_second_runner_reads_the_same_rows(models, reference, tmp_path):
+def test_the_second_runner_and_the_triton_kernels_read_the_same(models, reference, tmp_path):
     model, rows = models(), examples(5, seed=13, longest=150)
-    request = {"model": str(model), "rows": [[r.id, r.prompts] for r in rows], "out": str(tmp_path / "bits.npz")}
+    request = {
+        "model": str(model),
+        "rows": [[r.id, r.prompts] for r in rows],
+        "out": str(tmp_path / "bits.npz"),
+    }
     environment = {**os.environ, "TRITON_INTERPRET": "1", "VLLM_USE_V2_MODEL_RUNNER": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "tests.engine.runner_v2", json.dumps(request)],
@@ -35,3 +40,9 @@ def test_the_second_runner_reads_the_same_rows(models, reference, tmp_path):
     found = agreement(result["activated"][:, 0], reference(model, rows))
     assert found.share >= 0.9999, found
     assert found.worst_distance <= 1e-4, found
+    bits = unpack(result["activated"], tiny.NEURONS)  # [E, S, L, N, I]
+    languages = bits.sum(2)
+    masks = np.stack([languages == 0, languages == 1, languages == 2, languages == 3], -1)
+    np.testing.assert_array_equal(result["activated_count"], bits.sum(-1))
+    np.testing.assert_array_equal(result["category_count"], masks.sum(-2))
+    np.testing.assert_array_equal(result["occupancy"], masks.sum(0))

@@ -37,7 +37,9 @@ def test_chunked_prompts_mixed_in_a_step_are_read_once_at_their_last_token(model
 
 def test_prompts_that_share_a_cached_prefix_are_read_at_their_own_last_token(models, reference, open_session):
     model = models()
-    rows = [Example(r.id, {lang: PREFIX + r.prompts[lang] for lang in LANGUAGES}) for r in examples(8, seed=3)]
+    rows = [
+        Example(r.id, {lang: PREFIX + r.prompts[lang] for lang in LANGUAGES}) for r in examples(8, seed=3)
+    ]
     rows.append(Example("again", rows[0].prompts))  # the whole prompt is cached but for its last block
     expected = reference(model, rows)
     session = open_session(model, options=tiny_options(block_size=32))
@@ -118,7 +120,9 @@ def test_skipped_rows_and_missing_languages_take_their_place(models, open_sessio
     assert "prompt in de has 600 tokens, the model takes 511" in long.reason
     assert all(part.first // 4 == (part.first + len(part.rows) - 1) // 4 for part in parts)
     counts = np.concatenate([part.category_count for part in parts])
-    assert (counts.sum(-1) == tiny.NEURONS).all(axis=(1, 2)).tolist() == [True, False] + [True] * 5 + [False] * 2
+    assert (counts.sum(-1) == tiny.NEURONS).all(axis=(1, 2)).tolist() == [True, False] + [True] * 5 + [
+        False
+    ] * 2
     present = np.concatenate([part.present for part in parts])
     assert present[3].tolist() == [True, True, False]
     # With two languages present, none is shared by some but not all.
@@ -175,7 +179,7 @@ def test_prompts_that_were_sent_and_not_read_are_noticed(models, open_session, m
         return completes
 
     monkeypatch.setattr(observer, "completes_prompt", forgets)
-    with pytest.raises(EngineError, match="prompts and .* tokens were sent"):
+    with pytest.raises(EngineError, match=r"prompts and .* tokens were sent"):
         list(session.measure(examples(3, seed=9)))
 
 

@@ -1,5 +1,6 @@
 """Runs the Triton kernels in Triton's interpreter, whatever has been imported before and by whom."""
 
+import mmap
 import os
 
 import numpy as np
@@ -22,6 +23,21 @@ settings.register_profile(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+_MAP_NORESERVE = 0x4000  # Linux; the name came with Python 3.13
+
+
+def far_apart(dtype, shape):
+    """A zero tensor whose first stride is 2**30 elements, in memory that exists where it is touched.
+
+    It starts 2**31 elements into it, so that an offset that wrapped around reads zeros, and no foreign memory.
+    """
+    stride = 1 << 30
+    size = (2 + shape[0]) * stride * dtype.itemsize
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
+    inner = torch.empty(shape[1:]).stride()
+    return torch.frombuffer(memory, dtype=dtype).as_strided(shape, (stride, *inner), 2 * stride)
 
 
 def _round_bf16(data, input_dtype, output_dtype, rounding_mode, convert=interpreter._convert_float):

@@ -88,7 +88,7 @@ def test_an_unknown_function_and_wrong_parameters_are_refused():
         get_function("fatrelu").padded(())
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _round_trip(x_ptr, out_ptr, T: tl.constexpr):
     at = tl.arange(0, T)
     tl.store(out_ptr + at, tl.load(x_ptr + at).to(tl.bfloat16))

@@ -1,0 +1,275 @@
+"""A run that ends anywhere, in any way, is continued to the store of one that did not."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fastneurons.errors import StoreError
+from fastneurons.store import StoreWriter, open_store, storage, writer
+from tests.store.runs import Run, assert_holds, draw
+
+RUN = draw(11, tasks=["capitals", "currencies"])
+
+
+class Interruptions:
+    """Copies of a store as it would be, had the run that writes it ended in the middle of each change."""
+
+    def __init__(self, monkeypatch, states: Path) -> None:
+        self.states = states
+        self.num_changes = 0
+        for name in ("write", "extend", "remove"):
+            monkeypatch.setattr(storage.LocalStorage, name, self.around(getattr(storage.LocalStorage, name)))
+
+    def around(self, change):
+        def changed(place, key, *rest):
+            state = shutil.copytree(place.root, self.states / f"{self.num_changes}.zarr")
+            self.half(state, key, *rest)
+            self.num_changes += 1
+            return change(place, key, *rest)
+
+        return changed
+
+    @staticmethod
+    def half(root, key, *rest):
+        path = root / key
+        if len(rest) == 1:  # write: some of the new object, not in its place yet
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_name(f"{path.name}.123.partial").write_bytes(rest[0][: len(rest[0]) // 2])
+        elif len(rest) == 2:  # extend: cut, and some of what is added
+            offset, data = rest
+            path.write_bytes(path.read_bytes()[:offset] + data[: len(data) // 2])
+        elif path.is_dir():  # remove: some of what is in it
+            for child in sorted(path.iterdir())[::2]:
+                child.unlink()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """No waiting for disks; and arrays that have to grow soon."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(writer, "_FIRST_WINDOWS", 1)
+
+
+def interrupted(monkeypatch, folder: Path, act: Callable[[], None]) -> Iterator[Path]:
+    """The states that a run may leave, one for each change that it makes."""
+    with monkeypatch.context() as patch:
+        interruptions = Interruptions(patch, folder)
+        act()
+    for number in range(interruptions.num_changes):
+        yield folder / f"{number}.zarr"
+
+
+def test_a_run_ended_at_any_change_is_continued(quick, monkeypatch, tmp_path):
+    whole = tmp_path / "run.zarr"
+    committed = []
+    for path in interrupted(monkeypatch, tmp_path, lambda: RUN.write(whole)):
+        committed.append(assert_committed_is_right(path))
+        if committed[-1] or len(committed) % 6 == 0:
+            RUN.write(path, resume=True)
+            assert_holds(path, RUN)
+            assert_no_remains(path)
+        else:  # a run that begins anew does the same from here on, wherever the one before ended
+            assert_begins_anew(path, tmp_path)
+    assert set(committed) == {0, 4, 8, 11}
+    assert_holds(whole, RUN)
+    assert_no_remains(whole)
+
+
+def test_a_resumed_run_ended_at_any_change_is_continued(quick, monkeypatch, tmp_path):
+    begun = tmp_path / "begun.zarr"
+    with StoreWriter.create(str(begun), RUN.header) as begin:
+        begin.commit(RUN.window(0, 4))
+        begin.commit(RUN.window(4, 6))  # as Ctrl-C leaves it: a part of a window
+    for path in interrupted(monkeypatch, tmp_path, lambda: RUN.write(begun, resume=True)):
+        RUN.write(path, resume=True)
+        assert_holds(path, RUN)
+        assert_no_remains(path)
+
+
+def test_replacing_a_store_ended_at_any_change_leaves_one_that_can_be_continued(quick, monkeypatch, tmp_path):
+    old = tmp_path / "run.zarr"
+    draw(6, seed=1).write(old)
+
+    def replace() -> None:
+        StoreWriter.create(str(old), RUN.header, overwrite=True).close()
+
+    for number, path in enumerate(interrupted(monkeypatch, tmp_path, replace)):
+        if number == 0:  # nothing was replaced yet
+            assert_holds(path, draw(6, seed=1))
+            continue
+        assert open_store(str(path)).num_examples == 0
+        assert_begins_anew(path, tmp_path)
+
+
+def assert_begins_anew(path: Path, tmp_path: Path) -> None:
+    """A resumed run has the same before it as one that begins, byte for byte."""
+    new = tmp_path / "new.zarr"
+    if not new.exists():
+        StoreWriter.create(str(new), RUN.header).close()
+    StoreWriter.resume(str(path), RUN.header).close()
+    expected, found = (
+        {file.relative_to(root): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+        for root in (new, path)
+    )
+    assert found.pop(Path("zarr.json")) != expected.pop(Path("zarr.json"))  # another writer
+    assert found == expected
+
+
+def assert_committed_is_right(path: Path) -> int:
+    """What a reader sees of an interrupted run is right, and all of a number of windows; of how many examples."""
+    try:
+        store = open_store(str(path))
+    except StoreError as error:
+        assert "not a fastneurons store" in str(error) or "nothing is there" in str(error)
+        return 0
+    E = store.num_examples
+    assert E in (0, 4, 8, 11)  # whole windows
+    if E:
+        for name, expected in RUN.arrays(slice(0, E)).items():
+            assert (store[name][...] == expected).all(), name
+    assert [s.index for s in store.skipped()] == [s["index"] for s in RUN.skipped() if s["index"] < E]
+    return E
+
+
+def assert_no_remains(path: Path) -> None:
+    store = open_store(str(path))
+    assert {p.name for p in path.iterdir()} == {"zarr.json", "skipped.jsonl", "language", "layer", "threshold",
+                                                "category", *store}  # fmt: skip
+    assert not list(path.rglob("*.partial"))
+    lines = [json.loads(line) for line in (path / "skipped.jsonl").read_text().splitlines()]
+    assert lines == RUN.skipped()
+
+
+def test_what_a_killed_run_wrote_past_the_end_is_not_in_a_shorter_one(quick, monkeypatch, tmp_path):
+    run = draw(11)
+    *_, path = (
+        state
+        for state in interrupted(monkeypatch, tmp_path, lambda: run.write(tmp_path / "run.zarr"))
+        if (state / "zarr.json").exists() and open_store(str(state)).num_examples == 4
+    )
+    assert (path / "outcome" / "c.1").exists()
+    shorter = Run(run.header, run.activation[:4])
+    shorter.write(path, resume=True)
+    assert_holds(path, shorter)
+    assert not list(path.glob("*/c.1*"))
+    assert [s.index for s in open_store(str(path)).skipped()] == [3]
+
+
+_SCRIPT = """
+import sys
+from tests.store.runs import draw
+draw(120, window=4).write(sys.argv[1], resume=True)
+"""
+
+
+def test_sigkill(tmp_path):
+    run = draw(120, window=4)
+    path = tmp_path / "run.zarr"
+    command = [sys.executable, "-c", _SCRIPT, str(path)]
+    reached = 0
+    for kill in range(3):
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+        wait_for(path, reached + 1 + 8 * kill, process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        store = open_store(str(path))
+        assert not store.is_complete
+        assert store.num_examples >= reached
+        reached = store.num_examples
+        expected = run.arrays(slice(0, reached))
+        assert (store["occupancy"][...] == expected["occupancy"]).all()
+        assert (store["activated"][...] == expected["activated"]).all()
+    run.write(path, resume=True)
+    assert_holds(path, run)
+
+
+def wait_for(path: Path, num_examples: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the run ended by itself"
+        try:
+            if open_store(str(path)).num_examples >= num_examples:
+                return
+        except StoreError:
+            time.sleep(0.02)
+    raise AssertionError("the run did not come so far")
+
+
+def test_a_full_disk_keeps_what_is_committed(tmp_path):
+    run = draw(120, neurons=1001)
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(small)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        path = small / "run.zarr"
+        with pytest.raises(
+            StoreError, match=r"No space left .*; \d+ examples are safe, .*--resume"
+        ) as raised:
+            run.write(path)
+        store = open_store(str(path))
+        assert 0 < store.num_examples < 120
+        assert f"; {store.num_examples} examples are safe" in str(raised.value)
+        assert (store["occupancy"][...] == run.arrays(slice(0, store.num_examples))["occupancy"]).all()
+        subprocess.run(["mount", "-o", "remount,size=20m", str(small)], check=True)
+        run.write(path, resume=True)
+        assert_holds(path, run)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_full_disk_at_any_write_is_told(quick, monkeypatch, tmp_path):
+    run = draw(11)
+    path = tmp_path / "run.zarr"
+    real = storage.LocalStorage.write
+    written = 0
+
+    def full(place, key, data):
+        nonlocal written
+        written += 1
+        if written > limit:
+            raise OSError(28, "No space left on device")
+        real(place, key, data)
+
+    monkeypatch.setattr(storage.LocalStorage, "write", full)
+    for limit in (3, 30, 40, 25):  # noqa: B007
+        written = 0
+        with pytest.raises(StoreError, match=r"No space left.*--resume"):
+            run.write(path, resume=True)
+    limit = 10**9
+    run.write(path, resume=True)
+    assert_holds(path, run)
+
+
+def test_after_a_failed_write_nothing_more_is_committed(monkeypatch, tmp_path):
+    run = draw(11)
+    path = tmp_path / "run.zarr"
+    with StoreWriter.create(str(path), run.header) as out:
+        out.commit(run.window(0, 4))
+        assert out.committed == 4
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                storage.LocalStorage, "write", lambda *_: (_ for _ in ()).throw(OSError(5, "I/O error"))
+            )
+            out.commit(run.window(4, 8))
+            assert out.committed == 4
+        for _ in range(2):
+            with pytest.raises(StoreError, match=r"I/O error; 4 examples are safe, --resume continues"):
+                out.commit(run.window(8, 11))
+        with pytest.raises(StoreError, match="I/O error"):
+            out.finish()
+    assert open_store(str(path)).num_examples == 4
