@@ -17,6 +17,7 @@ from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import MeasuredRows, ModelFacts, Session
 from fastneurons.errors import EngineError, InputError
+from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress, Silent, progress_for
 from fastneurons.store import Header, Store, StoreWriter, Window, check_output, open_store
 
@@ -107,7 +108,7 @@ def measure_into_store(
         shown = progress if not isinstance(progress, bool) else Silent()
         if progress is True:
             shown = progress_for(hushed.terminal)
-        shown.message(f"loading {model}")
+        shown.message(f"loading {short_name(model)}")
         try:
             with Session(model, languages, options.thresholds, engine, verbose) as session:
                 shown.message(describe(session.facts))
@@ -127,7 +128,7 @@ def describe(facts: ModelFacts) -> str:
     if facts.workers > 1:
         where = f"{facts.workers} workers, each {where}"
     return (
-        f"{facts.model}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
+        f"{short_name(facts.model)}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
         f"({facts.function}{', gated' if facts.gated else ''}), {facts.dtype}, {where}; "
         f"up to {facts.slots} examples in flight in {facts.buffer_bytes / 2**20:.1f} MiB"
     )

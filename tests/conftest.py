@@ -1,6 +1,63 @@
-"""What all tests share: nothing is fetched, and caches are the tests' own."""
+"""What all tests share: nothing is fetched, tiny models are made once, and sessions are closed."""
 
+import json
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+
+from fastneurons.data.example import Example
+from tests.engine import tiny
+from tests.engine.reference import references
+from tests.engine.support import LANGUAGES
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes tiny models, each once."""
+    made: dict[str, Path] = {}
+    root = tmp_path_factory.mktemp("models")
+
+    def model(architecture: str = "Llama", **changes: Any) -> Path:
+        key = json.dumps([architecture, changes], sort_keys=True)
+        if key not in made:
+            made[key] = tiny.make(architecture, root / f"{architecture}-{len(made)}", **changes)
+        return made[key]
+
+    return model
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., np.ndarray]:
+    """Activations float32 [E, L, N, I] of a model's plain forward passes."""
+
+    def activations(model: Path, rows: list[Example], dtype: str = "float32") -> np.ndarray:
+        prompts = [row.prompts[language] for row in rows for language in LANGUAGES]
+        request = {"model": str(model), "dtype": dtype, "prompts": prompts}
+        [result] = references([request], tmp_path_factory.mktemp("reference"))
+        flat = result["activations"]
+        return flat.reshape(len(rows), len(LANGUAGES), *flat.shape[1:])
+
+    return activations
+
+
+@pytest.fixture
+def open_session() -> Iterator[Callable[..., Any]]:
+    """Opens sessions and closes them after the test."""
+    from fastneurons.engine.session import Session
+
+    opened: list[Session] = []
+
+    def session(model: Path, languages: tuple[str, ...] = LANGUAGES, **arguments: Any) -> Session:
+        opened.append(Session(str(model), languages, **arguments))
+        return opened[-1]
+
+    yield session
+    for each in opened:
+        each.close()

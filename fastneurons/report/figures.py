@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from fastneurons.analysis import Shares, shares
 from fastneurons.errors import InputError
 from fastneurons.languages import language, short_code
+from fastneurons.model_name import short_name
 from fastneurons.store import CATEGORIES, Store
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def sharing_figure(store: Store, found: Shares) -> Figure:
     _draw_languages(by_language, found)
     header = store.header
     # The empty second line keeps room for the caption, which is set smaller.
-    title = f"{header.model.rstrip('/').rpartition('/')[2]}\n"
+    title = f"{short_name(header.model)}\n"
     figure.suptitle(title, fontsize=12, fontweight="bold", x=0.012, ha="left")
     caption = by_layer.annotate(
         _caption(store, found), (0.012, 1), xycoords="figure fraction", xytext=(0, -25),

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastneurons.analysis import Estimate, Shares, shares, shares_by_task
+from fastneurons.model_name import short_name
 from fastneurons.store import CATEGORIES, NEAR_THRESHOLD, SkippedRow, Store
 
 _PLAIN_WIDTH = 80
@@ -111,7 +112,7 @@ def print_summary(store: Store, stream: TextIO, threshold: float | None = None) 
     console = Console(file=stream, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False)
     if not store.is_complete:
         console.print(
-            "[bold yellow]Not complete:[/] its run goes on or was interrupted; "
+            "[bold yellow]Not complete:[/] its run goes on or was interrupted;\n"
             f"this is of the {store.num_examples:,} examples committed by now."
         )
         console.print()
@@ -167,7 +168,7 @@ def _number(value: Any) -> float | None:
 
 def _print_heading(console: Console, store: Store, found: Shares) -> None:
     header = store.header
-    console.print(f"[bold]{escape(header.model)}[/] ({header.dtype}), {len(header.layers)} layers of "
+    console.print(f"[bold]{escape(short_name(header.model))}[/] ({header.dtype}), {len(header.layers)} layers of "
                   f"{header.neurons:,} neurons")  # fmt: skip
     skipped = store.num_examples - found.num_examples
     console.print(

@@ -66,11 +66,10 @@ def test_an_empty_file_is_named(tmp_path):
         (b"not json", "JSON"),
         ({"prompts": GOOD["prompts"]}, "id"),
         ({"id": "a"}, "prompts"),
-        ({"id": "a", "prompts": {"en": "one"}}, "de"),
         ({"id": "a", "prompts": {"en": "one", "de": "  "}}, "empty"),
         (b'{"id": "a", "prompts": {"en": "one", "de": "\xff\xfe"}}', "UTF-8"),
     ],
-    ids=["not JSON", "no id", "no prompts", "no language", "empty prompt", "invalid UTF-8"],
+    ids=["not JSON", "no id", "no prompts", "empty prompt", "invalid UTF-8"],
 )
 def test_a_file_without_a_usable_line_is_refused_with_the_line(line, said, tmp_path):
     message = run_on(jsonl(tmp_path, line), tmp_path)

@@ -38,7 +38,7 @@ def main(request: dict[str, Any]) -> None:
     use_triton_kernels()
     from fastneurons.data.example import Example
     from fastneurons.engine.session import Session
-    from tests.engine.conftest import LANGUAGES, measure, tiny_options
+    from tests.engine.support import LANGUAGES, measure, tiny_options
 
     rows = [Example(name, prompts) for name, prompts in request["rows"]]
     with Session(request["model"], LANGUAGES, options=tiny_options()) as session:

@@ -5,8 +5,8 @@ import pytest
 
 from tests.engine import tiny
 from tests.engine.agreement import agreement
-from tests.engine.conftest import LANGUAGES, examples, measure, tiny_options
 from tests.engine.reference import references
+from tests.engine.support import LANGUAGES, examples, measure, tiny_options
 
 pytestmark = pytest.mark.engine
 

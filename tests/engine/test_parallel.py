@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.engine.conftest import examples, measure, tiny_options
+from tests.engine.support import examples, measure, tiny_options
 
 pytestmark = pytest.mark.engine
 

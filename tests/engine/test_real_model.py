@@ -5,7 +5,7 @@ import pytest
 
 from fastneurons.config import EngineOptions
 from tests.engine.agreement import agreement
-from tests.engine.conftest import LANGUAGES, measure
+from tests.engine.support import LANGUAGES, measure
 
 pytestmark = pytest.mark.engine
 

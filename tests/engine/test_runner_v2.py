@@ -15,7 +15,7 @@ import pytest
 
 from tests.engine import tiny
 from tests.engine.agreement import agreement, unpack
-from tests.engine.conftest import examples
+from tests.engine.support import examples
 
 pytestmark = pytest.mark.engine
 

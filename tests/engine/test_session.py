@@ -9,7 +9,7 @@ from fastneurons.data.example import Example, Skipped
 from fastneurons.errors import EngineError, InputError
 from tests.engine import tiny
 from tests.engine.agreement import agreement, unpack
-from tests.engine.conftest import LANGUAGES, examples, measure, tiny_options
+from tests.engine.support import LANGUAGES, examples, measure, tiny_options
 
 pytestmark = pytest.mark.engine
 

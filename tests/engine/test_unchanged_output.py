@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import LANGUAGES, examples
+from tests.engine.support import LANGUAGES, examples
 
 pytestmark = pytest.mark.engine
 

@@ -1,5 +1,6 @@
 """A run that ends anywhere, in any way, is continued to the store of one that did not."""
 
+import itertools
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ from fastneurons.errors import StoreError
 from fastneurons.store import StoreWriter, open_store, storage, writer
 from tests.store.runs import Run, assert_holds, draw
 
-RUN = draw(11, tasks=["capitals", "currencies"])
+RUN = draw(7, tasks=["capitals", "currencies"])
 
 
 class Interruptions:
@@ -28,17 +30,17 @@ class Interruptions:
         for name in ("write", "extend", "remove"):
             monkeypatch.setattr(storage.LocalStorage, name, self.around(getattr(storage.LocalStorage, name)))
 
-    def around(self, change):
-        def changed(place, key, *rest):
+    def around(self, change: Callable[..., None]) -> Callable[..., None]:
+        def changed(place: Any, key: str, *rest: Any) -> None:
             state = shutil.copytree(place.root, self.states / f"{self.num_changes}.zarr")
             self.half(state, key, *rest)
             self.num_changes += 1
-            return change(place, key, *rest)
+            change(place, key, *rest)
 
         return changed
 
     @staticmethod
-    def half(root, key, *rest):
+    def half(root: Path, key: str, *rest: Any) -> None:
         path = root / key
         if len(rest) == 1:  # write: some of the new object, not in its place yet
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,17 +80,18 @@ def test_a_run_ended_at_any_change_is_continued(quick, monkeypatch, tmp_path):
             assert_no_remains(path)
         else:  # a run that begins anew does the same from here on, wherever the one before ended
             assert_begins_anew(path, tmp_path)
-    assert set(committed) == {0, 4, 8, 11}
+    assert set(committed) == {0, 4, 7}
     assert_holds(whole, RUN)
     assert_no_remains(whole)
 
 
-def test_a_resumed_run_ended_at_any_change_is_continued(quick, monkeypatch, tmp_path):
+def test_a_resumed_run_that_ends_again_is_continued(quick, monkeypatch, tmp_path):
     begun = tmp_path / "begun.zarr"
     with StoreWriter.create(str(begun), RUN.header) as begin:
         begin.commit(RUN.window(0, 4))
         begin.commit(RUN.window(4, 6))  # as Ctrl-C leaves it: a part of a window
-    for path in interrupted(monkeypatch, tmp_path, lambda: RUN.write(begun, resume=True)):
+    states = interrupted(monkeypatch, tmp_path, lambda: RUN.write(begun, resume=True))
+    for path in itertools.islice(states, 0, None, 2):  # the other test has taken every one
         RUN.write(path, resume=True)
         assert_holds(path, RUN)
         assert_no_remains(path)
@@ -131,7 +134,7 @@ def assert_committed_is_right(path: Path) -> int:
         assert "not a fastneurons store" in str(error) or "nothing is there" in str(error)
         return 0
     E = store.num_examples
-    assert E in (0, 4, 8, 11)  # whole windows
+    assert E in (0, 4, 7)  # whole windows
     if E:
         for name, expected in RUN.arrays(slice(0, E)).items():
             assert (store[name][...] == expected).all(), name
@@ -160,7 +163,7 @@ def test_what_a_killed_run_wrote_past_the_end_is_not_in_a_shorter_one(quick, mon
     shorter.write(path, resume=True)
     assert_holds(path, shorter)
     assert not list(path.glob("*/c.1*"))
-    assert [s.index for s in open_store(str(path)).skipped()] == [3]
+    assert [s.index for s in open_store(str(path)).skipped()] == [1]
 
 
 _SCRIPT = """

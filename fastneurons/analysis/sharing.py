@@ -138,7 +138,7 @@ class _Sums:
         self.activated += activated.sum(0)
         self.present += present.sum(0)
         self.near_threshold += near_threshold
-        columns = [np.ones((E, 1)), category.reshape(E, -1), activated.mean(-1), present]
+        columns = [np.ones((E, 1)), category.reshape(E, self.category.size), activated.mean(-1), present]
         self.replicated += weights.T.astype(np.float64) @ np.concatenate(columns, 1)
 
     def result(self, store: Store, task: str | None) -> Shares:

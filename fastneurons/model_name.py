@@ -1,0 +1,11 @@
+"""What users call a model: a folder's path, or a name on the Hub."""
+
+
+def is_path(model: str) -> bool:
+    """Whether it is written as a path; `org/model`, which may be either, is not."""
+    return model.startswith((".", "/", "~")) or model.count("/") > 1
+
+
+def short_name(model: str) -> str:
+    """What to show people: a Hub name whole, a path's last part."""
+    return model.rstrip("/").rpartition("/")[2] if is_path(model) else model
