@@ -1,5 +1,5 @@
 """`python -m fastneurons`: the command line."""
 
-from fastneurons.cli import main
+from fastneurons.cli import console
 
-main()
+console()

@@ -1,7 +1,10 @@
 """What a user sees while a run goes on: a bar on a terminal, plain lines anywhere else."""
 
+import contextlib
+import io
 import time
-from typing import Protocol, TextIO
+from collections.abc import Iterator
+from typing import Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -71,6 +74,38 @@ class _Rate:
         if t1 <= t0:
             return "- prompts/s"
         return f"{(p1 - p0) / (t1 - t0):,.1f} prompts/s  {(n1 - n0) / (t1 - t0):,.0f} tokens/s"
+
+
+class _Lasting(io.TextIOBase):
+    """A stream that may go away, as a closed terminal or pipe does, without ending the run."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream: TextIO | None = stream
+
+    def write(self, text: str) -> int:
+        with self._while_it_lasts() as stream:
+            if stream is not None:
+                stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._while_it_lasts() as stream:
+            if stream is not None:
+                stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # rich draws with ASCII where this says so
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    @contextlib.contextmanager
+    def _while_it_lasts(self) -> Iterator[TextIO | None]:
+        try:
+            yield self._stream
+        except (OSError, ValueError):  # ValueError: closed
+            self._stream = None
 
 
 class Lines:
@@ -170,8 +205,9 @@ class _RateColumn(ProgressColumn):
 
 
 def progress_for(stream: TextIO) -> RunProgress:
-    """A bar where the stream is a terminal, lines otherwise."""
-    return Bar(stream) if stream.isatty() else Lines(stream)
+    """A bar where the stream is a terminal, lines otherwise; a stream that goes away ends neither."""
+    lasting = cast(TextIO, _Lasting(stream))
+    return Bar(lasting) if stream.isatty() else Lines(lasting)
 
 
 def _duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """`run`, the main job, and `demo`, the same on a model and data that come along."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -119,7 +120,7 @@ def demo(
     out = output / "demo.zarr"
     check_output(str(out), resume=False, overwrite=overwrite)
     output.mkdir(parents=True, exist_ok=True)
-    print("preparing SmolLM2-135M-Instruct (converted once, then kept)", file=sys.stderr)
+    _say("preparing SmolLM2-135M-Instruct (converted once, then kept)")
     model = demo_model()
     rows = list(facts(codes))
     source = Source("capitals", f"CLDR facts in {','.join(codes)}", rows, total=len(rows))
@@ -128,10 +129,16 @@ def demo(
     picture = output / "demo.png"
     plot(store, picture)
     _closing_line(str(out), store.is_complete)
-    print(f"picture: {picture}", file=sys.stderr)
+    _say(f"picture: {picture}")
 
 
 def _closing_line(out: str, is_complete: bool) -> None:
     if not is_complete:
         raise typer.Exit(130)
-    print(f"store:   {out}   (fastneurons summary {out})", file=sys.stderr)
+    _say(f"store:   {out}   (fastneurons summary {out})")
+
+
+def _say(text: str) -> None:
+    """A line for people, if they are still there: a run does not fail because its terminal was closed."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)

@@ -37,7 +37,7 @@ def fake(monkeypatch):
 
 def test_it_is_made_once(fake, tmp_path):
     folder = demo_model(tmp_path)
-    assert folder.parent == tmp_path / "models"
+    assert folder.parent == tmp_path / "models" / "format-1"
     assert sorted(file.name for file in folder.iterdir()) == sorted(module._FILES)
     assert [file.name for file in folder.parent.iterdir()] == [folder.name]
     fake.setattr(module, "convert", None)
@@ -54,7 +54,7 @@ def test_a_conversion_that_fails_leaves_nothing(fake, tmp_path, error):
     fake.setattr(module, "convert", failing)
     with pytest.raises(error):
         demo_model(tmp_path)
-    assert list((tmp_path / "models").iterdir()) == []
+    assert list((tmp_path / "models" / "format-1").iterdir()) == []
 
 
 def test_two_processes_at_once_get_the_same_folder(fake, tmp_path):
@@ -74,7 +74,7 @@ def test_two_processes_at_once_get_the_same_folder(fake, tmp_path):
         thread.join()
     assert len(found) == 2
     assert found[0] == found[1]
-    assert [file.name for file in (tmp_path / "models").iterdir()] == [found[0].name]
+    assert [file.name for file in (tmp_path / "models" / "format-1").iterdir()] == [found[0].name]
 
 
 def test_a_folder_that_lacks_a_file_is_made_anew(fake, tmp_path):
@@ -85,7 +85,7 @@ def test_a_folder_that_lacks_a_file_is_made_anew(fake, tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed_in_the_end(fake, tmp_path):
-    old, new = (tmp_path / "models" / f".{module.NAME}-1-{name}" for name in ("old", "new"))
+    old, new = (tmp_path / "models" / "format-1" / f".{module.NAME}-1-{name}" for name in ("old", "new"))
     old.mkdir(parents=True)
     new.mkdir()
     os.utime(old, (time.time() - 7200,) * 2)
@@ -130,7 +130,7 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(fake, tmp_path):
         InputError, match=r"No space left on device; it takes 280 MB; FASTNEURONS_CACHE names"
     ):
         demo_model(tmp_path)
-    assert list((tmp_path / "models").iterdir()) == []
+    assert list((tmp_path / "models" / "format-1").iterdir()) == []
 
 
 def test_too_little_room_is_known_before_converting(fake, tmp_path):
