@@ -34,12 +34,13 @@ ALLOWED = {
     "errors.py": set(),
     "config.py": {"errors"},
     "languages.py": {"errors"},
+    "model_name.py": set(),
     "progress.py": set(),
     "data": {"data", "errors", "languages"},
-    "engine": {"engine", "data", "config", "errors"},
+    "engine": {"engine", "data", "config", "errors", "model_name"},
     "store": {"store", "errors"},
     "analysis": {"analysis", "store", "errors"},
-    "report": {"report", "analysis", "store", "errors", "languages"},
+    "report": {"report", "analysis", "store", "errors", "languages", "model_name"},
 }
 
 

@@ -52,7 +52,8 @@ def quiet(verbose: bool = False) -> Iterator[Quiet]:
         log.unlink(missing_ok=True)
     finally:
         if not replaced:
-            terminal.close()
+            with contextlib.suppress(OSError):  # gone meanwhile
+                terminal.close()
 
 
 def _restore(saved: list[int]) -> None:
