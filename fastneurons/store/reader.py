@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fastneurons.errors import InputError, StoreError
 from fastneurons.store import schema
 from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Root, decode
-from fastneurons.store.schema import Header
+from fastneurons.store.schema import ArraySpec, Header
 from fastneurons.store.storage import Storage, storage_at
 
 # What `windows` holds at a time, unless a single example is larger.
@@ -71,7 +71,7 @@ class StoredArray:
         """
         try:
             if self.dims[0] == "example":
-                self._check_windows(selection[0] if isinstance(selection, tuple) and selection else selection)
+                self._check_objects(selection[0] if isinstance(selection, tuple) and selection else selection)
             return np.asarray(self._array[selection])
         except (StoreError, IndexError):
             raise
@@ -85,9 +85,9 @@ class StoredArray:
         sizes = ", ".join(f"{dim}: {size}" for dim, size in zip(self.dims, self.shape, strict=True))
         return f"<{self.name} ({sizes}) {self.dtype}>"
 
-    def _check_windows(self, rows: Any) -> None:
+    def _check_objects(self, rows: Any) -> None:
         """zarr takes a missing object for zeros; the writer writes all, so here it is damage."""
-        window = self._store.header.window
+        length = schema.examples_per_object(self._array)
         if isinstance(rows, slice):
             chosen = range(*rows.indices(len(self)))
         elif isinstance(rows, int | np.integer):
@@ -99,13 +99,12 @@ class StoredArray:
             return
         if self._found is None:
             self._found = self._store._storage.names(self.name)
-        spec = next(spec for spec in schema.ARRAYS if spec.name == self.name)
-        for number in range(min(chosen) // window, max(chosen) // window + 1):
-            if spec.window_key(number).rpartition("/")[2] not in self._found:
-                last = min((number + 1) * window, len(self)) - 1
+        for number in range(min(chosen) // length, max(chosen) // length + 1):
+            if f"c.{number}" + ".0" * (len(self.dims) - 1) not in self._found:
+                last = min((number + 1) * length, len(self)) - 1
                 raise StoreError(
                     f"{self._store.path}: array {self.name} is damaged: "
-                    f"examples {number * window} to {last} are missing"
+                    f"examples {number * length} to {last} are missing"
                 )
 
 
@@ -120,10 +119,11 @@ class Store:
         self.path = path
         self.header: Header = root.header
         self._storage = storage
+        self._root = root
         self._commit = root.commit
         self._names = [name for name in root.arrays if name not in schema.coordinates(root.header)]
         if not self.is_complete:
-            self._names.append(schema.OCCUPANCY)
+            self._names += [spec.name for spec in schema.sum_specs(root.header)]
         self._group = zarr.open_group(storage.zarr_store(read_only=True), mode="r", use_consolidated=True)
         self._arrays: dict[str, StoredArray] = {}
 
@@ -162,11 +162,11 @@ class Store:
         if name not in self._arrays:
             if name not in self._names:
                 raise KeyError(f"{self.path} has no array {name!r}; it has {', '.join(self._names)}")
-            if name == schema.OCCUPANCY and not self.is_complete:
-                array = self._occupancy_so_far()
+            spec = schema.array_spec(name)
+            if spec.summed_by and not self.is_complete:
+                array = self._sum_so_far(spec)
             else:
                 array = cast("zarr.Array[Any]", self._group[name])
-            spec = next(spec for spec in schema.ARRAYS if spec.name == name)
             self._arrays[name] = StoredArray(self, name, array, spec.dims)
         return self._arrays[name]
 
@@ -266,20 +266,17 @@ class Store:
             raise InputError("xarray is not installed; pip install 'fastneurons[xarray]'") from error
         return xarray.open_zarr(self._storage.zarr_store(read_only=True), consolidated=True, chunks=None)
 
-    def _occupancy_so_far(self) -> "zarr.Array[Any]":
-        """What `occupancy` will be, over the examples committed by now."""
-        spec = next(spec for spec in schema.ARRAYS if spec.name == schema.OCCUPANCY)
+    def _sum_so_far(self, spec: ArraySpec) -> "zarr.Array[Any]":
+        """A sum over the examples committed by now."""
         values = np.zeros(spec.shape(self.header, 0), spec.dtype)
         try:
             if self.num_examples:
                 group = zarr.open_group(
                     self._storage.zarr_store(read_only=True), mode="r", use_consolidated=False
                 )
-                checkpoint = cast("zarr.Array[Any]", group[schema.CHECKPOINT.name])
-                for task, snapshot in enumerate(self._commit.occupancy):
-                    values[task] = checkpoint[snapshot, task]
+                values = self._root.read_sum(spec, cast("zarr.Array[Any]", group[spec.checkpoint.name]))
         except Exception as error:
-            raise StoreError(f"{self.path}: array {schema.OCCUPANCY} is damaged: {error}") from error
+            raise StoreError(f"{self.path}: array {spec.name} is damaged: {error}") from error
         return zarr.create_array(zarr.storage.MemoryStore(), data=values)
 
 
@@ -308,8 +305,8 @@ def _check_arrays(path: str, root: Root) -> None:
     """Whether the arrays that a store must have are named with the shapes that they must have."""
     if not root.arrays and root.commit.examples == 0:
         return  # its run has only begun
-    for spec in schema.array_specs(root.header, schema.ACTIVATED in root.arrays):
-        if spec.name == schema.OCCUPANCY and root.header.status == "running":
+    for spec in schema.array_specs(root.header, root.arrays):
+        if spec.summed_by and root.header.status == "running":
             continue
         metadata = root.arrays.get(spec.name)
         expected = list(spec.shape(root.header, root.commit.examples))

@@ -14,9 +14,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import numpy as np
+import zarr
+from numpy.typing import NDArray
 
 from fastneurons.errors import StoreError
-from fastneurons.store.schema import FORMAT, Header
+from fastneurons.store import schema
+from fastneurons.store.schema import FORMAT, ArraySpec, Header
 
 ROOT_KEY = "zarr.json"
 SKIPPED_KEY = "skipped.jsonl"
@@ -44,20 +48,36 @@ class Writer(msgspec.Struct, frozen=True):
         return f"host {self.host}, process {self.pid}, since {self.since}"
 
 
-class Commit(msgspec.Struct, frozen=True):
+class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     """What counts in a store.
 
     Args:
         examples: Examples committed.
         skipped_bytes: Length of `skipped.jsonl` with the rows of these examples.
-        occupancy: For each task, the snapshot of the checkpoint that holds these examples.
         writer: Who wrote it.
+        occupancy: For each task, the snapshot of the checkpoint that holds these examples.
+        activation_count: Likewise for each language.
+        corpus_tokens: Likewise for each language.
     """
 
     examples: int
     skipped_bytes: int
-    occupancy: list[int]
     writer: Writer
+    occupancy: list[int] = []
+    activation_count: list[int] = []
+    corpus_tokens: list[int] = []
+
+    @classmethod
+    def nothing(cls, header: Header) -> "Commit":
+        """What counts in a store that has only begun."""
+        sizes = schema.dimension_sizes(header, 0)
+        first = {spec.name: [0] * sizes[spec.summed_by or ""] for spec in schema.sum_specs(header)}
+        return cls(0, 0, Writer.this_process(), **first)
+
+    def snapshots(self, spec: ArraySpec) -> list[int]:
+        """For each index of a sum's `summed_by`, the snapshot that counts."""
+        found: list[int] = getattr(self, spec.name)
+        return list(found)
 
 
 class Root(msgspec.Struct, frozen=True):
@@ -72,6 +92,13 @@ class Root(msgspec.Struct, frozen=True):
     header: Header
     commit: Commit
     arrays: dict[str, dict[str, Any]]
+
+    def read_sum(self, spec: ArraySpec, checkpoint: "zarr.Array[Any]") -> NDArray[Any]:
+        """A sum over the examples committed, from the snapshots that count."""
+        values = np.zeros(spec.shape(self.header, 0), spec.dtype)
+        for index, snapshot in enumerate(self.commit.snapshots(spec)):
+            values[spec.part(index)] = checkpoint[snapshot, *spec.part(index)]
+        return values
 
     def encode(self) -> bytes:
         """The object's bytes."""

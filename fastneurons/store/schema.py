@@ -1,16 +1,17 @@
 """What a store holds: its attributes, arrays and coordinates. The only place that spells array names.
 
-An array of the table below is one line: what position `last` measures is there; what other positions
-and attribution measure is a line with its own condition.
+An array is a line of the table below: what it holds, and which runs have it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import IntEnum
+from math import nan, prod
 from typing import Any
 
 import msgspec
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 # Raised when a store written now could be misread by an older fastneurons.
@@ -23,6 +24,8 @@ NEAR_THRESHOLD = 1e-3
 
 # An inner chunk, uncompressed, is about this large: a few examples can be read without their whole window.
 _CHUNK_BYTES = 2**20
+# An object is no larger, unless a single example is: zarr holds all of one in memory while it writes it.
+_OBJECT_BYTES = 2**28
 
 
 class Outcome(IntEnum):
@@ -42,8 +45,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         neurons: I, neurons per layer.
         languages: The L codes, in the order of the language axis.
         tasks: The K tasks that `task` points into.
-        position: Which tokens are read: "last".
+        position: Which tokens are read: the prompt's "last", "any" of the prompt's, any of the "answer"'s; or
+            "corpus": each token of a text is counted for its language, and there are no categories.
         signal: The site: "gate" (after the activation function) or "product" (before the down projection).
+        top_k: Neurons of a layer that count as its most contributing ones; None without attribution.
         window: Examples that are committed at once.
         config: What else the run was told; kept for the record, not compared when a run is resumed.
         created: When the run began, ISO 8601.
@@ -73,6 +78,32 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     status: str = "running"
     format: int = FORMAT
 
+    @property
+    def is_corpus(self) -> bool:
+        """Whether tokens are counted for each language, rather than languages compared in each example."""
+        return self.position == "corpus"
+
+    @property
+    def has_attribution(self) -> bool:
+        """Whether there is how much each category matters for the answer."""
+        return self.top_k is not None
+
+
+def _always(header: Header) -> bool:
+    return True
+
+
+def _compares_languages(header: Header) -> bool:
+    return not header.is_corpus
+
+
+def _counts_tokens(header: Header) -> bool:
+    return header.is_corpus
+
+
+def _attributes(header: Header) -> bool:
+    return header.has_attribution
+
 
 @dataclass(frozen=True)
 class ArraySpec:
@@ -81,21 +112,44 @@ class ArraySpec:
     Args:
         name: Its name.
         dtype: A numpy dtype, or "string" for variable-length UTF-8.
-        dims: Its dimension names; those with "example" first grow with the run.
+        dims: Its dimension names; an array with "example" first grows with the run.
+        when: Which runs may have it.
+        optional: Whether such a run has a choice.
         fill: The value where nothing was written.
-        when: Whether a store has it, from its header and whether bits are kept.
+        summed_by: Of an array that is a sum over examples: the dimension of which a window may change one
+            index and not the next, and which is therefore written index by index while the run goes on.
+        apart: Dimensions of which each index is an object of its own.
     """
 
     name: str
     dtype: str
     dims: tuple[str, ...]
-    fill: int | str = 0
-    when: Callable[[Header, bool], bool] = lambda header, keep_bits: True
+    when: Callable[[Header], bool] = _always
+    optional: bool = False
+    fill: int | float | str = 0
+    summed_by: str | None = None
+    apart: tuple[str, ...] = ()
 
     @property
     def grows(self) -> bool:
-        """Whether the run adds to it, window by window."""
+        """Whether each window adds examples to it."""
         return self.dims[0] == "example"
+
+    @property
+    def checkpoint(self) -> "ArraySpec":
+        """Where a sum lies while its run goes on.
+
+        It grows in value, not in size: what is committed must stay while its successor is written. So there
+        are two snapshots; the commit mark tells, for each index of `summed_by`, which one counts.
+        """
+        assert self.summed_by is not None
+        name, dims = f"{self.name}_checkpoint", ("snapshot", *self.dims)
+        return ArraySpec(name, self.dtype, dims, self.when, apart=("snapshot", self.summed_by))
+
+    def part(self, index: int) -> tuple[slice | int, ...]:
+        """Where on a sum's axes that index of `summed_by` is."""
+        assert self.summed_by is not None
+        return (*(slice(None) for _ in range(self.dims.index(self.summed_by))), index)
 
     def shape(self, header: Header, num_examples: int) -> tuple[int, ...]:
         """Its shape in a store of that many examples."""
@@ -105,10 +159,10 @@ class ArraySpec:
     def chunks(self, header: Header) -> tuple[int, ...]:
         """The least that can be read: a few examples with all that is theirs, or a few layers."""
         shape = self.shape(header, header.window)
-        size = 16 if self.dtype == _STRING else np.dtype(self.dtype).itemsize
+        size = self._bytes(())
         chunk: list[int] = []
         for dim, whole in zip(reversed(self.dims), reversed(shape), strict=True):
-            if dim in _APART:
+            if dim in self.apart:
                 part = 1
             elif self.grows and dim != "example":
                 part = whole
@@ -119,12 +173,18 @@ class ArraySpec:
         return tuple(chunk)
 
     def shards(self, header: Header) -> tuple[int, ...] | None:
-        """One object of the store: a window of examples; None where every chunk is an object."""
-        return (header.window, *self.chunks(header)[1:]) if self.grows else None
+        """One object of the store: a window of examples, or what of it is not too large.
 
-    def window_key(self, window: int) -> str:
-        """The object that holds a window of a growing array."""
-        return f"{self.name}/c.{window}" + ".0" * (len(self.dims) - 1)
+        None where every chunk is an object.
+        """
+        if not self.grows:
+            return None
+        chunk = self.chunks(header)
+        chunks = largest_divisor(header.window // chunk[0], _OBJECT_BYTES // self._bytes(chunk))
+        return (chunks * chunk[0], *chunk[1:])
+
+    def _bytes(self, shape: tuple[int, ...]) -> int:
+        return prod(shape) * (16 if self.dtype == _STRING else np.dtype(self.dtype).itemsize)
 
 
 def largest_divisor(number: int, limit: int) -> int:
@@ -157,44 +217,87 @@ def coordinates(header: Header) -> dict[str, NDArray[Any]]:
     }
 
 
-def array_specs(header: Header, keep_bits: bool) -> list[ArraySpec]:
-    """The arrays of a complete store, coordinates included."""
-    return [*COORDINATES, *(spec for spec in ARRAYS if spec.when(header, keep_bits))]
+def examples_per_object(array: "zarr.Array[Any]") -> int:
+    """How many examples an object of a growing array holds."""
+    return (array.shards or array.chunks)[0]
+
+
+def array_specs(header: Header, kept: Collection[str]) -> list[ArraySpec]:
+    """The arrays of a complete store, coordinates included.
+
+    Args:
+        kept: Names, among which are those of the optional arrays that the store has.
+    """
+    return [
+        *COORDINATES,
+        *(spec for spec in ARRAYS if spec.when(header) and (spec.name in kept or not spec.optional)),
+    ]
+
+
+def sum_specs(header: Header) -> list[ArraySpec]:
+    """The arrays that are sums over examples."""
+    return [spec for spec in ARRAYS if spec.summed_by and spec.when(header)]
+
+
+def array_spec(name: str) -> ArraySpec:
+    """The array of that name, which is no coordinate."""
+    return next(spec for spec in ARRAYS if spec.name == name)
 
 
 # Arrays that the writer or the reader treats in a way of its own.
 ACTIVATED = "activated"
+COEFFICIENT = "coefficient"
 EXAMPLE_ID = "example_id"
-OCCUPANCY = "occupancy"
 OUTCOME = "outcome"
 
-_STRING = "string"
-# Dimensions of which each index is an object of its own, so that one can be written without the others.
-_APART = ("snapshot", "task")
-
-COORDINATES = (
-    ArraySpec("language", _STRING, ("language",), ""),
-    ArraySpec("layer", "int32", ("layer",)),
-    ArraySpec("threshold", "float64", ("threshold",)),
-    ArraySpec("category", _STRING, ("category",), ""),
+# What attribution tells of each category.
+ATTRIBUTION = (
+    "contribution_share",
+    "contribution_max",
+    "contribution_mean",
+    "contribution_min",
+    "contribution_sum",
+    "effective_max",
+    "effective_mean",
+    "effective_min",
 )
 
-ARRAYS = (
-    ArraySpec(EXAMPLE_ID, _STRING, ("example",), ""),
-    ArraySpec("task", "int32", ("example",)),
-    ArraySpec(OUTCOME, "uint8", ("example",), Outcome.NOT_RUN),
-    ArraySpec("token_count", "int32", ("example", "language")),
-    ArraySpec("present", "bool", ("example", "language"), False),
-    ArraySpec(
-        ACTIVATED, "uint8", ("example", "threshold", "language", "layer", "byte"),
-        when=lambda header, keep_bits: keep_bits,
-    ),
-    ArraySpec("activated_count", "int32", ("example", "threshold", "language", "layer")),
-    ArraySpec("near_threshold_count", "int32", ("example", "threshold", "language", "layer")),
-    ArraySpec("category_count", "int32", ("example", "threshold", "layer", "category")),
-    ArraySpec(OCCUPANCY, "int32", ("task", "threshold", "layer", "neuron", "category")),
-)  # fmt: skip
+_STRING = "string"
 
-# `occupancy` grows in value, not in size: what is committed must stay while its successor is written. Until
-# a store is complete it lies here in two snapshots; the commit mark tells, per task, which one counts.
-CHECKPOINT = ArraySpec("occupancy_checkpoint", "int32", ("snapshot", *ARRAYS[-1].dims))
+COORDINATES = (
+    ArraySpec("language", _STRING, ("language",), fill=""),
+    ArraySpec("layer", "int32", ("layer",)),
+    ArraySpec("threshold", "float64", ("threshold",)),
+    ArraySpec("category", _STRING, ("category",), fill=""),
+)
+
+_PER_LANGUAGE = ("example", "threshold", "language", "layer")
+
+ARRAYS = (
+    ArraySpec(EXAMPLE_ID, _STRING, ("example",), fill=""),
+    ArraySpec("task", "int32", ("example",)),
+    ArraySpec(OUTCOME, "uint8", ("example",), fill=Outcome.NOT_RUN),
+    ArraySpec("token_count", "int32", ("example", "language")),
+    ArraySpec("present", "bool", ("example", "language"), fill=False),
+    ArraySpec(ACTIVATED, "uint8", (*_PER_LANGUAGE, "byte"), _compares_languages, optional=True),
+    ArraySpec("activated_count", "int32", _PER_LANGUAGE, _compares_languages),
+    ArraySpec("near_threshold_count", "int32", _PER_LANGUAGE, _compares_languages),
+    ArraySpec("category_count", "int32", ("example", "threshold", "layer", "category"), _compares_languages),
+    ArraySpec(
+        "occupancy", "int32", ("task", "threshold", "layer", "neuron", "category"), _compares_languages,
+        summed_by="task",
+    ),
+    *(
+        ArraySpec(name, "float32", ("example", "language", "layer", "category"), _attributes, fill=nan)
+        for name in ATTRIBUTION
+    ),
+    ArraySpec(
+        COEFFICIENT, "float16", ("example", "language", "layer", "neuron"), _attributes, optional=True, fill=nan
+    ),
+    ArraySpec(
+        # int64: past 2.1 billion tokens of a language, int32 wraps silently.
+        "activation_count", "int64", ("threshold", "language", "layer", "neuron"), _counts_tokens,
+        summed_by="language",
+    ),
+    ArraySpec("corpus_tokens", "int64", ("language",), _counts_tokens, summed_by="language"),
+)  # fmt: skip

@@ -10,7 +10,7 @@ interrupted window left is not seen by readers, and is overwritten or removed by
 """
 
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,10 +38,13 @@ _FIRST_WINDOWS = 16
 class Window:
     """E consecutive examples, from index `first` on: the unit of commit.
 
-    Arrays are those of the store of the same name, for these examples; zeros where a row was skipped.
+    Arrays are those of the store of the same name, for these examples; its fill value where a row was
+    skipped, and None where the run has no such array.
 
     Args:
-        occupancy: Over the measured ones of these examples alone.
+        attribution: The eight arrays of `schema.ATTRIBUTION` by name.
+        occupancy: Over the measured ones of these examples alone; likewise `activation_count` and
+            `corpus_tokens`.
         skipped: What to write to `skipped.jsonl`: index, id, where and reason of each skipped row.
     """
 
@@ -51,15 +54,25 @@ class Window:
     outcome: NDArray[np.uint8]  # [E], a schema.Outcome
     token_count: NDArray[np.int32]  # [E, L]
     present: NDArray[np.bool_]  # [E, L]
-    activated: NDArray[np.uint8] | None  # [E, S, L, N, B]
-    activated_count: NDArray[np.int32]  # [E, S, L, N]
-    category_count: NDArray[np.int32]  # [E, S, N, 4]
-    near_threshold_count: NDArray[np.int32]  # [E, S, L, N]
-    occupancy: NDArray[np.int32]  # [K, S, N, I, 4]
+    activated: NDArray[np.uint8] | None = None  # [E, S, L, N, B]
+    activated_count: NDArray[np.int32] | None = None  # [E, S, L, N]
+    category_count: NDArray[np.int32] | None = None  # [E, S, N, 4]
+    near_threshold_count: NDArray[np.int32] | None = None  # [E, S, L, N]
+    occupancy: NDArray[np.int32] | None = None  # [K, S, N, I, 4]
+    attribution: Mapping[str, NDArray[np.float32]] | None = None  # each [E, L, N, 4]
+    coefficient: NDArray[np.float16] | None = None  # [E, L, N, I]
+    activation_count: NDArray[np.int64] | None = None  # [S, L, N, I]
+    corpus_tokens: NDArray[np.int64] | None = None  # [L]
     skipped: Sequence[Mapping[str, Any]] = field(default=())
 
     def __len__(self) -> int:
         return len(self.example_id)
+
+    def array(self, name: str) -> Any:
+        """What goes into the store's array of that name; None where nothing was given."""
+        if name in schema.ATTRIBUTION:
+            return (self.attribution or {}).get(name)
+        return getattr(self, name)
 
 
 def check_output(path: str, *, resume: bool = False, overwrite: bool = False) -> None:
@@ -101,28 +114,38 @@ class StoreWriter:
     Writing goes on in a thread of its own: `commit` returns at once, and waits only for the window before.
     """
 
-    def __init__(self, storage: Storage, header: Header, keep_bits: bool, root: Root | None = None) -> None:
+    def __init__(
+        self, storage: Storage, header: Header, kept: Collection[str], root: Root | None = None
+    ) -> None:
         self._storage = storage
         self._store = storage.zarr_store(read_only=False)
-        self._specs = schema.array_specs(header, keep_bits)
+        self._specs = schema.array_specs(header, kept)
         self._growing = [spec for spec in self._specs if spec.grows]
+        self._sums = schema.sum_specs(header)
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._capacity = _FIRST_WINDOWS * header.window
-        self._root = root or Root(header, _nothing(header), {})
+        self._root = root or Root(header, Commit.nothing(header), {})
         self._thread = ThreadPoolExecutor(1, "fastneurons-store")
         self._pending: Future[None] | None = None
         self._failure: BaseException | None = None
 
     @classmethod
     def create(
-        cls, path: str, header: Header, *, keep_bits: bool = True, overwrite: bool = False
+        cls,
+        path: str,
+        header: Header,
+        *,
+        keep_bits: bool = True,
+        keep_coefficients: bool = False,
+        overwrite: bool = False,
     ) -> "StoreWriter":
         """Begin a store.
 
         Args:
             path: A local path or an fsspec URL.
             header: What is measured.
-            keep_bits: Whether there will be `activated`.
+            keep_bits: Whether there will be `activated`; a corpus has none.
+            keep_coefficients: Whether there will be `coefficient`; only attribution has it.
             overwrite: Replace the store that is there, if one is.
         Raises:
             InputError: something is there, and `overwrite` is not given or it is no store.
@@ -130,10 +153,12 @@ class StoreWriter:
         """
         storage = storage_at(path)
         with _told(path), _locked(storage, resume=False, overwrite=overwrite):
-            return cls(storage, header, keep_bits)._begin()
+            return cls(storage, header, _kept(keep_bits, keep_coefficients))._begin()
 
     @classmethod
-    def resume(cls, path: str, header: Header, *, keep_bits: bool = True) -> "StoreWriter":
+    def resume(
+        cls, path: str, header: Header, *, keep_bits: bool = True, keep_coefficients: bool = False
+    ) -> "StoreWriter":
         """Continue a store, or begin it where nothing is there.
 
         Args:
@@ -144,16 +169,16 @@ class StoreWriter:
             InputError: what is there is no store.
             StoreError: the store holds something else, or another run is writing to it, or it is damaged.
         """
-        storage = storage_at(path)
+        storage, kept = storage_at(path), _kept(keep_bits, keep_coefficients)
         with _told(path), _locked(storage, resume=True, overwrite=False):
             data = storage.read(ROOT_KEY)
             if data is None:
-                return cls(storage, header, keep_bits)._begin()
+                return cls(storage, header, kept)._begin()
             root = decode(data, path)
-            _check_same(path, root, header, keep_bits)
+            _check_same(path, root, header, kept)
             if root.commit.examples == 0 and root.header.status == "running":
-                return cls(storage, root.header, keep_bits)._begin()
-            return cls(storage, root.header, keep_bits, root)._take_over()
+                return cls(storage, root.header, kept)._begin()
+            return cls(storage, root.header, kept, root)._take_over()
 
     @property
     def is_complete(self) -> bool:
@@ -191,10 +216,13 @@ class StoreWriter:
         with _told(self._storage.name, self._root.commit.examples):
             self._check_token()
             self._resize(self._root.commit.examples)
-            self._write_occupancy()
+            for spec in self._sums:
+                self._create(spec)
+                checkpoint = self._arrays[spec.checkpoint.name]
+                self._arrays[spec.name][...] = self._root.read_sum(spec, checkpoint)
             self._storage.flush()
             self._put_root(header=msgspec.structs.replace(self._root.header, status="complete"))
-            self._storage.remove(schema.CHECKPOINT.name)
+            self._remove_checkpoints()
 
     def close(self) -> None:
         """Wait for the window being written, and let other writers in. Harmless when called twice.
@@ -233,9 +261,8 @@ class StoreWriter:
         for name in self._storage.names() & (_all_names() - known):
             self._storage.remove(name)
         self._storage.extend(SKIPPED_KEY, 0, b"")
-        for spec in (*self._specs, schema.CHECKPOINT):
-            if spec.name != schema.OCCUPANCY:
-                self._create(spec)
+        for spec in self._specs:
+            self._create(spec.checkpoint if spec in self._sums else spec)
         for name, labels in schema.coordinates(self._root.header).items():
             self._arrays[name][...] = labels
         self._storage.flush()
@@ -247,16 +274,27 @@ class StoreWriter:
         commit = self._root.commit
         self._storage.clean()
         if self.is_complete:
-            self._storage.remove(schema.CHECKPOINT.name)
+            self._remove_checkpoints()
             return self
         self._put_root(commit=msgspec.structs.replace(commit, writer=Writer.this_process()))
         self._storage.extend(SKIPPED_KEY, commit.skipped_bytes, b"")
-        if commit.examples % self._window == 0:
-            for spec in self._growing:
-                self._storage.remove(spec.window_key(commit.examples // self._window))
         self._resize(max(_FIRST_WINDOWS * self._window, 2 * commit.examples))
-        self._arrays[schema.CHECKPOINT.name] = self._open(schema.CHECKPOINT.name)
+        for spec in self._growing:
+            self._remove_beyond(spec, commit.examples)
+        for spec in self._sums:
+            self._arrays[spec.checkpoint.name] = self._open(spec.checkpoint.name)
         return self
+
+    def _remove_beyond(self, spec: ArraySpec, committed: int) -> None:
+        """Remove the objects of a growing array that hold nothing committed."""
+        length = schema.examples_per_object(self._arrays[spec.name])
+        for name in self._storage.names(spec.name):
+            if name.startswith("c.") and int(name.split(".")[1]) * length >= committed:
+                self._storage.remove(f"{spec.name}/{name}")
+
+    def _remove_checkpoints(self) -> None:
+        for spec in self._sums:
+            self._storage.remove(spec.checkpoint.name)
 
     def _create(self, spec: ArraySpec) -> None:
         """An array with nothing in it, in place of any other."""
@@ -276,7 +314,7 @@ class StoreWriter:
                 fill_value=spec.fill,
                 dimension_names=spec.dims,
             )
-        if spec is not schema.CHECKPOINT:
+        if spec in self._specs:  # no checkpoint: those are not for readers
             metadata = msgspec.json.decode(self._storage.read(f"{spec.name}/{ROOT_KEY}") or b"{}")
             self._root.arrays[spec.name] = metadata
 
@@ -305,38 +343,33 @@ class StoreWriter:
                 self._resize(2 * self._capacity)
             for spec in self._growing:
                 self._arrays[spec.name][first:end] = self._values(spec, window)
-            occupancy = self._add_occupancy(window.occupancy)
+            snapshots = {spec.name: self._add(spec, self._values(spec, window)) for spec in self._sums}
             lines = b"".join(_line(row) for row in window.skipped)
             if lines:
                 self._storage.extend(SKIPPED_KEY, commit.skipped_bytes, lines)
             self._storage.flush()
-            self._put_root(commit=Commit(end, commit.skipped_bytes + len(lines), occupancy, commit.writer))
+            self._put_root(commit=Commit(end, commit.skipped_bytes + len(lines), commit.writer, **snapshots))
 
     def _values(self, spec: ArraySpec, window: Window) -> NDArray[Any]:
-        values = getattr(window, spec.name)
+        values = window.array(spec.name)
+        assert values is not None, f"{spec.name} is missing"
         if spec.dtype == "string":
             return np.array(values, np.dtypes.StringDType())
         expected = spec.shape(self._root.header, len(window))
         assert values.shape == expected, f"{spec.name}: {values.shape}, should be {expected}"
         return cast(NDArray[Any], values)
 
-    def _add_occupancy(self, added: NDArray[np.int32]) -> list[int]:
-        """Write the sum for the tasks that the window has to the snapshots that do not count yet."""
-        checkpoint = self._arrays[schema.CHECKPOINT.name]
-        snapshots = list(self._root.commit.occupancy)
-        for task, snapshot in enumerate(snapshots):
-            if added[task].any():
-                before = cast(NDArray[np.int32], checkpoint[snapshot, task])
-                checkpoint[1 - snapshot, task] = before + added[task]
-                snapshots[task] = 1 - snapshot
+    def _add(self, spec: ArraySpec, added: NDArray[Any]) -> list[int]:
+        """Write a sum, where the window changes it, to the snapshots that do not count yet; which will."""
+        checkpoint = self._arrays[spec.checkpoint.name]
+        snapshots = self._root.commit.snapshots(spec)
+        for index, snapshot in enumerate(snapshots):
+            part = spec.part(index)
+            if added[part].any():
+                before = cast(NDArray[Any], checkpoint[snapshot, *part])
+                checkpoint[1 - snapshot, *part] = before + added[part]
+                snapshots[index] = 1 - snapshot
         return snapshots
-
-    def _write_occupancy(self) -> None:
-        """The array that stays, from the snapshots that count."""
-        self._create(next(spec for spec in self._specs if spec.name == schema.OCCUPANCY))
-        checkpoint = self._arrays[schema.CHECKPOINT.name]
-        for task, snapshot in enumerate(self._root.commit.occupancy):
-            self._arrays[schema.OCCUPANCY][task] = checkpoint[snapshot, task]
 
     # -- the mark -------------------------------------------------------------------------------------
 
@@ -392,14 +425,17 @@ def _locked(storage: Storage, resume: bool, overwrite: bool) -> Iterator[None]:
         raise
 
 
-def _nothing(header: Header) -> Commit:
-    return Commit(0, 0, [0] * len(header.tasks), Writer.this_process())
+def _kept(keep_bits: bool, keep_coefficients: bool) -> list[str]:
+    """The optional arrays that a run keeps, if it is one that has them."""
+    kept = {schema.ACTIVATED: keep_bits, schema.COEFFICIENT: keep_coefficients}
+    return [name for name, wanted in kept.items() if wanted]
 
 
 def _all_names() -> set[str]:
     """Every name that a store of ours may have in its folder; anything else there is left alone."""
-    specs = (*schema.COORDINATES, *schema.ARRAYS, schema.CHECKPOINT)
-    return {ROOT_KEY, SKIPPED_KEY, *(spec.name for spec in specs)}
+    specs = (*schema.COORDINATES, *schema.ARRAYS)
+    checkpoints = (spec.checkpoint for spec in schema.ARRAYS if spec.summed_by)
+    return {ROOT_KEY, SKIPPED_KEY, *(spec.name for spec in (*specs, *checkpoints))}
 
 
 def _sized(metadata: dict[str, Any], num_examples: int) -> dict[str, Any]:
@@ -444,11 +480,15 @@ _OPTIONS = {
     "thresholds": "--threshold",
     "window": "--window",
     "source": "--data",
+    "position": "--position",
+    "signal": "--signal",
+    "top_k": "--attribution --top-k",
 }
 _FREE = ("version", "config", "created", "status", "format")
+_KEPT = {schema.ACTIVATED: ("bits", "keep-bits"), schema.COEFFICIENT: ("coefficients", "keep-coefficients")}
 
 
-def _check_same(path: str, root: Root, header: Header, keep_bits: bool) -> None:
+def _check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> None:
     """A run may only continue what it would have begun.
 
     Raises:
@@ -466,12 +506,14 @@ def _check_same(path: str, root: Root, header: Header, keep_bits: bool) -> None:
             f"{path} has {name.replace('_', ' ')} {_shown(stored)}, this run has {_shown(given)}; "
             f"pass {option}{others}"
         )
-    bits_kept = schema.ACTIVATED in root.arrays
-    if root.arrays and bits_kept != keep_bits:
-        has, option = ("has", "--keep-bits") if bits_kept else ("has no", "--no-keep-bits")
-        raise StoreError(
-            f"{path} {has} bits of its neurons, unlike this run; pass {option}, or another --out"
-        )
+    for spec in schema.ARRAYS if root.arrays else ():
+        stored, given = spec.name in root.arrays, spec.name in kept
+        if spec.optional and spec.when(header) and stored != given:
+            has, no = ("has", "") if stored else ("has no", "no-")
+            what, option = _KEPT[spec.name]
+            raise StoreError(
+                f"{path} {has} {what} of its neurons, unlike this run; pass --{no}{option}, or another --out"
+            )
 
 
 def _spelled(name: str, value: Any) -> str:
