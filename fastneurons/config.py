@@ -1,11 +1,71 @@
-"""What a user chooses about the engine, under vLLM's names. A leaf: imports nothing of ours but errors."""
+"""What a user chooses: what is read, and about the engine under vLLM's names. A leaf but for errors."""
 
 from dataclasses import dataclass, field, fields
+from math import isfinite
 from typing import Any
 
 import msgspec
 
 from fastneurons.errors import InputError
+
+POSITIONS = ("last", "any", "answer", "corpus")
+SIGNALS = ("gate", "product")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is read of each prompt.
+
+    Args:
+        thresholds: A neuron is activated where its signal is above; several are several planes.
+        position: "last": at the prompt's last token. "any": at one of its tokens at least. "answer": at
+            one at least of the answer's tokens, which follow the prompt. "corpus": tokens that activate
+            each neuron are counted, language by language, and nothing is compared among languages.
+        signal: "gate": the activation, after the activation function. "product": the coefficient, which
+            enters the down projection; the same in models without a gate.
+        attribution: Whether to tell how much each category matters for the answer.
+        top_k: Neurons that count as the most contributing ones; None: 800 of 16,384, of whatever there are.
+        keep_coefficients: Store the coefficients, too.
+        memory_bytes: What a worker's buffers may take on the device.
+    """
+
+    thresholds: tuple[float, ...] = (0.0,)
+    position: str = "last"
+    signal: str = "gate"
+    attribution: bool = False
+    top_k: int | None = None
+    keep_coefficients: bool = False
+    memory_bytes: int = 2**30
+
+    def __post_init__(self) -> None:
+        shown = ", ".join(f"{t:g}" for t in self.thresholds)
+        if not self.thresholds:
+            raise InputError("at least one --threshold is needed")
+        if not all(map(isfinite, self.thresholds)):
+            raise InputError(f"--threshold {shown}: must be finite numbers")
+        if len(set(self.thresholds)) != len(self.thresholds):
+            raise InputError(f"--threshold {shown}: the same one twice")
+        if self.position not in POSITIONS:
+            raise InputError(f"--position {self.position}: must be one of {', '.join(POSITIONS)}")
+        if self.signal not in SIGNALS:
+            raise InputError(f"--signal {self.signal}: must be one of {', '.join(SIGNALS)}")
+        if self.attribution and self.position != "last":
+            raise InputError(
+                f"--attribution with --position {self.position}: contributions are those of the last prompt token"
+            )
+        if self.top_k is not None and (not self.attribution or self.top_k < 1):
+            raise InputError(f"--top-k {self.top_k}: must be at least 1, and needs --attribution")
+        if self.keep_coefficients and not self.attribution:
+            raise InputError("--keep-coefficients needs --attribution")
+
+    def neurons_in_top(self, neurons: int) -> int | None:
+        """How many of a layer's neurons are its most contributing ones; None without attribution.
+
+        The published code takes 800 of a layer's 16,384 neurons (arXiv 2406.09265).
+        """
+        if not self.attribution:
+            return None
+        return min(neurons, self.top_k or max(1, round(neurons * 800 / 16384)))
 
 
 @dataclass(frozen=True)

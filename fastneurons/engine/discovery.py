@@ -31,6 +31,7 @@ class Site:
     parent: nn.Module
     name: str
     kind: ActivationKind
+    down: nn.Module  # the down projection, a vLLM linear layer
     neurons: int  # on this rank
     total_neurons: int
     first_neuron: int
@@ -152,8 +153,9 @@ def _is_activation(module: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class _Linear:
-    """Sizes of a linear layer: whole, and the part on this rank."""
+    """A linear layer and its sizes: whole, and the part on this rank."""
 
+    module: nn.Module
     input_size: int
     output_size: int
     local_input_size: int
@@ -169,6 +171,7 @@ def _linears(parent: nn.Module) -> Iterator[_Linear]:
         if not isinstance(base, LinearBase) or isinstance(base, QKVParallelLinear):
             continue
         yield _Linear(
+            base,
             base.input_size,
             base.output_size,
             getattr(base, "input_size_per_partition", base.input_size),
@@ -208,7 +211,7 @@ def _site(
         neurons = up.local_output_size // factor
         # A layer that vLLM replicates on every rank holds all its neurons everywhere.
         first = 0 if neurons == down.input_size else get_tensor_model_parallel_rank() * neurons
-        return Site(layer, path, parent, name, kind, neurons, down.input_size, first)
+        return Site(layer, path, parent, name, kind, down.module, neurons, down.input_size, first)
     return None
 
 

@@ -6,18 +6,9 @@ The tokenizers of Hugging Face run outside Python's lock, so the engine's Python
 import queue
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
 from fastneurons.data.example import Example, Skipped
-
-
-@dataclass(frozen=True)
-class Tokenised:
-    """An example and, for each of the L languages, its prompt's token ids; None where it has no prompt."""
-
-    example: Example
-    token_ids: list[list[int] | None]
+from fastneurons.engine.encode import Encoder, Tokenised
 
 
 class Feed(Iterator[Tokenised | Skipped]):
@@ -25,27 +16,18 @@ class Feed(Iterator[Tokenised | Skipped]):
 
     Args:
         rows: The source.
-        languages: The languages, in the store's order.
-        tokenizer: A Hugging Face tokenizer.
-        max_prompt_tokens: Longer prompts make their example skipped.
-        vocabulary: Number of ids that the model has embeddings for.
+        encode: What makes token ids of rows.
         ahead: Rows tokenised beyond the one that was taken last.
     """
 
     def __init__(
         self,
         rows: Iterable[Example | Skipped],
-        languages: tuple[str, ...],
-        tokenizer: Any,
-        max_prompt_tokens: int,
-        vocabulary: int,
+        encode: Encoder,
         ahead: int = 256,
     ) -> None:
         self._rows = rows
-        self._languages = languages
-        self._tokenizer = tokenizer
-        self._max_prompt_tokens = max_prompt_tokens
-        self._vocabulary = vocabulary
+        self._encode = encode
         # Batches, not rows, cross the queue: its lock is taken once for many prompts.
         self._batch_size = max(1, min(64, ahead // 4))
         self._queue: queue.Queue[list[Tokenised | Skipped] | BaseException | None] = queue.Queue(
@@ -96,14 +78,14 @@ class Feed(Iterator[Tokenised | Skipped]):
                 rows.append(row)
                 if len(rows) == self._batch_size:
                     full, rows = rows, []
-                    self._put(self._tokenised(full))
+                    self._put(self._encode(full))
                 if self._closed.is_set():
                     return
         except BaseException as error:
             end = error
         try:
             # Rows read before an error are good: they go first.
-            self._put(self._tokenised(rows))
+            self._put(self._encode(rows) + self._encode.rest())
         except BaseException as error:
             end = end or error
         self._put(end)
@@ -115,37 +97,3 @@ class Feed(Iterator[Tokenised | Skipped]):
                 return
             except queue.Full:
                 continue
-
-    def _tokenised(self, rows: list[Example | Skipped]) -> list[Tokenised | Skipped]:
-        prompts = [
-            row.prompts[language]
-            for row in rows
-            if isinstance(row, Example)
-            for language in self._languages
-            if language in row.prompts
-        ]
-        encoded = iter(self._tokenizer(prompts)["input_ids"] if prompts else [])
-        done: list[Tokenised | Skipped] = []
-        for row in rows:
-            if isinstance(row, Skipped):
-                done.append(row)
-                continue
-            ids = [list(next(encoded)) if language in row.prompts else None for language in self._languages]
-            problem = self._problem(ids)
-            done.append(Tokenised(row, ids) if problem is None else Skipped(row.id, row.where, problem))
-        return done
-
-    def _problem(self, token_ids: list[list[int] | None]) -> str | None:
-        for language, ids in zip(self._languages, token_ids, strict=True):
-            if ids is None:
-                continue
-            if not ids:
-                return f"prompt in {language} has no tokens"
-            if len(ids) > self._max_prompt_tokens:
-                return (
-                    f"prompt in {language} has {len(ids)} tokens, the model takes {self._max_prompt_tokens} "
-                    "(--max-model-len less one)"
-                )
-            if max(ids) >= self._vocabulary:
-                return f"prompt in {language} has token {max(ids)}, the model knows {self._vocabulary}"
-        return None

@@ -33,12 +33,33 @@ def completes_prompt(batch: Batch) -> NDArray[np.bool_]:
     return (batch.num_computed_tokens < batch.num_prompt_tokens) & (batch.num_prompt_tokens <= end)
 
 
-def last_prompt_row(batch: Batch) -> Ints:
-    """Row of each request's last prompt token, int [R]; meaningful where `completes_prompt`.
+def row_targets(
+    batch: Batch, target: NDArray[np.int32], first_token: Ints, num_rows: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Whose each row of a step is.
 
-    Not the request's last row: where tokens are speculated, rows follow the prompt in the same step.
+    A request's tokens from `first_token` to the end of its prompt are read. For its last prompt token alone
+    that is the prompt's length less one; for all of them 0; where each may be read only once, although a
+    preempted request computes them again, the number that were read before.
+
+    Args:
+        batch: R requests.
+        target: int32 [R], what the rows of each request point at; -1: it is not ours.
+        first_token: int [R], the first token that is read.
+        num_rows: T, rows of the largest step.
+    Returns:
+        int32 [T], -1 where a row is not read: other prompt tokens, generated ones, padding; and int64 [R],
+        the rows read of each request.
     """
-    return batch.query_start + batch.num_prompt_tokens - 1 - batch.num_computed_tokens
+    start = np.maximum(batch.num_computed_tokens, first_token)
+    end = np.minimum(batch.num_computed_tokens + batch.num_scheduled_tokens, batch.num_prompt_tokens)
+    num_read = np.where(target >= 0, np.maximum(end - start, 0), 0)
+    before = np.cumsum(num_read) - num_read
+    # The n-th row that is read lies as far into its request's rows as n is past those before it.
+    offset = np.repeat(batch.query_start + start - batch.num_computed_tokens - before, num_read)
+    targets = np.full(num_rows, -1, np.int32)
+    targets[offset + np.arange(offset.size)] = np.repeat(target, num_read)
+    return targets, num_read
 
 
 def new_prompt_tokens(batch: Batch, already_seen: Ints) -> Ints:

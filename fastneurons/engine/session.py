@@ -23,17 +23,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastneurons.config import EngineOptions
+from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data.example import Example, Skipped
+from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Tokenised
 from fastneurons.engine.environment import cpu_computes_bfloat16, engine_environment
-from fastneurons.engine.feed import Feed, Tokenised
-from fastneurons.engine.merge import Arrays, Slice, merge
+from fastneurons.engine.feed import Feed
+from fastneurons.engine.merge import ATTRIBUTION, Arrays, Slice, merge
+from fastneurons.engine.placement import InFlight, MeasuredRows, Placement
+from fastneurons.engine.wire import from_wire, to_wire
 from fastneurons.errors import EngineError, InputError
 from fastneurons.model_name import is_path
 
 # Prompts in flight for each one that a step can hold: the next step is ready while one runs, and
 # finished ones wait for theirs of the same example.
 _STEPS_IN_FLIGHT = 4
+
+# A few hundred answers a language, in many languages: 100 MB at most for the largest models.
+_UNEMBEDDING_ROWS_KEPT = 4096
 
 _engines_in_use: set[int] = set()
 
@@ -53,35 +59,9 @@ class ModelFacts:
     device: str
     workers: int
     threads_per_worker: int
-    slots: int
+    slots: int  # examples in flight
     buffer_bytes: int  # per worker
-
-
-@dataclass(frozen=True)
-class MeasuredRows:
-    """E consecutive rows of the source, measured or skipped, in input order.
-
-    Arrays are those of the store (DESIGN.md, section 5) for these rows; zeros where a row was skipped.
-    """
-
-    first: int
-    rows: list[Example | Skipped]
-    token_count: NDArray[np.int32]  # [E, L]
-    present: NDArray[np.bool_]  # [E, L]
-    activated: NDArray[np.uint8] | None  # [E, S, L, N, B]
-    activated_count: NDArray[np.int32]  # [E, S, L, N]
-    near_threshold_count: NDArray[np.int32]  # [E, S, L, N]
-    category_count: NDArray[np.int32]  # [E, S, N, 4]
-    occupancy: NDArray[np.int32]  # [S, N, I, 4], over the examples measured
-
-
-@dataclass
-class _InFlight:
-    """A row that was taken and not yet handed on."""
-
-    row: Tokenised | Skipped
-    slot: int = -1
-    unfinished: int = 0  # prompts
+    top_k: int | None  # neurons that count as the most contributing ones
 
 
 @dataclass
@@ -99,8 +79,8 @@ class Session:
 
     Args:
         model: A folder, or a name on the Hub.
-        languages: L codes, at least two.
-        thresholds: S thresholds; a neuron is activated where its activation is above.
+        languages: L codes; at least two, but for position "corpus".
+        what: What is read of each prompt.
         options: Engine arguments.
         verbose: Let vLLM's log through.
     Raises:
@@ -111,12 +91,12 @@ class Session:
         self,
         model: str,
         languages: tuple[str, ...],
-        thresholds: tuple[float, ...] = (0.0,),
+        what: Measurement | None = None,
         options: EngineOptions | None = None,
         verbose: bool = False,
     ) -> None:
         self.languages = languages
-        self.thresholds = thresholds
+        self.what = what or Measurement()
         self.totals = SessionTotals()
         self._options = options or EngineOptions()
         self._engine_number = next(n for n in itertools.count() if n not in _engines_in_use)
@@ -128,11 +108,12 @@ class Session:
             self._tokenizer = self._engine.get_tokenizer()
             self._slices: list[Slice] = []
             self.facts = self._describe(model)
+            self._unembedding: dict[int, NDArray[np.float32]] = {}
             self._calls_before = [tally["calls"] for tally in self._tallies()]
         except BaseException:
             self.close()
             raise
-        self._free_slots = list(range(self._num_slots))
+        self._free_slots = list(range(self.facts.slots))
         self._request_numbers = itertools.count()
 
     def __enter__(self) -> "Session":
@@ -165,34 +146,39 @@ class Session:
         window: int = 256,
         keep_bits: bool = True,
         stop: threading.Event | None = None,
+        block_size: int | None = None,
     ) -> Iterator[MeasuredRows]:
-        """Measure a stream of examples.
+        """Measure a stream of examples, or of texts.
 
         Args:
-            rows: The source from its row `first` on.
-            first: Index of the first row in the whole source.
-            window: What is handed on never spans two windows of this many rows.
+            rows: The source from its row `first` on. For a corpus all of it: its blocks are not its rows.
+            first: Index of the first row to hand on in the whole source; of a corpus, of the first block.
+            window: What is handed on never spans two windows of this many rows. Of a corpus it is a window,
+                since tokens of several rows are counted together.
             keep_bits: Whether `activated` is wanted.
-            stop: Once set, no more is sent; what is complete by then is handed on.
+            stop: Once set, no more is sent; what is complete by then is handed on, and of a corpus also what
+                is in flight.
+            block_size: Tokens of a corpus' blocks; None keeps documents.
         Yields:
             All rows, in input order, in groups.
         Raises:
             EngineError: the engine or the patch failed, or did not read what it was sent.
             Exception: whatever reading `rows` raised, after all rows before it were handed on.
         """
-        feed = Feed(
-            rows, self.languages, self._tokenizer, self.facts.max_prompt_tokens, self.facts.vocabulary,
-            ahead=max(256, self._num_slots),
-        )  # fmt: skip
+        corpus = self.what.position == "corpus"
+        feed = Feed(rows, self._encoder(block_size), ahead=max(256, self.facts.slots))
         stop = stop or threading.Event()
-        pending: deque[_InFlight] = deque()
-        requests: dict[str, _InFlight] = {}
+        pending: deque[InFlight] = deque()
+        requests: dict[str, InFlight] = {}
         source_error: BaseException | None = None
         exhausted = False
-        next_row = first
+        next_row = next_taken = first
+        if corpus:
+            for _ in itertools.islice(feed, first):
+                pass  # counted before; only reading it tells where the next block begins
         try:
             while True:
-                while not exhausted and self._free_slots and not stop.is_set():
+                while not (exhausted or stop.is_set()) and self._has_room(next_taken, next_row, window):
                     began = time.perf_counter()
                     try:
                         row = feed.take(wait=not requests)
@@ -206,15 +192,18 @@ class Session:
                         break
                     if not requests:
                         self.totals.waited_s += time.perf_counter() - began
-                    pending.append(self._send(row, requests))
+                    pending.append(self._send(row, requests, next_taken // window))
+                    next_taken += 1
                 failure = self._step(requests) if requests else None
-                ended = failure is not None or stop.is_set() or (exhausted and not requests)
-                while group := self._complete(pending, next_row, window, everything=ended):
-                    measured = self._collect(group, next_row, keep_bits)
+                stopped = stop.is_set() and not (corpus and requests)
+                ended = failure is not None or stopped or (exhausted and not requests)
+                while group := self._complete(pending, next_row, window, ended, failure):
+                    if corpus:
+                        measured = self._count(group, next_row, window)
+                    else:
+                        measured = self._collect(group, next_row, keep_bits)
                     next_row += len(group)
-                    for item in group:
-                        if item.slot >= 0:
-                            self._free_slots.append(item.slot)
+                    self._free_slots += [item.slot for item in group if item.slot >= 0]
                     if next_row - len(group) == first:
                         self._check_calls()
                     yield measured
@@ -265,8 +254,9 @@ class Session:
         try:
             config = EngineArgs(**arguments).create_engine_config(UsageContext.LLM_CLASS)
             rows = max(1024, _STEPS_IN_FLIGHT * config.scheduler_config.max_num_seqs)
-            self._num_slots = max(2, -(-rows // len(self.languages)))
-            config.additional_config = {"fastneurons": self._spec()}
+            config.additional_config = {
+                "fastneurons": self._spec(most_slots=max(2, -(-rows // len(self.languages))))
+            }
             if on_cpu and options.gpu_memory_utilization is None and "kv_cache_memory_bytes" not in extra:
                 _bound_kv_cache(config)
             return LLMEngine.from_vllm_config(
@@ -280,14 +270,23 @@ class Session:
         except Exception as error:
             raise InputError(f"{model}: vLLM cannot load it: {_root_cause(error)}") from error
 
-    def _spec(self) -> dict[str, Any]:
+    def _spec(self, most_slots: int) -> dict[str, Any]:
         import msgspec
 
         from fastneurons.engine.observer import ObservationSpec
         from fastneurons.engine.patch import PATCH_VERSION
 
+        what = self.what
         spec = ObservationSpec(
-            PATCH_VERSION, self._engine_number, self._num_slots, len(self.languages), self.thresholds
+            patch=PATCH_VERSION,
+            engine=self._engine_number,
+            most_slots=most_slots,
+            languages=len(self.languages),
+            thresholds=what.thresholds,
+            position=what.position,
+            signal=what.signal,
+            attribution=what.attribution,
+            memory_bytes=what.memory_bytes,
         )
         described: dict[str, Any] = msgspec.to_builtins(spec)
         return described
@@ -302,6 +301,7 @@ class Session:
             for rank in ranks
             if rank["layers"]
         ]
+        slots = min(rank["slots"] for rank in ranks)
         config = self._engine.vllm_config.model_config
         first = ranks[0]
         return ModelFacts(
@@ -316,8 +316,9 @@ class Session:
             device=first["device"],
             workers=len(ranks),
             threads_per_worker=first["threads"],
-            slots=self._num_slots,
+            slots=slots,
             buffer_bytes=max(rank["buffer_bytes"] for rank in ranks),
+            top_k=self.what.neurons_in_top(first["total_neurons"]),
         )
 
     def _tallies(self) -> list[dict[str, Any]]:
@@ -326,16 +327,35 @@ class Session:
 
     # -- one row --------------------------------------------------------------------------------------
 
-    def _send(self, row: Tokenised | Skipped, requests: dict[str, _InFlight]) -> _InFlight:
+    def _encoder(self, block_size: int | None) -> Encoder:
+        place = (self._tokenizer, self.languages, self.facts.max_prompt_tokens, self.facts.vocabulary)
+        if self.what.position == "corpus":
+            return BlockEncoder(*place, block_size)
+        if self.what.position == "answer":
+            return PromptEncoder(*place, answers="appended")
+        return PromptEncoder(*place, answers="first token" if self.what.attribution else "ignored")
+
+    def _has_room(self, next_taken: int, next_row: int, window: int) -> bool:
+        """Whether one more row can be sent.
+
+        Of a corpus two windows are in flight, each with counters of its own.
+        """
+        if self.what.position == "corpus":
+            return next_taken // window <= next_row // window + 1
+        return bool(self._free_slots)
+
+    def _send(self, row: Tokenised | Skipped, requests: dict[str, InFlight], window_number: int) -> InFlight:
         """Give an example a slot and its prompts to the engine."""
         if isinstance(row, Skipped):
-            return _InFlight(row)
+            return InFlight(row)
         from vllm.inputs import tokens_input
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-        from fastneurons.engine.worker import ROW_KEY
+        from fastneurons.engine.worker import FIRST_TOKEN_KEY, ROW_KEY
 
-        item = _InFlight(row, self._free_slots.pop())
+        corpus = self.what.position == "corpus"
+        item = InFlight(row, -1 if corpus else self._free_slots.pop())
+        slot = window_number % 2 if corpus else item.slot
         for index, token_ids in enumerate(row.token_ids):
             if token_ids is None:
                 continue
@@ -345,7 +365,10 @@ class Session:
                 temperature=0.0,
                 detokenize=False,
                 output_kind=RequestOutputKind.FINAL_ONLY,
-                extra_args={ROW_KEY: item.slot * len(self.languages) + index},
+                extra_args={
+                    ROW_KEY: slot * len(self.languages) + index,
+                    FIRST_TOKEN_KEY: row.first_token[index] if row.first_token else 0,
+                },
             )
             self._engine.add_request(request_id, tokens_input(token_ids), parameters)
             requests[request_id] = item
@@ -354,7 +377,7 @@ class Session:
             self.totals.tokens += len(token_ids)
         return item
 
-    def _step(self, requests: dict[str, _InFlight]) -> Exception | None:
+    def _step(self, requests: dict[str, InFlight]) -> Exception | None:
         """One step of the engine; the exception that ended it, if one did."""
         try:
             for output in self._engine.step():
@@ -366,8 +389,8 @@ class Session:
         return None
 
     def _complete(
-        self, pending: deque[_InFlight], next_row: int, window: int, everything: bool
-    ) -> list[_InFlight]:
+        self, pending: deque[InFlight], next_row: int, window: int, ended: bool, failure: Exception | None
+    ) -> list[InFlight]:
         """Take from the front the rows that are complete, up to a window's end, if they are worth a collection."""
         room = window - next_row % window
         num_complete = 0
@@ -375,64 +398,84 @@ class Session:
             if item.unfinished:
                 break
             num_complete += 1
-        worth = everything or num_complete == room or num_complete >= max(1, self._num_slots // 4)
+        if self.what.position == "corpus":
+            # What is counted for a window is one sum: of all its rows, or of none.
+            worth = num_complete == room or (ended and failure is None and num_complete == len(pending))
+        else:
+            worth = ended or num_complete == room or num_complete >= max(1, self.facts.slots // 4)
         return [pending.popleft() for _ in range(num_complete)] if worth else []
 
-    def _collect(self, group: list[_InFlight], first: int, keep_bits: bool) -> MeasuredRows:
-        """Fetch what the workers read of complete rows, and put it in its place among skipped ones."""
-        num_languages = len(self.languages)
-        token_count = np.zeros((len(group), num_languages), np.int32)
-        present = np.zeros((len(group), num_languages), np.bool_)
-        measured, slot_rows = [], []
-        for index, item in enumerate(group):
-            if isinstance(item.row, Skipped):
-                continue
-            measured.append(index)
-            lengths = [len(ids) if ids is not None else 0 for ids in item.row.token_ids]
-            token_count[index] = lengths
-            present[index] = token_count[index] > 0
-            slot_rows.append(
-                [item.slot * num_languages + i if length else -1 for i, length in enumerate(lengths)]
-            )
-        arrays = self._fetch(slot_rows, keep_bits)
-        whole = {
-            name: array
-            if name == "occupancy" or len(measured) == len(group)
-            else _spread(array, measured, len(group))
-            for name, array in arrays.items()
+    def _collect(self, group: list[InFlight], first: int, keep_bits: bool) -> MeasuredRows:
+        """Fetch what the workers read of complete rows."""
+        place = Placement.of(group, len(self.languages))
+        arguments: dict[str, Any] = {"rows": place.slot_rows, "keep_bits": keep_bits}
+        if self.what.attribution and place.slot_rows:
+            tokens = sorted({token for row in place.answer_tokens for token in row if token >= 0})
+            arguments["answers"] = {
+                "index": [[tokens.index(t) if t >= 0 else -1 for t in row] for row in place.answer_tokens],
+                "unembedding": to_wire({"rows": self._unembedding_rows(tokens)}),
+                "top_k": self.facts.top_k,
+                "keep_coefficients": self.what.keep_coefficients,
+            }
+        if not place.slot_rows:
+            return place.measured_rows(first, self._nothing(keep_bits))
+        answers = self._ask("fastneurons_collect", **arguments)
+        return place.measured_rows(first, merge(self._slices, answers, self.facts.top_k))
+
+    def _count(self, group: list[InFlight], first: int, window: int) -> MeasuredRows:
+        """Fetch what was counted of a window of a corpus, and set it back to 0."""
+        place = Placement.of(group, len(self.languages))
+        answers = self._ask("fastneurons_count", parity=first // window % 2)
+        return place.measured_rows(first, merge(self._slices, answers))
+
+    def _nothing(self, keep_bits: bool) -> Arrays:
+        """The arrays of no examples."""
+        S, L, N, I = (
+            len(self.what.thresholds),
+            len(self.languages),
+            len(self.facts.layers),
+            self.facts.neurons,
+        )  # noqa: E741
+        arrays: Arrays = {
+            "activated_count": np.zeros((0, S, L, N), np.int32),
+            "near_threshold_count": np.zeros((0, S, L, N), np.int32),
+            "category_count": np.zeros((0, S, N, 4), np.int32),
+            "occupancy": np.zeros((S, N, I, 4), np.int32),
         }
-        return MeasuredRows(
-            first=first,
-            rows=[item.row.example if isinstance(item.row, Tokenised) else item.row for item in group],
-            token_count=token_count,
-            present=present,
-            activated=whole.get("activated"),
-            activated_count=whole["activated_count"],
-            near_threshold_count=whole["near_threshold_count"],
-            category_count=whole["category_count"],
-            occupancy=whole["occupancy"],
+        if keep_bits:
+            arrays["activated"] = np.zeros((0, S, L, N, -(-I // 8)), np.uint8)
+        if self.what.attribution:
+            arrays |= {name: np.zeros((0, L, N, 4), np.float32) for name in ATTRIBUTION}
+        if self.what.keep_coefficients:
+            arrays["coefficient"] = np.zeros((0, L, N, I), np.float16)
+        return arrays
+
+    def _unembedding_rows(self, tokens: list[int]) -> NDArray[np.float32]:
+        """Rows of the unembedding, float32 [U, H]; those asked for before are known."""
+        unknown = [token for token in tokens if token not in self._unembedding]
+        if unknown:
+            if len(self._unembedding) > _UNEMBEDDING_ROWS_KEPT:
+                self._unembedding.clear()
+                unknown = tokens
+            parts = [answer["rows"] for answer in self._ask("fastneurons_unembedding", tokens=unknown)]
+            for token, row in zip(unknown, np.sum(parts, axis=0, dtype=np.float32), strict=True):
+                self._unembedding[token] = row
+        return (
+            np.stack([self._unembedding[token] for token in tokens])
+            if tokens
+            else np.zeros((0, 1), np.float32)
         )
 
-    def _fetch(self, slot_rows: list[list[int]], keep_bits: bool) -> Arrays:
-        S, L, N, I = len(self.thresholds), len(self.languages), len(self.facts.layers), self.facts.neurons  # noqa: E741
-        if not slot_rows:
-            arrays: Arrays = {
-                "activated_count": np.zeros((0, S, L, N), np.int32),
-                "near_threshold_count": np.zeros((0, S, L, N), np.int32),
-                "category_count": np.zeros((0, S, N, 4), np.int32),
-                "occupancy": np.zeros((S, N, I, 4), np.int32),
-            }
-            return arrays | ({"activated": np.zeros((0, S, L, N, -(-I // 8)), np.uint8)} if keep_bits else {})
-        from fastneurons.engine.wire import from_wire
-
+    def _ask(self, method: str, **arguments: Any) -> list[Arrays]:
+        """Call a method of all workers; each rank's arrays."""
         try:
-            answers = self._engine.collective_rpc("fastneurons_collect", args=(slot_rows, keep_bits))
+            answers = self._engine.collective_rpc(method, kwargs=arguments)
         except Exception as error:
             raise EngineError(f"the engine failed: {_root_cause(error)}") from error
         for answer in answers:
             if answer["error"] is not None:
                 raise EngineError(f"reading activations failed: {answer['error']}")
-        return merge(self._slices, [from_wire(answer["arrays"]) for answer in answers if answer["arrays"]])
+        return [from_wire(answer["arrays"]) for answer in answers if answer["arrays"]]
 
     # -- what must hold -----------------------------------------------------------------------------
 
@@ -462,19 +505,12 @@ class Session:
                     f"{self.totals.prompts} prompts and {self.totals.tokens} tokens were sent"
                 )
 
-    def _abandon(self, requests: dict[str, _InFlight], pending: deque[_InFlight]) -> None:
+    def _abandon(self, requests: dict[str, InFlight], pending: deque[InFlight]) -> None:
         """Take back what was sent and is not complete."""
         self._engine.abort_request(list(requests))
         for item in pending:
             if item.slot >= 0:
                 self._free_slots.append(item.slot)
-
-
-def _spread(array: NDArray[Any], places: list[int], size: int) -> NDArray[Any]:
-    """`array` [M, ...] at `places` along a first axis of `size`, zeros elsewhere."""
-    whole = np.zeros((size, *array.shape[1:]), array.dtype)
-    whole[places] = array
-    return whole
 
 
 @contextlib.contextmanager

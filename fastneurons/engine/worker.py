@@ -4,24 +4,29 @@
 """
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
 
 from fastneurons.engine.discovery import NoSiteError, find_sites
-from fastneurons.engine.observer import ObservationSpec, Observer
+from fastneurons.engine.observer import ObservationSpec, Observer, TooLargeError
 from fastneurons.engine.patch import patch
 from fastneurons.engine.rows import Batch
 from fastneurons.engine.runners import watch_batches
-from fastneurons.engine.wire import to_wire
+from fastneurons.engine.values import ValueVectors, unembedding_rows
+from fastneurons.engine.wire import from_wire, to_wire
 
 if TYPE_CHECKING:
     from vllm.v1.worker.gpu_worker import Worker as _WorkerBase
 else:
     _WorkerBase = object
 
+# What a request says of itself: the row of the buffers that its prompt is read into, and the first of its
+# tokens that is read, where that depends on the prompt.
 ROW_KEY = "fastneurons_row"
+FIRST_TOKEN_KEY = "fastneurons_first_token"
 
 
 class NeuronWorker(_WorkerBase):
@@ -41,10 +46,17 @@ class NeuronWorker(_WorkerBase):
         layers = range(*self.model_config.get_layers_start_end_indices(self.parallel_config))
         try:
             sites = find_sites(self.model_runner.get_model(), layers)
-        except NoSiteError as error:
+            values = (
+                ValueVectors(sites, self.model_config.dtype, self.model_runner.device)
+                if spec.attribution
+                else None
+            )
+            self.observer = Observer(
+                spec, sites, self.model_config.dtype, self.model_runner.device, self._max_rows(), values
+            )
+        except (NoSiteError, TooLargeError) as error:
             self.refusal = str(error)
             return loaded
-        self.observer = Observer(spec, sites, self.model_runner.device, self._max_rows())
         for site, layer in zip(sites, self.observer.layers, strict=True):
             patch(site, layer, spec.engine)
         watch_batches(self.model_runner, self._on_batch)
@@ -60,7 +72,12 @@ class NeuronWorker(_WorkerBase):
         for request in scheduler_output.scheduled_new_reqs:
             extra = (request.sampling_params and request.sampling_params.extra_args) or {}
             if ROW_KEY in extra:
-                observer.scheduled(request.req_id, int(extra[ROW_KEY]), request.num_computed_tokens)
+                observer.scheduled(
+                    request.req_id,
+                    int(extra[ROW_KEY]),
+                    int(extra[FIRST_TOKEN_KEY]),
+                    request.num_computed_tokens,
+                )
         try:
             return super().execute_model(scheduler_output)
         finally:
@@ -86,6 +103,7 @@ class NeuronWorker(_WorkerBase):
                 "neurons": sites[0].neurons,
                 "total_neurons": sites[0].total_neurons,
                 "first_neuron": sites[0].first_neuron,
+                "slots": self.observer.num_slots,
                 "buffer_bytes": self.observer.buffer_bytes,
             }
         return rank
@@ -96,12 +114,37 @@ class NeuronWorker(_WorkerBase):
         tally: dict[str, Any] = msgspec.to_builtins(self.observer.tally)
         return tally | {"calls": self.observer.num_calls(), "layers": len(self.observer.layers)}
 
-    def fastneurons_collect(self, rows: list[list[int]], keep_bits: bool) -> dict[str, Any]:
-        """`Observer.collect` of this rank, and the first error of its ops if there was one."""
+    def fastneurons_collect(
+        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """`Observer.collect` of this rank."""
+        if answers is not None:
+            answers = answers | {"unembedding": from_wire(answers["unembedding"])["rows"]}
+        return self._answer(lambda observer: observer.collect(rows, keep_bits, answers))
+
+    def fastneurons_count(self, parity: int) -> dict[str, Any]:
+        """`Observer.count` of this rank."""
+        return self._answer(lambda observer: observer.count(parity))
+
+    def fastneurons_unembedding(self, tokens: list[int]) -> dict[str, Any]:
+        """This rank's part of rows of the unembedding; the parts of all ranks add up."""
+        from vllm.distributed import get_pp_group
+
+        if not get_pp_group().is_last_rank:
+            return {"error": None, "arrays": {}}
+        return self._answer(
+            lambda _: {"rows": unembedding_rows(self.model_runner.get_model(), tokens).cpu().numpy()}
+        )
+
+    def _answer(self, read: Callable[[Observer], dict[str, Any]]) -> dict[str, Any]:
+        """Arrays for the session, or the first error: of this rank's ops, or of reading them now."""
         assert self.observer is not None
         if self.observer.tally.error is not None:
             return {"error": self.observer.tally.error, "arrays": {}}
-        return {"error": None, "arrays": to_wire(self.observer.collect(rows, keep_bits))}
+        try:
+            return {"error": None, "arrays": to_wire(read(self.observer))}
+        except (LookupError, RuntimeError) as error:  # RuntimeError: out of memory, for one
+            return {"error": str(error), "arrays": {}}
 
     def _on_batch(self, batch: Batch) -> None:
         assert self.observer is not None

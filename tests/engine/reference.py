@@ -6,7 +6,9 @@ from Transformers, so that they cannot be used beside an engine.
     python reference.py REQUEST.json
 
 The request is a list of {"model": folder, "dtype": name, "prompts": [text], "out": file.npz}; each
-file gets `activations` float32 [P, N, I] at the last prompt token, and `logits` float32 [P, V].
+file gets `activations` float32 [P, N, I] at the last prompt token, and `logits` float32 [P, V]. With
+"every_token" it gets `activations` and `coefficients` float32 [T, N, I] of all tokens of all prompts, one after
+another, and `lengths` int64 [P]; with "weights" also `values` float32 [N, I, H] and `unembedding` float32 [V, H].
 """
 
 import json
@@ -19,6 +21,8 @@ import numpy as np
 
 # The activation's name in an MLP, over all architectures of Transformers that are tested.
 _NAMES = {"act_fn", "act", "activation_fn", "gelu_impl", "activation"}
+# The down projection's, over those whose coefficients are tested.
+_DOWN = {"down_proj", "dense_4h_to_h", "c_proj", "fc2", "fc_out"}
 
 
 def references(requests: list[dict[str, Any]], folder: Path) -> list[dict[str, np.ndarray]]:
@@ -32,34 +36,60 @@ def references(requests: list[dict[str, Any]], folder: Path) -> list[dict[str, n
     return [dict(np.load(request["out"])) for request in requests]
 
 
-def _measure(model_folder: str, dtype: str, prompts: list[str]) -> dict[str, np.ndarray]:
+def _measure(asked: dict[str, Any]) -> dict[str, np.ndarray]:
     import torch
     import transformers
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(asked["model"])
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        model_folder, dtype=getattr(torch, dtype), attn_implementation="eager"
+        asked["model"], dtype=getattr(torch, asked["dtype"]), attn_implementation="eager"
     ).eval()
     layers = _decoder_layers(model)
-    kept: list[Any] = [None] * len(layers)
+    activations: list[Any] = [None] * len(layers)
+    coefficients: list[Any] = [None] * len(layers)
 
-    def keep(layer: int) -> Any:
+    def keep_output(layer: int) -> Any:
         def hook(module: Any, inputs: Any, output: Any) -> None:
-            kept[layer] = output.reshape(-1, output.shape[-1])[-1].float()
+            activations[layer] = output.reshape(-1, output.shape[-1]).float()
 
         return hook
 
+    def keep_input(layer: int) -> Any:
+        def hook(module: Any, inputs: Any) -> None:
+            coefficients[layer] = inputs[0].reshape(-1, inputs[0].shape[-1]).float()
+
+        return hook
+
+    downs = []
     for number, layer in enumerate(layers):
-        places = [m for path, m in layer.named_modules() if path.rpartition(".")[2] in _NAMES]
-        assert len(places) == 1, (number, places)
-        places[0].register_forward_hook(keep(number))
-    activations, logits = [], []
-    for prompt in prompts:
+        [place] = [m for path, m in layer.named_modules() if path.rpartition(".")[2] in _NAMES]
+        place.register_forward_hook(keep_output(number))
+        down = [
+            m for path, m in layer.named_modules() if path.rpartition(".")[2] in _DOWN and "attn" not in path
+        ]
+        downs += down
+        for module in down:
+            module.register_forward_pre_hook(keep_input(number))
+    every_token = asked.get("every_token", False)
+    found: dict[str, list[Any]] = {"activations": [], "coefficients": [], "logits": [], "lengths": []}
+    for prompt in asked["prompts"]:
         with torch.no_grad():
             out = model(torch.tensor([tokenizer(prompt)["input_ids"]]))
-        activations.append(torch.stack(kept).numpy())
-        logits.append(out.logits[0, -1].float().numpy())
-    return {"activations": np.stack(activations), "logits": np.stack(logits)}
+        whole = torch.stack(activations, 1)  # [tokens, N, I]
+        if every_token:
+            found["activations"] += list(whole.numpy())
+            found["coefficients"] += list(torch.stack(coefficients, 1).numpy())
+            found["lengths"].append(len(whole))
+        else:
+            found["activations"].append(whole[-1].numpy())
+        found["logits"].append(out.logits[0, -1].float().numpy())
+    arrays = {name: np.stack(values) for name, values in found.items() if values}
+    if asked.get("weights", False):
+        # Conv1D holds its weight [in, out], Linear [out, in].
+        weights = [m.weight if type(m).__name__ == "Conv1D" else m.weight.T for m in downs]
+        arrays["values"] = torch.stack(weights).detach().float().numpy()
+        arrays["unembedding"] = model.get_output_embeddings().weight.detach().float().numpy()
+    return arrays
 
 
 def _decoder_layers(model: Any) -> Any:
@@ -71,4 +101,4 @@ def _decoder_layers(model: Any) -> Any:
 
 if __name__ == "__main__":
     for asked in json.loads(Path(sys.argv[1]).read_text()):
-        np.savez(asked["out"], **_measure(asked["model"], asked["dtype"], asked["prompts"]))
+        np.savez(asked["out"], **_measure(asked))

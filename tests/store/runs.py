@@ -1,14 +1,15 @@
-"""Small runs of drawn activations, with all that a store holds of them computed by numpy from the bits."""
+"""Small runs of drawn activations, with all that a store holds of them computed by plain numpy from them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
-from fastneurons.store import Header, StoreWriter, Window
+from fastneurons.store import ATTRIBUTION, Header, StoreWriter, Window
 
 THRESHOLDS = (0.0, 0.5)
 
@@ -31,12 +32,17 @@ def header(**changed: Any) -> Header:
     return Header(**(given | changed))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
-    """E examples drawn for a header; every fifth, from index 1 on, is skipped."""
+    """E examples drawn for a header; every fifth, from index 1 on, is skipped.
+
+    With attribution, every fifth from index 3 on has no answer in the second language. Of a corpus, every
+    example is a text in one language, in turn.
+    """
 
     header: Header
     activation: np.ndarray  # float [E, L, N, I]
+    keep_coefficients: bool = False
 
     @property
     def bits(self) -> np.ndarray:  # [E, S, L, N, I]
@@ -61,6 +67,65 @@ class Run:
         categories[~self.measured] = False
         return categories
 
+    @property
+    def present(self) -> np.ndarray:  # bool [E, L]
+        E, L = self.activation.shape[:2]
+        present = np.repeat(self.measured[:, None], L, 1)
+        if self.header.is_corpus:
+            present &= np.arange(E)[:, None] % L == np.arange(L)
+        return present
+
+    @property
+    def token_count(self) -> np.ndarray:
+        return (self.present * (np.arange(len(self.activation))[:, None] + 1)).astype(np.int32)
+
+    @property
+    def coefficient(self) -> np.ndarray:  # float32 [E, L, N, I]
+        m = (self.activation * np.roll(self.activation, 1, -1)).astype(np.float32)
+        m[~self.measured] = np.nan
+        return m
+
+    @property
+    def value_norm(self) -> np.ndarray:  # float32 [N, I]
+        return np.linspace(0.5, 2, self.activation[0, 0].size, dtype=np.float32).reshape(
+            self.activation.shape[2:]
+        )
+
+    @property
+    def value_dot_answer(self) -> np.ndarray:  # float32 [E, L, N, I]; NaN without an answer
+        dot = np.roll(self.activation, 2, -1).astype(np.float32)
+        dot[3::5, 1] = np.nan
+        return dot
+
+    @cache  # noqa: B019
+    def attribution(self) -> dict[str, np.ndarray]:
+        """The definitions, neuron by neuron; `tests/kernels` has the ones that are tested for ties and the like."""
+        E, L, N, _ = self.activation.shape
+        found = {name: np.full((E, L, N, 4), np.nan, np.float32) for name in ATTRIBUTION}
+        contribution = abs(self.coefficient) * self.value_norm
+        effective = self.coefficient * self.value_dot_answer
+        for at in np.ndindex(E, L, N):
+            e, _, n = at
+            if not self.measured[e]:
+                continue
+            top = np.argsort(-contribution[at], kind="stable")[: self.header.top_k]
+            for c in range(4):
+                members = self.categories[e, 0, n, :, c]
+                found["contribution_share"][at][c] = members[top].mean()
+                if members.any():
+                    for name, scores in (("contribution", contribution), ("effective", effective)):
+                        chosen = scores[at][members]
+                        for how in ("max", "mean", "min", "sum"):
+                            if f"{name}_{how}" in found:
+                                found[f"{name}_{how}"][at][c] = getattr(chosen, how)()
+        return found
+
+    def counts(self) -> np.ndarray:
+        """int64 [E, S, L, N, I]: tokens of each text that activate each neuron."""
+        t = np.array(self.header.thresholds)[:, None, None, None]
+        share = 1 / (1 + np.exp(3 * (t - self.activation[:, None])))
+        return np.floor(share * self.token_count[:, None, :, None, None]).astype(np.int64)
+
     def skipped(self) -> list[dict[str, Any]]:
         return [
             {"index": int(i), "id": f"é{i}", "where": f"facts.jsonl:{i + 1}", "reason": f"{500 + i} tokens"}
@@ -70,17 +135,28 @@ class Run:
     def arrays(self, rows: slice = slice(None)) -> dict[str, np.ndarray]:
         """What the store must hold."""
         chosen = np.arange(len(self.activation))[rows]
-        bits, categories = self.bits[rows], self.categories[rows]
-        measured, task = self.measured[rows], self.task[rows]
-        present = np.repeat(measured[:, None], len(self.header.languages), 1)
-        near = np.stack([(abs(self.activation[rows] - t) < 1e-3) for t in self.header.thresholds], 1).sum(-1)
-        near[~measured] = 0
-        return {
+        arrays = {
             "example_id": np.array([f"é{i}" for i in chosen], np.dtypes.StringDType()),
-            "task": task,
-            "outcome": np.where(measured, 1, 2).astype(np.uint8),
-            "token_count": present.astype(np.int32) * (chosen[:, None] + 1).astype(np.int32),
-            "present": present,
+            "task": self.task[rows],
+            "outcome": np.where(self.measured[rows], 1, 2).astype(np.uint8),
+            "token_count": self.token_count[rows],
+            "present": self.present[rows],
+        }
+        if self.header.is_corpus:
+            tokens = self.token_count[rows].sum(0, dtype=np.int64)
+            return arrays | {"activation_count": self.counts()[rows].sum(0), "corpus_tokens": tokens}
+        arrays |= self._sharing(rows)
+        if self.header.has_attribution:
+            arrays |= {name: array[rows] for name, array in self.attribution().items()}
+        if self.keep_coefficients:
+            arrays["coefficient"] = self.coefficient[rows].astype(np.float16)
+        return arrays
+
+    def _sharing(self, rows: slice) -> dict[str, np.ndarray]:
+        bits, categories, task = self.bits[rows], self.categories[rows], self.task[rows]
+        near = np.stack([(abs(self.activation[rows] - t) < 1e-3) for t in self.header.thresholds], 1).sum(-1)
+        near[~self.measured[rows]] = 0
+        return {
             "activated": np.packbits(bits, axis=-1, bitorder="little"),
             "activated_count": bits.sum(-1, dtype=np.int32),
             "near_threshold_count": near.astype(np.int32),
@@ -101,22 +177,25 @@ class Run:
         arrays["example_id"] = arrays["example_id"].tolist()
         if not keep_bits:
             arrays["activated"] = None
+        if self.header.has_attribution:
+            arrays["attribution"] = {name: arrays.pop(name) for name in ATTRIBUTION}
         return Window(first=first, skipped=[s for s in self.skipped() if first <= s["index"] < end], **arrays)
 
     def write(self, path: Path | str, resume: bool = False, keep_bits: bool = True) -> None:
         begin = StoreWriter.resume if resume else StoreWriter.create
-        with begin(str(path), self.header, keep_bits=keep_bits) as writer:
+        kept = {"keep_bits": keep_bits, "keep_coefficients": self.keep_coefficients}
+        with begin(str(path), self.header, **kept) as writer:
             for window in self.windows(writer.committed, keep_bits) if not writer.is_complete else ():
                 writer.commit(window)
             writer.finish()
 
 
-def draw(num_examples: int = 11, seed: int = 0, **changed: Any) -> Run:
+def draw(num_examples: int = 11, seed: int = 0, keep_coefficients: bool = False, **changed: Any) -> Run:
     of = header(**changed)
     shape = (num_examples, len(of.languages), len(of.layers), of.neurons)
     activation = np.random.default_rng(seed).normal(size=shape)
     activation[..., 0] = of.thresholds[0]  # equal to the threshold is not above it, but near it
-    return Run(of, activation)
+    return Run(of, activation, keep_coefficients)
 
 
 def raw_arrays(path: Path | str) -> dict[str, np.ndarray]:

@@ -1,0 +1,94 @@
+"""Value vectors and unembedding rows of a loaded model, whatever form its backend has given the weights.
+
+A neuron's value vector is its column of the down projection. CPU backends repack that weight and drop
+the original, quantised checkpoints hold codes: so unit rows are pushed through the projection itself,
+which gives what it computes with.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fastneurons.engine.discovery import Site
+
+# Unit rows pushed through a projection at once: a few MB.
+_ROWS_AT_ONCE = 512
+
+
+class ValueVectors:
+    """The value vectors of this rank's neurons, once per model.
+
+    Args:
+        sites: This rank's layers; N of I neurons.
+        dtype: What the model computes in.
+        device: Where it is.
+    """
+
+    def __init__(self, sites: Sequence[Site], dtype: torch.dtype, device: torch.device) -> None:
+        norms, self._vectors = [], []
+        for site in sites:
+            vectors = value_vectors(site, dtype, device)
+            norms.append(vectors.float().norm(dim=1))
+            self._vectors.append(vectors)
+        self.norms = torch.stack(norms)  # float32 [N, I]
+
+    @property
+    def bytes(self) -> int:
+        """Device memory that is held beside the model."""
+        own = [self.norms, *(v for v in self._vectors if v._base is None)]
+        return sum(t.numel() * t.element_size() for t in own)
+
+    def dot(self, layer: int, rows: Tensor) -> Tensor:
+        """v . e for the neurons of one layer (its place among this rank's): float32 [U, I] for rows e [U, H]."""
+        vectors = self._vectors[layer]
+        return rows.to(vectors.dtype).float() @ vectors.float().T
+
+
+def value_vectors(site: Site, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[I, H] of a layer, in the dtype that it computes in; a view of its weight where that is as it was loaded."""
+    down = site.down
+    weight = getattr(down, "weight", None)
+    if (
+        isinstance(weight, Tensor)
+        and weight.is_floating_point()
+        and weight.element_size() >= 2
+        and tuple(weight.shape) == (down.output_size, site.neurons)
+    ):
+        return weight.detach().T
+    parts = []
+    with torch.inference_mode():
+        for first in range(0, site.neurons, _ROWS_AT_ONCE):
+            count = min(_ROWS_AT_ONCE, site.neurons - first)
+            unit = torch.zeros(count, site.neurons, dtype=dtype, device=device)
+            unit[torch.arange(count), torch.arange(first, first + count)] = 1
+            parts.append(down.quant_method.apply(down, unit, bias=None))
+    return torch.cat(parts)
+
+
+def unembedding_rows(model: nn.Module, tokens: Sequence[int]) -> Tensor:
+    """This rank's part of the rows of the unembedding, float32 [U, H]; parts of all ranks add up.
+
+    Raises:
+        LookupError: no unembedding is found, or its weight is no longer as it was loaded.
+    """
+    head = _head(model)
+    weight = head.weight
+    shard = head.shard_indices
+    ids = torch.tensor(list(tokens), device=weight.device)
+    mine = (ids >= shard.org_vocab_start_index) & (ids < shard.org_vocab_end_index)
+    if weight.dim() != 2 or not weight.is_floating_point() or weight.element_size() < 2:
+        raise LookupError(f"the unembedding's weight is {weight.dtype} {tuple(weight.shape)}")
+    rows = weight[torch.where(mine, ids - shard.org_vocab_start_index, 0)].float()
+    return torch.where(mine[:, None], rows, 0.0)
+
+
+def _head(model: nn.Module) -> nn.Module:
+    """What turns the last hidden state into logits: the head where there is one, else the embedding it is tied to."""
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
+
+    found = [m for m in model.modules() if isinstance(m, ParallelLMHead)]
+    found += [m for m in model.modules() if isinstance(m, VocabParallelEmbedding)]
+    if not found:
+        raise LookupError(f"{type(model).__name__} has no unembedding")
+    return found[0]
