@@ -220,6 +220,8 @@ class Store:
         Raises:
             InputError: the store keeps no bits, or has no such language or threshold.
         """
+        if self.header.is_corpus:
+            raise InputError(f"{self.path} is of a corpus: it counts tokens, not examples")
         if not self.has_bits:
             raise InputError(
                 f"{self.path} was written with --no-keep-bits: it holds counts, not which neurons"

@@ -485,7 +485,10 @@ _OPTIONS = {
     "top_k": "--attribution --top-k",
 }
 _FREE = ("version", "config", "created", "status", "format")
-_KEPT = {schema.ACTIVATED: ("bits", "keep-bits"), schema.COEFFICIENT: ("coefficients", "keep-coefficients")}
+_KEPT = {
+    schema.ACTIVATED: ("bits", "pass --keep-bits", "pass --no-keep-bits"),
+    schema.COEFFICIENT: ("coefficients", "pass --keep-coefficients", "drop --keep-coefficients"),
+}
 
 
 def _check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> None:
@@ -501,18 +504,18 @@ def _check_same(path: str, root: Root, header: Header, kept: Collection[str]) ->
         stored, given = getattr(root.header, name), getattr(header, name)
         if name in _FREE or stored == given:
             continue
+        has, this = f"{name.replace('_', ' ')} {_shown(stored)}", _shown(given)
+        if name == "top_k":
+            has, this = _attribution(stored), _attribution(given)
         option = f"{_OPTIONS[name]} {_spelled(name, stored)}, or " if name in _OPTIONS and stored else ""
-        raise StoreError(
-            f"{path} has {name.replace('_', ' ')} {_shown(stored)}, this run has {_shown(given)}; "
-            f"pass {option}{others}"
-        )
+        raise StoreError(f"{path} has {has}, this run has {this}; pass {option}{others}")
     for spec in schema.ARRAYS if root.arrays else ():
         stored, given = spec.name in root.arrays, spec.name in kept
         if spec.optional and spec.when(header) and stored != given:
-            has, no = ("has", "") if stored else ("has no", "no-")
-            what, option = _KEPT[spec.name]
+            what, keep, keep_not = _KEPT[spec.name]
+            has, do = ("has", keep) if stored else ("has no", keep_not)
             raise StoreError(
-                f"{path} {has} {what} of its neurons, unlike this run; pass --{no}{option}, or another --out"
+                f"{path} {has} {what} of its neurons, unlike this run; {do}, or pass another --out"
             )
 
 
@@ -525,3 +528,7 @@ def _spelled(name: str, value: Any) -> str:
 def _shown(value: Any) -> str:
     text = ",".join(f"{item}" for item in value) if isinstance(value, list) else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _attribution(top_k: int | None) -> str:
+    return "no attribution" if top_k is None else f"attribution with top k {top_k}"

@@ -15,6 +15,8 @@ from fastneurons.store import FORMAT, StoreWriter, check_output, open_store, sch
 from tests.store.runs import assert_holds, draw, header, raw_arrays
 
 RUN = draw(23)
+ATTRIBUTED = draw(11, top_k=3, keep_coefficients=True)
+CORPUS = draw(11, position="corpus")
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,59 @@ def test_a_small_store_by_hand(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("run", [ATTRIBUTED, CORPUS], ids=["attribution", "corpus"])
+def test_attribution_and_a_corpus_are_what_numpy_makes_of_them(run, tmp_path):
+    xarray = pytest.importorskip("xarray")
+    path = str(tmp_path / "run.zarr")
+    run.write(path)
+    assert_holds(path, run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = xarray.open_zarr(path)
+        for name, expected in run.arrays().items():
+            np.testing.assert_array_equal(data[name].values, expected, err_msg=name)
+        assert data.identical(open_store(path).to_xarray())
+
+
+def test_attribution_is_labelled_and_has_no_values_where_there_are_none(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    ATTRIBUTED.write(tmp_path / "run.zarr")
+    data = xarray.open_zarr(tmp_path / "run.zarr")
+    assert data.contribution_share.dims == ("example", "language", "layer", "category")
+    assert data.coefficient.dims == ("example", "language", "layer", "neuron")
+    assert data.coefficient.dtype == np.float16
+    shares = data.contribution_share
+    np.testing.assert_allclose(shares.sum("category", skipna=False).values[ATTRIBUTED.measured], 1, rtol=1e-6)
+    assert shares.isel(example=1).isnull().all()  # skipped
+    assert data.effective_max.sel(language="de", example=3).isnull().all()  # no answer
+    assert data.effective_max.sel(language="en", example=3).notnull().any()
+
+
+def test_counts_of_a_corpus_are_counts_of_its_tokens(tmp_path):
+    CORPUS.write(tmp_path / "run.zarr")
+    store = open_store(str(tmp_path / "run.zarr"))
+    assert set(store) == {
+        "example_id", "task", "outcome", "token_count", "present", "activation_count", "corpus_tokens",
+    }  # fmt: skip
+    assert store["corpus_tokens"][...].tolist() == store["token_count"][...].sum(0).tolist()
+    assert (store["activation_count"][...] <= store["corpus_tokens"][...][:, None, None]).all()
+    assert not store.has_bits
+    with pytest.raises(InputError, match="counts tokens, not examples"):
+        store.activated_bits(slice(0, 1))
+
+
+def test_a_corpus_counts_past_what_32_bits_hold(tmp_path):
+    run = draw(8, position="corpus", languages=["en"], thresholds=[0.0])
+    with StoreWriter.create(str(tmp_path / "run.zarr"), run.header) as writer:
+        for window in run.windows():
+            window.activation_count[:] = window.corpus_tokens[:] = 2**31
+            writer.commit(window)
+        writer.finish()
+    store = open_store(str(tmp_path / "run.zarr"))
+    assert store["corpus_tokens"][...].tolist() == [2**32]
+    assert (store["activation_count"][...] == 2**32).all()
+
+
 def test_xarray_gives_labelled_dimensions_and_no_warning(path):
     xarray = pytest.importorskip("xarray")
     with warnings.catch_warnings():
@@ -69,14 +124,17 @@ def test_xarray_gives_labelled_dimensions_and_no_warning(path):
     assert data.attrs["fastneurons"]["model"] == "Qwen/Qwen3-8B"
 
 
-def test_an_incomplete_store_shows_what_is_committed_and_no_more(tmp_path):
+@pytest.mark.parametrize("run", [RUN, ATTRIBUTED, CORPUS], ids=["sharing", "attribution", "corpus"])
+def test_an_incomplete_store_shows_what_is_committed_and_no_more(run, tmp_path):
     xarray = pytest.importorskip("xarray")
     path = str(tmp_path / "run.zarr")
-    with StoreWriter.create(path, RUN.header) as writer:
+    with StoreWriter.create(path, run.header, keep_coefficients=run.keep_coefficients) as writer:
         empty = open_store(path)
-        assert (empty.num_examples, empty["occupancy"][...].sum()) == (0, 0)
-        writer.commit(RUN.window(0, 4))
-        writer.commit(RUN.window(4, 6))
+        assert empty.num_examples == 0
+        sums = ["activation_count", "corpus_tokens"] if run is CORPUS else ["occupancy"]
+        assert [empty[name][...].sum() for name in sums] == [0] * len(sums)
+        writer.commit(run.window(0, 4))
+        writer.commit(run.window(4, 6))
         assert writer.committed == 6
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -85,7 +143,7 @@ def test_an_incomplete_store_shows_what_is_committed_and_no_more(tmp_path):
         assert data.sizes["example"] == 6
         assert not store.is_complete
         assert "NOT COMPLETE" in repr(store)
-        for name, expected in RUN.arrays(slice(0, 6)).items():
+        for name, expected in run.arrays(slice(0, 6)).items():
             np.testing.assert_array_equal(store[name][...], expected, err_msg=name)
         assert [row.index for row in store.skipped()] == [1]
 
@@ -97,6 +155,15 @@ def test_objects_are_windows_and_chunks_are_small(tmp_path):
     assert specs["activated"].chunks(of) == (1, 1, 10, 32, 1792)  # 560 KiB: one example
     assert specs["category_count"].chunks(of) == (256, 1, 32, 4)
     assert specs["occupancy"].chunks(of) == (1, 1, 4, 14336, 4)
+    # A window of these would be 2.4 GB: an object holds 28 examples at most, of a number that divides it.
+    assert specs["coefficient"].shards(of) == (16, 10, 32, 14336)
+    assert specs["coefficient"].chunks(of) == (1, 10, 32, 14336)
+    assert specs["contribution_share"].shards(of) == (256, 10, 32, 4)
+    # While a run goes on, a language's counts can be written without the others'.
+    assert specs["activation_count"].chunks(of) == (1, 1, 8, 14336)
+    assert specs["activation_count"].checkpoint.chunks(of) == (1, 1, 1, 8, 14336)
+    assert specs["corpus_tokens"].chunks(of) == (10,)
+    assert specs["corpus_tokens"].checkpoint.chunks(of) == (1, 1)
     for spec in specs.values():
         shards = spec.shards(of)
         assert shards is None or all(s % c == 0 for s, c in zip(shards, spec.chunks(of), strict=True))
@@ -303,6 +370,12 @@ def test_a_complete_store_is_left_as_it_is(tmp_path):
             "has source facts.jsonl, this run has other.jsonl; pass --data facts.jsonl",
         ),
         ({"revision": "abc"}, "has revision None, this run has abc; pass another --out"),
+        ({"position": "any"}, "has position last, this run has any; pass --position last, or another --out"),
+        (
+            {"signal": "product"},
+            "has signal gate, this run has product; pass --signal gate, or another --out",
+        ),
+        ({"top_k": 5}, "has no attribution, this run has attribution with top k 5; pass another --out"),
         ({"layers": [0, 1, 2]}, "has layers 0,1, this run has 0,1,2; pass another --out"),
         (
             {"tasks": ["capitals", "more"]},
@@ -323,6 +396,40 @@ def test_bits_are_kept_throughout_or_not_at_all(path, tmp_path):
     RUN.write(tmp_path / "run.zarr", keep_bits=False)
     with pytest.raises(StoreError, match=r"has no bits of its neurons.*pass --no-keep-bits"):
         StoreWriter.resume(str(tmp_path / "run.zarr"), RUN.header)
+
+
+def test_coefficients_are_kept_throughout_or_not_at_all(tmp_path):
+    kept, plain = tmp_path / "kept.zarr", tmp_path / "plain.zarr"
+    ATTRIBUTED.write(kept)
+    with pytest.raises(StoreError, match=r"has coefficients of its neurons.*pass --keep-coefficients, or"):
+        StoreWriter.resume(str(kept), ATTRIBUTED.header)
+    StoreWriter.create(str(plain), ATTRIBUTED.header).close()
+    with pytest.raises(
+        StoreError, match=r"has no coefficients of its neurons.*; drop --keep-coefficients, or"
+    ):
+        StoreWriter.resume(str(plain), ATTRIBUTED.header, keep_coefficients=True)
+    with pytest.raises(
+        StoreError,
+        match=r"has attribution with top k 3, this run has no attribution; pass --attribution --top-k 3",
+    ):
+        StoreWriter.resume(str(kept), RUN.header)
+
+
+def test_what_a_run_has_not_need_not_be_asked_for(tmp_path):
+    path = str(tmp_path / "run.zarr")
+    CORPUS.write(path)  # with bits, by default
+    StoreWriter.resume(path, CORPUS.header, keep_bits=False, keep_coefficients=True).close()
+
+
+def test_the_commit_mark_names_the_sums_that_there_are(tmp_path):
+    path = str(tmp_path / "run.zarr")
+    with StoreWriter.create(path, RUN.header) as writer:
+        writer.commit(RUN.window(0, 4))
+    commit = zarr.open_group(path, mode="r").attrs["commit"]
+    assert commit.keys() == {"examples", "skipped_bytes", "occupancy", "writer"}
+    CORPUS.write(tmp_path / "corpus.zarr")
+    commit = zarr.open_group(tmp_path / "corpus.zarr", mode="r").attrs["commit"]
+    assert commit.keys() == {"examples", "skipped_bytes", "activation_count", "corpus_tokens", "writer"}
 
 
 def test_what_does_not_matter_may_differ(tmp_path):
