@@ -1,5 +1,18 @@
 """What a store tells, from numpy and the store alone."""
 
-from fastneurons.analysis.sharing import Estimate, Shares, shares, shares_by_task
+from fastneurons.analysis.bootstrap import Estimate
+from fastneurons.analysis.contribution import Attribution, attribution
+from fastneurons.analysis.corpus import TokenShares, activation_probability, token_shares
+from fastneurons.analysis.sharing import Shares, shares, shares_by_task
 
-__all__ = ["Estimate", "Shares", "shares", "shares_by_task"]
+__all__ = [
+    "Attribution",
+    "Estimate",
+    "Shares",
+    "TokenShares",
+    "activation_probability",
+    "attribution",
+    "shares",
+    "shares_by_task",
+    "token_shares",
+]

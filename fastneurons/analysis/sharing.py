@@ -3,32 +3,14 @@
 One pass over the store's counts, in memory that does not grow with it.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from math import exp, factorial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastneurons.errors import StoreError
-from fastneurons.store import CATEGORIES, Outcome, Store
-
-Floats = NDArray[np.float64]
-
-REPLICATES = 1000
-_SEED = 20240613
-_BLOCK_EXAMPLES = 1024
-_TAIL = 2.5  # per cent on either side: intervals of 95 %
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over examples, with its 95 % bootstrap interval over examples; NaN where there is nothing."""
-
-    mean: Floats
-    low: Floats
-    high: Floats
+from fastneurons.analysis.bootstrap import REPLICATES, Estimate, Floats, measured_blocks
+from fastneurons.errors import InputError, StoreError
+from fastneurons.store import CATEGORIES, Store
 
 
 @dataclass(frozen=True)
@@ -68,7 +50,7 @@ def shares(store: Store, threshold: float | None = None, replicates: int = REPLI
         threshold: One of the store's thresholds; its first for None.
         replicates: Bootstrap replicates; even.
     Raises:
-        InputError: the store has no such threshold.
+        InputError: the store has no such threshold, or is of a corpus.
         StoreError: an array is damaged.
     """
     return _accumulate(store, threshold, replicates, by_task=False)[0].result(store, None)
@@ -80,33 +62,6 @@ def shares_by_task(
     """`shares` of each of the store's tasks, by its name."""
     sums = _accumulate(store, threshold, replicates, by_task=True)
     return {task: sums[k].result(store, task) for k, task in enumerate(store.header.tasks)}
-
-
-def poisson_weights(rng: np.random.Generator, num_examples: int, replicates: int) -> NDArray[np.float32]:
-    """Bootstrap weights: how often each replicate draws each example.
-
-    Independent Poisson(1) counts stand in for drawing with replacement, which would need to know the number
-    of examples beforehand. They are looked up in a table of 2**16 quantiles, ten times faster than
-    numpy's own draws; the means differ by less than 1e-5. Drawn example by example, so that they do not
-    depend on the blocks in which examples arrive.
-
-    Args:
-        replicates: Even, as numpy draws these numbers in pairs.
-    Returns:
-        float32 [E, R].
-    """
-    weights: NDArray[np.float32] = _POISSON[rng.integers(0, 2**16, (num_examples, replicates), np.uint16)]
-    return weights
-
-
-def _poisson_table() -> NDArray[np.float32]:
-    counts = np.arange(12)
-    cumulative = np.cumsum([exp(-1) / factorial(k) for k in counts])
-    quantiles = (np.arange(2**16) + 0.5) / 2**16
-    return np.searchsorted(cumulative, quantiles).astype(np.float32)
-
-
-_POISSON = _poisson_table()
 
 
 class _Sums:
@@ -155,54 +110,35 @@ class _Sums:
                 num_examples=self.num_examples,
                 languages=tuple(store.header.languages),
                 layers=tuple(store.header.layers),
-                category=_estimate(mean, category),
-                category_overall=_estimate(mean.mean(0), category.mean(1)),
+                category=Estimate.of(mean, category),
+                category_overall=Estimate.of(mean.mean(0), category.mean(1)),
                 activated=by_language,
-                activated_overall=_estimate(by_language.mean(1), activated / present),
+                activated_overall=Estimate.of(by_language.mean(1), activated / present),
                 near_threshold=self.near_threshold / activations if activations else float("nan"),
             )
 
 
-def _estimate(mean: Floats, replicated: Floats) -> Estimate:
-    """An estimate from its replicates, on the first axis; a replicate that drew no example does not count."""
-    drawn = replicated[np.isfinite(replicated).reshape(len(replicated), -1).any(1)]
-    if not len(drawn):
-        return Estimate(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
-    low, high = np.nanpercentile(drawn, [_TAIL, 100 - _TAIL], axis=0)
-    return Estimate(mean, low, high)
-
-
 def _accumulate(store: Store, threshold: float | None, replicates: int, by_task: bool) -> list[_Sums]:
     """One pass over the counts."""
+    if store.header.is_corpus:
+        raise InputError(f"{store.path} is of a corpus: it counts tokens, and has no categories")
     t = store.threshold_index(threshold)
     I = store.header.neurons  # noqa: E741
     sums = [_Sums(store, t, replicates) for _ in (store.header.tasks if by_task else range(1))]
-    rng = np.random.default_rng(_SEED)
-    names = ("outcome", "task", "present", "category_count", "activated_count", "near_threshold_count")
-    for first, block in _small_blocks(store, *names):
-        chosen = block["outcome"] == Outcome.MEASURED
-        weights = poisson_weights(rng, int(chosen.sum()), replicates)
-        count = block["category_count"][chosen, t]
+    names = ("task", "present", "category_count", "activated_count", "near_threshold_count")
+    for examples, block, weights in measured_blocks(store, replicates, *names):
+        count = block["category_count"][:, t]
         wrong = np.flatnonzero((count.sum(-1) != I).any(-1))
         if len(wrong):
-            example = first + int(np.flatnonzero(chosen)[wrong[0]])
             raise StoreError(
                 f"{store.path}: array category_count is damaged: "
-                f"the categories of example {example} do not add up to {I} neurons"
+                f"the categories of example {examples[wrong[0]]} do not add up to {I} neurons"
             )
         category = count / I
-        activated = block["activated_count"][chosen, t] / I
-        near = block["near_threshold_count"][chosen, t].sum((1, 2), dtype=np.float64)
-        present, task = block["present"][chosen], block["task"][chosen]
+        activated = block["activated_count"][:, t] / I
+        near = block["near_threshold_count"][:, t].sum((1, 2), dtype=np.float64)
+        present, task = block["present"], block["task"]
         for k, total in enumerate(sums):
             rows = task == k if by_task else slice(None)
             total.add(category[rows], activated[rows], float(near[rows].sum()), present[rows], weights[rows])
     return sums
-
-
-def _small_blocks(store: Store, *names: str) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-    """The store's windows, divided where they are so long that the weights would take much memory."""
-    for first, block in store.windows(*names):
-        for start in range(0, len(block[names[0]]), _BLOCK_EXAMPLES):
-            rows = slice(start, start + _BLOCK_EXAMPLES)
-            yield first + start, {name: array[rows] for name, array in block.items()}

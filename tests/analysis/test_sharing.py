@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastneurons.analysis import shares, shares_by_task
-from fastneurons.analysis.sharing import poisson_weights
+from fastneurons.analysis.bootstrap import poisson_weights
 from fastneurons.errors import InputError, StoreError
 from fastneurons.store import StoreWriter, open_store
 from tests.store.runs import draw
@@ -90,7 +90,7 @@ def test_weights_are_poisson_and_do_not_depend_on_blocks():
 def test_results_do_not_depend_on_how_they_were_stored(store, tmp_path, monkeypatch):
     other = draw(60, seed=3, window=7, neurons=31, tasks=["capitals", "currencies"])
     other.write(tmp_path / "run.zarr", keep_bits=False)
-    monkeypatch.setattr("fastneurons.analysis.sharing._BLOCK_EXAMPLES", 5)
+    monkeypatch.setattr("fastneurons.analysis.bootstrap._BLOCK_EXAMPLES", 5)
     again = shares(open_store(str(tmp_path / "run.zarr")))
     found = shares(store)
     np.testing.assert_allclose(again.category.low, found.category.low)
