@@ -58,7 +58,7 @@ def attribution(store: Store, replicates: int = REPLICATES) -> Attribution:
     header = store.header
     if header.top_k is None:
         raise InputError(f"{store.path} has no attribution; measure with --attribution")
-    means = {name: _Means(len(header.languages), len(header.layers), replicates) for name in ATTRIBUTION}
+    means = _Means(len(header.languages), len(header.layers), replicates)
     num_examples = 0
     for examples, block, weights in measured_blocks(store, replicates, "present", *ATTRIBUTION):
         num_examples += len(examples)
@@ -69,18 +69,17 @@ def attribution(store: Store, replicates: int = REPLICATES) -> Attribution:
                 f"{store.path}: array contribution_share is damaged: "
                 f"the shares of example {examples[np.flatnonzero(wrong.any(-1))[0]]} do not add up to 1"
             )
-        for name, sums in means.items():
-            sums.add(block[name], weights)
+        means.add(np.stack([block[name] for name in ATTRIBUTION], 1), weights)
     return Attribution(
         top_k=header.top_k,
         threshold=header.thresholds[0],
         num_examples=num_examples,
         languages=tuple(header.languages),
         layers=tuple(header.layers),
-        overall={name: sums.overall() for name, sums in means.items()},
-        by_layer={name: sums.by_layer() for name, sums in means.items()},
-        by_language={name: sums.by_language() for name, sums in means.items()},
-        by_language_and_layer={name: sums.by_language_and_layer() for name, sums in means.items()},
+        overall=means.overall(),
+        by_layer=means.by_layer(),
+        by_language=means.by_language(),
+        by_language_and_layer=dict(zip(ATTRIBUTION, _ratio(means.plain), strict=True)),
     )
 
 
@@ -92,40 +91,42 @@ class _Means:
     """
 
     def __init__(self, num_languages: int, num_layers: int, replicates: int) -> None:
+        sums = (2, len(ATTRIBUTION))  # of values, and their number
         C = len(CATEGORIES)
-        self._plain = np.zeros((2, num_languages, num_layers, C))  # values, and their number
-        self._layer = np.zeros((2, replicates, num_layers, C))
-        self._language = np.zeros((2, replicates, num_languages, C))
+        self.plain = np.zeros((*sums, num_languages, num_layers, C))
+        self._layer = np.zeros((replicates, *sums, num_layers, C))
+        self._language = np.zeros((replicates, *sums, num_languages, C))
 
     def add(self, values: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
-        """Examples [E, L, N, 4], NaN where there is no value, with their weights [E, R]."""
+        """Values [E, 8, L, N, 4] of the arrays of ATTRIBUTION, NaN where there is none, and weights [E, R]."""
         there = np.isfinite(values)
+        both = np.stack([np.where(there, values, 0), there], 1, dtype=np.float64)
         drawn = weights.T.astype(np.float64)
-        for k, numbers in enumerate(
-            (np.where(there, values, 0).astype(np.float64), there.astype(np.float64))
-        ):
-            self._plain[k] += numbers.sum(0)
-            self._layer[k] += np.tensordot(drawn, numbers.sum(1), 1)
-            self._language[k] += np.tensordot(drawn, numbers.sum(2), 1)
+        self.plain += both.sum(0)
+        self._layer += np.tensordot(drawn, both.sum(3), 1)
+        self._language += np.tensordot(drawn, both.sum(4), 1)
 
-    def overall(self) -> Estimate:
-        """[4]."""
-        return Estimate.of(_ratio(self._plain.sum((1, 2))), _ratio(self._layer.sum(2)))
+    def overall(self) -> dict[str, Estimate]:
+        """Each [4]."""
+        return self._estimates((2, 3), self._layer.sum(3))
 
-    def by_layer(self) -> Estimate:
-        """[N, 4]."""
-        return Estimate.of(_ratio(self._plain.sum(1)), _ratio(self._layer))
+    def by_layer(self) -> dict[str, Estimate]:
+        """Each [N, 4]."""
+        return self._estimates((2,), self._layer)
 
-    def by_language(self) -> Estimate:
-        """[L, 4]."""
-        return Estimate.of(_ratio(self._plain.sum(2)), _ratio(self._language))
+    def by_language(self) -> dict[str, Estimate]:
+        """Each [L, 4]."""
+        return self._estimates((3,), self._language)
 
-    def by_language_and_layer(self) -> Floats:
-        """[L, N, 4]."""
-        return _ratio(self._plain)
+    def _estimates(self, axes: tuple[int, ...], replicated: Floats) -> dict[str, Estimate]:
+        means, replicates = _ratio(self.plain.sum(axes)), _ratio(replicated.swapaxes(0, 1))
+        return {
+            name: Estimate.of(means[index], replicates[:, index]) for index, name in enumerate(ATTRIBUTION)
+        }
 
 
 def _ratio(sums: Floats) -> Floats:
+    """Means from sums and numbers, on the first axis."""
     with np.errstate(invalid="ignore", divide="ignore"):
         mean: Floats = sums[0] / sums[1]
     return mean
