@@ -15,7 +15,11 @@ _Threshold = Annotated[
 
 
 def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False) -> None:
-    """Shares of the four categories by layer, activated share by language, and what was skipped."""
+    """Shares of the four categories by layer, activated share by language, and what was skipped.
+
+    With attribution also how much each category matters for the answer; of a corpus, how many of each
+    language's tokens activate neurons.
+    """
     from fastneurons.report import print_summary, summary_json
     from fastneurons.store import open_store
 
@@ -34,7 +38,11 @@ def plot(
     ] = Path("sharing.png"),
     threshold: _Threshold = None,
 ) -> None:
-    """Draw shares of the four categories by layer, and activated share by language."""
+    """Draw shares of the four categories by layer, and activated share by language.
+
+    With attribution also the categories of the neurons that contribute most; of a corpus, activation
+    probability by layer, a line for each language.
+    """
     from fastneurons.report import plot as draw
     from fastneurons.store import open_store
 

@@ -14,6 +14,9 @@ __all__ = ["SkipReason", "plot", "print_summary", "skip_reasons", "summary", "su
 def plot(store: "Store", path: str | Path, threshold: float | None = None) -> None:
     """Draw shares of the four categories by layer, and activated share by language.
 
+    With attribution also the categories of the most contributing neurons; of a corpus, activation
+    probability by layer and language.
+
     Args:
         store: A store, complete or not.
         path: The picture; its ending says what it is: .png, .svg or .pdf.
@@ -22,6 +25,6 @@ def plot(store: "Store", path: str | Path, threshold: float | None = None) -> No
         InputError: another ending, no such folder, no such threshold, or nothing measured yet.
         StoreError: an array is damaged.
     """
-    from fastneurons.report.figures import plot_sharing  # here: matplotlib takes a second to load
+    from fastneurons.report.figures import draw  # here: matplotlib takes a second to load
 
-    plot_sharing(store, Path(path), threshold)
+    draw(store, Path(path), threshold)

@@ -1,17 +1,21 @@
 """Figures, drawn without pyplot: nothing of the caller's matplotlib is touched."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from fastneurons.analysis import Shares, shares
+from fastneurons.analysis import Attribution, Estimate, Shares, TokenShares, attribution, shares, token_shares
 from fastneurons.errors import InputError
 from fastneurons.languages import language, short_code
 from fastneurons.model_name import short_name
+from fastneurons.report.cells import signal_name, where_read
 from fastneurons.store import CATEGORIES, Store
 
 if TYPE_CHECKING:
@@ -21,6 +25,9 @@ ENDINGS = (".png", ".svg", ".pdf")
 
 # Okabe and Ito's palette, apart for all common kinds of colour blindness; grey for what does not fire.
 _COLOURS = dict(zip(CATEGORIES, ("#7f7f7f", "#d55e00", "#0072b2", "#009e73"), strict=True))
+# The rest of the palette, for few languages; for many, colours in the order of their lines.
+_LANGUAGE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#222222")
+_MOST_LUMINANCE = 0.5
 _ACCENT = "#0072b2"
 _INK = "#222222"
 _FAINT = "#e4e4e4"
@@ -43,103 +50,196 @@ _STYLE: dict[Any, Any] = {
 # No date in the file, for the same reason.
 _METADATA: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
-_WIDTH = 10.0  # inches
+_PANEL_WIDTHS = {"layers": 5.6, "languages": 3.9, "corpus": 8.0}  # inches
 _LEAST_HEIGHT = 4.0
+_AROUND_HEIGHT = 1.2  # title, caption and the axis below
 _ROW_HEIGHT = 0.19  # a language's
 _LABEL_HEIGHT = 0.29  # a line's name and mean
 _DPI = 200
 
 
-def plot_sharing(store: Store, path: Path, threshold: float | None = None) -> None:
+def draw(store: Store, path: Path, threshold: float | None = None) -> None:
     """`fastneurons.report.plot`."""
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         raise InputError(f"{path}: the ending must be one of {', '.join(ENDINGS)}")
-    found = shares(store, threshold)
-    if not found.num_examples:
-        raise InputError(f"{store.path}: no example was measured yet, so there is nothing to draw")
+    if not store.measured.any():
+        raise InputError(f"{store.path}: nothing was measured yet, so there is nothing to draw")
     with matplotlib.rc_context(_STYLE):
-        figure = sharing_figure(store, found)
+        if store.header.is_corpus:
+            figure = corpus_figure(store, token_shares(store, threshold))
+        else:
+            found = attribution(store) if store.header.has_attribution else None
+            figure = sharing_figure(store, shares(store, threshold), found)
         try:
             figure.savefig(path, dpi=_DPI, metadata=_METADATA.get(ending))
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def sharing_figure(store: Store, found: Shares) -> Figure:
-    """Two panels: categories by layer as lines with their intervals, languages as dots with theirs."""
-    height = max(_LEAST_HEIGHT, 1.5 + _ROW_HEIGHT * len(found.languages))
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08, wspace=0.04)  # type: ignore[union-attr, call-arg]
-    by_layer, by_language = figure.subplots(1, 2, width_ratios=(1.45, 1))
-    _draw_categories(by_layer, found)
-    _draw_languages(by_language, found)
-    header = store.header
-    # The empty second line keeps room for the caption, which is set smaller.
-    title = f"{short_name(header.model)}\n"
-    figure.suptitle(title, fontsize=12, fontweight="bold", x=0.012, ha="left")
-    caption = by_layer.annotate(
-        _caption(store, found), (0.012, 1), xycoords="figure fraction", xytext=(0, -25),
-        textcoords="offset points", ha="left", va="top", fontsize=8.5, color="#555555",
-    )  # fmt: skip
-    caption.set_in_layout(False)
+def sharing_figure(store: Store, found: Shares, attributed: Attribution | None = None) -> Figure:
+    """Categories by layer as lines with their intervals, and languages as dots with theirs.
+
+    With attribution, between them: categories among a layer's most contributing neurons.
+    """
+    panels = ["layers", "layers", "languages"] if attributed else ["layers", "languages"]
+    figure, axes = _figure(panels, max(_LEAST_HEIGHT, 1.5 + _ROW_HEIGHT * len(found.languages)))
+    shown = [c for c, name in enumerate(CATEGORIES) if name != "partial-shared" or len(found.languages) > 2]
+    shares_of = {"share of neurons": (found.category, found.category_overall)}
+    if attributed:
+        name = f"share of the {attributed.top_k:,} most contributing neurons"
+        contribution = "contribution_share"
+        shares_of[name] = (attributed.by_layer[contribution], attributed.overall[contribution])
+    # All panels reach as high, so that they can be compared.
+    top = 105 * max(float(np.nanmax(by_layer.high)) for by_layer, _ in shares_of.values())
+    for panel, (name, (by_layer, overall)) in zip(axes, shares_of.items(), strict=False):
+        panel.set_ylabel(name)
+        _draw_categories(panel, found.layers, by_layer, overall, shown, top)
+    _draw_languages(axes[-1], found)
+    parts = [f"{found.num_examples:,} examples", f"{len(found.languages)} languages"]
+    if attributed and attributed.threshold != found.threshold:
+        parts.append(f"contributions at threshold {attributed.threshold:g}")
+    _name(figure, store, found.threshold, [*parts, "bands: 95 % bootstrap intervals"])
     return figure
 
 
-def _caption(store: Store, found: Shares) -> str:
-    parts = [
-        store.header.task,
-        f"{found.num_examples:,} examples",
-        f"{len(found.languages)} languages",
-        f"activation > {found.threshold:g} at the {store.header.position} token",
-        "bands: 95 % bootstrap intervals",
+def corpus_figure(store: Store, found: TokenShares) -> Figure:
+    """Activation probability by layer, a line for each language."""
+    read = np.flatnonzero(found.tokens > 0)
+    figure, [axes] = _figure(["corpus"], max(_LEAST_HEIGHT, _AROUND_HEIGHT + _ROW_HEIGHT * len(read)))
+    order = read[np.argsort(found.activated[read, -1], kind="stable")]
+    colours = _language_colours(len(order))
+    for colour, k in zip(colours, order, strict=True):
+        _draw_line(axes, found.layers, 100 * found.activated[k], colour, 1.3)
+    _style_layers(axes)
+    axes.set_ylabel("activation probability")
+    axes.set_ylim(*_padded(100 * found.activated[read]))
+    labels = [
+        f"{_language_label(found.languages[k])}  {100 * found.activated_overall[k]:.1f} %" for k in order
     ]
-    return " · ".join(parts) + ("" if store.is_complete else " · run not complete")
+    _label_lines(axes, labels, 100 * found.activated[order, -1], colours, _ROW_HEIGHT)
+    parts = [
+        f"{found.tokens.sum():,} tokens",
+        f"{len(read)} languages",
+        "means over neurons; in labels, also over layers",
+    ]
+    _name(figure, store, found.threshold, parts)
+    return figure
 
 
-def _draw_categories(axes: "Axes", found: Shares) -> None:
-    layers = np.array(found.layers)
-    for c, name in enumerate(CATEGORIES):
-        if name == "partial-shared" and len(found.languages) == 2:
-            continue  # with two languages, more than one is all
-        shown = found.category
+# -- what pictures have in common -----------------------------------------------------------------------
+
+
+def _figure(panels: Sequence[str], height: float) -> "tuple[Figure, list[Axes]]":
+    widths = [_PANEL_WIDTHS[panel] for panel in panels]
+    figure = Figure(figsize=(sum(widths), height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08, wspace=0.04)  # type: ignore[union-attr, call-arg]
+    return figure, list(figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)[0])
+
+
+def _name(figure: Figure, store: Store, threshold: float, parts: Sequence[str]) -> None:
+    """The model above the panels, and below it what was measured of it."""
+    header = store.header
+    reading = f"{signal_name(header)} > {threshold:g} {where_read(header)}"
+    caption = [
+        header.task,
+        *parts[:2],
+        reading,
+        *parts[2:],
+        *([] if store.is_complete else ["run not complete"]),
+    ]
+    # The empty second line keeps room for the caption, which is set smaller.
+    left = 0.12 / figure.get_figwidth()
+    figure.suptitle(f"{short_name(header.model)}\n", fontsize=12, fontweight="bold", x=left, ha="left")
+    text = figure.axes[0].annotate(
+        " · ".join(caption), (left, 1), xycoords="figure fraction", xytext=(0, -25),
+        textcoords="offset points", ha="left", va="top", fontsize=8.5, color="#555555",
+    )  # fmt: skip
+    text.set_in_layout(False)
+
+
+def _draw_categories(
+    axes: "Axes",
+    layers: Sequence[int],
+    shown: Estimate,
+    overall: Estimate,
+    categories: Sequence[int],
+    top: float,
+) -> None:
+    """Shares [N, 4] by layer, named at their right ends with their mean over layers [4]."""
+    for c in categories:
         mean, low, high = (100 * values[:, c] for values in (shown.mean, shown.low, shown.high))
-        axes.fill_between(layers, low, high, color=_COLOURS[name], alpha=0.22, linewidth=0)
-        marker = "o" if len(layers) <= 48 else None
-        axes.plot(layers, mean, color=_COLOURS[name], linewidth=1.6, marker=marker, markersize=2.6)
+        colour = _COLOURS[CATEGORIES[c]]
+        axes.fill_between(layers, low, high, color=colour, alpha=0.22, linewidth=0)
+        _draw_line(axes, layers, mean, colour, 1.6)
+    _style_layers(axes)
+    axes.set_ylim(0, top)
+    labels = [f"{CATEGORIES[c]}\nmean {100 * overall.mean[c]:.1f} %" for c in categories]
+    colours = [_COLOURS[CATEGORIES[c]] for c in categories]
+    _label_lines(axes, labels, [100 * shown.mean[-1, c] for c in categories], colours, _LABEL_HEIGHT)
+
+
+def _draw_line(axes: "Axes", layers: Sequence[int], values: Any, colour: str, width: float) -> None:
+    marker = "o" if len(layers) <= 48 else None
+    axes.plot(layers, values, color=colour, linewidth=width, marker=marker, markersize=width + 1)
+
+
+def _style_layers(axes: "Axes") -> None:
     axes.set_xlabel("layer")
-    axes.set_ylabel("share of neurons")
-    axes.set_ylim(0, None)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", color=_FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.margins(x=0.02)
-    _label_lines(axes, found)
 
 
-def _label_lines(axes: "Axes", found: Shares) -> None:
-    """Name each line at its right end, apart from each other."""
-    ends = {
-        name: 100 * float(found.category.mean[-1, c])
-        for c, name in enumerate(CATEGORIES)
-        if not (name == "partial-shared" and len(found.languages) == 2)
-    }
-    top = axes.get_ylim()[1]
-    least_gap = top * _LABEL_HEIGHT / (axes.figure.get_figheight() - 1.2)  # type: ignore[union-attr]
-    names = sorted(ends, key=lambda name: ends[name])
-    places: dict[str, float] = {}
-    floor = 0.0
-    for name in names:
-        places[name] = max(ends[name], floor)
-        floor = places[name] + least_gap
-    for name in names:
-        overall = 100 * found.category_overall.mean[CATEGORIES.index(name)]
+def _label_lines(
+    axes: "Axes", labels: Sequence[str], ends: Sequence[float], colours: Sequence[str], height: float
+) -> None:
+    """Name each line at its right end, apart from each other by `height` inches."""
+    low, top = axes.get_ylim()
+    gap = (top - low) * height / (axes.figure.get_figheight() - _AROUND_HEIGHT)  # type: ignore[union-attr]
+    for label, place, colour in zip(labels, _apart(ends, gap, low, top), colours, strict=True):
         axes.annotate(
-            f"{name}\nmean {overall:.1f} %", (1.0, places[name]), xycoords=("axes fraction", "data"),
-            xytext=(4, 0), textcoords="offset points", va="center", ha="left",
-            color=_COLOURS[name], fontsize=8.5, fontweight="bold", linespacing=1.05,
+            label, (1.0, place), xycoords=("axes fraction", "data"), xytext=(4, 0),
+            textcoords="offset points", va="center", ha="left", color=colour, fontsize=8.5,
+            fontweight="bold", linespacing=1.05,
         )  # fmt: skip
+
+
+def _apart(ends: Sequence[float], gap: float, low: float, top: float) -> list[float]:
+    """Places as near to `ends` as they can be at least `gap` apart, in their order, between `low` and `top`.
+
+    Where there is not enough room between those, they go past `top`.
+    """
+    order = np.argsort(ends, kind="stable")
+    steps = gap * np.arange(len(order))
+    # Less its step, a place must not be below the one before: pool those that are to their mean.
+    pools: list[list[float]] = []
+    for end in np.array(ends, np.float64)[order] - steps:
+        pools.append([float(end)])
+        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    level = np.concatenate([np.full(len(pool), np.mean(pool)) for pool in pools])
+    places = np.empty(len(order))
+    places[order] = np.maximum(np.minimum(level, top - steps[-1]), low) + steps
+    return [float(place) for place in places]
+
+
+def _language_colours(number: int) -> list[str]:
+    if number <= len(_LANGUAGE_COLOURS):
+        return list(_LANGUAGE_COLOURS[:number])
+    colours = colormaps["turbo"](np.linspace(0.04, 0.96, number))[:, :3]
+    # Yellow and light green would hardly be seen as text on white.
+    luminance = colours @ (0.2126, 0.7152, 0.0722)
+    return [to_hex(colour) for colour in colours * np.minimum(1, _MOST_LUMINANCE / luminance)[:, None]]
+
+
+def _padded(values: Any) -> tuple[float, float]:
+    """From a little below the smallest, or 0 where that is not far, to a little above the largest."""
+    low, high = float(np.min(values)), float(np.max(values))
+    room = 0.05 * (high - low) or 1.0
+    return (0.0 if low < 0.25 * high else low - room), high + room
 
 
 def _draw_languages(axes: "Axes", found: Shares) -> None:

@@ -3,25 +3,21 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, TextIO
 
 import msgspec
-import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.columns import Columns
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from fastneurons.analysis import Estimate, Shares, shares, shares_by_task
+from fastneurons.analysis import attribution, shares, shares_by_task, token_shares
 from fastneurons.model_name import short_name
-from fastneurons.store import CATEGORIES, NEAR_THRESHOLD, SkippedRow, Store
+from fastneurons.report.attribution_tables import attribution_numbers, print_attribution
+from fastneurons.report.cells import count, signal_name, where_read
+from fastneurons.report.corpus_tables import corpus_numbers, print_corpus
+from fastneurons.report.sharing_tables import print_sharing, sharing_numbers
+from fastneurons.store import SkippedRow, Store
 
 _PLAIN_WIDTH = 80
-# So many languages have a column each in the table of layers; more are given by their extremes.
-_LANGUAGE_COLUMNS = 6
-_CATEGORY_HEADINGS = [name.replace("-", "-\n") for name in CATEGORIES]
 # Skipped rows named for each reason.
 _NAMED = 3
 
@@ -65,8 +61,7 @@ def summary(store: Store, threshold: float | None = None) -> dict[str, Any]:
         InputError: the store has no such threshold.
         StoreError: an array is damaged.
     """
-    header, found = store.header, shares(store, threshold)
-    rows = store.skipped()
+    header, rows = store.header, store.skipped()
     result = {
         "store": store.path,
         "complete": store.is_complete,
@@ -79,16 +74,20 @@ def summary(store: Store, threshold: float | None = None) -> dict[str, Any]:
         "signal": header.signal,
         "neurons": header.neurons,
         "examples": store.num_examples,
-        "measured": found.num_examples,
+        "measured": int(store.measured.sum()),
         "skipped": len(rows),
         "skip_reasons": msgspec.to_builtins(skip_reasons(rows)),
-        **_numbers(found),
     }
+    if header.is_corpus:
+        return result | corpus_numbers(token_shares(store, threshold))
+    result |= sharing_numbers(shares(store, threshold))
     if len(header.tasks) > 1:
-        by_task = shares_by_task(store, threshold)
         result["tasks"] = {
-            task: {"measured": part.num_examples, **_numbers(part)} for task, part in by_task.items()
+            task: {"measured": part.num_examples, **sharing_numbers(part)}
+            for task, part in shares_by_task(store, threshold).items()
         }
+    if header.has_attribution:
+        result["attribution"] = attribution_numbers(attribution(store))
     return result
 
 
@@ -98,7 +97,10 @@ def summary_json(store: Store, threshold: float | None = None) -> str:
 
 
 def print_summary(store: Store, stream: TextIO, threshold: float | None = None) -> None:
-    """Print shares of neurons by layer, category and language, and what was skipped.
+    """Print what a store tells and what was skipped.
+
+    Shares of neurons by layer, category and language, and with attribution how much each category matters;
+    of a corpus, how many of each language's tokens activate neurons.
 
     Args:
         store: A store, complete or not.
@@ -108,139 +110,52 @@ def print_summary(store: Store, stream: TextIO, threshold: float | None = None) 
         InputError: the store has no such threshold.
         StoreError: an array is damaged.
     """
-    found = shares(store, threshold)
+    header = store.header
+    threshold = header.thresholds[store.threshold_index(threshold)]
+    noun = "text" if header.is_corpus else "example"
     console = Console(file=stream, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False)
+    num_measured = int(store.measured.sum())
     if not store.is_complete:
         console.print(
             "[bold yellow]Not complete:[/] its run goes on or was interrupted;\n"
-            f"this is of the {store.num_examples:,} examples committed by now."
+            f"this is of the {count(store.num_examples, noun)} committed by now."
         )
         console.print()
-    _print_heading(console, store, found)
-    if found.num_examples:
-        console.print(_layer_table(found))
-        if len(store.header.tasks) > 1:
-            console.print(_task_table(shares_by_task(store, threshold)))
-        if len(found.languages) > _LANGUAGE_COLUMNS:
-            _print_languages(console, found)
-        console.print(
-            "[dim]Per cent of neurons, mean over examples; ±: half a 95 % bootstrap interval.\n"
-            f"{_percent(found.near_threshold, 3)} of activations are within {NEAR_THRESHOLD:g} "
-            "of the threshold\n(rounding could turn them).[/]"
-        )
-    _print_skipped(console, store.skipped())
+    _print_heading(console, store, threshold, num_measured, noun)
+    if num_measured and header.is_corpus:
+        print_corpus(console, token_shares(store, threshold))
+    elif num_measured:
+        found = shares(store, threshold)
+        print_sharing(console, found, shares_by_task(store, threshold) if len(header.tasks) > 1 else {})
+        if header.has_attribution:
+            first = found if threshold == header.thresholds[0] else shares(store)
+            print_attribution(console, attribution(store), first)
+    _print_skipped(console, store.skipped(), noun)
 
 
-def _numbers(found: Shares) -> dict[str, Any]:
-    return {
-        "threshold": found.threshold,
-        "near_threshold_share": _number(found.near_threshold),
-        "categories": _by_category(found.category_overall),
-        "activated": {name: _interval(found.activated_overall, k) for k, name in enumerate(found.languages)},
-        "layers": [
-            {
-                "layer": layer,
-                "categories": _by_category(found.category, index),
-                "activated": {
-                    name: _number(found.activated[k, index]) for k, name in enumerate(found.languages)
-                },
-            }
-            for index, layer in enumerate(found.layers)
-        ],
-    }
-
-
-def _by_category(estimate: Estimate, *index: int) -> dict[str, Any]:
-    return {name: _interval(estimate, *index, c) for c, name in enumerate(CATEGORIES)}
-
-
-def _interval(estimate: Estimate, *index: int) -> dict[str, float | None]:
-    return {
-        "mean": _number(estimate.mean[index]),
-        "low": _number(estimate.low[index]),
-        "high": _number(estimate.high[index]),
-    }
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isfinite(value) else None
-
-
-def _print_heading(console: Console, store: Store, found: Shares) -> None:
+def _print_heading(console: Console, store: Store, threshold: float, num_measured: int, noun: str) -> None:
     header = store.header
     console.print(f"[bold]{escape(short_name(header.model))}[/] ({header.dtype}), {len(header.layers)} layers of "
                   f"{header.neurons:,} neurons")  # fmt: skip
-    skipped = store.num_examples - found.num_examples
+    skipped = store.num_examples - num_measured
+    languages = count(len(header.languages), "language")
     console.print(
-        f"{escape(header.task)}: {_examples(found.num_examples)} measured "
-        f"in {len(header.languages)} languages" + (f", {skipped:,} skipped" if skipped else "")
+        f"{escape(header.task)}: {count(num_measured, noun)} measured in {languages}"
+        + (f", {skipped:,} skipped" if skipped else "")
     )
-    others = [f"{t:g}" for t in header.thresholds if t != found.threshold]
+    others = [f"{t:g}" for t in header.thresholds if t != threshold]
+    signal = f"{signal_name(header)} " if header.signal != "gate" else ""
     console.print(
-        f"activated: above {found.threshold:g} at the {header.position} token"
+        f"activated: {signal}above {threshold:g} {where_read(header)}"
         + (f" (also in the store: {', '.join(others)})" if others else "")
     )
 
 
-def _layer_table(found: Shares) -> Table:
-    each = len(found.languages) <= _LANGUAGE_COLUMNS
-    of_languages = found.languages if each else ("activated", "least", "most")
-    table = _table("layer", *_CATEGORY_HEADINGS, *of_languages)
-    for index, layer in enumerate(found.layers):
-        category = [_percent(value) for value in found.category.mean[index]]
-        activated = _activated_cells(found.activated[:, index], found.languages, each)
-        table.add_row(str(layer), *category, *activated)
-    table.add_section()
-    total = found.category_overall
-    overall = found.activated_overall
-    table.add_row(
-        "all",
-        *(_percent(value) for value in total.mean),
-        *_activated_cells(overall.mean, found.languages, each),
-        style="bold",
-    )
-    plus_minus = [_half_width(overall, k) for k in range(len(found.languages))] if each else ["", "", ""]
-    table.add_row("", *(_half_width(total, c) for c in range(len(CATEGORIES))), *plus_minus, style="dim")
-    return table
-
-
-def _activated_cells(values: Any, languages: Sequence[str], each: bool) -> list[str]:
-    if each:
-        return [_percent(value) for value in values]
-    if not np.isfinite(values).any():
-        return ["-", "-", "-"]
-    least, most = int(np.nanargmin(values)), int(np.nanargmax(values))
-    return [_percent(np.nanmean(values)), *(f"{_percent(values[k])} {languages[k]}" for k in (least, most))]
-
-
-def _task_table(by_task: dict[str, Shares]) -> Table:
-    table = _table("task", "examples", *_CATEGORY_HEADINGS)
-    table.columns[0].justify = "left"
-    for task, found in by_task.items():
-        overall = (_percent(value) for value in found.category_overall.mean)
-        table.add_row(escape(task), f"{found.num_examples:,}", *overall)
-    return table
-
-
-def _print_languages(console: Console, found: Shares) -> None:
-    """Languages from the most activated to the least, in as many columns as fit."""
-    overall = found.activated_overall
-    order = np.argsort(-overall.mean, kind="stable")
-    width = max(map(len, found.languages))
-    cells = [
-        f"  {found.languages[k]:<{width}} {_percent(overall.mean[k]):>5} {_half_width(overall, k)}"
-        for k in order
-    ]
-    console.print("activated, of the neurons of all layers, by language:")
-    console.print(Columns(cells, column_first=True, padding=(0, 2)))
-    console.print()
-
-
-def _print_skipped(console: Console, rows: Sequence[SkippedRow]) -> None:
+def _print_skipped(console: Console, rows: Sequence[SkippedRow], noun: str) -> None:
     if not rows:
         return
     console.print()
-    console.print(f"skipped: {_examples(len(rows))}", style="bold")
+    console.print(f"skipped: {count(len(rows), noun)}", style="bold")
     for group in skip_reasons(rows):
         alike = " (and the like)" if group.varies else ""
         console.print(f"[bold]{group.count:,}[/]  {escape(group.reason)}{alike}", soft_wrap=True)
@@ -249,23 +164,3 @@ def _print_skipped(console: Console, rows: Sequence[SkippedRow]) -> None:
             console.print(f"     {escape(row.where)}{named}", soft_wrap=True)
         if group.count > len(group.first):
             console.print(f"     and {group.count - len(group.first):,} more, in skipped.jsonl")
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
-    for name in columns:
-        table.add_column(name, justify="right", vertical="bottom", no_wrap=True)
-    return table
-
-
-def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f}" + (" %" if digits > 1 else "") if isfinite(share) else "-"
-
-
-def _half_width(estimate: Estimate, index: int) -> str:
-    half = (estimate.high[index] - estimate.low[index]) / 2
-    return f"±{100 * half:.2f}" if isfinite(half) else ""
-
-
-def _examples(number: int) -> str:
-    return f"{number:,} example" + ("s" if number != 1 else "")

@@ -8,6 +8,7 @@ import pytest
 
 from fastneurons.errors import InputError
 from fastneurons.report import plot
+from fastneurons.report.figures import _apart
 from fastneurons.store import StoreWriter, open_store
 from tests.report.test_tables import CODES
 from tests.store.runs import draw
@@ -43,6 +44,48 @@ def test_both_panels_and_the_run_are_named(store, tmp_path):
     assert (tmp_path / "b.svg").read_text() == text  # the same store, the same picture
 
 
+def test_attribution_has_a_panel_of_its_own(tmp_path):
+    draw(12, top_k=3).write(tmp_path / "run.zarr")
+    store = open_store(str(tmp_path / "run.zarr"))
+    plot(store, tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text()
+    assert "share of neurons" in text
+    assert "share of the 3 most contributing neurons" in text
+    assert text.count("all-shared") == 2
+    assert "contributions at threshold" not in text
+    plot(store, tmp_path / "b.svg", 0.5)
+    assert "contributions at threshold 0" in (tmp_path / "b.svg").read_text()
+
+
+def test_a_corpus_is_a_line_for_each_language(tmp_path):
+    run = draw(14, position="corpus", languages=CODES[:12], signal="product")
+    run.write(tmp_path / "run.zarr")
+    plot(open_store(str(tmp_path / "run.zarr")), tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text()
+    for label in ("activation probability", "tokens", "coefficient &gt; 0 token by token", "English (en)"):
+        assert label in text, label
+    read = run.token_count.sum(0) > 0
+    assert read.sum() == 10  # the only texts of two languages were skipped
+    assert [f"({code})" in text for code in CODES[:12]] == read.tolist()
+    assert "shared" not in text
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ([5.0], [5.0]),
+        ([3.0, 1.0, 9.0], [3.0, 1.0, 9.0]),
+        ([4.0, 4.0, 4.0], [3.0, 4.0, 5.0]),
+        ([4.2, 4.0], [4.6, 3.6]),
+        ([0.0, 0.1], [0.0, 1.0]),
+        ([9.9, 10.0], [9.0, 10.0]),
+        ([5.0] * 13, [float(k) for k in range(13)]),
+    ],
+)
+def test_labels_are_apart_in_the_order_of_their_lines(ends, expected):
+    assert _apart(ends, 1.0, 0.0, 10.0) == pytest.approx(expected)
+
+
 def test_two_languages_share_all_or_nothing(tmp_path):
     draw(5, languages=["en", "de"]).write(tmp_path / "run.zarr")
     plot(open_store(str(tmp_path / "run.zarr")), tmp_path / "a.svg")
@@ -62,7 +105,7 @@ def test_many_languages_are_all_named(tmp_path):
 def test_an_incomplete_store_is_drawn_as_such(tmp_path):
     path = str(tmp_path / "run.zarr")
     with StoreWriter.create(path, RUN.header) as writer:
-        with pytest.raises(InputError, match="no example was measured yet"):
+        with pytest.raises(InputError, match="nothing was measured yet"):
             plot(open_store(path), tmp_path / "a.svg")
         writer.commit(RUN.window(0, 4))
     plot(open_store(path), tmp_path / "a.svg")

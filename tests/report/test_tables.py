@@ -6,12 +6,16 @@ import json
 import numpy as np
 import pytest
 
+from fastneurons.analysis import Estimate
 from fastneurons.errors import InputError
 from fastneurons.report import print_summary, skip_reasons, summary, summary_json
-from fastneurons.store import SkippedRow, StoreWriter, open_store
+from fastneurons.report.cells import score_cells
+from fastneurons.store import ATTRIBUTION, CATEGORIES, SkippedRow, StoreWriter, open_store
 from tests.store.runs import draw
 
 RUN = draw(23)
+ATTRIBUTED = draw(23, top_k=3)
+CORPUS = draw(24, position="corpus")
 CODES = [
     "en",
     "de",
@@ -139,6 +143,125 @@ def test_an_incomplete_store_says_so(tmp_path):
     assert "Not complete" in printed(store)
     assert "of the 4 examples committed by now" in printed(store)
     assert summary(store)["complete"] is False
+
+
+def opened(run, tmp_path):
+    run.write(tmp_path / "run.zarr")
+    return open_store(str(tmp_path / "run.zarr"))
+
+
+def test_attribution_has_a_row_for_each_category(tmp_path):
+    store = opened(ATTRIBUTED, tmp_path)
+    text = printed(store)
+    assert "of all neurons, and of the 3 of a layer" in " ".join(text.split())
+    arrays = ATTRIBUTED.attribution()
+    with np.errstate(invalid="ignore"):
+        share, score, effective = (
+            np.nanmean(arrays[name].astype(np.float64), (0, 1, 2))
+            for name in ("contribution_share", "contribution_mean", "effective_mean")
+        )
+    category = ATTRIBUTED.arrays()["category_count"][ATTRIBUTED.measured, 0].mean((0, 1)) / 13
+    for c, name in enumerate(CATEGORIES):
+        cells = row(text, name)
+        assert cells[0] == f"{100 * category[c]:.1f}"
+        assert cells[2] == f"{100 * share[c]:.1f}"
+        assert cells[4] == f"{score[c]:.3f}"
+        assert float(cells[6]) == pytest.approx(effective[c], rel=0.01)
+        assert [cell[0] for cell in cells[1::2]] == ["±"] * 4
+    # The categories are those of the first threshold, whatever the other tables are of.
+    assert row(printed(store, 0.5), "specific") == row(text, "specific")
+    assert "importance" not in printed(opened(RUN, tmp_path / "other"))
+
+
+def test_attribution_in_json(tmp_path):
+    store = opened(ATTRIBUTED, tmp_path)
+    found = json.loads(summary_json(store))
+    assert found == summary(store)
+    attributed, arrays = found["attribution"], ATTRIBUTED.attribution()
+    assert (attributed["top_k"], attributed["threshold"]) == (3, 0.0)
+    means = {}
+    for name in ATTRIBUTION:
+        values = arrays[name].astype(np.float64)
+        means[name] = np.nanmean(values, (0, 1, 2)), np.nanmean(values, (0, 2)), np.nanmean(values, (0, 1))
+    for c, category in enumerate(CATEGORIES):
+        assert attributed["categories"][category].keys() == set(ATTRIBUTION)
+        for name, (overall, by_language, by_layer) in means.items():
+            estimate = attributed["categories"][category][name]
+            assert estimate["mean"] == pytest.approx(overall[c])
+            assert estimate["low"] <= estimate["mean"] <= estimate["high"]
+            german = attributed["languages"]["de"][category][name]
+            assert german["mean"] == pytest.approx(by_language[1, c])
+            assert attributed["layers"][1]["categories"][category][name]["mean"] == pytest.approx(
+                by_layer[1, c]
+            )
+    assert "attribution" not in summary(opened(RUN, tmp_path / "other"))
+
+
+def test_a_corpus_has_tokens_and_probabilities(tmp_path):
+    store = opened(CORPUS, tmp_path)
+    text = printed(store)
+    assert f"{CORPUS.measured.sum()} texts measured in 3 languages, 5 skipped" in text
+    assert "above 0 token by token (also in the store: 0.5)" in text
+    assert "shared" not in text
+    tokens, texts = CORPUS.token_count.sum(0), CORPUS.present.sum(0)
+    probability = CORPUS.counts().sum(0)[0].mean(-1) / tokens[:, None]  # [L, N]
+    for k, language in enumerate(("en", "de", "zh")):
+        assert row(text, language) == [str(texts[k]), str(tokens[k]), f"{100 * probability[k].mean():.1f}"]
+    for layer in (0, 1):
+        assert row(text, str(layer)) == [f"{100 * value:.1f}" for value in probability[:, layer]]
+    found = json.loads(summary_json(store))
+    assert found == summary(store)
+    assert found["tokens"] == dict(zip(("en", "de", "zh"), tokens.tolist(), strict=True))
+    assert found["texts"] == dict(zip(("en", "de", "zh"), texts.tolist(), strict=True))
+    assert (found["examples"], found["measured"], found["skipped"]) == (24, 19, 5)
+    assert found["layers"][1]["activation_probability"]["de"] == pytest.approx(probability[1, 1])
+    assert "categories" not in found
+
+
+def test_a_corpus_of_one_language_and_one_that_has_only_begun(tmp_path):
+    text = printed(opened(draw(4, position="corpus", languages=["en"]), tmp_path))
+    assert "3 texts measured in 1 language, 1 skipped" in text
+    path = str(tmp_path / "begun.zarr")
+    with StoreWriter.create(path, CORPUS.header) as writer:
+        assert "0 texts measured" in printed(open_store(path))
+        writer.commit(CORPUS.window(0, 1))
+        assert writer.committed == 1
+        store = open_store(path)
+    assert "this is of the 1 text committed by now" in printed(store)
+    assert row(printed(store), "de") == ["0", "0", "-"]
+    assert summary(store)["activation_probability"]["de"] is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "activated: above 0 at the last token"),
+        ({"position": "any"}, "activated: above 0 at any token of the prompt"),
+        (
+            {"position": "answer", "signal": "product"},
+            "activated: coefficient above 0 over the answer's tokens",
+        ),
+    ],
+    ids=["last", "any", "answer"],
+)
+def test_what_was_read_is_told_in_words(changed, said, tmp_path):
+    assert said in printed(opened(draw(2, **changed), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("means", "expected"),
+    [
+        ([0.0200, 0.0999, 0.1995, 0.6021], ["0.0200", "0.0999", "0.1995", "0.6021"]),
+        ([12.34, 1234.5, np.nan, 700], ["12.3", "1234.5", "-", "700.0"]),
+        ([1e-7, 123.456, -2, 0], ["0.00", "123.46", "-2.00", "0.00"]),
+        ([3e-9, -4.567e-9, 0, 0], ["3.00e-09", "-4.57e-09", "0.00e+00", "0.00e+00"]),
+        ([np.nan] * 4, ["-"] * 4),
+    ],
+)  # fmt: skip
+def test_scores_have_the_digits_that_tell_them_apart(means, expected):
+    values = np.array(means)
+    nothing = np.full(4, np.nan)
+    assert score_cells(Estimate(values, nothing, nothing)) == expected
 
 
 def test_markup_in_names_is_text(tmp_path):

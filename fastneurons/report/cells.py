@@ -1,0 +1,114 @@
+"""What tables and JSON are put together from, and the words for what was read."""
+
+from collections.abc import Sequence
+from math import floor, isfinite, log10
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from fastneurons.analysis import Estimate
+from fastneurons.store import CATEGORIES, Header
+
+# So many languages have a column each in a table of layers; more are given by their extremes.
+LANGUAGE_COLUMNS = 6
+CATEGORY_HEADINGS = [name.replace("-", "-\n") for name in CATEGORIES]
+
+_POSITIONS = {
+    "last": "at the last token",
+    "any": "at any token of the prompt",
+    "answer": "over the answer's tokens",
+    "corpus": "token by token",
+}
+
+
+def signal_name(header: Header) -> str:
+    """What is compared with the threshold."""
+    return "coefficient" if header.signal == "product" else "activation"
+
+
+def where_read(header: Header) -> str:
+    """At which tokens, to be read after "above 0"."""
+    return _POSITIONS.get(header.position, header.position)
+
+
+# -- tables -----------------------------------------------------------------------------------------------
+
+
+def table(*columns: str, left: int = 0) -> Table:
+    """An empty table; its first `left` columns are of text, the others of numbers."""
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    for index, name in enumerate(columns):
+        made.add_column(name, justify="left" if index < left else "right", vertical="bottom", no_wrap=True)
+    return made
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share in per cent."""
+    return f"{100 * share:.{digits}f}" + (" %" if digits > 1 else "") if isfinite(share) else "-"
+
+
+def half_width(estimate: Estimate, *index: int) -> str:
+    """Half of a share's interval, in per cent."""
+    half = (estimate.high[index] - estimate.low[index]) / 2
+    return f"±{100 * half:.2f}" if isfinite(half) else ""
+
+
+def percent_with_interval(estimate: Estimate, *index: int) -> str:
+    """A share in per cent and half of its interval."""
+    return f"{percent(estimate.mean[index])} {half_width(estimate, *index)}".rstrip()
+
+
+def score_cells(estimate: Estimate) -> list[str]:
+    """A column of means, each with half of its interval, to as many decimals as tell the smallest apart."""
+    sizes = [floor(log10(abs(mean))) for mean in estimate.mean if isfinite(mean) and mean]
+    decimals = max(0, min(2 - min(sizes), 4 - max(sizes))) if sizes else 0
+    shape = f".{decimals}f" if decimals <= 6 else ".2e"
+    cells = []
+    for mean, half in zip(estimate.mean, (estimate.high - estimate.low) / 2, strict=True):
+        cell = f"{mean:{shape}}" if isfinite(mean) else "-"
+        cells.append(cell + (f" ±{half:{shape}}" if isfinite(half) else ""))
+    return cells
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things, in words."""
+    return f"{number:,} {noun}" + ("s" if number != 1 else "")
+
+
+def language_headings(languages: Sequence[str]) -> Sequence[str]:
+    """A column for each language, or, of many, one for their mean and their extremes."""
+    return languages if len(languages) <= LANGUAGE_COLUMNS else ("activated", "least", "most")
+
+
+def language_cells(values: Any, languages: Sequence[str]) -> list[str]:
+    """The cells below `language_headings`, from shares [L]."""
+    if len(languages) <= LANGUAGE_COLUMNS:
+        return [percent(value) for value in values]
+    if not np.isfinite(values).any():
+        return ["-", "-", "-"]
+    least, most = int(np.nanargmin(values)), int(np.nanargmax(values))
+    return [percent(np.nanmean(values)), *(f"{percent(values[k])} {languages[k]}" for k in (least, most))]
+
+
+# -- JSON -------------------------------------------------------------------------------------------------
+
+
+def number(value: Any) -> float | None:
+    """A number that JSON can hold."""
+    return float(value) if isfinite(value) else None
+
+
+def interval(estimate: Estimate, *index: int) -> dict[str, float | None]:
+    """A mean with the ends of its interval."""
+    return {
+        "mean": number(estimate.mean[index]),
+        "low": number(estimate.low[index]),
+        "high": number(estimate.high[index]),
+    }
+
+
+def by_category(estimate: Estimate, *index: int) -> dict[str, Any]:
+    """The interval of each category."""
+    return {name: interval(estimate, *index, c) for c, name in enumerate(CATEGORIES)}

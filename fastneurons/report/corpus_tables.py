@@ -1,0 +1,56 @@
+"""How many tokens of a corpus activate neurons, by language and layer, as tables and as numbers for JSON."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fastneurons.analysis import TokenShares
+from fastneurons.report.cells import language_cells, language_headings, number, percent, table
+
+
+def corpus_numbers(found: TokenShares) -> dict[str, Any]:
+    """Everything that the tables say, and more digits of it."""
+    languages = list(enumerate(found.languages))
+    return {
+        "threshold": found.threshold,
+        "texts": {name: int(found.texts[k]) for k, name in languages},
+        "tokens": {name: int(found.tokens[k]) for k, name in languages},
+        "activation_probability": {name: number(found.activated_overall[k]) for k, name in languages},
+        "layers": [
+            {
+                "layer": layer,
+                "activation_probability": {name: number(found.activated[k, index]) for k, name in languages},
+            }
+            for index, layer in enumerate(found.layers)
+        ],
+    }
+
+
+def print_corpus(console: Console, found: TokenShares) -> None:
+    """A table of languages, and one of layers."""
+    console.print(_language_table(found))
+    console.print(_layer_table(found))
+    console.print(
+        "[dim]Activated: per cent of a language's tokens that activate a neuron, mean over\n"
+        "neurons; each token counts once.[/]"
+    )
+
+
+def _language_table(found: TokenShares) -> Table:
+    made = table("language", "texts", "tokens", "activated", left=1)
+    for k, language in enumerate(found.languages):
+        numbers = (f"{found.texts[k]:,}", f"{found.tokens[k]:,}", percent(found.activated_overall[k]))
+        made.add_row(language, *numbers)
+    made.add_section()
+    made.add_row("all", f"{found.texts.sum():,}", f"{found.tokens.sum():,}", "", style="bold")
+    return made
+
+
+def _layer_table(found: TokenShares) -> Table:
+    made = table("layer", *language_headings(found.languages))
+    for index, layer in enumerate(found.layers):
+        made.add_row(str(layer), *language_cells(found.activated[:, index], found.languages))
+    made.add_section()
+    made.add_row("all", *language_cells(found.activated_overall, found.languages), style="bold")
+    return made
