@@ -72,6 +72,8 @@ class StoredArray:
         try:
             if self.dims[0] == "example":
                 self._check_objects(selection[0] if isinstance(selection, tuple) and selection else selection)
+            elif self._store.is_complete:
+                self._check_sum()
             return np.asarray(self._array[selection])
         except (StoreError, IndexError):
             raise
@@ -86,7 +88,7 @@ class StoredArray:
         return f"<{self.name} ({sizes}) {self.dtype}>"
 
     def _check_objects(self, rows: Any) -> None:
-        """zarr takes a missing object for zeros; the writer writes all, so here it is damage."""
+        """Zarr takes a missing object for zeros; the writer writes all, so here it is damage."""
         length = schema.examples_per_object(self._array)
         if isinstance(rows, slice):
             chosen = range(*rows.indices(len(self)))
@@ -97,15 +99,27 @@ class StoredArray:
             chosen = range(len(self))
         if len(chosen) == 0:
             return
-        if self._found is None:
-            self._found = self._store._storage.names(self.name)
+        found = self._objects()
         for number in range(min(chosen) // length, max(chosen) // length + 1):
-            if f"c.{number}" + ".0" * (len(self.dims) - 1) not in self._found:
+            if f"c.{number}" + ".0" * (len(self.dims) - 1) not in found:
                 last = min((number + 1) * length, len(self)) - 1
                 raise StoreError(
                     f"{self._store.path}: array {self.name} is damaged: "
                     f"examples {number * length} to {last} are missing"
                 )
+
+    def _check_sum(self) -> None:
+        missing = self._array.nchunks - len(self._objects())
+        if missing:
+            raise StoreError(
+                f"{self._store.path}: array {self.name} is damaged: {missing} of its objects are missing"
+            )
+
+    def _objects(self) -> set[str]:
+        if self._found is None:
+            names = self._store._storage.names(self.name)
+            self._found = {name for name in names if name.startswith("c.")}
+        return self._found
 
 
 class Store:

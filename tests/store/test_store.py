@@ -530,6 +530,15 @@ def test_a_missing_object_is_damage_and_not_zeros(damaged):
             array[rows]
 
 
+def test_a_missing_object_of_a_sum_is_damage_and_not_zeros(tmp_path):
+    CORPUS.write(tmp_path / "run.zarr")
+    (tmp_path / "run.zarr" / "activation_count" / "c.0.0.0.0").unlink()
+    store = open_store(str(tmp_path / "run.zarr"))
+    with pytest.raises(StoreError, match="activation_count is damaged: 1 of its objects are missing"):
+        store["activation_count"][0, 0]
+    assert store["corpus_tokens"][...].all()
+
+
 def test_a_broken_object_is_told_with_its_array(damaged):
     file = damaged / "activated" / "c.0.0.0.0.0"
     data = bytearray(file.read_bytes())

@@ -1,0 +1,111 @@
+"""Which rows of a layer's input are read, what is kept of them, and where: what all implementations share.
+
+The contract itself stands in `activation.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+NEAR_MARGIN = 1e-3
+WORD_BITS = 32
+BLOCK_NEURONS = 1024  # of one program, and of one count of `near`: no two programs share a count
+REACHED, ABOVE = 0, 1  # the planes of `edges`
+
+Position = Literal["last", "any", "corpus"]
+
+
+def num_words(num_neurons: int) -> int:
+    """W: the 32-bit words that hold one bit per neuron."""
+    return -(-num_neurons // WORD_BITS)
+
+
+def near_parts(num_neurons: int) -> int:
+    """P: the partial counts of `near`."""
+    return -(-num_neurons // BLOCK_NEURONS)
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One layer's view of the buffers that a step is read into. The last stride of each is 1.
+
+    Exactly one position's outputs are given: `words` and `near` for "last", `words` and `edges` for "any",
+    `counts` for "corpus". R rows of outputs, S thresholds, I neurons, W = ceil(I / 32), P = ceil(I / 1024).
+
+    Args:
+        targets: int32 [>= T], the row of the outputs that a row of x is read into; -1: it is not read.
+        thresholds: float32 [S].
+        words: int32 [R, S, W].
+        near: int32 [R, S, P].
+        edges: int32 [R, S, 2, W].
+        counts: int32 [R, S, I].
+        coefficients: [R, I] in x's dtype, or None; only with position "last".
+        signal: What is held against the thresholds: "gate", the activation; "product", the coefficient.
+    """
+
+    targets: torch.Tensor
+    thresholds: torch.Tensor
+    words: torch.Tensor | None = None
+    near: torch.Tensor | None = None
+    edges: torch.Tensor | None = None
+    counts: torch.Tensor | None = None
+    coefficients: torch.Tensor | None = None
+    signal: str = "gate"
+
+    @property
+    def position(self) -> Position:
+        """What is kept, by the outputs that are given."""
+        if self.counts is not None:
+            return "corpus"
+        return "last" if self.edges is None else "any"
+
+    def check(self, dtype: torch.dtype, num_rows: int, num_neurons: int) -> None:
+        """See to it that the buffers fit an x of T rows and I neurons.
+
+        Raises:
+            ValueError: they do not; the message names the argument. Values on a device are not looked at.
+        """
+        given = {name for name in ("words", "near", "edges", "counts") if getattr(self, name) is not None}
+        if given not in ({"words", "near"}, {"words", "edges"}, {"counts"}):
+            names = " and ".join(sorted(given)) or "nothing"
+            raise ValueError(f"outputs are words and near, words and edges, or counts; got {names}")
+        if self.coefficients is not None and self.position != "last":
+            raise ValueError(f"coefficients are those of one row; position {self.position} reads several")
+        if self.signal not in ("gate", "product"):
+            raise ValueError(f"signal must be gate or product, got {self.signal!r}")
+        S = self.thresholds.numel()
+        expect("targets", self.targets, torch.int32, (max(self.targets.numel(), num_rows),))
+        expect("thresholds", self.thresholds, torch.float32, (S,))
+        W, P = num_words(num_neurons), near_parts(num_neurons)
+        for name, shape in (("words", (S, W)), ("near", (S, P)), ("edges", (S, 2, W)), ("counts", (S, num_neurons))):
+            tensor = getattr(self, name)
+            if tensor is not None:
+                expect(name, tensor, torch.int32, (tensor.shape[0], *shape))
+        if self.coefficients is not None:
+            rows = self.coefficients.shape[0]
+            expect("coefficients", self.coefficients, dtype, (rows, num_neurons))
+
+
+def near_threshold_count(edges: torch.Tensor) -> torch.Tensor:
+    """How many neurons came near a threshold and never clearly above it: int32 [...], of `edges` [..., 2, W].
+
+    The planes come first of the last two dimensions; permute where they do not.
+    """
+    is_near = edges[..., REACHED, :] & ~edges[..., ABOVE, :]
+    x = is_near.contiguous().view(torch.uint8)  # bytes: torch has no logical shift of signed words
+    x = x - ((x >> 1) & 0x55)
+    x = (x & 0x33) + ((x >> 2) & 0x33)
+    x = (x + (x >> 4)) & 0x0F
+    return x.sum(-1, dtype=torch.int32)
+
+
+def expect(name: str, tensor: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless a tensor is what the contract says."""
+    if tensor.dtype != dtype or tensor.shape != shape or (tensor.stride(-1) != 1 and shape[-1] > 1):
+        raise ValueError(f"{name} must be {dtype} {list(shape)} with last stride 1, got {layout(tensor)}")
+
+
+def layout(tensor: torch.Tensor) -> str:
+    """A tensor's dtype, shape and strides, for a message."""
+    return f"{tensor.dtype} {list(tensor.shape)} with strides {list(tensor.stride())}"
