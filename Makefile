@@ -24,7 +24,7 @@ demo: $(STAMP)
 	$(BIN)/fastneurons demo --output demo --overwrite
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	@mkdir -p $(VENV)/mypy && ln -sfn ../../kernels $(VENV)/mypy/fastneurons_kernels

@@ -93,7 +93,7 @@ def demo(
         str | None,
         typer.Option(help="Codes separated by commas. [default: ten, of seven scripts]", show_default=False),
     ] = None,
-    limit: _Limit = 500,
+    limit: _Limit = 200,
     threshold: _Threshold = None,
     window: _Window = 128,
     overwrite: _Overwrite = False,
