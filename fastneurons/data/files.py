@@ -104,7 +104,7 @@ def open_file(path: str) -> BinaryIO:
     if is_url(path):
         with _told(path):
             filesystem, name = _filesystem(path)
-            file: BinaryIO = _Remote(filesystem.open(name, "rb"))  # type: ignore[assignment]
+            file: BinaryIO = _Remote(filesystem.open(name, "rb"), filesystem)  # type: ignore[assignment]
         return file
     mode = _mode(path)
     if stat.S_ISDIR(mode):
@@ -285,8 +285,9 @@ def _told(url: str) -> Iterator[None]:
 class _Remote:
     """A remote file whose errors are OSError, whatever its file system raises."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, filesystem: Any) -> None:
         self._file = file
+        self._filesystem = filesystem  # that of an archive closes its files when it is forgotten
 
     def read(self, size: int = -1) -> bytes:
         return self._as_os_error(lambda: self._file.read(size))  # type: ignore[no-any-return]

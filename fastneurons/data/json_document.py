@@ -45,14 +45,14 @@ def json_records(path: str) -> Iterator[Record | Skipped]:
     row = 0
     try:
         chunks = pieces(path)
-        lines_before, start = 0, b""
+        start, first_line = b"", 1
         for chunk in chunks:
-            start = (start + chunk).lstrip()
-            lines_before += (len(chunk) > len(start)) and chunk[: len(chunk) - len(start)].count(b"\n")
+            start = chunk.lstrip()
+            first_line += chunk[: len(chunk) - len(start)].count(b"\n")
             if start:
                 break
         if start.startswith(b"["):
-            for line, item in _items(chain([start[1:]], chunks), lines_before + 1):
+            for line, item in _items(chain([start[1:]], chunks), first_line):
                 row += 1
                 yield _record(item, f"{path}: row {row} (line {line})")
         elif start.startswith(b"{"):
@@ -84,7 +84,8 @@ def _record(item: bytes | None, where: str) -> Record | Skipped:
     try:
         json.loads(item.decode(errors="replace"))
     except (ValueError, RecursionError):
-        raise InputError(f"{where} is {problem}") from None
+        in_row = re.sub(r"\(column (\d+)\)", r"(character \1 of the row)", problem)
+        raise InputError(f"{where} is {in_row}") from None
     return Skipped("", where, problem)
 
 
@@ -103,13 +104,13 @@ def _items(chunks: Iterator[bytes], line: int) -> Iterator[tuple[int, bytes | No
     def hold(part: bytes) -> None:
         nonlocal size
         size += len(part)
-        if size <= MAX_LINE_BYTES:
-            held.append(part)
-        elif held:
-            # Of what is not held, the lines still count.
-            held[:] = [b"\n" * (sum(one.count(b"\n") for one in held) + part.count(b"\n"))]
-        else:
-            held.append(b"\n" * part.count(b"\n"))
+        if size > MAX_LINE_BYTES:
+            # Of what is not held there stays where it began and how many lines it has.
+            text = b"".join([*held, part])
+            begin = len(text) - len(text.lstrip())
+            held.clear()
+            part = b"\n" * text.count(b"\n", 0, begin) + b"-" + b"\n" * text.count(b"\n", begin)
+        held.append(part)
 
     for chunk in chunks:
         if ended:
@@ -147,7 +148,7 @@ def _items(chunks: Iterator[bytes], line: int) -> Iterator[tuple[int, bytes | No
                 item = raw.strip()
                 if sign == _COMMA or item or num_items or size > MAX_LINE_BYTES:
                     num_items += 1
-                    before = raw[: len(raw) - len(raw.lstrip())] if size <= MAX_LINE_BYTES else b""
+                    before = raw[: len(raw) - len(raw.lstrip())]
                     yield line + before.count(b"\n"), item if size <= MAX_LINE_BYTES else None
                 line += raw.count(b"\n")
                 held, size, start = [], 0, at

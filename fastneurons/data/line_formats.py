@@ -18,6 +18,8 @@ from fastneurons.data.problems import no_object, not_utf8
 from fastneurons.data.record import Record
 from fastneurons.errors import InputError
 
+_NOTHING = b" \r"  # in a TSV; a line of tabs is a row of empty cells
+
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -66,7 +68,7 @@ def tsv_records(path: str, columns: Sequence[str] | None = None) -> Iterator[Rec
     table = _Table(path, columns)
     blank: list[int] = []
     for number, line in numbered_lines(path):
-        if line is not None and is_blank(line.replace(b"\t", b"x")):
+        if line is not None and not line.strip(_NOTHING):
             blank.append(number)
             continue
         yield from table.blank(blank)
@@ -237,7 +239,9 @@ class _CsvLines:
         number, line = next(self._lines)
         text = _text(line)
         if text is None:
-            return number, "", _line_problem(line)
+            # Its quotes still count: without them the lines behind it would be taken for others than they are.
+            there = (line or b"").decode(errors="replace")
+            return number, f"{there}\n", _line_problem(line)
         return number, f"{text}\r\n" if line is not None and line.endswith(b"\r") else f"{text}\n", None
 
 

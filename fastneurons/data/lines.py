@@ -38,7 +38,7 @@ def numbered_lines(path: str) -> Iterator[tuple[int, bytes | None]]:
             yield number, line
     except BadFileError as error:
         after = f" after line {number}; the lines before it are good" if number else ""
-        raise InputError(f"{path}: {error}{after}") from error
+        raise InputError(f"{path}: {error}{after}".removesuffix(",")) from error
     except OSError as error:
         after = f" after line {number}" if number else ""
         raise InputError(f"{path} cannot be read{after}: {error.strerror or error}") from error
@@ -184,9 +184,17 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 def _start(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
     """Enough bytes to tell by them what it is, and the rest."""
     first = b""
-    while len(first) < _MAGIC_BYTES and (chunk := next(chunks, b"")):
-        first += chunk
+    try:
+        while len(first) < _MAGIC_BYTES and (chunk := next(chunks, b"")):
+            first += chunk
+    except BadFileError as error:
+        return first, _failing(error)  # after what there was
     return first, chunks
+
+
+def _failing(error: BadFileError) -> Iterator[bytes]:
+    yield b""
+    raise error
 
 
 def _members(packing: _Packing, data: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

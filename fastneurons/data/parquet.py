@@ -6,11 +6,12 @@ from contextlib import ExitStack
 from typing import Any
 
 from fastneurons.data.example import Skipped
-from fastneurons.data.files import PACKED, open_file
+from fastneurons.data.files import open_file
 from fastneurons.data.lines import BadFileError, pieces
 from fastneurons.data.record import Record
 from fastneurons.errors import InputError
 
+_MAGIC = b"PAR1"
 _BATCH_BYTES = 4 << 20
 _MAX_BATCH_ROWS = 4096
 _READ_BYTES = 1 << 20
@@ -35,7 +36,9 @@ def parquet_records(path: str) -> Iterator[Record | Skipped]:
     with ExitStack() as stack:
         try:
             file = stack.enter_context(_seekable(path))
-            parquet = pq.ParquetFile(file, buffer_size=_READ_BYTES, pre_buffer=False)
+            parquet = pq.ParquetFile(
+                file, buffer_size=_READ_BYTES, pre_buffer=False, page_checksum_verification=True
+            )
             names = parquet.schema_arrow.names
             if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
                 raise BadFileError(f"it has the column {twice!r} twice")
@@ -47,19 +50,24 @@ def parquet_records(path: str) -> Iterator[Record | Skipped]:
                         yield Skipped("", where, fields)
                     else:
                         yield Record(fields, where)
-        except (pa.ArrowException, OSError, BadFileError) as error:
-            # Arrow's own OSError has no strerror.
+        except (pa.ArrowException, BadFileError, OSError, ValueError, KeyError, OverflowError) as error:
+            # Of a damaged file Arrow has all of these; its own OSError has no strerror.
             reason = " ".join((getattr(error, "strerror", None) or str(error)).split())[:300]
             after = f" after row {row:,}" if row else ""
             raise InputError(f"{path} is no Parquet file that can be read{after}: {reason}") from error
 
 
 def _seekable(path: str) -> Any:
-    if not path.partition("::")[0].lower().endswith(PACKED):
-        return open_file(path)
+    file = open_file(path)
+    if file.read(len(_MAGIC)) == _MAGIC:
+        file.seek(0)
+        return file
+    file.close()
     unpacked = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     try:
-        for piece in pieces(path, foreign=(b"PAR1",)):
+        for piece in pieces(path, foreign=(_MAGIC,)):
+            if not unpacked.tell() and not piece.startswith(_MAGIC):
+                raise BadFileError("it does not begin as Parquet does")
             unpacked.write(piece)
     except BaseException:
         unpacked.close()

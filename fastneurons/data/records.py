@@ -17,7 +17,7 @@ from fastneurons.data.formats import read_file
 from fastneurons.data.record import Record
 from fastneurons.errors import InputError
 
-__all__ = ["DataFile", "Record", "Records", "data_files", "is_hub_name", "read_records"]
+__all__ = ["DataFile", "Record", "Records", "data_files", "is_hub_name", "read_file", "read_records"]
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
