@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from fastneurons.data.example import Skipped
+from fastneurons.data.seen import FirstSeen
 from fastneurons.errors import InputError
 
 
@@ -71,7 +72,7 @@ def by_key(
         the first counts; the others are skipped.
     """
     pending: dict[str, dict[str, Piece | None]] = {}
-    done: set[int] = set()  # hashes: eight bytes of a key tell any number of keys that fits in memory apart
+    done = FirstSeen()
     live = [iter(stream) for stream in streams]
     while live:
         for stream in tuple(live):
@@ -84,7 +85,7 @@ def by_key(
                 continue
             parts = pending.get(row.key)
             if parts is None:
-                if hash(row.key) in done:
+                if row.key in done:
                     yield Skipped(row.key, row.where, f"its key is there already in {row.language}")
                     continue
                 parts = pending[row.key] = {}
@@ -100,7 +101,7 @@ def by_key(
                 parts[row.language] = row
             if len(parts) == len(languages):
                 del pending[row.key]
-                done.add(hash(row.key))
+                done.of(row.key, 1)
                 yield from _aligned(row.key, parts, languages)
     while pending:
         key = next(iter(pending))

@@ -4,7 +4,6 @@ No model is needed. A tokenizer is, for lengths in tokens.
 """
 
 import re
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 from fastneurons.data.align import LeftOut
 from fastneurons.data.example import Skipped
 from fastneurons.data.scripts import wrong_script
+from fastneurons.data.seen import FirstSeen
 from fastneurons.data.tasks.source import Case, Incomplete, TaskSource
 from fastneurons.data.tasks.task import Task
 
@@ -190,7 +190,7 @@ class _TaskCheck:
         self._tokenize = tokenize
         self._keep = keep
         self._batch: list[tuple[str, str]] = []
-        self._texts = {code: _Firsts() for code in source.languages}
+        self._texts = {code: FirstSeen() for code in source.languages}
 
     def add(self, task: Task, row: Case | Skipped | LeftOut | Incomplete) -> None:
         if isinstance(row, Skipped):
@@ -285,40 +285,6 @@ def _find_first(source: TaskSource, checks: Mapping[str, _TaskCheck]) -> None:
             else one
             for one in check.report.findings
         ]
-
-
-class _Firsts:
-    """For each text the number of the example that had it first; told apart by 64 bits of hash."""
-
-    def __init__(self) -> None:
-        self._mask = (1 << 10) - 1
-        self._hashes = array("Q", bytes(8 * (self._mask + 1)))
-        self._numbers = array("I", bytes(4 * (self._mask + 1)))
-        self._count = 0
-
-    def of(self, text: str, number: int) -> int:
-        hashed = hash(text) & 0xFFFF_FFFF_FFFF_FFFF or 1
-        slot = self._slot(hashed)
-        if self._hashes[slot]:
-            return self._numbers[slot]
-        self._hashes[slot], self._numbers[slot] = hashed, number
-        self._count += 1
-        if 3 * self._count > 2 * self._mask:
-            old = list(zip(self._hashes, self._numbers, strict=True))
-            self._mask = 2 * self._mask + 1
-            self._hashes = array("Q", bytes(8 * (self._mask + 1)))
-            self._numbers = array("I", bytes(4 * (self._mask + 1)))
-            for before, first in old:
-                if before:
-                    slot = self._slot(before)
-                    self._hashes[slot], self._numbers[slot] = before, first
-        return 0
-
-    def _slot(self, hashed: int) -> int:
-        slot = hashed & self._mask
-        while self._hashes[slot] and self._hashes[slot] != hashed:
-            slot = (slot + 1) & self._mask
-        return slot
 
 
 def _short(text: str) -> str:

@@ -9,7 +9,6 @@ hold U+2028), blank ones do not count.
 """
 
 import os
-from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from fastneurons.data.example import Example, Skipped
 from fastneurons.data.files import data_files
 from fastneurons.data.lines import is_blank, numbered_lines, too_long
 from fastneurons.data.problems import kind, parsed
+from fastneurons.data.seen import FirstSeen
 from fastneurons.errors import InputError
 from fastneurons.languages import short_code
 
@@ -127,7 +127,7 @@ class _Parser:
         self._allow_missing = allow_missing
         self._languages = languages
         self._asked = _Asked(languages)
-        self._first_line = _FirstLines()
+        self._first_line = FirstSeen()
         self._places = _Places()
 
     def __call__(self, line: bytes | None, path: str, number: int) -> Example | Skipped:
@@ -272,48 +272,3 @@ class _Places:
         file = bisect_right(self._starts, position - 1) - 1
         number = position - self._starts[file]
         return f"line {number}" if file == len(self._paths) - 1 else f"{self._paths[file]}:{number}"
-
-
-class _FirstLines:
-    """For each id the line that it was first on.
-
-    Open addressing in two flat arrays: 12 bytes an entry at a load of one to two thirds, a quarter of what
-    a dictionary takes. Ids are told apart by 64 bits of hash: the chance that any two of a hundred million
-    share one is 1 in 4,000.
-    """
-
-    def __init__(self) -> None:
-        self._mask = (1 << 12) - 1
-        self._hashes = array("Q", bytes(8 * (self._mask + 1)))
-        self._lines = array("I", bytes(4 * (self._mask + 1)))
-        self._count = 0
-
-    def of(self, id: str, line: int) -> int:
-        """The line that had this id before; 0 and take `line` for it where none had."""
-        hashed = hash(id) & 0xFFFF_FFFF_FFFF_FFFF or 1  # 0 marks a free place
-        slot = self._slot(hashed)
-        if self._hashes[slot]:
-            return self._lines[slot]
-        self._hashes[slot] = hashed
-        self._lines[slot] = min(line, 0xFFFF_FFFF)
-        self._count += 1
-        if 3 * self._count > 2 * self._mask:
-            self._grow()
-        return 0
-
-    def _slot(self, hashed: int) -> int:
-        slot = hashed & self._mask
-        hashes, mask = self._hashes, self._mask
-        while hashes[slot] and hashes[slot] != hashed:
-            slot = (slot + 1) & mask
-        return slot
-
-    def _grow(self) -> None:
-        hashes, lines = self._hashes, self._lines
-        self._mask = 2 * self._mask + 1
-        self._hashes = array("Q", bytes(8 * (self._mask + 1)))
-        self._lines = array("I", bytes(4 * (self._mask + 1)))
-        for hashed, line in zip(hashes, lines, strict=True):
-            if hashed:
-                slot = self._slot(hashed)
-                self._hashes[slot], self._lines[slot] = hashed, line

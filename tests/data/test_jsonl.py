@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fastneurons.data import lines as line_layer
 from fastneurons.data.example import Example, Skipped
-from fastneurons.data.jsonl import JsonlSource, _FirstLines, open_jsonl
+from fastneurons.data.jsonl import JsonlSource, open_jsonl
+from fastneurons.data.seen import FirstSeen
 from fastneurons.errors import InputError
 
 GOOD = b'{"id": "a", "prompts": {"en": "Hello", "de": "Hallo"}}'
@@ -217,7 +218,7 @@ def test_of_two_lines_with_one_id_the_first_counts(write):
 
 
 def test_ids_are_told_apart_when_their_table_grows():
-    table = _FirstLines()
+    table = FirstSeen()
     assert [table.of(f"id {i}", i + 1) for i in range(20_000)] == [0] * 20_000
     assert [table.of(f"id {i}", 1) for i in range(20_000)] == list(range(1, 20_001))
 

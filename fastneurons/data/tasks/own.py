@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 from fastneurons.data.align import Aligned, LeftOut, Piece
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.facts import FACT_LANGUAGES, facts
+from fastneurons.data.files import data_files, format_of
 from fastneurons.data.jsonl import JsonlSource
 from fastneurons.data.places import Chained, Place, sorted_files
 from fastneurons.data.records import Record
+from fastneurons.data.seen import FirstSeen
 from fastneurons.data.tasks.task import (
     Data,
     Records,
@@ -120,9 +122,11 @@ class _Prompts(Data):
     def __init__(self, place: Place) -> None:
         self._place = place
         self.describe = place.describe()
-        self._records: Records | None = None
-        if place.is_hub or place.location.lower().partition(".gz")[0].endswith((".json", ".parquet", ".csv")):
-            self._records = place.read(split="train")
+        # JSONL is what a file is whose name tells nothing.
+        is_jsonl = not place.is_hub and {"jsonl", None} >= {
+            format_of(file.path) for file in data_files(place.location)
+        }
+        self._records: Records | None = None if is_jsonl else place.read(split="train")
         self._languages: tuple[str, ...] | None = None
 
     @property
@@ -157,16 +161,15 @@ class _Prompts(Data):
             for row in JsonlSource(self._place.location, languages, allow_missing=True):
                 yield row if isinstance(row, Skipped) else _aligned(row)
             return
-        ids: set[int] = set()
+        ids = FirstSeen()
         for number, record in enumerate(self._records, 1):
             if isinstance(record, Skipped):
                 yield record
                 continue
             try:
                 found = _example(record, languages, number)
-                if hash(found.id) in ids:
-                    raise UnusableError("its id is there already")
-                ids.add(hash(found.id))
+                if first := ids.of(found.id, number):
+                    raise UnusableError(f"its id is that of row {first} already")
             except UnusableError as error:
                 yield Skipped(str(record.fields.get("id") or ""), record.where, str(error))
             else:

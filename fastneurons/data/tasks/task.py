@@ -11,6 +11,7 @@ from fastneurons.data.files import format_of
 from fastneurons.data.formats import read_file
 from fastneurons.data.places import Chained, Place, shown, sorted_files
 from fastneurons.data.records import Record
+from fastneurons.data.seen import FirstSeen
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError
 from fastneurons.languages import all_codes, short_code
@@ -218,7 +219,7 @@ class Wide(Data):
 
     def aligned(self, languages: Sequence[str]) -> Iterator[Aligned | LeftOut | Skipped]:
         """See `Data.aligned`."""
-        seen: set[int] = set()
+        seen = FirstSeen()
         for number, record in enumerate(self.records, 1):
             if isinstance(record, Skipped):
                 yield record
@@ -230,11 +231,9 @@ class Wide(Data):
                 continue
             if not key:
                 key = str(number)
-            elif hash(key) in seen:
-                yield Skipped(key, record.where, "its id is there already")
+            elif first := seen.of(key, number):
+                yield Skipped(key, record.where, f"its id is that of row {first} already")
                 continue
-            else:
-                seen.add(hash(key))
             there = {
                 code: Piece(key, code, fields[code], record.where) for code in languages if code in fields
             }
