@@ -30,6 +30,8 @@ class Feed(Iterator[Tokenised | Skipped]):
         max_prompt_tokens: Longer prompts make their example skipped.
         vocabulary: Number of ids that the model has embeddings for.
         ahead: Rows tokenised beyond the one that was taken last.
+        add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
+            in a chat format, which have their marks already.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Feed(Iterator[Tokenised | Skipped]):
         max_prompt_tokens: int,
         vocabulary: int,
         ahead: int = 256,
+        add_special_tokens: bool = True,
     ) -> None:
         self._rows = rows
         self._languages = languages
         self._tokenizer = tokenizer
         self._max_prompt_tokens = max_prompt_tokens
         self._vocabulary = vocabulary
+        self._tokenizer_options = {} if add_special_tokens else {"add_special_tokens": False}
         # Batches, not rows, cross the queue: its lock is taken once for many prompts.
         self._batch_size = max(1, min(64, ahead // 4))
         self._queue: queue.Queue[list[Tokenised | Skipped] | BaseException | None] = queue.Queue(
@@ -124,7 +128,7 @@ class Feed(Iterator[Tokenised | Skipped]):
             for language in self._languages
             if language in row.prompts
         ]
-        encoded = iter(self._tokenizer(prompts)["input_ids"] if prompts else [])
+        encoded = iter(self._tokenizer(prompts, **self._tokenizer_options)["input_ids"] if prompts else [])
         done: list[Tokenised | Skipped] = []
         for row in rows:
             if isinstance(row, Skipped):
@@ -132,7 +136,9 @@ class Feed(Iterator[Tokenised | Skipped]):
                 continue
             ids = [list(next(encoded)) if language in row.prompts else None for language in self._languages]
             problem = self._problem(ids)
-            done.append(Tokenised(row, ids) if problem is None else Skipped(row.id, row.where, problem))
+            done.append(
+                Tokenised(row, ids) if problem is None else Skipped(row.id, row.where, problem, row.task)
+            )
         return done
 
     def _problem(self, token_ids: list[list[int] | None]) -> str | None:

@@ -59,7 +59,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class MeasuredRows:
-    """E consecutive rows of the source, measured or skipped, in input order.
+    """E consecutive rows of one task, measured or skipped, in input order.
 
     Arrays are those of the store (DESIGN.md, section 5) for these rows; zeros where a row was skipped.
     """
@@ -82,6 +82,11 @@ class _InFlight:
     row: Tokenised | Skipped
     slot: int = -1
     unfinished: int = 0  # prompts
+
+    @property
+    def task(self) -> str | None:
+        """The task that it belongs to."""
+        return self.row.task if isinstance(self.row, Skipped) else self.row.example.task
 
 
 @dataclass
@@ -165,15 +170,17 @@ class Session:
         window: int = 256,
         keep_bits: bool = True,
         stop: threading.Event | None = None,
+        add_special_tokens: bool = True,
     ) -> Iterator[MeasuredRows]:
         """Measure a stream of examples.
 
         Args:
             rows: The source from its row `first` on.
             first: Index of the first row in the whole source.
-            window: What is handed on never spans two windows of this many rows.
+            window: What is handed on never spans two windows of this many rows, nor two tasks.
             keep_bits: Whether `activated` is wanted.
             stop: Once set, no more is sent; what is complete by then is handed on.
+            add_special_tokens: Whether the tokenizer marks a prompt's begin; see `Feed`.
         Yields:
             All rows, in input order, in groups.
         Raises:
@@ -182,7 +189,7 @@ class Session:
         """
         feed = Feed(
             rows, self.languages, self._tokenizer, self.facts.max_prompt_tokens, self.facts.vocabulary,
-            ahead=max(256, self._num_slots),
+            ahead=max(256, self._num_slots), add_special_tokens=add_special_tokens,
         )  # fmt: skip
         stop = stop or threading.Event()
         pending: deque[_InFlight] = deque()
@@ -368,10 +375,16 @@ class Session:
     def _complete(
         self, pending: deque[_InFlight], next_row: int, window: int, everything: bool
     ) -> list[_InFlight]:
-        """Take from the front the rows that are complete, up to a window's end, if they are worth a collection."""
+        """Take from the front the rows that are complete, up to the end of a window or of a task.
+
+        Only if they are worth a collection: it waits for the device.
+        """
         room = window - next_row % window
         num_complete = 0
         for item in itertools.islice(pending, room):
+            if item.task != pending[0].task:
+                room = num_complete  # what is left of this task will not grow
+                break
             if item.unfinished:
                 break
             num_complete += 1
