@@ -3,7 +3,6 @@
 import datetime
 import sys
 import tracemalloc
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
