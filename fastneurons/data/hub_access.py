@@ -25,8 +25,8 @@ def _no_answer() -> str | None:
     except ImportError:
         return "another package is needed: pip install 'fastneurons[hub]'"
     try:
-        get_session().head(constants.ENDPOINT, timeout=_TIMEOUT_S)
+        status = get_session().head(constants.ENDPOINT, timeout=_TIMEOUT_S).status_code
     except Exception as error:  # of requests or of httpx, as the version has it
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         return f"{constants.ENDPOINT} does not answer ({reason})"
-    return None
+    return f"{constants.ENDPOINT} answers with status {status}" if status >= 500 else None

@@ -1,4 +1,4 @@
-"""Rows out of Parquet, through pyarrow, a few megabytes at a time."""
+"""Rows out of Parquet, through pyarrow, about a megabyte at a time."""
 
 import tempfile
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from fastneurons.data.record import Record
 from fastneurons.errors import InputError
 
 _MAGIC = b"PAR1"
-_BATCH_BYTES = 4 << 20
+_BATCH_BYTES = 1 << 20
 _MAX_BATCH_ROWS = 4096
-_READ_BYTES = 1 << 20
+_READ_BYTES = 128 << 10
 
 
 def parquet_records(path: str) -> Iterator[Record | Skipped]:
@@ -77,7 +77,7 @@ def _seekable(path: str) -> Any:
 
 
 def _batch_rows(metadata: Any) -> int:
-    """So many rows that a batch is of a few megabytes."""
+    """So many rows that a batch is of about a megabyte."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     row_bytes = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=1.0)
     return max(1, min(_MAX_BATCH_ROWS, int(_BATCH_BYTES / max(row_bytes, 1.0))))

@@ -207,16 +207,17 @@ def test_a_package_that_a_protocol_needs_is_named():
 def test_jsonl_in_several_files_is_one_source(tmp_path, memory):
     good = b'{"id": "%d", "prompts": {"en": "Hello", "de": "Hallo"}}\n'
     (tmp_path / "a.jsonl").write_bytes(good % 1 + good % 2)
-    (tmp_path / "b.jsonl").write_bytes(b"\n" + good % 1 + good % 3 + good % 3)
+    (tmp_path / "b.jsonl").write_bytes(b"\n" + good % 1 + good % 3 + good % 3 + good % 2)
     (tmp_path / "notes.csv").write_text("not data here")
     rows = list(open_jsonl(tmp_path, ("en", "de")))
-    assert [row.id for row in rows] == ["1", "2", "1", "3", "3"]
+    assert [row.id for row in rows] == ["1", "2", "1", "3", "3", "2"]
     assert [row.where for row in rows if isinstance(row, Example)] == [
         f"{tmp_path}/{where}" for where in ("a.jsonl:1", "a.jsonl:2", "b.jsonl:3")
     ]
     assert [row.reason for row in rows if not isinstance(row, Example)] == [
         f"the id is that of {tmp_path}/a.jsonl:1 already",
         "the id is that of line 3 already",
+        f"the id is that of {tmp_path}/a.jsonl:2 already",
     ]
     memory.pipe("/x.jsonl", good % 1)
     assert [row.where for row in open_jsonl("memory://x.jsonl", ("en", "de"))] == ["memory://x.jsonl:1"]

@@ -188,6 +188,24 @@ def test_a_hub_that_does_not_answer_is_asked_once(cached, monkeypatch):
     assert asked == [(constants.ENDPOINT, 5.0)]
 
 
+def test_a_hub_that_is_out_of_order_is_not_asked_again(monkeypatch):
+    from huggingface_hub import utils
+
+    class Session:
+        status_code = 503
+
+        def head(self, url, timeout):
+            return self
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(utils, "get_session", Session)
+    hub_access._no_answer.cache_clear()
+    try:
+        assert hub_access.why_unreachable() == f"{constants.ENDPOINT} answers with status 503"
+    finally:
+        hub_access._no_answer.cache_clear()
+
+
 def test_without_the_extra_it_is_said_what_installs_it(cached, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(

@@ -327,6 +327,16 @@ def test_names_of_columns_can_be_given_and_may_be_there_already(write):
     ]
 
 
+def test_a_later_row_of_the_names_of_the_columns_is_a_row(write):
+    path = write("a,b\n1,2\na,b\n", "t.csv")
+    assert fields(path, columns=["a", "b"]) == [{"a": "1", "b": "2"}, {"a": "a", "b": "b"}]
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t.txt"])
+def test_one_carriage_return_belongs_to_the_end_of_a_line(write, name):
+    assert fields(write("x\r\r\ny\n", name), columns=["a"]) == [{"a": "x\r"}, {"a": "y"}]
+
+
 def test_an_index_has_no_name(write):
     assert fields(write(",a\n0,x\n", "pandas.csv")) == [{"column 1": "0", "a": "x"}]
 
@@ -457,6 +467,13 @@ def test_a_document_that_is_no_json_is_an_error_after_the_rows_before(write, con
     assert len(rows) == num_rows
 
 
+def test_what_comes_long_after_a_list_is_seen(write, monkeypatch):
+    monkeypatch.setattr(lines, "_CHUNK_BYTES", 16)
+    assert fields(write(b'[{"a": 1}]' + b"\n" * 100, "t.json")) == [{"a": 1}]
+    with pytest.raises(InputError, match="there is something else behind the list"):
+        read(write(b'[{"a": 1}]' + b"\n" * 100 + b"x", "t.json"))
+
+
 # -- locations --------------------------------------------------------------------------------------
 
 
@@ -559,7 +576,7 @@ def test_what_the_csv_module_writes_comes_back(scratch, rows, chunk):
         assert [list(row.fields.values()) for row in read(path) if isinstance(row, Record)] == rows
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.lists(odd_text, max_size=3).map(",".join), min_size=1, max_size=8))
 @example(['"', '"', '"'])
 @example(['"a,b\n', '"', "c"])
@@ -581,7 +598,7 @@ def test_no_line_of_any_csv_is_lost(scratch, parts):
     assert told <= set(range(2, content.count("\n") + 2))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(damaged(st.lists(odd_text, max_size=8).map(lambda parts: "\n".join(parts).encode())), st.booleans())
 def test_no_line_of_any_tsv_or_text_is_lost(scratch, content, is_table):
     path = scratch / ("any.tsv" if is_table else "any.txt")
@@ -625,7 +642,7 @@ documents = st.builds(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(documents, st.integers(1, 50))
 def test_a_list_comes_whole_however_it_is_cut(scratch, content, chunk):
     path = scratch / "any.json"
@@ -647,7 +664,7 @@ def test_a_list_comes_whole_however_it_is_cut(scratch, content, chunk):
     assert at[-1] <= content.count(b"\n") + 1
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(damaged(documents), st.integers(1, 50))
 @example(b'[{"a": "\\', 1)
 @example(b'[{"a": "\\"]"}]', 9)

@@ -677,3 +677,93 @@ def test_an_empty_folder_and_a_missing_place_are_named(tmp_path, task):
     for name in ("empty", "nowhere"):
         with pytest.raises(InputError, match=name):
             opened(task, tmp_path / name, EVERY[task][1]).check()
+
+
+# -- on the Hub -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A Hub that holds what is put into it by name, split and configuration; and what was asked of it."""
+    from fastneurons.data import places
+    from fastneurons.data.record import Record
+
+    held: dict[tuple[str, str | None, str | None], list[dict[str, object]]] = {}
+    asked: list[tuple[str, str | None, str | None, str | None]] = []
+
+    def read(location, *, columns=None, split=None, config=None, revision=None):
+        asked.append((location, split, config, revision))
+        if (location, split, config) not in held:
+            raise InputError(f"{location} has no configuration {config!r}, or no split {split!r}")
+        rows = held[location, split, config]
+        return [Record(row, f"{location} ({config}): row {number}") for number, row in enumerate(rows, 1)]
+
+    monkeypatch.setattr(places, "read_records", read)
+    read.held, read.asked = held, asked  # type: ignore[attr-defined]
+    return read
+
+
+def jsonl_rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_xnli_from_the_hub(hub, tmp_path):
+    rows = jsonl_rows(files.xnli_all_languages(tmp_path / "x.jsonl"))
+    hub.held["facebook/xnli", "test", "all_languages"] = rows
+    source = opened("xnli", "facebook/xnli", None)
+    assert source.languages == ("en", "de", "th")
+    assert len(examples(source)) == 3
+    assert source.describe() == "xnli=facebook/xnli (split test)"
+    hub.held["facebook/xnli", "validation", "all_languages"] = rows[:1]
+    source = opened("xnli", "facebook/xnli", "de,th", split="validation", revision="v1")
+    assert len(examples(source)) == 1
+    assert hub.asked[-1] == ("facebook/xnli", "validation", "all_languages", "v1")
+
+
+def test_configurations_of_languages_on_the_hub(hub, tmp_path):
+    for code, own in {"en": "eng_Latn", "de": "deu_Latn", "ar": "arb_Arab"}.items():
+        rows = [files.belebele_row(own, number, "3") for number in (1, 2)]
+        hub.held["facebook/belebele", "test", own] = rows
+        hub.held["juletxara/mgsm", "test", code] = [
+            {"question": f"{code}?", "answer": None, "answer_number": 6}
+        ]
+        hub.held["juletxara/mgsm", "train", code] = [
+            {"question": f"Question: {code}", "answer": "Step-by-Step Answer: six.", "answer_number": 6}
+        ]
+    assert len(examples(opened("belebele", "facebook/belebele", "en,de,ar"))) == 2
+    [row] = examples(opened("mgsm-cot", "juletxara/mgsm", "en,de", num_fewshot=1)).values()
+    assert row.prompts["en"] == (
+        "Question: en\nLet us work it out step by step: six.\n\nQuestion: en?\nLet us work it out step by step:"
+    )
+    with pytest.raises(InputError, match="--languages is needed"):
+        opened("belebele", "facebook/belebele", None)
+    with pytest.raises(InputError, match="has no configuration 'fra_Latn'"):
+        opened("belebele", "facebook/belebele", "en,fr").check()
+
+
+def test_sentences_and_texts_on_the_hub(hub):
+    hub.held["openlanguagedata/flores_plus", "devtest", "eng_Latn"] = [
+        {"id": 0, "text": "One."},
+        {"id": 1, "text": "Two."},
+    ]
+    hub.held["openlanguagedata/flores_plus", "devtest", "cmn_Hans"] = [
+        {"id": 1, "text": "二。"},
+        {"id": 0, "text": "一。"},
+    ]
+    found = examples(opened("flores", "openlanguagedata/flores_plus", "en,zh"))
+    assert found["0"].prompts == {"en": "One.", "zh": "一。"}
+    hub.held["o/pairs", "train", "de-en"] = [{"id": "7", "translation": {"de": "Eins.", "en": "One."}}]
+    assert list(examples(opened("parallel", "o/pairs", None, config="de-en"))) == ["7"]
+    hub.held["wikimedia/wikipedia", "train", "20231101.de"] = [{"id": "9", "title": "x", "text": "Ein Text."}]
+    hub.held["wikimedia/wikipedia", "train", "20231101.en"] = [{"id": "3", "title": "x", "text": "A text."}]
+    assert list(examples(opened("corpus", "wikimedia/wikipedia", "de,en"))) == ["de:9", "en:3"]
+    hub.held["o/own", "train", None] = [{"id": 1, "prompts": {"en": "x", "de": "y"}, "answers": None}]
+    assert list(examples(opened("jsonl", "o/own", None))) == ["1"]
+
+
+def test_a_hub_without_a_network_is_told_how_to_go_on(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match=r"facebook/xnli: there is no such file or folder"):
+        opened("xnli", "facebook/xnli").check()
+    with pytest.raises(InputError, match=r"ke-en2xx: MzsRE is not read from the Hub; point --data at https"):
+        opened("ke-en2xx", "some/mzsre")
