@@ -2,10 +2,10 @@
 
     python benchmarks/feed_wait.py [MODEL] [--prompts 20000]
 
-Writes a JSONL file of short sums in ten languages, streams it through a session as `fastneurons run` does,
-and prints where the time of the loop that drives the engine went: in the engine's steps, fetching results, taking
-rows that are ready, and waiting for rows with the engine idle. The last one is the answer; the first wait, for
-the first rows, is told apart. Without MODEL, a random model of 3 small layers: the fastest engine there
+Writes short sums in ten languages as MGSM's files, streams them through the task's alignment and templates and
+through a session, as `fastneurons run --tasks mgsm` does, and prints where the time of the loop that drives the
+engine went: in the engine's steps, fetching results, sending prompts, and waiting for rows with the engine idle.
+The last one is the answer; the wait for the first rows of all is told apart. Without MODEL, a random model of 3 small layers: the fastest engine there
 can be, so the hardest case for what feeds it.
 """
 
@@ -19,14 +19,14 @@ from typing import Annotated, Any
 import typer
 
 from fastneurons.config import EngineOptions
-from fastneurons.data.jsonl import open_jsonl
 from fastneurons.engine.quiet import quiet
+from fastneurons.run import task_source
 
-_TEMPLATES = {
-    "en": "What is {} plus {}? It is", "de": "Was ist {} plus {}? Es ist", "fr": "Combien font {} plus {} ? Cela fait",
-    "es": "¿Cuánto es {} más {}? Es", "tr": "{} artı {} kaç eder? Sonuç", "ru": "Сколько будет {} плюс {}? Это",
-    "zh": "{}加{}等于多少?等于", "ja": "{}たす{}はいくつですか。答えは", "ar": "كم يساوي {} زائد {}؟ يساوي",
-    "hi": "{} और {} का योग कितना है? योग है",
+_SUMS = {
+    "en": "What is {} plus {}?", "de": "Was ist {} plus {}?", "es": "¿Cuánto es {} más {}?",
+    "fr": "Combien font {} plus {} ?", "ru": "Сколько будет {} плюс {}?", "zh": "{}加{}等于多少?",
+    "ja": "{}たす{}はいくつですか。", "th": "{} บวก {} เท่ากับเท่าไร", "sw": "{} jumlisha {} ni ngapi?",
+    "bn": "{} আর {} যোগ করলে কত হয়?",
 }  # fmt: skip
 
 
@@ -40,24 +40,21 @@ def main(
     from fastneurons.engine.session import Session
 
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "sums.jsonl"
-        with data.open("w", encoding="utf-8") as file:
-            for number in range(-(-prompts // len(_TEMPLATES))):
-                a, b = number * 7919 % 1000, number * 104729 % 1000
-                row = {
-                    "id": number,
-                    "prompts": {code: text.format(a, b) for code, text in _TEMPLATES.items()},
-                }
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        for code, text in _SUMS.items():
+            with (Path(folder) / f"mgsm_{code}.tsv").open("w", encoding="utf-8") as file:
+                for number in range(-(-prompts // len(_SUMS))):
+                    a, b = number * 7919 % 1000, number * 104729 % 1000
+                    file.write(f"{text.format(a, b)}\t{a + b}\n")
         name = model or str(_tiny_model(Path(folder) / "model"))
         options = EngineOptions(dtype="float32" if model is None else "auto", max_model_len=256)
-        with quiet(), Session(name, tuple(_TEMPLATES), options=options) as session:
+        with quiet(), Session(name, tuple(_SUMS), options=options) as session:
             spent: dict[str, float] = defaultdict(float)
             for method in ("_step", "_collect", "_send"):
                 _timed(session, method, spent)
             began = time.perf_counter()
             first = 0.0
-            for _ in session.measure(open_jsonl(data, tuple(_TEMPLATES))):
+            source, _ = task_source(name, ["mgsm"], {"mgsm": folder}, tuple(_SUMS))
+            for _ in session.measure(source.rows):
                 first = first or session.totals.waited_s
             whole = time.perf_counter() - began
             totals = session.totals
