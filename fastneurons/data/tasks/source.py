@@ -22,6 +22,7 @@ from fastneurons.data.chat import Chat, ChatPrompt, Message
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.options import DataOptions
 from fastneurons.data.places import Place, shown
+from fastneurons.data.problems import one_line
 from fastneurons.data.select import Selection
 from fastneurons.data.shuffle import shuffled
 from fastneurons.data.tasks.registry import TASKS, task_named
@@ -201,6 +202,8 @@ def _opened(task: Task, location: str | None, options: DataOptions) -> Data:
         if task.needs_data:
             raise InputError(f"{task.name} needs --data: {task.sources[0]}")
         location = task.name
+    if location.startswith("~"):  # behind `xnli=` no shell does it
+        location = str(Path(location).expanduser())
     return task.open(Place(location, options.split, options.config, options.revision))
 
 
@@ -306,7 +309,7 @@ class _Part:
                 code: piece.fields[field] for code, piece in row.pieces.items() if field in piece.fields
             }
             if len(set(values.values())) > 1:
-                told = ", ".join(f"{code} {value}" for code, value in values.items())
+                told = ", ".join(f"{code} {one_line(str(value), 30)}" for code, value in values.items())
                 return Skipped(row.key, row.where, f"its languages do not agree on {field}: {told}", name)
         prompts: dict[str, str] = {}
         answers: dict[str, str] = {}
@@ -319,6 +322,8 @@ class _Part:
                 return Skipped(row.key, piece.where, f"the template in {code} needs the field {error}", name)
             if not filled.prompt or filled.prompt.isspace():
                 return Skipped(row.key, piece.where, f"the prompt in {code} is empty", name)
+            if "\0" in filled.prompt:
+                return Skipped(row.key, piece.where, f"the prompt in {code} holds a NUL character", name)
             prompts[code] = filled.prompt
             if filled.answer is not None:
                 answers[code] = filled.answer
