@@ -31,7 +31,9 @@ def test_no_heavy_import(statement):
 
 
 def test_the_function_run_stays_though_there_is_a_module_of_its_name():
-    code = "import fastneurons\nprint([callable(fastneurons.run) for _ in range(2)], callable(fastneurons.open))"
+    code = (
+        "import fastneurons\nprint([callable(fastneurons.run) for _ in range(2)], callable(fastneurons.open))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[True, True] True\n"
 
