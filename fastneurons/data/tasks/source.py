@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from fastneurons.data.align import Aligned, AlignmentCount, LeftOut
-from fastneurons.data.chat import Chat, ChatPrompt, Message
+from fastneurons.data.chat import Chat, Message
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.options import DataOptions
 from fastneurons.data.places import Place, shown
@@ -390,6 +390,7 @@ class _Part:
         rows = 0
         for row in itertools.islice(self.everything(count), _LOOKED_AT):
             if isinstance(row, Case):
+                self.finished(row)  # a chat template may refuse its messages
                 return
             rows += 1
             if isinstance(row, Skipped) and len(problems) < 3:
@@ -443,7 +444,8 @@ class _Around:
         self, task: Task, language: str, shots: Sequence[Case], options: DataOptions, chat: Chat | None
     ) -> None:
         self._prefix = options.answer_prefix
-        self._chat: ChatPrompt | None = None
+        self._chat = chat if options.apply_chat_template else None
+        self._before: list[Message] = []
         asked_in = task.answer_language(language)
         solved = []
         for case in shots:
@@ -451,20 +453,14 @@ class _Around:
             before = self._prefix if options.apply_chat_template else question + self._prefix
             worked = case.worked[language]
             solved.append((question, (before + gap(asked_in, before) if before else "") + worked))
-        if options.apply_chat_template:
-            assert chat is not None
-            messages: list[Message] = []
-            if options.system_instruction is not None:
-                messages.append({"role": "system", "content": options.system_instruction})
-            for question, answer in solved:
-                messages += [
-                    {"role": "user", "content": question},
-                    {"role": "assistant", "content": answer},
-                ]
-            self._chat = ChatPrompt(chat, messages)
+        if options.system_instruction is not None:
+            self._before.append({"role": "system", "content": options.system_instruction})
+        for question, answer in solved:
+            self._before += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         self._head = "".join(text + _BETWEEN_SHOTS for _, text in solved)
 
     def __call__(self, prompt: str) -> str:
         if self._chat is not None:
-            return self._chat(prompt) + self._prefix
+            # 0.03 ms a prompt with SmolLM2's template: no shortcut that a template could see through is worth it.
+            return self._chat.render([*self._before, {"role": "user", "content": prompt}]) + self._prefix
         return f"{self._head}{prompt}{self._prefix}"
