@@ -6,9 +6,6 @@ from fastneurons.errors import InputError
 
 Message = dict[str, str]
 
-# A private-use character: no text has it, and no template looks for it.
-_HOLE = "\ue0f0"
-
 
 class Chat(Protocol):
     """Turns messages into the text that a model reads."""
@@ -53,35 +50,6 @@ class ChatTemplate:
                 f"--apply-chat-template: the template of {self._name} refuses messages of {roles}: {error}"
             ) from error
         return text
-
-
-class ChatPrompt:
-    """One conversation, of which only the last message changes.
-
-    Rendering a template takes a tenth of a millisecond and more with many messages; where it only puts the
-    last message in its place, that is done by joining texts.
-
-    Args:
-        chat: The template.
-        before: The messages before the last.
-    """
-
-    def __init__(self, chat: Chat, before: list[Message]) -> None:
-        self._chat = chat
-        self._before = before
-        around = self._full(_HOLE).split(_HOLE)
-        self._around = around if len(around) == 2 else None
-        self._strips = self._full(f" {_HOLE} ").find(f" {_HOLE} ") < 0
-
-    def __call__(self, prompt: str) -> str:
-        """The conversation with this as its last message."""
-        # Templates that look into a message look for their own marks, which have one of these.
-        if self._around is None or any(mark in prompt for mark in "<[|{"):
-            return self._full(prompt)
-        return (prompt.strip() if self._strips else prompt).join(self._around)
-
-    def _full(self, prompt: str) -> str:
-        return self._chat.render([*self._before, {"role": "user", "content": prompt}])
 
 
 def load_tokenizer(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:

@@ -18,7 +18,7 @@ import msgspec
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.files import data_files
 from fastneurons.data.lines import is_blank, numbered_lines, too_long
-from fastneurons.data.problems import kind, parsed
+from fastneurons.data.problems import kind, one_line, parsed
 from fastneurons.data.seen import FirstSeen
 from fastneurons.errors import InputError
 from fastneurons.languages import short_code
@@ -93,7 +93,7 @@ class JsonlSource:
         if there and missing:
             raise InputError(
                 f"{self.path}: none of {which} has a prompt in {', '.join(missing)}; "
-                f"there are prompts in {', '.join(there)}"
+                f"there are prompts in {', '.join(map(one_line, there))}"
             )
         hint = '; a line must be {"id": ..., "prompts": {"en": ..., "de": ...}}' if not there else ""
         raise InputError(f"{self.path}: none of {which} is a usable example: {'; '.join(problems)}{hint}")
@@ -174,7 +174,7 @@ class _Parser:
                 continue
             if language in found:
                 same = [k for k in texts if self._asked[k] == language]
-                raise _UnusableError(f"{field} has {language} twice, as {' and '.join(same)}")
+                raise _UnusableError(f"{field} has {language} twice, as {' and '.join(map(one_line, same))}")
             found[language] = text if isinstance(text, str) else str(text)
         return {language: found[language] for language in self._languages if language in found}
 
@@ -218,7 +218,7 @@ def _field_problem(row: dict[str, Any]) -> str:
                 field == "answers" and isinstance(text, int | float) and not isinstance(text, bool)
             )
             if not isinstance(text, str | None) and not number_allowed:
-                return f"the {field[:-1]} in {language} is {kind(text)}; it must be a text"
+                return f"the {field[:-1]} in {one_line(language)} is {kind(text)}; it must be a text"
     return "not an example"
 
 

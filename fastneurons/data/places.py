@@ -14,6 +14,7 @@ from typing import Any
 
 from fastneurons.data.example import Skipped
 from fastneurons.data.files import PACKED, data_files, format_of
+from fastneurons.data.problems import one_line
 from fastneurons.data.records import Record, is_hub_name, read_records
 from fastneurons.errors import InputError
 from fastneurons.languages import language as known_language
@@ -299,7 +300,7 @@ def flores_code(code: str) -> str:
 
 
 def shown(names: Iterable[str]) -> str:
-    """A list for an error message, cut where it gets long."""
-    names = list(names)
+    """A list for an error message, on one line and cut where it gets long."""
+    names = [one_line(name) for name in names]
     more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
     return ", ".join(names[:_MAX_SHOWN]) + more

@@ -16,6 +16,12 @@ _KINDS = {
 }
 
 
+def one_line(text: str, most: int = 60) -> str:
+    """A text from the data as it can stand in a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
 def kind(value: Any) -> str:
     """What a JSON value is, in words."""
     return _KINDS.get(type(value), "null")

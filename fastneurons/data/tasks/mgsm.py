@@ -8,6 +8,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -61,7 +62,7 @@ class Mgsm(Task):
             self, place, _fields, None, ("question", "answer_number"), config=str, split="test",
             example="mgsm_de.tsv", header=False,
         )  # fmt: skip
-        data.solved = _solved(self, place)
+        data.solved = partial(_solved, self, place)
         return data
 
     def example(self) -> dict[str, dict[str, Any]]:

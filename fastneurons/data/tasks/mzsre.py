@@ -100,7 +100,9 @@ class _Mzsre(Task):
         told, asked = self._languages(language)
         edit = english if told == _ENGLISH else other
         test = english if asked == _ENGLISH else other
-        portability = test.get("portability") or {}
+        portability = test.get("portability")
+        if not isinstance(portability, dict):
+            portability = {}
         locality = str(test.get("loc") or "").strip()
         return {
             "edit_question": _said(edit, "src", told),

@@ -133,7 +133,7 @@ class PerLanguage(Data):
         key: A record's key; None aligns by row.
         place: What it is called in errors.
         describe: See `Data`.
-        solved: Records of each language with solved examples.
+        solved: Gives the records of each language with solved examples, where they are wanted.
     """
 
     parts: Mapping[str, Records]
@@ -141,7 +141,7 @@ class PerLanguage(Data):
     key: Callable[[Record], str] | None
     place: str
     describe: str = ""
-    solved: Mapping[str, Records] | None = None
+    solved: Callable[[], Mapping[str, Records] | None] = lambda: None
 
     def __post_init__(self) -> None:
         self.languages = tuple(self.parts)
@@ -159,9 +159,10 @@ class PerLanguage(Data):
 
     def shots(self, languages: Sequence[str]) -> Iterator[Aligned] | None:
         """See `Data.shots`."""
-        if self.solved is None or not set(self.solved) >= set(languages):
+        solved = self.solved()
+        if solved is None or not set(solved) >= set(languages):
             return None
-        streams = {code: pieces(self.solved[code], code, self.fields, self.key) for code in languages}
+        streams = {code: pieces(solved[code], code, self.fields, self.key) for code in languages}
         found = by_row(streams) if self.key is None else by_key(list(streams.values()), languages)
         return (row for row in found if isinstance(row, Aligned))
 
@@ -372,11 +373,13 @@ def by_code(value: Any, name: str) -> dict[str, str]:
         codes, texts = value["language"], value["translation"]
         if not isinstance(codes, list) or not isinstance(texts, list) or len(codes) != len(texts):
             raise UnusableError(f"{name} does not have a text for each language")
-        value = dict(zip(codes, texts, strict=True))
-    if not isinstance(value, dict):
+        pairs: Iterable[tuple[Any, Any]] = zip(codes, texts, strict=True)
+    elif isinstance(value, dict):
+        pairs = value.items()
+    else:
         raise UnusableError(f"{name} holds no texts by language")
     found = {}
-    for key, content in value.items():
+    for key, content in pairs:
         code = short_code(str(key))
         if code and isinstance(content, str) and content.strip():
             found[code] = content.strip()

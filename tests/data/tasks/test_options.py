@@ -189,21 +189,23 @@ def test_chats_have_turns_for_few_shot_examples(numbers):
     )
 
 
-@pytest.mark.parametrize("prompt", ["plain", "  spaces  ", "a <mark> in it", "{{ jinja }}", "ends\n"])
-def test_chats_are_what_the_template_makes_of_them(prompt):
-    from fastneurons.data.chat import ChatPrompt
+def test_a_tokenizers_own_template_is_used_and_its_refusal_told(tmp_path):
+    from fastneurons.data.chat import ChatTemplate
+    from tests.engine import tiny
 
-    class Verbatim(Bracketed):
-        def render(self, messages):
-            return "".join(f"[{one['role']}]{one['content']}" for one in messages)
-
-    class Repeating(Bracketed):
-        def render(self, messages):
-            return messages[-1]["content"] * 2
-
-    before = [{"role": "system", "content": "x"}]
-    for chat in (Bracketed(), Verbatim(), Repeating()):
-        assert ChatPrompt(chat, before)(prompt) == chat.render([*before, {"role": "user", "content": prompt}])
+    model = tiny.make("Llama", tmp_path / "model")
+    with pytest.raises(InputError, match="has no chat template"):
+        ChatTemplate(str(model))
+    (model / "chat_template.jinja").write_text(
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
+        "[{{ m.role }}] {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    chat = ChatTemplate(str(model))
+    assert chat.render([{"role": "user", "content": " Ä {x} "}]) == "[user]  Ä {x} \n[assistant]"
+    with pytest.raises(InputError, match="refuses messages of system, user: no system here"):
+        chat.render([{"role": "system", "content": "x"}, {"role": "user", "content": "y"}])
+    with pytest.raises(InputError, match="cannot be loaded"):
+        ChatTemplate(str(tmp_path / "nothing"))
 
 
 def test_a_chat_template_marks_the_begin_itself(numbers):
