@@ -20,7 +20,7 @@ import typer
 
 from fastneurons.config import EngineOptions
 from fastneurons.engine.quiet import quiet
-from fastneurons.run import task_source
+from fastneurons.measure import task_source
 
 _SUMS = {
     "en": "What is {} plus {}?", "de": "Was ist {} plus {}?", "es": "¿Cuánto es {} más {}?",

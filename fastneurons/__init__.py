@@ -33,9 +33,7 @@ def __getattr__(name: str) -> Any:
     if name in ("open", "run"):
         from fastneurons import api
 
-        # Kept, as importing `fastneurons.run` has just put that module in the function's place.
-        globals().update(open=api.open, run=api.run)
-        return globals()[name]
+        return getattr(api, name)
     if name == "Example":
         from fastneurons.data import Example
 

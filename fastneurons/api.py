@@ -11,8 +11,8 @@ from fastneurons.data.options import DataOptions
 from fastneurons.data.tasks import tasks_and_data
 from fastneurons.errors import InputError
 from fastneurons.languages import parse_languages
+from fastneurons.measure import RunOptions, Source, measure_into_store, task_source
 from fastneurons.progress import RunProgress
-from fastneurons.run import RunOptions, Source, measure_into_store, task_source
 from fastneurons.store import Store, open_store
 
 Path = str | PathLike[str]

@@ -11,8 +11,8 @@ from fastneurons.api import engine_options, run
 from fastneurons.data.example import Example
 from fastneurons.data.options import DataOptions
 from fastneurons.errors import StoreError
+from fastneurons.measure import _rest
 from fastneurons.progress import Silent
-from fastneurons.run import _rest
 from tests.data.tasks import files
 from tests.engine import tiny
 from tests.engine.agreement import unpack
@@ -78,7 +78,7 @@ def test_a_task_alone_gives_the_same_as_among_others(together, model, places, tm
 
 @pytest.mark.engine
 def test_examples_of_ones_own_may_change_their_task_at_every_row(model, tmp_path):
-    from fastneurons.run import Source, measure_into_store
+    from fastneurons.measure import Source, measure_into_store
 
     rows = [Example(f"e{n}", {"en": f"x{n}", "de": f"y{n}"}, task="ab"[n % 2]) for n in range(9)]
     source = Source(("a", "b"), "rows", rows)

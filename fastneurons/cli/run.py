@@ -112,7 +112,7 @@ def run(
         template=template,
         answer_prefix=answer_prefix,
     )
-    from fastneurons.run import RunOptions, measure_into_store, task_source
+    from fastneurons.measure import RunOptions, measure_into_store, task_source
 
     options = RunOptions(
         tuple(threshold or [0.0]), window=window, keep_bits=keep_bits, resume=resume, overwrite=overwrite
@@ -147,8 +147,8 @@ def demo(
     from fastneurons.data.demo_model import demo_model
     from fastneurons.data.facts import DEFAULT_LANGUAGES, facts
     from fastneurons.languages import parse_languages
+    from fastneurons.measure import RunOptions, Source, measure_into_store
     from fastneurons.report import plot, print_summary
-    from fastneurons.run import RunOptions, Source, measure_into_store
     from fastneurons.store import check_output
 
     codes = parse_languages(languages) if languages else DEFAULT_LANGUAGES
