@@ -1,6 +1,8 @@
 # Everything a newcomer needs: `make demo`, `make test`. Both set up `.venv` first.
 PYTHON ?= python3
 VENV := .venv
+# Options of the demo: make demo DEMO="--limit 500"
+DEMO ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
@@ -21,10 +23,10 @@ $(STAMP): pyproject.toml .ci/setup
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/fastneurons demo --output demo --overwrite
+	$(BIN)/fastneurons demo --output demo --overwrite $(DEMO)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	@mkdir -p $(VENV)/mypy && ln -sfn ../../kernels $(VENV)/mypy/fastneurons_kernels

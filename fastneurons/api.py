@@ -1,14 +1,18 @@
 """The Python interface: what `fastneurons run` and its siblings do, as functions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike, fspath
 from typing import Any
 
 from fastneurons.config import EngineOptions
-from fastneurons.data import Example, Skipped, open_jsonl
+from fastneurons.data import Example, Skipped
+from fastneurons.data.options import DataOptions
+from fastneurons.data.tasks import tasks_and_data
+from fastneurons.errors import InputError
 from fastneurons.languages import parse_languages
+from fastneurons.measure import RunOptions, Source, measure_into_store, task_source
 from fastneurons.progress import RunProgress
-from fastneurons.run import RunOptions, Source, measure_into_store
 from fastneurons.store import Store, open_store
 
 Path = str | PathLike[str]
@@ -16,10 +20,12 @@ Path = str | PathLike[str]
 
 def run(
     model: Path,
-    data: Path | Iterable[Example | Skipped],
-    languages: str | Sequence[str],
+    data: Path | Mapping[str, Path] | Iterable[Example | Skipped] | None,
+    languages: str | Sequence[str] | None,
     out: Path,
     *,
+    tasks: str | Sequence[str] | None = None,
+    data_options: DataOptions | None = None,
     thresholds: Sequence[float] = (0.0,),
     limit: int | None = None,
     window: int = 256,
@@ -34,11 +40,15 @@ def run(
 
     Args:
         model: A Hugging Face model folder, or a name on the Hub.
-        data: A JSONL file (plain or gzip), or examples of your own.
-        languages: Codes, as a sequence or "en,de,zh"; the order of the store's language axis.
+        data: A place (a file, folder, pattern, URL or Hub name); places by task, where there are several; or
+            examples of your own.
+        languages: Codes, as a sequence or "en,de,zh"; the order of the store's language axis. None takes all that
+            the data has.
         out: The store: a local path or an fsspec URL.
+        tasks: Data sets by name, as a sequence or "xnli,mgsm"; without them a place holds JSONL.
+        data_options: Which examples of these places, and how they are asked.
         thresholds: A neuron is activated where its activation is above; several make several planes.
-        limit: Only the first rows of the data.
+        limit: Only the first examples, of each task.
         window: Examples committed at once.
         keep_bits: Whether to store which neurons were activated, not the counts alone.
         resume: Continue a run that did not end.
@@ -54,15 +64,30 @@ def run(
         EngineError: the engine failed; what was measured before is in the store.
         StoreError: the store cannot be written or continued.
     """
-    codes = parse_languages(languages if isinstance(languages, str) else ",".join(languages))
+    codes = None if languages is None else parse_languages(_listed(languages))
     options = RunOptions(tuple(float(t) for t in thresholds), limit, window, keep_bits, resume, overwrite)
-    if isinstance(data, str | PathLike):
-        source = Source("jsonl", fspath(data), open_jsonl(fspath(data), codes))
+    model, engine_arguments = fspath(model), engine_options(**engine)
+    if data is None or isinstance(data, str | PathLike | Mapping):
+        chosen = data_options or DataOptions()
+        if limit is not None:
+            # Of each task, where RunOptions would count rows of all.
+            chosen, options = replace(chosen, limit=limit), replace(options, limit=None)
+        places = [] if data is None else [fspath(data)] if isinstance(data, str | PathLike) else []
+        if isinstance(data, Mapping):
+            places = [f"{name}={fspath(place)}" for name, place in data.items()]
+        names, by_task = tasks_and_data(None if tasks is None else _listed(tasks), places)
+        source, codes = task_source(model, names, by_task, codes, chosen, engine_arguments)
     else:
-        source = Source("python", type(data).__name__, data)
-    return measure_into_store(
-        fspath(model), source, codes, fspath(out), options, engine_options(**engine), progress, verbose
-    )
+        if codes is None:
+            raise InputError("languages are needed with examples of your own")
+        if tasks is not None or data_options is not None:
+            raise InputError("tasks and data_options are for data in a place, not for examples of your own")
+        source = Source(("python",), type(data).__name__, data)
+    return measure_into_store(model, source, codes, fspath(out), options, engine_arguments, progress, verbose)
+
+
+def _listed(names: str | Sequence[str]) -> str:
+    return names if isinstance(names, str) else ",".join(names)
 
 
 def open(path: Path) -> Store:

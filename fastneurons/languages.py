@@ -56,6 +56,11 @@ def language(text: str) -> Language:
     return _languages()[code]
 
 
+def all_codes() -> tuple[str, ...]:
+    """The short codes of all languages, in all their scripts."""
+    return tuple(_languages())
+
+
 def parse_languages(text: str) -> tuple[str, ...]:
     """`"en, deu_Latn,zh-hans"` as short codes, in that order: `("en", "de", "zh")`.
 

@@ -18,6 +18,11 @@ from tests.engine.reference import references
 from tests.engine.support import LANGUAGES
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start engines first: they take minutes, the others fill the time until the last has ended."""
+    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Makes tiny models, each once."""

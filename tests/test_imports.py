@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import fastneurons
+
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "vllm", "triton", "transformers")
 
@@ -18,6 +20,7 @@ HEAVY = ("torch", "vllm", "triton", "transformers")
         "import fastneurons.store",
         "import fastneurons.analysis",
         "import fastneurons.data",
+        "import fastneurons.scores",
         "from fastneurons.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
         "from fastneurons.cli import main\ntry: main(['run', '--help'])\nexcept SystemExit: pass",
     ],
@@ -29,6 +32,12 @@ def test_no_heavy_import(statement):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_no_module_has_the_name_of_a_public_function():
+    # Importing a module puts it into its package: `fastneurons.run` would then be no function any more.
+    modules = {path.stem for path in (ROOT / "fastneurons").iterdir()}
+    assert not modules & set(fastneurons.__all__)
+
+
 # Each package, and what of ours it may import; DESIGN: one direction, no cycles.
 ALLOWED = {
     "errors.py": set(),
@@ -37,6 +46,7 @@ ALLOWED = {
     "model_name.py": set(),
     "progress.py": set(),
     "data": {"data", "errors", "languages"},
+    "scores": {"scores", "errors", "languages"},
     "engine": {"engine", "data", "config", "errors", "model_name"},
     "store": {"store", "errors"},
     "analysis": {"analysis", "store", "errors"},

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import fastneurons
-from fastneurons.cli import info, look, run
+from fastneurons.cli import data, info, look, run, tasks
 
 app = typer.Typer(
     name="fastneurons",
@@ -36,4 +36,6 @@ app.command()(run.run)
 app.command()(run.demo)
 app.command()(look.summary)
 app.command()(look.plot)
+app.command()(tasks.tasks)
+app.add_typer(data.data)
 app.command()(info.info)

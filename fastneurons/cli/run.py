@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
 from fastneurons.config import EngineOptions, parse_engine_args
 
@@ -16,7 +17,6 @@ _Threshold = Annotated[
         "--threshold", help="A neuron is activated above it; repeatable. [default: 0]", show_default=False
     ),
 ]
-_Limit = Annotated[int | None, typer.Option(help="Only the first examples.")]
 _Window = Annotated[int, typer.Option(help="Examples written and committed at once.")]
 _KeepBits = Annotated[
     bool,
@@ -29,14 +29,32 @@ _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is t
 
 def run(
     model: Annotated[str, typer.Argument(help="A Hugging Face model folder, or a name on the Hub.")],
-    data: Annotated[
-        str,
-        typer.Option(help='JSONL, plain or gzip; a line: {"id": ..., "prompts": {"en": ..., "de": ...}}.'),
-    ],
-    languages: Annotated[str, typer.Option(help="Codes separated by commas: en,de,zh.")],
-    out: Annotated[str, typer.Option("--out", "-o", help="The store to write: a path or an fsspec URL.")],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The store to write: a path or an fsspec URL. [default: MODEL-TASKS.zarr]",
+            show_default=False,
+        ),
+    ] = None,
+    tasks: opt_data.Tasks = None,
+    data: opt_data.Data = None,
+    languages: opt_data.Languages = None,
+    split: opt_data.Split = None,
+    config: opt_data.Config = None,
+    data_revision: opt_data.DataRevision = None,
+    allow_missing: opt_data.AllowMissing = False,
+    shuffle: opt_data.Shuffle = None,
+    skip: opt_data.Skip = 0,
+    limit: opt_data.Limit = None,
+    select: opt_data.Select = None,
+    num_fewshot: opt_data.NumFewshot = 0,
+    apply_chat_template: opt_data.ApplyChatTemplate = False,
+    system_instruction: opt_data.SystemInstruction = None,
+    template: opt_data.TemplateFile = None,
+    answer_prefix: opt_data.AnswerPrefix = "",
     threshold: _Threshold = None,
-    limit: _Limit = None,
     window: _Window = 256,
     keep_bits: _KeepBits = True,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that did not end.")] = False,
@@ -58,6 +76,11 @@ def run(
     verbose: opt.Verbose = False,
 ) -> None:
     """Measure which neurons each language activates, example by example, into a Zarr store."""
+    from fastneurons.data.options import DataOptions
+    from fastneurons.data.tasks import tasks_and_data
+    from fastneurons.languages import parse_languages
+    from fastneurons.model_name import short_name
+
     engine = EngineOptions(
         dtype=dtype,
         revision=revision,
@@ -74,13 +97,31 @@ def run(
         pipeline_parallel_size=pipeline_parallel_size,
         engine_args=parse_engine_args(engine_arg or []),
     )
-    from fastneurons.data.jsonl import open_jsonl
-    from fastneurons.languages import parse_languages
-    from fastneurons.run import RunOptions, Source, measure_into_store
+    data_options = DataOptions(
+        split=split,
+        config=config,
+        revision=data_revision,
+        allow_missing=allow_missing,
+        shuffle=shuffle,
+        skip=skip,
+        limit=limit,
+        select=select,
+        num_fewshot=num_fewshot,
+        apply_chat_template=apply_chat_template,
+        system_instruction=system_instruction,
+        template=template,
+        answer_prefix=answer_prefix,
+    )
+    from fastneurons.measure import RunOptions, measure_into_store, task_source
 
-    codes = parse_languages(languages)
-    options = RunOptions(tuple(threshold or [0.0]), limit, window, keep_bits, resume, overwrite)
-    source = Source("jsonl", data, open_jsonl(data, codes))
+    options = RunOptions(
+        tuple(threshold or [0.0]), window=window, keep_bits=keep_bits, resume=resume, overwrite=overwrite
+    )
+    names, places = tasks_and_data(tasks, data or [])
+    codes = parse_languages(languages) if languages is not None else None
+    source, codes = task_source(model, names, places, codes, data_options, engine)
+    if out is None:
+        out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}.zarr"
     store = measure_into_store(model, source, codes, out, options, engine, verbose=verbose)
     _closing_line(out, store.is_complete)
 
@@ -93,7 +134,7 @@ def demo(
         str | None,
         typer.Option(help="Codes separated by commas. [default: ten, of seven scripts]", show_default=False),
     ] = None,
-    limit: _Limit = 500,
+    limit: opt_data.Limit = 200,
     threshold: _Threshold = None,
     window: _Window = 128,
     overwrite: _Overwrite = False,
@@ -106,8 +147,8 @@ def demo(
     from fastneurons.data.demo_model import demo_model
     from fastneurons.data.facts import DEFAULT_LANGUAGES, facts
     from fastneurons.languages import parse_languages
+    from fastneurons.measure import RunOptions, Source, measure_into_store
     from fastneurons.report import plot, print_summary
-    from fastneurons.run import RunOptions, Source, measure_into_store
     from fastneurons.store import check_output
 
     codes = parse_languages(languages) if languages else DEFAULT_LANGUAGES
@@ -123,7 +164,7 @@ def demo(
     _say("preparing SmolLM2-135M-Instruct (converted once, then kept)")
     model = demo_model()
     rows = list(facts(codes))
-    source = Source("capitals", f"CLDR facts in {','.join(codes)}", rows, total=len(rows))
+    source = Source(("capitals",), f"CLDR facts in {','.join(codes)}", rows, total=len(rows))
     store = measure_into_store(str(model), source, codes, str(out), options, engine, verbose=verbose)
     print_summary(store, sys.stdout)
     picture = output / "demo.png"

@@ -12,6 +12,8 @@ class Example(msgspec.Struct, frozen=True, gc=False):
         answers: Reference answers by short language code, where there are any; bare, with no space before.
         where: File and line, or what else leads to it: `facts.jsonl:17`.
         task: The task that it belongs to, where the source has several.
+        choices: Where an answer is chosen, not written: what there is to choose from, by short language code,
+            in the same order in every language. The reference answer is one of them.
     """
 
     id: str
@@ -19,15 +21,17 @@ class Example(msgspec.Struct, frozen=True, gc=False):
     answers: dict[str, str] = {}
     where: str = ""
     task: str | None = None
+    choices: dict[str, tuple[str, ...]] = {}
 
 
-class Skipped(msgspec.Struct, frozen=True, gc=False):
+class Skipped(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A row that is not measured, and why.
 
     Args:
         id: Its id; empty where it has none that can be read.
         where: File and line.
         reason: What is wrong with it, in a few words.
+        task: The task that it belongs to, where the source has several.
     """
 
     id: str

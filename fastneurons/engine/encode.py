@@ -25,6 +25,35 @@ class Tokenised:
     first_token: list[int] | None = None
 
 
+class Tokeniser:
+    """A Hugging Face tokenizer, and whether it marks a text's begin.
+
+    Args:
+        tokenizer: The tokenizer.
+        add_special_tokens: Whether it does as it does by itself; off for prompts in a chat format, which have
+            their marks already.
+    """
+
+    def __init__(self, tokenizer: Any, add_special_tokens: bool = True) -> None:
+        self._tokenizer = tokenizer
+        # Some tokenizers take no such option: it is given only to say no.
+        self._options = {} if add_special_tokens else {"add_special_tokens": False}
+
+    def __call__(self, texts: list[str]) -> list[list[int]]:
+        """The token ids of each text."""
+        return [list(ids) for ids in self._tokenizer(texts, **self._options)["input_ids"]] if texts else []
+
+    def with_ends(self, texts: list[str]) -> list[tuple[list[int], list[int]]]:
+        """The token ids of each text, and for each token where it ends in the text, in characters."""
+        if not texts:
+            return []
+        encoded = self._tokenizer(texts, return_offsets_mapping=True, **self._options)
+        return [
+            (list(ids), [end for _, end in offsets])
+            for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        ]
+
+
 class Encoder(Protocol):
     """Makes token ids of rows, many at a time."""
 
@@ -39,7 +68,7 @@ class PromptEncoder:
     """One row out for one row in.
 
     Args:
-        tokenizer: A Hugging Face tokenizer.
+        tokenise: Makes token ids of texts.
         languages: The languages, in the store's order.
         max_prompt_tokens: Longer prompts make their example skipped.
         vocabulary: Number of ids that the model has embeddings for.
@@ -49,14 +78,14 @@ class PromptEncoder:
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenise: Tokeniser,
         languages: tuple[str, ...],
         max_prompt_tokens: int,
         vocabulary: int,
         answers: str = "ignored",
     ) -> None:
         assert answers in ANSWERS
-        self._tokenizer = tokenizer
+        self._tokenise = tokenise
         self._languages = languages
         self._max_prompt_tokens = max_prompt_tokens
         self._vocabulary = vocabulary
@@ -86,8 +115,8 @@ class PromptEncoder:
         appended = self._answers == "appended"
         if places and not appended:
             prompts = [examples[k].prompts[self._languages[index]] for k, index in places]
-            for (k, index), ids in zip(places, self._tokenizer(prompts)["input_ids"], strict=True):
-                token_ids[k][index] = list(ids)
+            for (k, index), ids in zip(places, self._tokenise(prompts), strict=True):
+                token_ids[k][index] = ids
         if self._answers != "ignored":
             answered = [(k, index) for k, index in places if examples[k].answers.get(self._languages[index])]
             pairs = [_around_answer(examples[k], self._languages[index]) for k, index in answered]
@@ -112,16 +141,11 @@ class PromptEncoder:
         Tokenised together, since a tokenizer may join the space, or more, with the answer's first word:
         that is the first token which reaches past what stands before the answer.
         """
-        if not pairs:
-            return []
-        encoded = self._tokenizer([before + answer for before, answer in pairs], return_offsets_mapping=True)
-        joined = []
-        for (before, _), ids, offsets in zip(
-            pairs, encoded["input_ids"], encoded["offset_mapping"], strict=True
-        ):
-            start = next((k for k, (_, end) in enumerate(offsets) if end > len(before)), len(ids) - 1)
-            joined.append((list(ids), start))
-        return joined
+        encoded = self._tokenise.with_ends([before + answer for before, answer in pairs])
+        return [
+            (ids, next((k for k, end in enumerate(ends) if end > len(before)), len(ids) - 1))
+            for (before, _), (ids, ends) in zip(pairs, encoded, strict=True)
+        ]
 
     def _problem(self, example: Example, token_ids: list[list[int] | None]) -> str | None:
         for language, ids in zip(self._languages, token_ids, strict=True):
@@ -155,7 +179,7 @@ class BlockEncoder:
     blocks of the model's context; what is left at the end, shorter than a block, is kept here.
 
     Args:
-        tokenizer: A Hugging Face tokenizer.
+        tokenise: Makes token ids of texts.
         languages: The languages, in the store's order.
         max_prompt_tokens: The longest block; a document that is longer becomes several.
         vocabulary: Number of ids that the model has embeddings for.
@@ -164,13 +188,13 @@ class BlockEncoder:
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenise: Tokeniser,
         languages: tuple[str, ...],
         max_prompt_tokens: int,
         vocabulary: int,
         block_size: int | None = None,
     ) -> None:
-        self._tokenizer = tokenizer
+        self._tokenise = tokenise
         self._languages = languages
         self._longest = max_prompt_tokens
         self._vocabulary = vocabulary
@@ -187,7 +211,7 @@ class BlockEncoder:
             for language in self._languages
             if language in row.prompts
         ]
-        encoded = iter(self._tokenizer(texts)["input_ids"] if texts else [])
+        encoded = iter(self._tokenise(texts))
         done: list[Tokenised | Skipped] = []
         for row in rows:
             if isinstance(row, Skipped):
@@ -196,7 +220,7 @@ class BlockEncoder:
             for index, language in enumerate(self._languages):
                 if language not in row.prompts:
                     continue
-                ids = list(next(encoded))
+                ids = next(encoded)
                 if ids and max(ids) >= self._vocabulary:
                     reason = f"text in {language} has token {max(ids)}, the model knows {self._vocabulary}"
                     done.append(Skipped(row.id, row.where, reason, row.task))

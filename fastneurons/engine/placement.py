@@ -14,7 +14,7 @@ from fastneurons.engine.merge import ATTRIBUTION, Arrays
 
 @dataclass(frozen=True)
 class MeasuredRows:
-    """E consecutive rows of the source, measured or skipped, in input order.
+    """E consecutive rows of one task, measured or skipped, in input order.
 
     Arrays are those of the store (docs/store.md) for these rows, and None where the run has no such array.
     Of a row that was skipped there are zeros, NaN in `attribution`.
@@ -42,6 +42,11 @@ class InFlight:
     row: Tokenised | Skipped
     slot: int = -1
     unfinished: int = 0  # prompts
+
+    @property
+    def task(self) -> str | None:
+        """The task that it belongs to."""
+        return self.row.task if isinstance(self.row, Skipped) else self.row.example.task
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Tokenised
+from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Tokenised, Tokeniser
 from fastneurons.engine.environment import cpu_computes_bfloat16, engine_environment
 from fastneurons.engine.feed import Feed
 from fastneurons.engine.merge import ATTRIBUTION, Arrays, Slice, merge
@@ -147,6 +147,7 @@ class Session:
         keep_bits: bool = True,
         stop: threading.Event | None = None,
         block_size: int | None = None,
+        add_special_tokens: bool = True,
     ) -> Iterator[MeasuredRows]:
         """Measure a stream of examples, or of texts.
 
@@ -159,6 +160,8 @@ class Session:
             stop: Once set, no more is sent; what is complete by then is handed on, and of a corpus also what
                 is in flight.
             block_size: Tokens of a corpus' blocks; None keeps documents.
+            add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
+                in a chat format, which have their marks already.
         Yields:
             All rows, in input order, in groups.
         Raises:
@@ -166,7 +169,7 @@ class Session:
             Exception: whatever reading `rows` raised, after all rows before it were handed on.
         """
         corpus = self.what.position == "corpus"
-        feed = Feed(rows, self._encoder(block_size), ahead=max(256, self.facts.slots))
+        feed = Feed(rows, self._encoder(block_size, add_special_tokens), ahead=max(256, self.facts.slots))
         stop = stop or threading.Event()
         pending: deque[InFlight] = deque()
         requests: dict[str, InFlight] = {}
@@ -327,8 +330,9 @@ class Session:
 
     # -- one row --------------------------------------------------------------------------------------
 
-    def _encoder(self, block_size: int | None) -> Encoder:
-        place = (self._tokenizer, self.languages, self.facts.max_prompt_tokens, self.facts.vocabulary)
+    def _encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:
+        tokenise = Tokeniser(self._tokenizer, add_special_tokens)
+        place = (tokenise, self.languages, self.facts.max_prompt_tokens, self.facts.vocabulary)
         if self.what.position == "corpus":
             return BlockEncoder(*place, block_size)
         if self.what.position == "answer":
@@ -391,10 +395,16 @@ class Session:
     def _complete(
         self, pending: deque[InFlight], next_row: int, window: int, ended: bool, failure: Exception | None
     ) -> list[InFlight]:
-        """Take from the front the rows that are complete, up to a window's end, if they are worth a collection."""
+        """Take from the front the rows that are complete, up to the end of a window or of a task.
+
+        Only if they are worth a collection: it waits for the device.
+        """
         room = window - next_row % window
         num_complete = 0
         for item in itertools.islice(pending, room):
+            if item.task != pending[0].task and self.what.position != "corpus":
+                room = num_complete  # what is left of this task will not grow
+                break
             if item.unfinished:
                 break
             num_complete += 1

@@ -192,6 +192,15 @@ class StoreWriter:
             wait([self._pending])
         return self._root.commit.examples
 
+    def committed_ids(self) -> Iterator[str]:
+        """The ids of the examples that are safe now, in order; for checking that a resumed run reads the same."""
+        committed = self.committed
+        if not committed:
+            return
+        ids = self._arrays[schema.EXAMPLE_ID]
+        for first in range(0, committed, self._window):
+            yield from (str(id) for id in ids[first : min(first + self._window, committed)])  # type: ignore[union-attr]
+
     def commit(self, window: Window) -> None:
         """Hand over the next window; it is committed when `committed` says so, or nothing raises.
 

@@ -4,8 +4,8 @@ import contextlib
 import itertools
 import signal
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
@@ -14,9 +14,10 @@ import numpy as np
 
 from fastneurons.config import EngineOptions
 from fastneurons.data.example import Example, Skipped
+from fastneurons.data.options import DataOptions
 from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import MeasuredRows, ModelFacts, Session
-from fastneurons.errors import EngineError, InputError
+from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress, Silent, progress_for
 from fastneurons.store import Header, Store, StoreWriter, Window, check_output, open_store
@@ -27,16 +28,70 @@ class Source:
     """Where examples come from.
 
     Args:
-        task: The task's name, as the store keeps it.
+        tasks: The tasks' names, as the store keeps them. Rows name theirs; those that do not are of the first.
         name: The file, or what else it is, for people and for checking a resumed run.
         rows: Its rows in order; read once, from the start, also by a resumed run.
         total: How many rows there are, where it is known.
+        add_special_tokens: Whether the tokenizer marks a prompt's begin; off for prompts in a chat format.
+        options: How the rows were chosen and asked, for the record.
+        notes: Asked at the end for what people should be told about the rows.
     """
 
-    task: str
+    tasks: tuple[str, ...]
     name: str
     rows: Iterable[Example | Skipped]
     total: int | None = None
+    add_special_tokens: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+    notes: Callable[[], Sequence[str]] = tuple
+
+
+def task_source(
+    model: str,
+    names: Sequence[str],
+    data: Mapping[str, str],
+    languages: Sequence[str] | None,
+    options: DataOptions | None = None,
+    engine: EngineOptions | None = None,
+) -> tuple[Source, tuple[str, ...]]:
+    """Examples of tasks, as a run measures them, and their languages.
+
+    Args:
+        model: Whose chat template is used, where `options` ask for it.
+        names: The tasks.
+        data: Where each one's data is.
+        languages: Short codes; None for all that every task has.
+        options: Which examples, and how they are asked.
+        engine: Whose tokenizer it is, and how it is loaded.
+    Raises:
+        InputError: as `open_tasks` and `TaskSource.check` raise it; a task that cannot be measured.
+    """
+    from fastneurons.data.tasks import open_tasks, task_named
+
+    options, engine = options or DataOptions(), engine or EngineOptions()
+    for name in names:
+        if not task_named(name).parallel:
+            raise InputError(
+                f"{name} has each language's texts by themselves; run compares the same text in several"
+            )
+    chat = None
+    if options.apply_chat_template:
+        from fastneurons.data.chat import ChatTemplate
+
+        chat = ChatTemplate(engine.tokenizer or model, engine.revision, engine.trust_remote_code)
+    source = open_tasks(names, data, languages, options, chat)
+    source.check()
+    total = options.limit * len(source.tasks) if options.limit is not None else None
+    rows = Source(
+        source.tasks,
+        source.describe(),
+        source,
+        total,
+        source.add_special_tokens,
+        options.chosen(),
+        source.notes,
+    )
+    return rows, source.languages
 
 
 @dataclass(frozen=True)
@@ -146,8 +201,8 @@ def _header(
         dtype=facts.dtype,
         quantization=engine.quantization,
         lora=None,
-        task=source.task,
-        tasks=[source.task],
+        task=",".join(source.tasks),
+        tasks=list(source.tasks),
         source=source.name,
         languages=list(languages),
         position="last",
@@ -159,6 +214,7 @@ def _header(
         window=options.window,
         config={
             "limit": options.limit,
+            "data": dict(source.options),
             "engine": asdict(engine),
             "function": facts.function,
             "gated": facts.gated,
@@ -187,7 +243,7 @@ def _measure(
         progress.message("the store is complete already; nothing to do")
         return
     first = writer.committed
-    rows = itertools.islice(source.rows, first, options.limit)
+    rows = _rest(itertools.islice(source.rows, options.limit), writer.committed_ids(), source.name)
     total = source.total if options.limit is None else min(options.limit, source.total or options.limit)
     if first:
         progress.message(f"continuing after {first} examples")
@@ -195,27 +251,57 @@ def _measure(
     window: list[MeasuredRows] = []
     ended = False
     try:
-        for measured in session.measure(rows, first, options.window, options.keep_bits, stop):
+        for measured in session.measure(
+            rows, first, options.window, options.keep_bits, stop, source.add_special_tokens
+        ):
             window.append(measured)
             progress.advance(len(measured.rows), int(measured.present.sum()), int(measured.token_count.sum()))
             if (measured.first + len(measured.rows)) % options.window == 0:
-                writer.commit(_window(window, session))
+                writer.commit(_window(window, source.tasks))
                 window = []
         ended = not stop.is_set()
     finally:
         # Also after an error or Ctrl-C: what was measured is kept, and the run can be resumed.
         progress.stop()
         if window:
-            writer.commit(_window(window, session))
+            writer.commit(_window(window, source.tasks))
     if ended:
         writer.finish()
+        for note in source.notes():
+            progress.message(note)
     else:
         progress.message(f"stopped; {writer.committed} examples are safe, --resume continues")
 
 
-def _window(parts: list[MeasuredRows], session: Session) -> Window:
+def _rest(
+    rows: Iterable[Example | Skipped], committed: Iterable[str], source: str
+) -> Iterator[Example | Skipped]:
+    """The rows that come after those that are in the store.
+
+    Raises:
+        StoreError: the rows before are not those of the store.
+    """
+    remaining = iter(rows)
+    for number, stored in enumerate(committed):
+        row = next(remaining, None)
+        if row is None or row.id != stored:
+            found = "ends before it" if row is None else f"has {row.id!r} there"
+            raise StoreError(
+                f"example {number} of the store is {stored!r}, but {source} {found}: the data has changed since "
+                "the run began; pass another --out, or --overwrite in place of --resume"
+            )
+    yield from remaining
+
+
+def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
     """Groups of rows, put together into a window of the store."""
     rows = [row for part in parts for row in part.rows]
+    # A row may come without its task where there is only one.
+    task = [tasks.index(row.task) if row.task in tasks else 0 for row in rows]
+    occupancy = np.zeros((len(tasks), *parts[0].occupancy.shape), np.int32)
+    for part in parts:
+        own = part.rows[0].task
+        occupancy[tasks.index(own) if own in tasks else 0] += part.occupancy
 
     def joined(name: str) -> Any:
         return np.concatenate([getattr(part, name) for part in parts])
@@ -224,7 +310,7 @@ def _window(parts: list[MeasuredRows], session: Session) -> Window:
     return Window(
         first=first,
         example_id=[row.id for row in rows],
-        task=np.zeros(len(rows), np.int32),
+        task=np.array(task, np.int32),
         outcome=np.array([2 if isinstance(row, Skipped) else 1 for row in rows], np.uint8),
         token_count=joined("token_count"),
         present=joined("present"),
@@ -232,7 +318,7 @@ def _window(parts: list[MeasuredRows], session: Session) -> Window:
         activated_count=joined("activated_count"),
         category_count=joined("category_count"),
         near_threshold_count=joined("near_threshold_count"),
-        occupancy=sum((part.occupancy for part in parts[1:]), parts[0].occupancy)[None],
+        occupancy=occupancy,
         skipped=[
             {"index": first + i, "id": row.id, "where": row.where, "reason": row.reason}
             for i, row in enumerate(rows)

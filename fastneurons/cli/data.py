@@ -1,0 +1,130 @@
+"""`data`: commands that look at data, without a model."""
+
+import json
+import sys
+from typing import Annotated, Any, TextIO
+
+import typer
+
+from fastneurons.cli import data_options as opt_data
+from fastneurons.cli.engine_options import AsJson
+
+data = typer.Typer(name="data", help="Look at data before it is measured.", no_args_is_help=True)
+
+
+@data.callback()
+def _data() -> None:
+    pass
+
+
+@data.command()
+def check(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[[TASK=]PLACE]...", help="As with --data.", show_default=False),
+    ] = None,
+    tasks: opt_data.Tasks = None,
+    data: opt_data.Data = None,
+    languages: opt_data.Languages = None,
+    split: opt_data.Split = None,
+    config: opt_data.Config = None,
+    data_revision: opt_data.DataRevision = None,
+    allow_missing: opt_data.AllowMissing = False,
+    num_fewshot: opt_data.NumFewshot = 0,
+    apply_chat_template: opt_data.ApplyChatTemplate = False,
+    system_instruction: opt_data.SystemInstruction = None,
+    template: opt_data.TemplateFile = None,
+    answer_prefix: opt_data.AnswerPrefix = "",
+    tokenizer: Annotated[
+        str | None, typer.Option(help="A model's folder or Hub name: gives lengths in tokens.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with a tokenizer.")
+    ] = False,
+    show: Annotated[int, typer.Option(help="Findings of each kind to show.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Read all of the data: languages, lengths, alignment, duplicates, and what is suspicious, with its place."""
+    from fastneurons.data.chat import ChatTemplate, load_tokenizer
+    from fastneurons.data.check import check_data
+    from fastneurons.data.options import DataOptions
+    from fastneurons.data.tasks import open_tasks, tasks_and_data
+    from fastneurons.errors import InputError
+    from fastneurons.languages import parse_languages
+
+    options = DataOptions(
+        split=split,
+        config=config,
+        revision=data_revision,
+        allow_missing=allow_missing,
+        num_fewshot=num_fewshot,
+        apply_chat_template=apply_chat_template,
+        system_instruction=system_instruction,
+        template=template,
+        answer_prefix=answer_prefix,
+    )
+    chat = None
+    if apply_chat_template:
+        if tokenizer is None:
+            raise InputError("--apply-chat-template needs --tokenizer here: whose chat template is meant")
+        chat = ChatTemplate(tokenizer, None, trust_remote_code)
+    names, found = tasks_and_data(tasks, [*(places or []), *(data or [])])
+    codes = parse_languages(languages) if languages is not None else None
+    source = open_tasks(names, found, codes, options, chat)
+    tokenize = None
+    if tokenizer is not None:
+        loaded = load_tokenizer(tokenizer, None, trust_remote_code)
+        special = source.add_special_tokens
+
+        def tokenize(texts: list[str]) -> Any:
+            return loaded(texts, add_special_tokens=special)["input_ids"]
+
+    # JSON has all that was kept, a terminal as many as asked for.
+    reports = check_data(source, tokenize, keep=max(show, 1000) if as_json else show)
+    if as_json:
+        print(json.dumps([report.to_builtins() for report in reports], ensure_ascii=False, indent=2))
+        return
+    for report in reports:
+        _print(report, sys.stdout)
+
+
+def _print(report: Any, stream: TextIO) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from fastneurons.data.check import KINDS, findings_by_kind
+
+    console = Console(file=stream, width=None if stream.isatty() else 100, highlight=False)
+    lacking = f", {report.incomplete:,} lack a language" if report.incomplete else ""
+    console.print(
+        f"[bold]{escape(report.task)}[/]  {escape(report.place)}\n"
+        f"{report.examples:,} examples can be measured, {report.with_answers:,} with answers{lacking}",
+        soft_wrap=True,
+    )
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("language")
+    with_tokens = any(language.tokens.counts for language in report.languages.values())
+    columns = ["prompts", "missing", "characters", "most"] + (["tokens", "most"] if with_tokens else [])
+    for name in columns:
+        table.add_column(name, justify="right")
+    for code, language in report.languages.items():
+        row = [code, f"{language.prompts:,}", f"{report.missing.get(code, 0):,}"]
+        for lengths in (language.characters, language.tokens)[: 2 if with_tokens else 1]:
+            summary = lengths.summary()
+            row += [f"{summary['mean']:,.1f}", f"{summary['max']:,}"] if summary else ["", ""]
+        table.add_row(*row)
+    console.print(table)
+    if not report.counts.total():
+        console.print("nothing suspicious\n")
+        return
+    for kind, findings in findings_by_kind(report):
+        more = report.counts[kind] - len(findings)
+        console.print(f"{report.counts[kind]:,} {kind}: {KINDS[kind]}")
+        for finding in findings:
+            language = f" {finding.language}" if finding.language else ""
+            console.print(f"  {escape(finding.where)}{language} {escape(finding.detail)}", soft_wrap=True)
+        if more:
+            console.print(f"  and {more:,} more")
+    console.print()

@@ -1,0 +1,102 @@
+"""`tasks`: which data sets are known by name, and what each of them asks."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from fastneurons.cli.engine_options import AsJson
+
+_SCORES = {
+    "choice": "choice: the likeliest of the choices, by log-likelihood, with and without length normalisation",
+    "exact-match": "exact match, after normalisation in the language",
+    "last-number": "last number of the output, in any digits",
+    None: "not scored: there is no right answer",
+}
+
+
+def tasks(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[TASK]", help="Of which to show everything.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the data sets that are known by name; of one: languages, fields, templates, where it comes from."""
+    from fastneurons.data.tasks import TASKS, task_named
+
+    if name is None:
+        found = [_described(task) for task in TASKS.values()]
+        print(json.dumps(found, ensure_ascii=False, indent=2)) if as_json else _print_all(found)
+        return
+    one = _described(task_named(name))
+    print(json.dumps(one, ensure_ascii=False, indent=2)) if as_json else _print_one(one)
+
+
+def _described(task: Any) -> dict[str, Any]:
+    from fastneurons.data.template import Compiled
+
+    rendered = {}
+    for code, fields in task.example().items():
+        template = task.template(code)
+        filled = Compiled(template, task.name, task.fields)(fields)
+        rendered[code] = {
+            "template": template.prompt,
+            "prompt": filled.prompt,
+            "choices": list(filled.choices),
+            "answer": filled.answer,
+        }
+    return {
+        "task": task.name,
+        "about": task.about,
+        "languages": list(task.codes),
+        "fields": dict(task.fields),
+        "aligned_by": task.aligned_by,
+        "scoring": task.scoring,
+        "sources": list(task.sources),
+        "needs_data": task.needs_data,
+        "examples": rendered,
+    }
+
+
+def _print_all(found: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("task", no_wrap=True)
+    table.add_column("languages", justify="right", no_wrap=True)
+    table.add_column("what is asked")
+    for one in found:
+        table.add_row(one["task"], str(len(one["languages"]) or "any"), one["about"])
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 100, highlight=False)
+    console.print(table)
+    console.print(
+        "fastneurons tasks TASK shows one; fastneurons run MODEL --tasks TASK --data PLACE measures it"
+    )
+
+
+def _print_one(one: dict[str, Any]) -> None:
+    codes = ", ".join(one["languages"]) or "any"
+    print(f"{one['task']}: {one['about']}\n")
+    print(f"languages   {codes}")
+    print(f"aligned by  {one['aligned_by']}")
+    print(f"scored by   {_SCORES[one['scoring']]}")
+    _block("data", one["sources"])
+    width = max(map(len, one["fields"]))
+    _block("fields", [f"{name:<{width}}  {meaning}" for name, meaning in one["fields"].items()])
+    for code, example in one["examples"].items():
+        _block(f"template in {code}", example["template"].splitlines())
+    for code, example in one["examples"].items():
+        _block(f"a prompt in {code}", example["prompt"].splitlines())
+        if example["choices"]:
+            print(f"  choices: {' | '.join(example['choices'])}")
+        if example["answer"] is not None:
+            print(f"  answer: {example['answer']}")
+
+
+def _block(title: str, lines: list[str]) -> None:
+    print(f"\n{title}")
+    for line in lines:
+        print(f"  {line}")

@@ -1,0 +1,299 @@
+"""A look at all of a source before anything is measured: what is there, and what is suspicious, with its place.
+
+No model is needed. A tokenizer is, for lengths in tokens.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastneurons.data.align import LeftOut
+from fastneurons.data.example import Skipped
+from fastneurons.data.scripts import wrong_script
+from fastneurons.data.seen import FirstSeen
+from fastneurons.data.tasks.source import Case, Incomplete, TaskSource
+from fastneurons.data.tasks.task import Task
+
+# Kinds of findings, with what they mean. The first three are not measured.
+KINDS = {
+    "skipped": "rows that cannot be used",
+    "incomplete": "examples that lack a language",
+    "left out": "rows that the data set marks as unusable",
+    "wrong script": "texts that are not in their language's script",
+    "same as English": "texts equal to the English ones",
+    "duplicate": "texts that another example has too",
+    "broken characters": "texts that were decoded wrongly, or hold control characters",
+    "answer same as English": "reference answers equal to the English ones",
+}
+
+# U+FFFD; control characters; UTF-8 that was read as Latin-1 ("Ã©", "â€™").
+_BROKEN = re.compile("\ufffd|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|Ã[\x80-\xbf¡-¿]|â€[\x80-\u2122]")
+_BATCH = 256
+
+Tokenize = Callable[[list[str]], Iterable[Sequence[int]]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be.
+
+    Args:
+        kind: One of `KINDS`.
+        task: The task.
+        id: The example.
+        language: In which language, None where it is about all.
+        where: File and line.
+        detail: What exactly.
+    """
+
+    kind: str
+    task: str
+    id: str
+    language: str | None
+    where: str
+    detail: str
+
+
+@dataclass
+class Lengths:
+    """Lengths of the prompts of a language: how many of each."""
+
+    counts: Counter[int] = field(default_factory=Counter)
+
+    def add(self, length: int) -> None:
+        """Count one."""
+        self.counts[length] += 1
+
+    def summary(self) -> dict[str, float]:
+        """Least, median, mean, 95 of 100, most, and all together; nothing where there are none."""
+        total = self.counts.total()
+        if not total:
+            return {}
+        sum_ = sum(length * count for length, count in self.counts.items())
+        return {
+            "min": min(self.counts),
+            "median": self._at(0.5),
+            "mean": round(sum_ / total, 1),
+            "p95": self._at(0.95),
+            "max": max(self.counts),
+            "total": sum_,
+        }
+
+    def _at(self, share: float) -> int:
+        before, needed = 0, share * self.counts.total()
+        for length in sorted(self.counts):
+            before += self.counts[length]
+            if before >= needed:
+                return length
+        raise AssertionError
+
+
+@dataclass
+class LanguageReport:
+    """One language of a task."""
+
+    prompts: int = 0
+    characters: Lengths = field(default_factory=Lengths)
+    tokens: Lengths = field(default_factory=Lengths)
+
+
+@dataclass
+class TaskReport:
+    """One task.
+
+    Args:
+        task: Its name.
+        place: What was read.
+        languages: By short code.
+        examples: Those that can be measured.
+        with_answers: Those of them that have a reference answer in every language they are in.
+        incomplete: Those that lack a language, measured or not.
+        missing: How many lack each language.
+        counts: How many findings there are of each kind.
+        findings: The first of each kind, in the order of the source.
+    """
+
+    task: str
+    place: str
+    languages: dict[str, LanguageReport]
+    examples: int = 0
+    with_answers: int = 0
+    incomplete: int = 0
+    missing: Mapping[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+
+    def to_builtins(self) -> dict[str, Any]:
+        """As numbers and texts that JSON can hold."""
+        return {
+            "task": self.task,
+            "place": self.place,
+            "examples": self.examples,
+            "with_answers": self.with_answers,
+            "incomplete": self.incomplete,
+            "missing": dict(self.missing),
+            "languages": {
+                code: {
+                    "prompts": report.prompts,
+                    "characters": report.characters.summary(),
+                    "tokens": report.tokens.summary() or None,
+                }
+                for code, report in self.languages.items()
+            },
+            "counts": {kind: self.counts[kind] for kind in KINDS},
+            "findings": [vars(finding) for finding in self.findings],
+        }
+
+
+def check_data(source: TaskSource, tokenize: Tokenize | None = None, keep: int = 1000) -> list[TaskReport]:
+    """Read a source from end to end.
+
+    Lengths are those of the prompts as they would be measured, few-shot examples and chat format included. What
+    is suspicious is looked for in the data's own texts, which templates would hide.
+
+    Args:
+        source: The tasks; `--select`, `--shuffle`, `--skip` and `--limit` are not looked at.
+        tokenize: Texts to token ids.
+        keep: Findings of each kind and task that are kept with their places; all are counted.
+    Returns:
+        A report for each task. Memory: 12 to 24 bytes for each text, and what is kept.
+    Raises:
+        InputError: a file fails.
+    """
+    checks = {
+        name: _TaskCheck(source, name, place, tokenize, keep) for name, place in source.places().items()
+    }
+    for task, row in source.cases():
+        checks[task.name].add(task, row)
+    for name, check in checks.items():
+        check.end()
+        count = source.counts[name]
+        check.report.incomplete, check.report.missing = count.incomplete, dict(count.missing)
+    if any(check.duplicates for check in checks.values()):
+        _find_first(source, checks)
+    return [check.report for check in checks.values()]
+
+
+class _TaskCheck:
+    """Looks at the rows of one task as they come."""
+
+    def __init__(
+        self, source: TaskSource, task: str, place: str, tokenize: Tokenize | None, keep: int
+    ) -> None:
+        self.report = TaskReport(task, place, {code: LanguageReport() for code in source.languages})
+        self.duplicates: list[
+            tuple[Finding, int]
+        ] = []  # with the number of the example that has the text first
+        self._source = source
+        self._tokenize = tokenize
+        self._keep = keep
+        self._batch: list[tuple[str, str]] = []
+        self._texts = {code: FirstSeen() for code in source.languages}
+
+    def add(self, task: Task, row: Case | Skipped | LeftOut | Incomplete) -> None:
+        if isinstance(row, Skipped):
+            self._found("skipped", row.id, None, row.where, row.reason)
+        elif isinstance(row, LeftOut):
+            self._found("left out", row.key, row.language, row.where, row.reason)
+        elif isinstance(row, Incomplete):
+            self._found("incomplete", row.key, None, row.where, f"no {', '.join(row.missing)}")
+        else:
+            self._case(task, row)
+
+    def _case(self, task: Task, case: Case) -> None:
+        report, example = self.report, case.example
+        missing = [code for code in report.languages if code not in example.prompts] if task.parallel else []
+        if missing:  # measured all the same, with --allow-missing
+            self._found("incomplete", example.id, None, example.where, f"no {', '.join(missing)}")
+        report.examples += 1
+        report.with_answers += set(example.answers) >= set(example.prompts)
+        for code, prompt in self._source.finished(case).prompts.items():
+            report.languages[code].prompts += 1
+            report.languages[code].characters.add(len(prompt))
+            if self._tokenize is not None:
+                self._batch.append((code, prompt))
+        if len(self._batch) >= _BATCH:
+            self.end()
+        texts = {
+            code: "\n".join(str(fields[name]) for name in task.texts if fields.get(name))
+            for code, fields in case.fields.items()
+        }
+        for code, text in texts.items():
+            self._text(case, code, text)
+            if code != "en" and text == texts.get("en") and any(character.isalpha() for character in text):
+                self._at("same as English", case, code, text)
+            if task.scoring == "exact-match" and code != "en" and task.answer_language(code) == code:
+                answer = example.answers.get(code)
+                if answer is not None and answer == example.answers.get("en") and not answer.isdecimal():
+                    self._at("answer same as English", case, code, answer)
+
+    def _text(self, case: Case, code: str, text: str) -> None:
+        if script := wrong_script(text, code):
+            self._at("wrong script", case, code, f"{script}: {text}")
+        if match := _BROKEN.search(text):
+            around = text[max(0, match.start() - 15) : match.end() + 15]
+            self._at("broken characters", case, code, repr(around))
+        number = self.report.examples
+        first = self._texts[code].of(text, number)
+        if first:
+            finding = self._at("duplicate", case, code, text)
+            if finding is not None:
+                self.duplicates.append((finding, first))
+
+    def end(self) -> None:
+        """Count the tokens of the prompts that have gathered."""
+        if self._tokenize is not None and self._batch:
+            ids = self._tokenize([prompt for _, prompt in self._batch])
+            for (code, _), found in zip(self._batch, ids, strict=True):
+                self.report.languages[code].tokens.add(len(found))
+        self._batch.clear()
+
+    def _at(self, kind: str, case: Case, code: str, text: str) -> Finding | None:
+        return self._found(kind, case.example.id, code, case.places[code], _short(text))
+
+    def _found(self, kind: str, id: str, language: str | None, where: str, detail: str) -> Finding | None:
+        self.report.counts[kind] += 1
+        if self.report.counts[kind] > self._keep:
+            return None
+        finding = Finding(kind, self.report.task, id, language, where, detail)
+        self.report.findings.append(finding)
+        return finding
+
+
+def _find_first(source: TaskSource, checks: Mapping[str, _TaskCheck]) -> None:
+    """Name, for duplicates, the place of the first: a second reading, as holding all places would take much."""
+    wanted = {(name, number) for name, check in checks.items() for _, number in check.duplicates}
+    places: dict[tuple[str, int], dict[str, str]] = {}
+    numbers: Counter[str] = Counter()
+    for task, row in source.cases():
+        if isinstance(row, Case):
+            numbers[task.name] += 1
+            if (task.name, numbers[task.name]) in wanted:
+                places[task.name, numbers[task.name]] = row.places
+                if len(places) == len(wanted):
+                    break
+    for name, check in checks.items():
+        where = {
+            id(finding): places[name, number].get(finding.language or "", "")
+            for finding, number in check.duplicates
+        }
+        check.report.findings = [
+            Finding(**{**vars(one), "detail": f"as in {where[id(one)]}: {one.detail}"})
+            if id(one) in where
+            else one
+            for one in check.report.findings
+        ]
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 80 else f"{line[:77]}..."
+
+
+def findings_by_kind(report: TaskReport) -> Iterator[tuple[str, list[Finding]]]:
+    """The kinds that there are, each with the findings that were kept."""
+    for kind in KINDS:
+        if report.counts[kind]:
+            yield kind, [finding for finding in report.findings if finding.kind == kind]

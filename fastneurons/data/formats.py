@@ -1,0 +1,70 @@
+"""One file as rows, in whichever format it is."""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import msgspec
+
+from fastneurons.data.example import Skipped
+from fastneurons.data.files import FORMATS, format_of
+from fastneurons.data.json_document import json_records
+from fastneurons.data.line_formats import csv_records, jsonl_records, text_records, tsv_records
+from fastneurons.data.lines import BadFileError, pieces
+from fastneurons.data.parquet import parquet_records
+from fastneurons.data.record import Record
+from fastneurons.errors import InputError
+
+
+def read_file(
+    path: str, columns: Sequence[str] | None = None, format: str | None = None
+) -> Iterator[Record | Skipped]:
+    """The rows of one file.
+
+    Args:
+        path: A local path or a URL.
+        columns: See `read_records`.
+        format: One of the values of `FORMATS`; without it what the name or else the content tells.
+    Raises:
+        InputError: the file cannot be read to its end.
+    """
+    format = format or format_of(path) or _format_by_content(path, columns)
+    if format == "text" and columns is not None and len(columns) > 1:
+        format = "tsv"
+    if format == "jsonl":
+        return jsonl_records(path)
+    if format == "json":
+        return json_records(path)
+    if format == "csv":
+        return csv_records(path, columns)
+    if format == "tsv":
+        return tsv_records(path, columns)
+    if format == "parquet":
+        return parquet_records(path)
+    return text_records(path, columns)
+
+
+def _format_by_content(path: str, columns: Sequence[str] | None) -> str:
+    """What a file is whose name does not say it."""
+    try:
+        start = b"".join(islice(pieces(path, foreign=(b"PAR1",)), 1))
+    except BadFileError as error:
+        raise InputError(f"{path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if b"\0" in start[:4096]:
+        raise InputError(
+            f"{path} is nothing that is known here, by its name ({', '.join(FORMATS)}) or by its content"
+        )
+    line, _, rest = start.lstrip().partition(b"\n")
+    if line.startswith(b"{"):
+        try:
+            msgspec.json.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return "json" if (line[1:] + rest).lstrip().startswith(b'"') else "text"
+        return "jsonl"
+    if re.match(rb"\[\s*\{", start.lstrip()):
+        return "json"
+    return "tsv" if columns is not None and len(columns) > 1 else "text"

@@ -1,0 +1,62 @@
+"""What a user chooses about the data: which examples, in which languages, and how they are asked."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from fastneurons.errors import InputError
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Options that every task understands, named as on the command line.
+
+    Args:
+        split: Of the data set; None for the task's usual one.
+        config: Of a Hub data set.
+        revision: Of a Hub data set: a branch, tag or commit.
+        allow_missing: Measure examples that lack some of the languages on those they have, two at least.
+        shuffle: The seed by which each task's examples are put into another order; None leaves them.
+        skip: Leave out the first examples of each task.
+        limit: Only that many examples of each task.
+        select: Only some examples: an expression, or a file of ids.
+        num_fewshot: Solved examples in front of each prompt; they are held back and not measured.
+        apply_chat_template: Put each prompt into the model's chat format.
+        system_instruction: What the chat begins with.
+        template: A file of templates that replace the task's.
+        answer_prefix: Text that each prompt ends with, behind the chat format's end where there is one.
+    """
+
+    split: str | None = None
+    config: str | None = None
+    revision: str | None = None
+    allow_missing: bool = False
+    shuffle: int | None = None
+    skip: int = 0
+    limit: int | None = None
+    select: str | None = None
+    num_fewshot: int = 0
+    apply_chat_template: bool = False
+    system_instruction: str | None = None
+    template: str | None = None
+    answer_prefix: str = ""
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"--limit {self.limit}: must be at least 1")
+        for name in ("skip", "num_fewshot"):
+            if getattr(self, name) < 0:
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must not be negative")
+        if self.shuffle is not None and not 0 <= self.shuffle < 2**32:
+            raise InputError(f"--shuffle {self.shuffle}: must be a seed from 0 to {2**32 - 1}")
+        if self.system_instruction is not None and not self.apply_chat_template:
+            raise InputError("--system-instruction needs --apply-chat-template")
+        if "\0" in self.answer_prefix:
+            raise InputError("--answer-prefix holds a NUL character")
+
+    def chosen(self) -> dict[str, Any]:
+        """What differs from the defaults, by the option's name: part of what makes two runs the same."""
+        return {
+            field.name.replace("_", "-"): getattr(self, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        }

@@ -1,0 +1,71 @@
+"""What to say about a line that cannot be used."""
+
+from typing import Any
+
+import msgspec
+
+_decode = msgspec.json.Decoder().decode
+
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
+
+
+def one_line(text: str, most: int = 60) -> str:
+    """A text from the data as it can stand in a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def kind(value: Any) -> str:
+    """What a JSON value is, in words."""
+    return _KINDS.get(type(value), "null")
+
+
+def not_utf8(line: bytes) -> str | None:
+    """Where a line stops being UTF-8; None where it does not."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start} of the line"
+    return None
+
+
+def no_object(line: bytes, expected: str = "an object") -> str:
+    """Why a line of JSONL is no JSON object.
+
+    Args:
+        line: The line.
+        expected: What it should be.
+    """
+    row, problem = parsed(line)
+    return problem or f"{kind(row)} where {expected} must be"
+
+
+def parsed(line: bytes) -> tuple[Any, str]:
+    """A line's JSON, or what is wrong with it; one of the two is empty."""
+    if problem := not_utf8(line):
+        return None, problem
+    try:
+        return _decode(line), ""
+    except RecursionError:
+        return None, "not JSON that can be read: nested too deeply"
+    except msgspec.MsgspecError as error:
+        return None, _json_problem(line, str(error))
+
+
+def _json_problem(line: bytes, message: str) -> str:
+    """msgspec's message, with the byte turned into what an editor shows: a column of characters, from 1."""
+    message = message.removeprefix("JSON is malformed: ")
+    what, _, byte = message.rpartition(" (byte ")
+    if what and byte.rstrip(")").isdecimal():
+        column = len(line[: int(byte.rstrip(")"))].decode(errors="replace")) + 1
+        return f"not JSON: {what} (column {column})"
+    if "truncated" in message:
+        return f"not JSON: it ends too early (column {len(line.decode().rstrip()) + 1})"
+    return f"not JSON: {message}"

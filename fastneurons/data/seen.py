@@ -1,0 +1,51 @@
+"""What was seen before, of any number of texts, in little memory."""
+
+from array import array
+
+
+class FirstSeen:
+    """For each text the place where it was first: the number of a line or of an example.
+
+    Open addressing in two flat arrays: 12 bytes an entry at a load of one to two thirds, a quarter of what
+    a dictionary takes. Texts are told apart by 64 bits of hash: the chance that any two of a hundred million
+    share one is 1 in 4,000.
+    """
+
+    def __init__(self) -> None:
+        self._mask = (1 << 12) - 1
+        self._hashes = array("Q", bytes(8 * (self._mask + 1)))
+        self._places = array("I", bytes(4 * (self._mask + 1)))
+        self._count = 0
+
+    def of(self, text: str, place: int) -> int:
+        """The place that had this text before; 0, and take `place` for it, where none had."""
+        hashed = hash(text) & 0xFFFF_FFFF_FFFF_FFFF or 1  # 0 marks a free slot
+        slot = self._slot(hashed)
+        if self._hashes[slot]:
+            return self._places[slot]
+        self._hashes[slot] = hashed
+        self._places[slot] = min(place, 0xFFFF_FFFF)
+        self._count += 1
+        if 3 * self._count > 2 * self._mask:
+            self._grow()
+        return 0
+
+    def __contains__(self, text: str) -> bool:
+        return bool(self._hashes[self._slot(hash(text) & 0xFFFF_FFFF_FFFF_FFFF or 1)])
+
+    def _slot(self, hashed: int) -> int:
+        slot = hashed & self._mask
+        hashes, mask = self._hashes, self._mask
+        while hashes[slot] and hashes[slot] != hashed:
+            slot = (slot + 1) & mask
+        return slot
+
+    def _grow(self) -> None:
+        hashes, places = self._hashes, self._places
+        self._mask = 2 * self._mask + 1
+        self._hashes = array("Q", bytes(8 * (self._mask + 1)))
+        self._places = array("I", bytes(4 * (self._mask + 1)))
+        for hashed, place in zip(hashes, places, strict=True):
+            if hashed:
+                slot = self._slot(hashed)
+                self._hashes[slot], self._places[slot] = hashed, place

@@ -1,0 +1,325 @@
+"""Tasks without a data set behind them: the demo's facts, examples of a user's own, and plain text to count over."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, ClassVar
+
+from fastneurons.data.align import Aligned, LeftOut, Piece
+from fastneurons.data.example import Example, Skipped
+from fastneurons.data.facts import FACT_LANGUAGES, facts
+from fastneurons.data.files import data_files, format_of
+from fastneurons.data.jsonl import JsonlSource
+from fastneurons.data.places import Chained, Place, sorted_files
+from fastneurons.data.records import Record
+from fastneurons.data.seen import FirstSeen
+from fastneurons.data.tasks.task import (
+    Data,
+    Records,
+    Task,
+    UnusableError,
+    first_record,
+    needs_folder,
+    piece,
+    text,
+    wrong_form,
+)
+from fastneurons.data.template import Template
+from fastneurons.errors import InputError
+from fastneurons.languages import short_code
+
+_PEEKED = 1000
+
+
+class Capitals(Task):
+    """Facts about countries, from the demo."""
+
+    name = "capitals"
+    about = "What are a country's capital, language and currency, and whose is a capital?"
+    fields: ClassVar = {
+        "query": "the sentence up to the answer",
+        "answer": "the answer",
+        "relation": "capital, country, language or currency",
+    }
+    texts = ("query", "answer")
+    aligned_by = "relation and country"
+    codes = FACT_LANGUAGES
+    scoring = "exact-match"
+    sources = (
+        "comes with fastneurons (names from Unicode's CLDR): pip install 'fastneurons[demo]'; no --data",
+    )
+    needs_data = False
+
+    def template(self, language: str) -> Template | None:
+        """The sentence itself."""
+        return Template("{query}", answer="{answer}") if language in FACT_LANGUAGES else None
+
+    def open(self, place: Place) -> Data:
+        """See `Task.open`."""
+        return _Facts()
+
+    def example(self) -> dict[str, dict[str, Any]]:
+        """See `Task.example`."""
+        return {
+            "en": {"query": "Country: France. Its capital is", "answer": "Paris"},
+            "de": {"query": "Land: Frankreich. Seine Hauptstadt ist", "answer": "Paris"},
+        }
+
+
+class _Facts(Data):
+    languages = FACT_LANGUAGES
+    describe = "CLDR facts"
+
+    def aligned(self, languages: Sequence[str]) -> Iterator[Aligned | LeftOut | Skipped]:
+        for fact in facts(tuple(languages)):
+            relation = fact.id.partition("/")[0]
+            yield Aligned(
+                fact.id,
+                {
+                    code: Piece(
+                        fact.id,
+                        code,
+                        {"query": fact.prompts[code], "answer": fact.answers[code], "relation": relation},
+                        fact.where,
+                    )
+                    for code in languages
+                },
+            )
+
+
+class Jsonl(Task):
+    """Prompts of a user's own, one example a row."""
+
+    name = "jsonl"
+    about = "Prompts of your own"
+    fields: ClassVar = {"prompt": "the prompt", "answer": "the reference answer, where there is one"}
+    texts = ("prompt",)
+    aligned_by = "row: each holds all languages of an example"
+    sources = (
+        'JSONL, a line: {"id": ..., "prompts": {"en": ..., "de": ...}, "answers": {"en": ..., "de": ...}}',
+        "JSON or Parquet with the same fields, from a file, a folder or the Hub",
+    )
+    skips_incomplete = True
+
+    def template(self, language: str) -> Template | None:
+        """The prompt as it is."""
+        return Template("{prompt}", answer="{answer}")
+
+    def open(self, place: Place) -> Data:
+        """See `Task.open`."""
+        return _Prompts(place)
+
+    def example(self) -> dict[str, dict[str, Any]]:
+        """See `Task.example`."""
+        return {
+            "en": {"prompt": "The capital of France is", "answer": "Paris"},
+            "de": {"prompt": "Die Hauptstadt von Frankreich ist", "answer": "Paris"},
+        }
+
+
+class _Prompts(Data):
+    """Rows with `prompts` and `answers`; in JSONL they are decoded straight into their shape."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self.describe = place.describe()
+        # JSONL is what a file is whose name tells nothing.
+        is_jsonl = not place.is_hub and {"jsonl", None} >= {
+            format_of(file.path) for file in data_files(place.location)
+        }
+        self._records: Records | None = None if is_jsonl else place.read(split="train")
+        self._languages: tuple[str, ...] | None = None
+
+    @property
+    def languages(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The languages of the first rows: looked up when nobody has said which are meant."""
+        if self._languages is None:
+            self._languages = self._found()
+        return self._languages
+
+    def _found(self) -> tuple[str, ...]:
+        records = self._records if self._records is not None else self._place.read()
+        counts: dict[str, None] = {}
+        for row in islice(records, _PEEKED):
+            prompts = row.fields.get("prompts") if isinstance(row, Record) else None
+            if isinstance(prompts, dict):
+                codes = (short_code(str(key)) for key, value in prompts.items() if value is not None)
+                counts |= dict.fromkeys(code for code in codes if code is not None)
+        if not counts:
+            raise InputError(
+                f"{self._place.location}: none of its first rows has prompts; a row must be "
+                '{"id": ..., "prompts": {"en": ..., "de": ...}}'
+            )
+        return tuple(counts)
+
+    def check(self, languages: Sequence[str], allow_missing: bool) -> None:
+        """A look at the first rows, where a language is missing or the file is something else."""
+        if self._records is None:
+            JsonlSource(self._place.location, languages, allow_missing=allow_missing).check()
+
+    def aligned(self, languages: Sequence[str]) -> Iterator[Aligned | LeftOut | Skipped]:
+        if self._records is None:
+            for row in JsonlSource(self._place.location, languages, allow_missing=True):
+                yield row if isinstance(row, Skipped) else _aligned(row)
+            return
+        ids = FirstSeen()
+        for number, record in enumerate(self._records, 1):
+            if isinstance(record, Skipped):
+                yield record
+                continue
+            try:
+                found = _example(record, languages, number)
+                if first := ids.of(found.id, number):
+                    raise UnusableError(f"its id is that of row {first} already")
+            except UnusableError as error:
+                yield Skipped(str(record.fields.get("id") or ""), record.where, str(error))
+            else:
+                yield _aligned(found)
+
+
+def _aligned(row: Example) -> Aligned:
+    pieces = {}
+    for code, prompt in row.prompts.items():
+        fields = {"prompt": prompt}
+        if code in row.answers:
+            fields["answer"] = row.answers[code]
+        pieces[code] = Piece(row.id, code, fields, row.where)
+    return Aligned(row.id, pieces)
+
+
+def _example(record: Record, languages: Sequence[str], number: int) -> Example:
+    texts: dict[str, dict[str, str]] = {}
+    for name in ("prompts", "answers"):
+        value = record.fields.get(name)
+        if value is None:
+            if name == "prompts":
+                raise UnusableError("no prompts")
+            value = {}
+        if not isinstance(value, dict):
+            raise UnusableError(f"{name} holds no text for each language")
+        texts[name] = {}
+        for key, content in value.items():
+            code = short_code(str(key)) or ""
+            if code in languages and content is not None:
+                texts[name][code] = str(content)
+    prompts = {code: texts["prompts"][code] for code in languages if code in texts["prompts"]}
+    for code, prompt in prompts.items():
+        if not prompt.strip() or "\0" in prompt:
+            raise UnusableError(
+                f"the prompt in {code} {'holds a NUL character' if prompt.strip() else 'is empty'}"
+            )
+    if not prompts:
+        raise UnusableError("no prompt in any of the languages")
+    id = record.fields.get("id")
+    return Example(str(number if id is None else id), prompts, texts["answers"], record.where)
+
+
+class Corpus(Task):
+    """Texts of each language by themselves, to count over."""
+
+    name = "corpus"
+    about = "Texts in each language, which need not say the same"
+    fields: ClassVar = {"text": "the text"}
+    texts = ("text",)
+    aligned_by = "nothing: each language's texts stand by themselves"
+    sources = (
+        "a folder with files for each language (de/train-00000.parquet, wiki.de.jsonl.gz, de.txt), with a text "
+        "a row in the column text (or content)",
+        "one file whose rows name their language (language or lang)",
+        "Hub: wikimedia/wikipedia, a configuration for each language (20231101.de)",
+    )
+    parallel = False
+    _wikipedia = "20231101"
+
+    def template(self, language: str) -> Template | None:
+        """The text and nothing else."""
+        return Template("{text}")
+
+    def open(self, place: Place) -> Data:
+        """See `Task.open`."""
+        if place.is_hub:
+            from fastneurons.languages import all_codes
+
+            parts: dict[str, Records] = {
+                code: place.read(config=f"{self._wikipedia}.{code}", split="train") for code in all_codes()
+            }
+            hub = _Texts(parts, None, tuple(parts), place.describe("train"))
+            hub.lists_languages = False
+            return hub
+        files = sorted_files(place, ("train", "test", "validation"))
+        if files.by_language:
+            parts = {code: Chained(place, paths) for code, paths in files.by_language.items()}
+            for code, paths in files.by_language.items():
+                first = first_record(parts[code], paths[0])
+                if _text_column(first) is None:
+                    raise wrong_form(self, first, "text, or content")
+            return _Texts(parts, None, tuple(parts), place.describe(files.split))
+        records = Chained(place, files.others)
+        first = first_record(records, place.location)
+        if _text_column(first) is None or _row_language(first) is None:
+            raise needs_folder(self, place, (), "de.txt and en.txt")
+        rows = islice(records, _PEEKED)
+        found = {one: None for row in rows if isinstance(row, Record) and (one := _row_language(row))}
+        return _Texts({}, records, tuple(found), place.describe(files.split))
+
+    def example(self) -> dict[str, dict[str, Any]]:
+        """See `Task.example`."""
+        return {"en": {"text": "Bees live in colonies."}, "de": {"text": "Ein Fluss fließt zum Meer."}}
+
+
+class _Texts(Data):
+    """A text of each language in turn, until all are at their end."""
+
+    def __init__(
+        self, parts: dict[str, Records], mixed: Records | None, languages: tuple[str, ...], describe: str
+    ) -> None:
+        self._parts = parts
+        self._mixed = mixed
+        self.languages = languages
+        self.describe = describe
+
+    def aligned(self, languages: Sequence[str]) -> Iterator[Aligned | LeftOut | Skipped]:
+        if self._mixed is not None:
+            for number, row in enumerate(self._mixed, 1):
+                named = None if isinstance(row, Skipped) else _row_language(row)
+                if isinstance(row, Skipped) or named in languages:
+                    yield from _text(row, named or "", number)
+            return
+        live = {own: enumerate(self._parts[own], 1) for own in languages}
+        while live:
+            for own in tuple(live):
+                number, found = next(live[own], (0, None))
+                if found is None:
+                    del live[own]
+                else:
+                    yield from _text(found, own, number)
+
+
+def _text(row: Record | Skipped, code: str, number: int) -> Iterator[Aligned | LeftOut | Skipped]:
+    if isinstance(row, Skipped):
+        yield row
+        return
+    found = piece(row, code, _text_fields, None)
+    if isinstance(found, Piece):
+        key = f"{code}:{row.fields.get('id') or number}"
+        yield Aligned(key, {code: Piece(key, code, found.fields, found.where)})
+    elif str(row.fields.get("text", "x")).strip():  # empty lines part documents; they are no error
+        yield found
+
+
+def _text_fields(record: Record, language: str) -> dict[str, Any]:
+    name = _text_column(record)
+    if name is None:
+        raise UnusableError("no text")
+    return {"text": text(record, name)}
+
+
+def _text_column(record: Record) -> str | None:
+    return next((name for name in ("text", "content") if name in record.fields), None)
+
+
+def _row_language(record: Record) -> str | None:
+    for name in ("language", "lang"):
+        value = record.fields.get(name)
+        if isinstance(value, str):
+            return short_code(value)
+    return None

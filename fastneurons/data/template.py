@@ -1,0 +1,231 @@
+"""Templates: how the fields of an example become a prompt, its answer and its choices, in one language.
+
+    Template("Question: {question}\\nAnswer:", answer="{answer}")
+
+`{name}` stands for a field, `{{` and `}}` for braces. Users write theirs as TOML or JSON (`--template`):
+
+    [en]
+    prompt = "{premise} Therefore: {hypothesis} True or false?"
+    choices = ["True", "Unknown", "False"]
+
+by language, or by task and then language; `"*"` is every language that is not there by itself. What an entry
+leaves out is taken from the task's own template in that language.
+"""
+
+import string
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fastneurons.errors import InputError
+from fastneurons.languages import language as known_language
+from fastneurons.languages import short_code
+
+_UNSPACED = frozenset({"Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt", "Hani"})
+
+
+class Template(msgspec.Struct, frozen=True):
+    """One language's way to ask.
+
+    Args:
+        prompt: What the model reads; it ends where the answer begins, with no space.
+        answer: The reference answer.
+        choices: What the answer is chosen from; the field `gold` is the index of the right one.
+        worked: What stands for the answer in a few-shot example, where that is more than the answer.
+    """
+
+    prompt: str
+    answer: str = ""
+    choices: tuple[str, ...] = ()
+    worked: str = ""
+
+
+Filler = Callable[[Mapping[str, Any]], str]
+
+
+def filler(text: str) -> Filler:
+    """A function that puts fields into a text.
+
+    Raises:
+        ValueError: the text is no template; the function raises KeyError for a field that is not there.
+    """
+    parts: list[tuple[str, str | None]] = []
+    for literal, name, spec, conversion in string.Formatter().parse(text):
+        if spec or conversion:
+            raise ValueError(f"{{{name}}} must be a field's name alone")
+        if name is not None and not name.isidentifier():
+            raise ValueError(f"{{{name}}} is no field's name; a brace itself is written twice: {{{{ }}}}")
+        parts.append((literal, name))
+    if len(parts) == 1 and parts[0][0] == "":
+        only = parts[0][1]
+        return lambda fields: str(fields[only])  # type: ignore[index]
+
+    def fill(fields: Mapping[str, Any]) -> str:
+        return "".join(literal if name is None else f"{literal}{fields[name]}" for literal, name in parts)
+
+    return fill
+
+
+def field_names(text: str) -> list[str]:
+    """The fields that a template has, in order."""
+    return [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+
+
+class Filled(msgspec.Struct, frozen=True):
+    """A template with an example's fields in it."""
+
+    prompt: str
+    answer: str | None
+    choices: tuple[str, ...]
+    worked: str
+
+
+class Compiled:
+    """A template, ready to be filled many times.
+
+    Args:
+        template: The template.
+        what: Where it comes from, for errors: `xnli, template in de`.
+        fields: The names that may stand in it.
+    Raises:
+        InputError: it is no template, or names a field that the task does not have.
+    """
+
+    def __init__(self, template: Template, what: str, fields: Iterable[str]) -> None:
+        known = list(fields)
+        for text in (template.prompt, template.answer, template.worked, *template.choices):
+            try:
+                filler(text)
+            except ValueError as error:
+                raise InputError(f"{what}: {error}") from error
+            for name in field_names(text):
+                if name not in known:
+                    raise InputError(
+                        f"{what}: there is no field {name!r}; there are {', '.join(sorted(known))}"
+                    )
+        if not field_names(template.prompt):
+            raise InputError(f"{what}: the prompt has no field, so it would be the same for every example")
+        self.template = template
+        self._prompt = filler(template.prompt)
+        self._answer = filler(template.answer) if template.answer else None
+        self._choices = [filler(choice) for choice in template.choices]
+        self._worked = filler(template.worked) if template.worked else None
+
+    def __call__(self, fields: Mapping[str, Any]) -> Filled:
+        """Raises KeyError for a field that this row lacks."""
+        choices = tuple(choice(fields) for choice in self._choices)
+        answer = None
+        if choices:
+            gold = fields.get("gold")
+            answer = choices[gold] if gold is not None and 0 <= gold < len(choices) else None
+        elif self._answer is not None:
+            answer = self._optional(self._answer, fields)
+        worked = self._optional(self._worked, fields) if self._worked is not None else answer
+        return Filled(self._prompt(fields), answer, choices, worked or "")
+
+    @staticmethod
+    def _optional(fill: Filler, fields: Mapping[str, Any]) -> str | None:
+        """Data without reference answers is data too."""
+        try:
+            return fill(fields) or None
+        except KeyError:
+            return None
+
+
+def gap(language: str, before: str) -> str:
+    """What stands between a prompt and its answer: a space, but none in a script that is written without."""
+    if not before or before[-1].isspace() or before[-1] in "'’([«“\"":
+        return ""
+    return "" if known_language(language).script in _UNSPACED else " "
+
+
+# -- a user's own -------------------------------------------------------------------------------------
+
+
+class Templates:
+    """A user's templates, from a file.
+
+    Args:
+        path: TOML or JSON, told by its ending.
+    Raises:
+        InputError: the file cannot be read or is not what it should be.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(f"--template {path} cannot be read: {error.strerror or error}") from error
+        decode = msgspec.json.decode if path.lower().endswith(".json") else msgspec.toml.decode
+        try:
+            self._content = decode(data)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise InputError(f"--template {path}: {error}") from error
+        if not isinstance(self._content, dict) or not self._content:
+            raise InputError(f'--template {path}: must hold a table for each language: [en] prompt = "..."')
+
+    def of(self, task: str, tasks: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The entries for one task, by short code of the language, and `*` for any other.
+
+        Args:
+            task: Which one.
+            tasks: All tasks' names, by which the two forms of the file are told apart.
+        Raises:
+            InputError: an entry is not what it should be.
+        """
+        names = set(tasks)
+        entries = self._content
+        if set(entries) & names:
+            stray = [key for key in entries if key not in names]
+            if stray:
+                raise InputError(
+                    f"--template {self.path}: {stray[0]!r} stands beside tasks but is none; "
+                    "put either tasks at the top, or languages"
+                )
+            entries = entries.get(task, {})
+        found: dict[str, dict[str, Any]] = {}
+        for key, entry in entries.items():
+            code = "*" if key == "*" else short_code(key)
+            if code is None:
+                raise InputError(f"--template {self.path}: {key!r} is neither a language nor a task")
+            if isinstance(entry, str):
+                entry = {"prompt": entry}
+            found[code] = self._checked(key, entry)
+        return found
+
+    def _checked(self, key: str, entry: Any) -> dict[str, Any]:
+        if not isinstance(entry, dict):
+            raise InputError(f"--template {self.path}: {key} must be a table with at least a prompt")
+        for name, value in entry.items():
+            if name not in Template.__struct_fields__:
+                raise InputError(
+                    f"--template {self.path}: {key} has {name!r}; an entry may have "
+                    f"{', '.join(Template.__struct_fields__)}"
+                )
+            if name == "choices":
+                if not isinstance(value, list) or not all(isinstance(choice, str) for choice in value):
+                    raise InputError(f"--template {self.path}: choices of {key} must be a list of texts")
+            elif not isinstance(value, str):
+                raise InputError(f"--template {self.path}: {name} of {key} must be a text")
+        return {name: tuple(value) if name == "choices" else value for name, value in entry.items()}
+
+
+def chosen_template(
+    own: Template | None, entries: Mapping[str, dict[str, Any]], language: str, what: str
+) -> Template | None:
+    """A user's entry over the task's own template; None where there is neither.
+
+    Raises:
+        InputError: the entry has no prompt, and there is nothing to take it from.
+    """
+    entry = entries.get(language, entries.get("*"))
+    if entry is None:
+        return own
+    if own is not None:
+        return msgspec.structs.replace(own, **entry)
+    if "prompt" not in entry:
+        raise InputError(f"{what}: no prompt")
+    return Template(**entry)

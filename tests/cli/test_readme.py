@@ -1,0 +1,85 @@
+"""The README's commands, as they stand there, on a tiny model and the README's own example of data."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastneurons
+from tests.engine import tiny
+
+pytestmark = pytest.mark.engine
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+MODEL, DATA = "Qwen/Qwen3-8B", "facts.jsonl"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What a reader has who follows the README, with a tiny model in the place of the one named there."""
+    folder = tmp_path_factory.mktemp("readme")
+    tiny.make("Qwen3", folder / "model")
+    [line] = blocks("json")
+    (folder / DATA).write_text(line)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def followed(folder):
+    """The block of `fastneurons` commands, run one after another."""
+    [block] = [block for block in blocks("sh") if block.startswith("fastneurons")]
+    for command in block.splitlines():
+        words = [word.replace(MODEL, str(folder / "model")) for word in shlex.split(command, comments=True)]
+        done = subprocess.run(
+            [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    return folder
+
+
+def test_the_commands_work(followed):
+    store = fastneurons.open(followed / "run.zarr")
+    assert store.is_complete
+    assert store.num_examples == 1
+    assert (followed / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_make_runs_what_is_said():
+    """`make demo` and `make test` are run by CI; other targets that are named exist."""
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make (\w+)", "".join(blocks("sh"))):
+        assert f"\n{target}:" in makefile
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "make demo" in ci
+    assert "make test" in ci
+
+
+def test_options_that_are_named_exist():
+    help_text = "".join(
+        subprocess.run(
+            [sys.executable, "-m", "fastneurons", command, "--help"],
+            capture_output=True, text=True, check=True, env={"COLUMNS": "200"},
+        ).stdout
+        for command in ("run", "summary", "plot")
+    )  # fmt: skip
+    named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", README))
+    assert {option for option in named if option not in help_text} == set()
+
+
+def test_pages_and_pictures_that_are_linked_exist():
+    for link in re.findall(r"\]\(([^)#]+)", README):
+        assert link.startswith("http") or (ROOT / link).exists(), link
+
+
+def test_the_line_of_data_is_one_example():
+    [line] = blocks("json")
+    assert json.loads(line).keys() >= {"id", "prompts"}

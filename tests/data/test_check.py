@@ -1,0 +1,181 @@
+"""The look at all of a source: what is counted, what is found, and where."""
+
+import json
+
+import pytest
+
+from fastneurons.data.check import KINDS, Lengths, check_data
+from fastneurons.data.options import DataOptions
+from fastneurons.data.scripts import script, wrong_script
+from fastneurons.data.tasks import open_tasks
+from tests.data.tasks import files
+
+
+def report(path, languages=("en", "de", "ru"), task="jsonl", tokenize=None, keep=1000, **options):
+    source = open_tasks([task], {task: str(path)}, languages, DataOptions(**options))
+    [found] = check_data(source, tokenize, keep)
+    return found
+
+
+def row(id, english, german, russian, **answers):
+    prompts = {"en": english, "de": german, "ru": russian}
+    return {
+        "id": id,
+        "prompts": {k: v for k, v in prompts.items() if v is not None},
+        "answers": answers or None,
+    }
+
+
+@pytest.fixture
+def data(tmp_path):
+    return files.lines(tmp_path / "data.jsonl", [
+        row("1", "The first sentence", "Der erste Satz", "Первое предложение", en="a", de="b", ru="c"),
+        row("2", "The second sentence", "The second sentence", "Второе предложение"),
+        row("3", "The third sentence", "Der dritte Satz", "The third one is English"),
+        row("4", "The first sentence", "Der vierte Satz", "Четвёртое предложение"),
+        row("5", "The fifth sentence", None, "Пятое предложение"),
+        row("6", "The sixth sentence", "Der sechste Satz ist schÃ¶n", "Шестое предложение \ufffd"),
+        row("6", "The seventh", "Der siebte", "Седьмое"),
+        {"id": "8"},
+    ])  # fmt: skip
+
+
+def test_everything_suspicious_is_found_with_its_place(data):
+    found = report(data)
+    assert (found.examples, found.with_answers, found.incomplete, dict(found.missing)) == (5, 1, 1, {"de": 1})
+    assert [
+        (one.kind, one.id, one.language, one.where.rpartition(":")[2], one.detail) for one in found.findings
+    ] == [
+        ("same as English", "2", "de", "2", "The second sentence"),
+        ("wrong script", "3", "ru", "3", "Latin: The third one is English"),
+        ("duplicate", "4", "en", "4", f"as in {data}:1: The first sentence"),
+        ("incomplete", "5", None, "5", "no de"),
+        ("broken characters", "6", "de", "6", "'te Satz ist schÃ¶n'"),
+        ("broken characters", "6", "ru", "6", "'ое предложение \ufffd'"),
+        ("skipped", "6", None, "7", "the id is that of line 6 already"),
+        ("skipped", "8", None, "8", "no prompts"),
+    ]
+    assert all(one.where.startswith(f"{data}:") for one in found.findings)
+
+
+def test_with_missing_languages_allowed_they_are_still_named(data):
+    found = report(data, allow_missing=True)
+    assert found.examples == 6
+    assert found.counts["incomplete"] == 1
+    assert found.languages["de"].prompts == 5
+
+
+def test_findings_are_counted_past_those_that_are_kept(data):
+    found = report(data, keep=1)
+    assert found.counts["broken characters"] == 2
+    assert sum(one.kind == "broken characters" for one in found.findings) == 1
+
+
+def test_lengths_are_of_the_prompts_as_they_are_measured(data):
+    plain, longer = report(data), report(data, answer_prefix="123")
+    assert (
+        longer.languages["en"].characters.summary()["max"]
+        == plain.languages["en"].characters.summary()["max"] + 3
+    )
+    assert plain.languages["en"].characters.counts.total() == plain.languages["en"].prompts == 5
+    tokens = (
+        report(data, tokenize=lambda texts: [text.split() for text in texts]).languages["en"].tokens.summary()
+    )
+    assert tokens == {"min": 3, "median": 3, "mean": 3.0, "p95": 3, "max": 3, "total": 15}
+    assert plain.languages["en"].tokens.summary() == {}
+
+
+def test_lengths_have_the_usual_figures():
+    lengths = Lengths()
+    for length in [1] * 50 + [3] * 44 + [10] * 5 + [100]:
+        lengths.add(length)
+    assert lengths.summary() == {"min": 1, "median": 1, "mean": 3.3, "p95": 10, "max": 100, "total": 332}
+
+
+def test_templates_do_not_hide_what_is_in_the_data(tmp_path):
+    place = files.xnli_xtreme(tmp_path)
+    rows = [line.split("\t") for line in (place / "dev-th.tsv").read_text().split("\n")[:3]]
+    rows[1][:2] = [line.split("\t") for line in (place / "dev-en.tsv").read_text().split("\n")][1][:2]
+    files.table(place / "dev-th.tsv", rows)
+    found = report(place, ("en", "de", "th"), "xnli")
+    assert {(one.kind, one.language, one.where.rpartition("/")[2]) for one in found.findings} == {
+        ("wrong script", "th", "dev-th.tsv:2"),
+        ("same as English", "th", "dev-th.tsv:2"),
+    }
+
+
+def test_answers_that_are_the_english_ones(tmp_path):
+    place = files.mzsre(tmp_path, (("en", "de"), ("en", "zh")))
+    found = report(place, ("en", "de", "zh"), "ke-en2xx")
+    assert [(one.kind, one.id, one.language) for one in found.findings] == [
+        ("answer same as English", "1", "de"),
+        ("answer same as English", "2", "de"),
+    ]
+    # Where the answer is in English whatever the language, that is nothing to tell.
+    assert report(place, ("en", "de", "zh"), "ke-xx2en").findings == []
+
+
+def test_rows_left_out_are_named(tmp_path):
+    found = report(files.pawsx(tmp_path), ("en", "de"), "pawsx")
+    assert ("left out", "2", "de", f"{tmp_path}/de/test_2k.tsv:3") in [
+        (one.kind, one.id, one.language, one.where) for one in found.findings
+    ]
+
+
+def test_a_report_can_be_json(data):
+    built = json.loads(json.dumps(report(data, tokenize=lambda texts: [[1]] * len(texts)).to_builtins()))
+    assert list(built["counts"]) == list(KINDS)
+    assert built["languages"]["ru"]["tokens"]["total"] == 5
+    assert built["findings"][0]["where"] == f"{data}:2"
+
+
+def test_several_tasks_have_a_report_each(tmp_path, data):
+    files.mgsm(tmp_path / "m")
+    places = {"jsonl": str(data), "mgsm": str(tmp_path / "m")}
+    source = open_tasks(["mgsm", "jsonl"], places, ("en", "de"))
+    assert [(one.task, one.examples) for one in check_data(source)] == [("mgsm", 2), ("jsonl", 5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "expected"),
+    [
+        ("A sentence", "en", None),
+        ("A sentence", "ru", "Latin"),
+        ("Предложение", "sr", None),
+        ("Предложение", "sr-Latn", "Cyrillic"),
+        ("日本語の文章です", "ja", None),
+        ("日本語の文章です", "zh", "Japanese"),
+        ("这是一个句子。", "zh", None),
+        ("這是一個句子。", "zh", None),
+        ("한국어 문장", "ko", None),
+        ("ภาษาไทย with a few words", "th", None),
+        ("with very many words and ไทย", "th", "Latin"),
+        ("12345 + 67 = ?", "th", None),
+        ("Paris", "th", None),  # a name
+        ("ｆｕｌｌｗｉｄｔｈ", "en", None),
+        ("e\u0301te\u0301 naïve", "fr", None),
+        ("العربية", "fa", None),
+        ("العربية", "he", "Arabic"),
+        ("አማርኛ ነው", "am", None),
+        ("", "th", None),
+    ],
+)
+def test_texts_in_another_script(text, language, expected):
+    assert wrong_script(text, language) == expected
+
+
+def test_every_languages_script_is_one_that_letters_have():
+    import sys
+    import unicodedata
+
+    from fastneurons.data.scripts import _MIXED
+    from fastneurons.languages import all_codes
+    from fastneurons.languages import language as known
+
+    there = {
+        script(chr(point)) for point in range(sys.maxunicode) if unicodedata.category(chr(point)) == "Lo"
+    }
+    there |= {"Latn", "Cyrl", "Grek", "Armn", "Geor", "Adlm", "Avst"}
+    for code in all_codes():
+        usual = known(code).script
+        assert {*_MIXED.get(usual, (usual,))} <= there, (code, usual)
