@@ -5,7 +5,7 @@ from dataclasses import replace
 from os import PathLike, fspath
 from typing import Any
 
-from fastneurons.config import EngineOptions
+from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data import Example, Skipped
 from fastneurons.data.options import DataOptions
 from fastneurons.data.tasks import tasks_and_data
@@ -27,6 +27,13 @@ def run(
     tasks: str | Sequence[str] | None = None,
     data_options: DataOptions | None = None,
     thresholds: Sequence[float] = (0.0,),
+    position: str = "last",
+    signal: str = "gate",
+    attribution: bool = False,
+    top_k: int | None = None,
+    keep_coefficients: bool = False,
+    block_size: int | None = None,
+    observe_memory: float = 1.0,
     limit: int | None = None,
     window: int = 256,
     keep_bits: bool = True,
@@ -47,7 +54,15 @@ def run(
         out: The store: a local path or an fsspec URL.
         tasks: Data sets by name, as a sequence or "xnli,mgsm"; without them a place holds JSONL.
         data_options: Which examples of these places, and how they are asked.
-        thresholds: A neuron is activated where its activation is above; several make several planes.
+        thresholds: A neuron is activated where its signal is above; several make several planes.
+        position: What is read of a prompt: its "last" token, "any" of its tokens, any of the "answer"'s tokens; or
+            "corpus", where each language's tokens are counted for themselves.
+        signal: "gate", the activation, or "product", the coefficient that enters the down projection.
+        attribution: Whether to tell how much each category matters for the answer.
+        top_k: Neurons that count as the most contributing ones; None: 800 of 16,384, of whatever there are.
+        keep_coefficients: Store the coefficients, too.
+        block_size: Of a corpus, join each language's texts and cut them into blocks of so many tokens.
+        observe_memory: What may be held of it on each device, in GiB.
         limit: Only the first examples, of each task.
         window: Examples committed at once.
         keep_bits: Whether to store which neurons were activated, not the counts alone.
@@ -64,8 +79,18 @@ def run(
         EngineError: the engine failed; what was measured before is in the store.
         StoreError: the store cannot be written or continued.
     """
-    codes = None if languages is None else parse_languages(_listed(languages))
-    options = RunOptions(tuple(float(t) for t in thresholds), limit, window, keep_bits, resume, overwrite)
+    what = Measurement(
+        tuple(float(t) for t in thresholds),
+        position,
+        signal,
+        attribution,
+        top_k,
+        keep_coefficients,
+        observe_memory,
+    )
+    at_least = 1 if position == "corpus" else 2
+    codes = None if languages is None else parse_languages(_listed(languages), at_least)
+    options = RunOptions(limit, window, keep_bits, resume, overwrite, block_size)
     model, engine_arguments = fspath(model), engine_options(**engine)
     if data is None or isinstance(data, str | PathLike | Mapping):
         chosen = data_options or DataOptions()
@@ -76,14 +101,16 @@ def run(
         if isinstance(data, Mapping):
             places = [f"{name}={fspath(place)}" for name, place in data.items()]
         names, by_task = tasks_and_data(None if tasks is None else _listed(tasks), places)
-        source, codes = task_source(model, names, by_task, codes, chosen, engine_arguments)
+        source, codes = task_source(model, names, by_task, codes, chosen, engine_arguments, position)
     else:
         if codes is None:
             raise InputError("languages are needed with examples of your own")
         if tasks is not None or data_options is not None:
             raise InputError("tasks and data_options are for data in a place, not for examples of your own")
         source = Source(("python",), type(data).__name__, data)
-    return measure_into_store(model, source, codes, fspath(out), options, engine_arguments, progress, verbose)
+    return measure_into_store(
+        model, source, codes, fspath(out), what, options, engine_arguments, progress, verbose
+    )
 
 
 def _listed(names: str | Sequence[str]) -> str:

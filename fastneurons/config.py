@@ -26,7 +26,7 @@ class Measurement:
         attribution: Whether to tell how much each category matters for the answer.
         top_k: Neurons that count as the most contributing ones; None: 800 of 16,384, of whatever there are.
         keep_coefficients: Store the coefficients, too.
-        memory_bytes: What a worker's buffers may take on the device.
+        observe_memory: What a worker's buffers may take on its device, in GiB.
     """
 
     thresholds: tuple[float, ...] = (0.0,)
@@ -35,7 +35,7 @@ class Measurement:
     attribution: bool = False
     top_k: int | None = None
     keep_coefficients: bool = False
-    memory_bytes: int = 2**30
+    observe_memory: float = 1.0
 
     def __post_init__(self) -> None:
         shown = ", ".join(f"{t:g}" for t in self.thresholds)
@@ -57,6 +57,13 @@ class Measurement:
             raise InputError(f"--top-k {self.top_k}: must be at least 1, and needs --attribution")
         if self.keep_coefficients and not self.attribution:
             raise InputError("--keep-coefficients needs --attribution")
+        if not (isfinite(self.observe_memory) and self.observe_memory > 0):
+            raise InputError(f"--observe-memory {self.observe_memory:g}: must be above 0 (GiB)")
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a worker's buffers may take on its device."""
+        return int(self.observe_memory * 2**30)
 
     def neurons_in_top(self, neurons: int) -> int | None:
         """How many of a layer's neurons are its most contributing ones; None without attribution.

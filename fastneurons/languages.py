@@ -61,11 +61,14 @@ def all_codes() -> tuple[str, ...]:
     return tuple(_languages())
 
 
-def parse_languages(text: str) -> tuple[str, ...]:
+def parse_languages(text: str, at_least: int = 2) -> tuple[str, ...]:
     """`"en, deu_Latn,zh-hans"` as short codes, in that order: `("en", "de", "zh")`.
 
+    Args:
+        text: Codes, apart by commas or spaces.
+        at_least: How many there must be: a corpus needs one, where languages are compared it is two.
     Raises:
-        InputError: an unknown code, one language twice, or fewer than two.
+        InputError: an unknown code, one language twice, or too few.
     """
     spelled: dict[str, str] = {}
     for given in re.split(r"[,\s]+", text):
@@ -81,7 +84,9 @@ def parse_languages(text: str) -> tuple[str, ...]:
             )
             raise InputError(f"--languages {text}: {both}")
         spelled[code] = given
-    if len(spelled) < 2:
+    if len(spelled) < at_least:
+        if at_least == 1:
+            raise InputError(f"--languages {text!r}: none is named")
         raise InputError(
             f"--languages {text!r}: at least two are needed, as neurons are compared across languages: en,de"
         )

@@ -1,4 +1,4 @@
-"""The main job: a stream of examples through an engine into a store."""
+"""The main job: a stream of examples, or of texts, through an engine into a store."""
 
 import contextlib
 import itertools
@@ -11,12 +11,14 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastneurons.config import EngineOptions
+from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.options import DataOptions
+from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.quiet import quiet
-from fastneurons.engine.session import MeasuredRows, ModelFacts, Session
+from fastneurons.engine.session import ModelFacts, Session
 from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress, Silent, progress_for
@@ -53,6 +55,7 @@ def task_source(
     languages: Sequence[str] | None,
     options: DataOptions | None = None,
     engine: EngineOptions | None = None,
+    position: str = "last",
 ) -> tuple[Source, tuple[str, ...]]:
     """Examples of tasks, as a run measures them, and their languages.
 
@@ -63,6 +66,7 @@ def task_source(
         languages: Short codes; None for all that every task has.
         options: Which examples, and how they are asked.
         engine: Whose tokenizer it is, and how it is loaded.
+        position: What will be read of them.
     Raises:
         InputError: as `open_tasks` and `TaskSource.check` raise it; a task that cannot be measured.
     """
@@ -70,9 +74,10 @@ def task_source(
 
     options, engine = options or DataOptions(), engine or EngineOptions()
     for name in names:
-        if not task_named(name).parallel:
+        if not task_named(name).parallel and position != "corpus":
             raise InputError(
-                f"{name} has each language's texts by themselves; run compares the same text in several"
+                f"{name} has each language's texts by themselves, and --position {position} compares the same text "
+                "in several; --position corpus counts over them"
             )
     chat = None
     if options.apply_chat_template:
@@ -96,35 +101,31 @@ def task_source(
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run measures and how it writes.
+    """How much a run reads and how it writes.
 
     Args:
-        thresholds: A neuron is activated where its activation is above; several are several planes.
         limit: Only the first rows of the source.
         window: Examples that are committed at once.
         keep_bits: Whether to store which neurons were activated, not the counts alone.
         resume: Continue a run that did not end.
         overwrite: Replace a store.
+        block_size: Of a corpus, join each language's texts and cut them into blocks of so many tokens.
     """
 
-    thresholds: tuple[float, ...] = (0.0,)
     limit: int | None = None
     window: int = 256
     keep_bits: bool = True
     resume: bool = False
     overwrite: bool = False
+    block_size: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.thresholds:
-            raise InputError("at least one --threshold is needed")
-        if not all(np.isfinite(self.thresholds)):
-            raise InputError(f"--threshold {', '.join(map(str, self.thresholds))}: must be finite numbers")
-        if len(set(self.thresholds)) != len(self.thresholds):
-            raise InputError(f"--threshold {', '.join(map(str, self.thresholds))}: the same one twice")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit {self.limit}: must be at least 1")
         if self.window < 1:
             raise InputError(f"--window {self.window}: must be at least 1")
+        if self.block_size is not None and self.block_size < 1:
+            raise InputError(f"--block-size {self.block_size}: must be at least 1")
         if self.resume and self.overwrite:
             raise InputError("--resume and --overwrite exclude each other")
 
@@ -134,6 +135,7 @@ def measure_into_store(
     source: Source,
     languages: tuple[str, ...],
     out: str,
+    what: Measurement | None = None,
     options: RunOptions | None = None,
     engine: EngineOptions | None = None,
     progress: bool | RunProgress = True,
@@ -146,7 +148,8 @@ def measure_into_store(
         source: The examples.
         languages: L language codes, the order of the store's language axis.
         out: The store: a local path or an fsspec URL.
-        options: What to measure and how to write.
+        what: What is read of each prompt.
+        options: How much is read, and how it is written.
         engine: Engine arguments.
         progress: Whether to show progress on standard error, or an object that is told.
         verbose: Let vLLM's log through.
@@ -157,7 +160,8 @@ def measure_into_store(
         EngineError: the engine failed; what was measured before is committed.
         StoreError: the store cannot be written or continued; what was committed stays.
     """
-    options, engine = options or RunOptions(), engine or EngineOptions()
+    what, options, engine = what or Measurement(), options or RunOptions(), engine or EngineOptions()
+    _check(what, options, languages)
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     with quiet(verbose) as hushed, _interruptible() as stop:
         shown = progress if not isinstance(progress, bool) else Silent()
@@ -165,10 +169,10 @@ def measure_into_store(
             shown = progress_for(hushed.terminal)
         shown.message(f"loading {short_name(model)}")
         try:
-            with Session(model, languages, options.thresholds, engine, verbose) as session:
-                shown.message(describe(session.facts))
-                header = _header(session.facts, source, languages, options, engine)
-                with _writer(out, header, options) as writer:
+            with Session(model, languages, what, engine, verbose) as session:
+                shown.message(describe(session.facts, what))
+                header = _header(session.facts, source, languages, what, options, engine)
+                with _writer(out, header, what, options) as writer:
                     _measure(session, writer, source, options, shown, stop)
         except EngineError as error:
             if hushed.log is None:
@@ -177,22 +181,42 @@ def measure_into_store(
     return open_store(out)
 
 
-def describe(facts: ModelFacts) -> str:
-    """One line on what runs where."""
+def _check(what: Measurement, options: RunOptions, languages: tuple[str, ...]) -> None:
+    """What the options say together."""
+    if what.position == "corpus":
+        return
+    if options.block_size is not None:
+        raise InputError("--block-size needs --position corpus")
+    if len(languages) < 2:
+        raise InputError(
+            f"--languages {','.join(languages)}: at least two are needed, as neurons are compared across languages"
+        )
+
+
+def describe(facts: ModelFacts, what: Measurement) -> str:
+    """One line on what runs where, and what is held for it."""
     where = facts.device if facts.device != "cpu" else f"CPU, {facts.threads_per_worker} threads"
     if facts.workers > 1:
         where = f"{facts.workers} workers, each {where}"
+    held = "counts" if what.position == "corpus" else f"up to {facts.slots} examples in flight"
     return (
         f"{short_name(facts.model)}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
         f"({facts.function}{', gated' if facts.gated else ''}), {facts.dtype}, {where}; "
-        f"up to {facts.slots} examples in flight in {facts.buffer_bytes / 2**20:.1f} MiB"
+        f"{held} in {facts.buffer_bytes / 2**20:.1f} of {what.memory_bytes / 2**20:,.0f} MiB"
     )
 
 
 def _header(
-    facts: ModelFacts, source: Source, languages: tuple[str, ...], options: RunOptions, engine: EngineOptions
+    facts: ModelFacts,
+    source: Source,
+    languages: tuple[str, ...],
+    what: Measurement,
+    options: RunOptions,
+    engine: EngineOptions,
 ) -> Header:
     import fastneurons
+
+    blocks = f" --block-size {options.block_size}" if options.block_size is not None else ""
 
     return Header(
         version=fastneurons.__version__,
@@ -203,14 +227,14 @@ def _header(
         lora=None,
         task=",".join(source.tasks),
         tasks=list(source.tasks),
-        source=source.name,
+        source=source.name + blocks,
         languages=list(languages),
-        position="last",
-        signal="gate",
-        thresholds=list(options.thresholds),
+        position=what.position,
+        signal=what.signal,
+        thresholds=list(what.thresholds),
         layers=list(facts.layers),
         neurons=facts.neurons,
-        top_k=None,
+        top_k=facts.top_k,
         window=options.window,
         config={
             "limit": options.limit,
@@ -224,10 +248,11 @@ def _header(
     )
 
 
-def _writer(out: str, header: Header, options: RunOptions) -> StoreWriter:
+def _writer(out: str, header: Header, what: Measurement, options: RunOptions) -> StoreWriter:
+    kept = {"keep_bits": options.keep_bits, "keep_coefficients": what.keep_coefficients}
     if options.resume:
-        return StoreWriter.resume(out, header, keep_bits=options.keep_bits)
-    return StoreWriter.create(out, header, keep_bits=options.keep_bits, overwrite=options.overwrite)
+        return StoreWriter.resume(out, header, **kept)
+    return StoreWriter.create(out, header, overwrite=options.overwrite, **kept)
 
 
 def _measure(
@@ -243,8 +268,13 @@ def _measure(
         progress.message("the store is complete already; nothing to do")
         return
     first = writer.committed
-    rows = _rest(itertools.islice(source.rows, options.limit), writer.committed_ids(), source.name)
+    rows: Iterable[Example | Skipped] = itertools.islice(source.rows, options.limit)
     total = source.total if options.limit is None else min(options.limit, source.total or options.limit)
+    corpus = session.what.position == "corpus"
+    if corpus:
+        total = None  # its blocks are not its rows
+    else:
+        rows = _rest(rows, writer.committed_ids(), source.name)
     if first:
         progress.message(f"continuing after {first} examples")
     progress.start(total, first)
@@ -252,7 +282,14 @@ def _measure(
     ended = False
     try:
         for measured in session.measure(
-            rows, first, options.window, options.keep_bits, stop, source.add_special_tokens
+            rows,
+            first,
+            options.window,
+            options.keep_bits,
+            stop,
+            options.block_size,
+            source.add_special_tokens,
+            measured=writer.committed_ids() if corpus else (),
         ):
             window.append(measured)
             progress.advance(len(measured.rows), int(measured.present.sum()), int(measured.token_count.sum()))
@@ -298,33 +335,57 @@ def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
     rows = [row for part in parts for row in part.rows]
     # A row may come without its task where there is only one.
     task = [tasks.index(row.task) if row.task in tasks else 0 for row in rows]
-    occupancy = np.zeros((len(tasks), *parts[0].occupancy.shape), np.int32)
-    for part in parts:
-        own = part.rows[0].task
-        occupancy[tasks.index(own) if own in tasks else 0] += part.occupancy
-
-    def joined(name: str) -> Any:
-        return np.concatenate([getattr(part, name) for part in parts])
-
     first = parts[0].first
     return Window(
         first=first,
         example_id=[row.id for row in rows],
         task=np.array(task, np.int32),
         outcome=np.array([2 if isinstance(row, Skipped) else 1 for row in rows], np.uint8),
-        token_count=joined("token_count"),
-        present=joined("present"),
-        activated=None if parts[0].activated is None else joined("activated"),
-        activated_count=joined("activated_count"),
-        category_count=joined("category_count"),
-        near_threshold_count=joined("near_threshold_count"),
-        occupancy=occupancy,
+        token_count=np.concatenate([part.token_count for part in parts]),
+        present=np.concatenate([part.present for part in parts]),
+        activated=_joined([part.activated for part in parts]),
+        activated_count=_joined([part.activated_count for part in parts]),
+        category_count=_joined([part.category_count for part in parts]),
+        near_threshold_count=_joined([part.near_threshold_count for part in parts]),
+        occupancy=_by_task(parts, tasks),
+        attribution=_attribution(parts),
+        coefficient=_joined([part.coefficient for part in parts]),
+        activation_count=_added([part.activation_count for part in parts]),
+        corpus_tokens=_added([part.corpus_tokens for part in parts]),
         skipped=[
             {"index": first + i, "id": row.id, "where": row.where, "reason": row.reason}
             for i, row in enumerate(rows)
             if isinstance(row, Skipped)
         ],
     )
+
+
+def _joined(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """Arrays one after another; None where the run has no such array."""
+    there = [array for array in arrays if array is not None]
+    return np.concatenate(there) if there else None
+
+
+def _added(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """The sum of arrays; None where the run has no such array."""
+    there = [array for array in arrays if array is not None]
+    return np.sum(there, axis=0) if there else None
+
+
+def _by_task(parts: Sequence[MeasuredRows], tasks: tuple[str, ...]) -> NDArray[np.int32] | None:
+    """Occupancy of each task, [K, S, N, I, 4]; rows of a part are of one task."""
+    if parts[0].occupancy is None:
+        return None
+    occupancy = np.zeros((len(tasks), *parts[0].occupancy.shape), np.int32)
+    for part in parts:
+        own = part.rows[0].task
+        occupancy[tasks.index(own) if own in tasks else 0] += part.occupancy
+    return occupancy
+
+
+def _attribution(parts: Sequence[MeasuredRows]) -> dict[str, NDArray[Any]] | None:
+    there = [part.attribution for part in parts if part.attribution is not None]
+    return {name: np.concatenate([each[name] for each in there]) for name in there[0]} if there else None
 
 
 @contextlib.contextmanager

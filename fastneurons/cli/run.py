@@ -9,14 +9,10 @@ import typer
 
 from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
-from fastneurons.config import EngineOptions, parse_engine_args
+from fastneurons.cli import measure_options as opt_what
+from fastneurons.config import EngineOptions, Measurement, parse_engine_args
+from fastneurons.errors import InputError
 
-_Threshold = Annotated[
-    list[float] | None,
-    typer.Option(
-        "--threshold", help="A neuron is activated above it; repeatable. [default: 0]", show_default=False
-    ),
-]
 _Window = Annotated[int, typer.Option(help="Examples written and committed at once.")]
 _KeepBits = Annotated[
     bool,
@@ -54,7 +50,14 @@ def run(
     system_instruction: opt_data.SystemInstruction = None,
     template: opt_data.TemplateFile = None,
     answer_prefix: opt_data.AnswerPrefix = "",
-    threshold: _Threshold = None,
+    threshold: opt_what.Threshold = None,
+    position: opt_what.Position = "last",
+    signal: opt_what.Signal = "gate",
+    attribution: opt_what.Attribution = False,
+    top_k: opt_what.TopK = None,
+    keep_coefficients: opt_what.KeepCoefficients = False,
+    block_size: opt_what.BlockSize = None,
+    observe_memory: opt_what.ObserveMemory = 1.0,
     window: _Window = 256,
     keep_bits: _KeepBits = True,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that did not end.")] = False,
@@ -75,7 +78,10 @@ def run(
     engine_arg: opt.EngineArg = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Measure which neurons each language activates, example by example, into a Zarr store."""
+    """Measure which neurons each language activates, example by example, into a Zarr store.
+
+    With --position corpus, how many tokens of each language activate each neuron.
+    """
     from fastneurons.data.options import DataOptions
     from fastneurons.data.tasks import tasks_and_data
     from fastneurons.languages import parse_languages
@@ -114,15 +120,25 @@ def run(
     )
     from fastneurons.measure import RunOptions, measure_into_store, task_source
 
+    what = Measurement(
+        thresholds=tuple(threshold or [0.0]),
+        position=position,
+        signal=signal,
+        attribution=attribution,
+        top_k=top_k,
+        keep_coefficients=keep_coefficients,
+        observe_memory=observe_memory,
+    )
     options = RunOptions(
-        tuple(threshold or [0.0]), window=window, keep_bits=keep_bits, resume=resume, overwrite=overwrite
+        window=window, keep_bits=keep_bits, resume=resume, overwrite=overwrite, block_size=block_size
     )
     names, places = tasks_and_data(tasks, data or [])
-    codes = parse_languages(languages) if languages is not None else None
-    source, codes = task_source(model, names, places, codes, data_options, engine)
+    at_least = 1 if position == "corpus" else 2
+    codes = parse_languages(languages, at_least) if languages is not None else None
+    source, codes = task_source(model, names, places, codes, data_options, engine, position)
     if out is None:
         out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}.zarr"
-    store = measure_into_store(model, source, codes, out, options, engine, verbose=verbose)
+    store = measure_into_store(model, source, codes, out, what, options, engine, verbose=verbose)
     _closing_line(out, store.is_complete)
 
 
@@ -135,7 +151,10 @@ def demo(
         typer.Option(help="Codes separated by commas. [default: ten, of seven scripts]", show_default=False),
     ] = None,
     limit: opt_data.Limit = 200,
-    threshold: _Threshold = None,
+    threshold: opt_what.Threshold = None,
+    position: opt_what.Position = "last",
+    signal: opt_what.Signal = "gate",
+    attribution: opt_what.Attribution = False,
     window: _Window = 128,
     overwrite: _Overwrite = False,
     dtype: opt.Dtype = "auto",
@@ -157,7 +176,12 @@ def demo(
         tensor_parallel_size=tensor_parallel_size,
         engine_args=parse_engine_args(engine_arg or []),
     )
-    options = RunOptions(tuple(threshold or [0.0]), limit, window, overwrite=overwrite)
+    what = Measurement(tuple(threshold or [0.0]), position, signal, attribution)
+    if position == "corpus":
+        raise InputError(
+            "--position corpus: the demo's facts are no corpus; fastneurons run --tasks corpus is"
+        )
+    options = RunOptions(limit, window, overwrite=overwrite)
     out = output / "demo.zarr"
     check_output(str(out), resume=False, overwrite=overwrite)
     output.mkdir(parents=True, exist_ok=True)
@@ -165,7 +189,7 @@ def demo(
     model = demo_model()
     rows = list(facts(codes))
     source = Source(("capitals",), f"CLDR facts in {','.join(codes)}", rows, total=len(rows))
-    store = measure_into_store(str(model), source, codes, str(out), options, engine, verbose=verbose)
+    store = measure_into_store(str(model), source, codes, str(out), what, options, engine, verbose=verbose)
     print_summary(store, sys.stdout)
     picture = output / "demo.png"
     plot(store, picture)

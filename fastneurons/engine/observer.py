@@ -1,4 +1,4 @@
-"""What one worker process holds while it measures: targets, bits, and what has been counted.
+"""What one worker process holds while it measures: whose the rows of a step are, and what is read of them.
 
 Every buffer is allocated once, before the profile run, and updated in place between steps: captured
 CUDA graphs keep their addresses.
@@ -12,12 +12,24 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from fastneurons_kernels import activation as activation_kernels
+from fastneurons_kernels.activation import activation_triton, observe_cpu
+from fastneurons_kernels.attribution import contributions
 from fastneurons_kernels.categories import categories
+from fastneurons_kernels.reading import Reading, near_parts, near_threshold_count, num_words
 from torch import Tensor, nn
 
 from fastneurons.engine.discovery import Site
-from fastneurons.engine.rows import Batch, completes_prompt, last_prompt_row, new_prompt_tokens
+from fastneurons.engine.rows import Batch, completes_prompt, new_prompt_tokens, row_targets
+from fastneurons.engine.values import ValueVectors
+
+_Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
+
+# Of the memory budget, what products of value vectors and answers may take while examples are collected.
+_PROJECTIONS_SHARE = 1 / 8
+
+
+class TooLargeError(Exception):
+    """The memory that may be used does not hold what has to be in flight at once."""
 
 
 def uses_fused_kernel(device: torch.device) -> bool:
@@ -25,7 +37,7 @@ def uses_fused_kernel(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is observed; crosses to the workers inside vLLM's `additional_config`.
 
     It is part of the key of vLLM's compiled graphs, as is `patch`: buffers of another size are other
@@ -34,23 +46,28 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     patch: int
     engine: int  # which patched engine of this process
-    slots: int  # examples in flight
+    most_slots: int  # examples in flight that a session has a use for
     languages: int
-    thresholds: tuple[float, ...]
+    thresholds: tuple[float, ...] = (0.0,)
+    position: str = "last"
+    signal: str = "gate"
+    attribution: bool = False
+    memory_bytes: int = 2**30
 
     @property
-    def rows(self) -> int:
-        """Prompts in flight: row `slot * languages + language` is one's."""
-        return self.slots * self.languages
+    def is_corpus(self) -> bool:
+        """Whether tokens are counted, and not prompts kept apart."""
+        return self.position == "corpus"
 
 
 @dataclass
 class Tally:
     """What a worker has read since the engine started."""
 
-    prompts: int = 0  # rows that were read
+    prompts: int = 0  # of which the last token was computed
     prompt_tokens: int = 0  # computed by this engine, each position once
     cached_tokens: int = 0  # taken from the prefix cache
+    rows_read: int = 0
     forwards: int = 0  # real forward passes
     error: str | None = None
 
@@ -58,7 +75,9 @@ class Tally:
 @dataclass
 class _Request:
     row: int
+    first_token: int
     prompt_tokens_seen: int
+    is_new: bool = True
 
 
 @dataclass
@@ -67,10 +86,7 @@ class LayerObserver:
 
     site: Site
     original: nn.Module
-    targets: Tensor  # int32 [T_max]
-    thresholds: Tensor  # float32 [S]
-    words: Tensor  # int32 [R, S, W]
-    near: Tensor  # int32 [R, S, P]
+    reading: Reading
     calls: Tensor  # int64 [1]
     fused: bool
     tally: Tally
@@ -80,31 +96,18 @@ class LayerObserver:
         """Neurons of this layer on this rank."""
         return self.site.neurons
 
-    def observe(self, x: Tensor) -> None:
-        """Read the targeted rows of `x` [T, I] or [T, 2I]; the CPU's path."""
-        activation_kernels.observe_cpu(
-            x,
-            self.targets,
-            function=self.site.kind.function,
-            gated=self.site.kind.gated,
-            parameters=self.site.kind.parameters,
-            thresholds=self.thresholds,
-            words=self.words,
-            near=self.near,
+    def observe(self, x: Tensor, product: Tensor) -> None:
+        """Read the targeted rows of `x` [T, I] or [T, 2I], and of what came of it [T, I]; the CPU's path."""
+        kind = self.site.kind
+        observe_cpu(
+            x, product, self.reading, function=kind.function, gated=kind.gated, parameters=kind.parameters
         )
 
     def activation(self, x: Tensor, calls: Tensor) -> Tensor:
         """The activated product [T, I], reading the targeted rows on the way; the GPU's path."""
-        return activation_kernels.activation_triton(
-            x,
-            self.targets,
-            function=self.site.kind.function,
-            gated=self.site.kind.gated,
-            parameters=self.site.kind.parameters,
-            thresholds=self.thresholds,
-            words=self.words,
-            near=self.near,
-            calls=calls,
+        kind = self.site.kind
+        return activation_triton(
+            x, self.reading, function=kind.function, gated=kind.gated, parameters=kind.parameters, calls=calls
         )
 
     def failed(self, error: Exception) -> None:
@@ -123,36 +126,42 @@ class Observer:
     Args:
         spec: What is observed.
         sites: This rank's layers.
-        device: Where the model is.
+        dtype: What the model computes in.
+        device: Where it is.
         max_rows: The most rows a forward pass can have, padding included.
+        values: Value vectors; with attribution.
+    Raises:
+        TooLargeError: the memory budget does not hold two examples.
     """
 
     spec: ObservationSpec
     sites: Sequence[Site]
+    dtype: torch.dtype
     device: torch.device
     max_rows: int
+    values: ValueVectors | None = None
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
-        spec, num_layers = self.spec, len(self.sites)
-        neurons = self.sites[0].neurons if self.sites else 0
-        num_words = -(-neurons // 32)
-        num_parts = activation_kernels.near_parts(neurons)
-        zeros: dict[str, Any] = {"dtype": torch.int32, "device": self.device}
-        self.targets = torch.full((self.max_rows,), -1, **zeros)
-        self.thresholds = torch.tensor(spec.thresholds, dtype=torch.float32, device=self.device)
-        # Neurons innermost and layers next, as the store has them: what is copied out is contiguous.
-        self.words = torch.zeros((spec.rows, len(spec.thresholds), num_layers, num_words), **zeros)
-        self.near = torch.zeros((spec.rows, len(spec.thresholds), num_layers, num_parts), **zeros)
+        self.neurons = self.sites[0].neurons if self.sites else 0
+        self.num_slots = self._slots_that_fit()
+        self._buffers = self._allocate()
+        self.targets = torch.full((self.max_rows,), -1, dtype=torch.int32, device=self.device)
+        self.thresholds = torch.tensor(self.spec.thresholds, dtype=torch.float32, device=self.device)
         self.calls = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in self.sites]
         self.layers = [
             LayerObserver(
                 site=site,
                 original=site.module,
-                targets=self.targets,
-                thresholds=self.thresholds,
-                words=self.words[:, :, n],
-                near=self.near[:, :, n],
+                reading=Reading(
+                    targets=self.targets,
+                    thresholds=self.thresholds,
+                    signal=self.spec.signal,
+                    **{
+                        name: buffer[:, n] if name == "coefficients" else buffer[:, :, n]
+                        for name, buffer in self._buffers.items()
+                    },
+                ),
                 calls=self.calls[n],
                 fused=uses_fused_kernel(self.device),
                 tally=self.tally,
@@ -164,14 +173,21 @@ class Observer:
 
     @property
     def buffer_bytes(self) -> int:
-        """Device memory of the buffers."""
-        return sum(t.numel() * t.element_size() for t in (self.targets, self.words, self.near))
+        """Device memory that is held beside the model."""
+        held = [self.targets, *self._buffers.values()]
+        return sum(t.numel() * t.element_size() for t in held) + (self.values.bytes if self.values else 0)
 
-    def scheduled(self, request_id: str, row: int, num_cached_tokens: int) -> None:
-        """A request enters the engine, or re-enters it after a preemption."""
+    def scheduled(self, request_id: str, row: int, first_token: int, num_cached_tokens: int) -> None:
+        """A request enters the engine, or re-enters it after a preemption.
+
+        Args:
+            row: Of the buffers, which its tokens are read into.
+            first_token: Where position "answer" begins to read.
+            num_cached_tokens: Not computed, as the prefix cache has them.
+        """
         if request_id in self._requests:
             return
-        self._requests[request_id] = _Request(row, num_cached_tokens)
+        self._requests[request_id] = _Request(row, first_token, num_cached_tokens)
         self.tally.cached_tokens += num_cached_tokens
 
     def finished(self, request_id: str) -> None:
@@ -181,25 +197,26 @@ class Observer:
     def arm(self, batch: Batch) -> None:
         """Point the rows of the forward pass that comes next at their places.
 
-        Only the row of a prompt's last token is read; every other has target -1: earlier prompt
-        tokens, generated tokens, padding, and the rows of requests that are not ours.
+        Those that are not read have target -1: the other prompt tokens, generated tokens, padding, and
+        the rows of requests that are not ours.
         """
         self.tally.forwards += 1
         requests = [self._requests.get(request_id) for request_id in batch.request_ids]
-        seen = np.array([r.prompt_tokens_seen if r else 0 for r in requests])
+        seen = np.array([r.prompt_tokens_seen if r else 0 for r in requests], np.int64)
+        target = np.array([r.row if r else -1 for r in requests], np.int32)
+        targets, num_read = row_targets(
+            batch, target, self._first_tokens(batch, requests, seen), self.max_rows
+        )
+        self._empty([r.row for r in requests if r and r.is_new])
         new = new_prompt_tokens(batch, seen)
-        completes = completes_prompt(batch)
-        rows = last_prompt_row(batch)
-        targets = np.full(self.max_rows, -1, dtype=np.int32)
-        for index, request in enumerate(requests):
-            if request is None:
-                continue
-            request.prompt_tokens_seen += int(new[index])
-            self.tally.prompt_tokens += int(new[index])
-            if completes[index]:
-                targets[rows[index]] = request.row
-                self.tally.prompts += 1
-        self._set_targets(targets)
+        for request, tokens in zip(requests, new.tolist(), strict=True):
+            if request is not None:
+                request.prompt_tokens_seen += tokens
+                request.is_new = False
+                self.tally.prompt_tokens += tokens
+        self.tally.prompts += int(np.count_nonzero(completes_prompt(batch) & (target >= 0)))
+        self.tally.rows_read += int(num_read.sum())
+        self.targets.copy_(self._to_device(targets), non_blocking=True)
         self._armed = True
 
     def disarm(self) -> None:
@@ -208,39 +225,34 @@ class Observer:
             self.targets.fill_(-1)
             self._armed = False
 
-    def _set_targets(self, targets: np.ndarray) -> None:
-        host = torch.from_numpy(targets)
-        if self.device.type == "cpu":
-            self.targets.copy_(host)
-        else:
-            # The caching allocator keeps the pinned block until the copy is done.
-            self.targets.copy_(host.pin_memory(), non_blocking=True)
-
     def num_calls(self) -> int:
         """Calls of the op, over all layers, since the buffers were made. Waits for the device."""
         return int(sum(int(c) for c in self.calls))
 
-    def collect(self, rows: list[list[int]], keep_bits: bool) -> dict[str, np.ndarray]:
+    def collect(
+        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
+    ) -> dict[str, np.ndarray]:
         """What was read of some finished examples, on the host.
 
         Args:
             rows: For each of E examples, the row of each of the L languages; -1 where it has none.
             keep_bits: Whether `activated` comes along.
+            answers: With attribution. `index`, as `rows`: which of the answer tokens it is, -1 for none;
+                `unembedding`, float32 [U, H]: the tokens' rows; `top_k`; `keep_coefficients`.
         Returns:
             For this rank's N layers and I neurons: `activated` uint8 [E, S, L, N, B] (zeros where a
             language is missing), `activated_count` and `near_threshold_count` int32 [E, S, L, N],
-            `category_count` int32 [E, S, N, 4], `occupancy` int32 [S, N, I, 4] over the E examples.
+            `category_count` int32 [E, S, N, 4], `occupancy` int32 [S, N, I, 4] over the E examples; with
+            attribution what `contributions` gives, `present` and `answered` bool [E, L], and `coefficient`
+            float16 [E, L, N, I] if it is to be kept (NaN where a language is missing).
         """
         index = torch.tensor(rows, dtype=torch.int32)
-        neurons = self.sites[0].neurons
-        num_thresholds, num_layers = self.words.shape[1:3]
-        occupancy = torch.zeros(
-            (num_thresholds, num_layers, neurons, 4), dtype=torch.int32, device=self.device
-        )
-        counted = categories(self.words, index, neurons, occupancy=occupancy)
+        words = self._buffers["words"]
+        occupancy = torch.zeros((*words.shape[1:3], self.neurons, 4), dtype=torch.int32, device=self.device)
+        counted = categories(words, index, self.neurons, occupancy=occupancy, planes=answers is not None)
         gathered = index.clamp(min=0).to(self.device).long()
         missing = (index < 0).to(self.device)
-        near = self.near[gathered].sum(-1, dtype=torch.int32)  # [E, L, S, N]
+        near = self._near_threshold_count(gathered)  # [E, L, S, N]
         near[missing] = 0
         out = {
             "activated_count": counted.activated_count,
@@ -249,8 +261,131 @@ class Observer:
             "occupancy": occupancy,
         }
         if keep_bits:
-            words = self.words[gathered]  # [E, L, S, N, W]
-            words[missing] = 0
-            num_bytes = -(-neurons // 8)
-            out["activated"] = words.view(torch.uint8)[..., :num_bytes].transpose(1, 2)
+            bits = words[gathered]  # [E, L, S, N, W]
+            bits[missing] = 0
+            out["activated"] = bits.view(torch.uint8)[..., : -(-self.neurons // 8)].transpose(1, 2)
+        if answers is not None:
+            assert counted.planes is not None
+            out |= self._contributions(index, counted.planes[:, 0], answers)
+            if answers["keep_coefficients"]:
+                coefficient = self._buffers["coefficients"][gathered].half()
+                coefficient[missing] = torch.nan
+                out["coefficient"] = coefficient
         return {name: np.ascontiguousarray(tensor.cpu().numpy()) for name, tensor in out.items()}
+
+    def count(self, parity: int) -> dict[str, np.ndarray]:
+        """What was counted of a window of a corpus, on the host; the buffer's half is empty again.
+
+        Args:
+            parity: Which half: windows take them by turns.
+        Returns:
+            `activation_count`, int64 [S, L, N, I] for this rank's N layers and I neurons.
+        """
+        half = self._buffers["counts"].unflatten(0, (2, -1))[parity]  # [L, S, N, I]
+        counts = half.transpose(0, 1).long().cpu().numpy()
+        half.zero_()
+        return {"activation_count": np.ascontiguousarray(counts)}
+
+    # -- buffers ------------------------------------------------------------------------------------
+
+    def _row_shapes(self) -> _Shapes:
+        """What is held for a row: shape and dtype of each buffer.
+
+        Neurons innermost and layers next, as the store has them: what is copied out is contiguous.
+        """
+        S, N = len(self.spec.thresholds), len(self.sites)
+        W, P = num_words(self.neurons), near_parts(self.neurons)
+        if self.spec.is_corpus:
+            return {"counts": ((S, N, self.neurons), torch.int32)}
+        shapes: _Shapes = {"words": ((S, N, W), torch.int32)}
+        if self.spec.position == "last":
+            shapes["near"] = ((S, N, P), torch.int32)
+        else:
+            shapes["edges"] = ((S, N, 2, W), torch.int32)
+        if self.spec.attribution:
+            shapes["coefficients"] = ((N, self.neurons), self.dtype)
+        return shapes
+
+    def _slots_that_fit(self) -> int:
+        spec = self.spec
+        row = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self._row_shapes().values())
+        slot = row * spec.languages
+        fixed = self.values.bytes if self.values else 0
+        needed = fixed + 2 * slot
+        if needed > spec.memory_bytes:
+            what = "two windows of counts" if spec.is_corpus else "two examples in flight"
+            raise TooLargeError(
+                f"{what} take {needed / 2**20:,.1f} MiB of each device ({spec.languages} languages, "
+                f"{len(spec.thresholds)} thresholds{', value vectors' if fixed else ''}), more than --observe-memory "
+                f"{spec.memory_bytes / 2**30:g}: give {np.ceil(100 * needed / 2**30) / 100:g} or more (GiB)"
+            )
+        return 2 if spec.is_corpus else min(spec.most_slots, (spec.memory_bytes - fixed) // max(1, slot))
+
+    def _allocate(self) -> dict[str, Tensor]:
+        rows = self.num_slots * self.spec.languages
+        return {
+            name: torch.zeros((rows, *shape), dtype=dtype, device=self.device)
+            for name, (shape, dtype) in self._row_shapes().items()
+        }
+
+    # -- one step -----------------------------------------------------------------------------------
+
+    def _first_tokens(self, batch: Batch, requests: list[_Request | None], seen: np.ndarray) -> np.ndarray:
+        """The first token that is read of each request of a step, int [R]."""
+        if self.spec.position == "last":
+            return np.asarray(batch.num_prompt_tokens) - 1
+        if self.spec.is_corpus:
+            return seen  # a preempted request computes its tokens again: they are counted once
+        return np.array([r.first_token if r else 0 for r in requests], np.int64)
+
+    def _empty(self, rows: list[int]) -> None:
+        """Of prompts that begin: bits of several tokens are added to what is there."""
+        if rows and "edges" in self._buffers:
+            index = self._to_device(np.array(rows, np.int64))
+            for buffer in self._buffers.values():
+                buffer.index_fill_(0, index, 0)
+
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        host = torch.from_numpy(array)
+        if self.device.type == "cpu":
+            return host
+        # The caching allocator keeps the pinned block until the copy is done.
+        return host.pin_memory().to(self.device, non_blocking=True)
+
+    # -- collecting ---------------------------------------------------------------------------------
+
+    def _near_threshold_count(self, rows: Tensor) -> Tensor:
+        """int32 [*rows, S, N]."""
+        if "near" in self._buffers:
+            return self._buffers["near"][rows].sum(-1, dtype=torch.int32)
+        count: Tensor = near_threshold_count(self._buffers["edges"][rows])
+        return count
+
+    def _contributions(self, rows: Tensor, planes: Tensor, answers: dict[str, Any]) -> dict[str, Tensor]:
+        """What `contributions` gives, a few examples at a time.
+
+        An answer's projection is as large as a row of coefficients in float32.
+        """
+        assert self.values is not None
+        index = torch.tensor(answers["index"], dtype=torch.int32)
+        unembedding = torch.tensor(answers["unembedding"])
+        answer_bytes = 4 * len(self.sites) * self.neurons
+        at_once = int(self.spec.memory_bytes * _PROJECTIONS_SHARE) // (answer_bytes * self.spec.languages)
+        parts = []
+        for some in torch.arange(len(rows)).split(max(1, at_once)):
+            tokens, own = torch.unique(index[some], return_inverse=True)
+            if tokens[0] < 0:
+                tokens, own = tokens[1:], own - 1
+            parts.append(
+                contributions(
+                    self._buffers["coefficients"],
+                    rows[some],
+                    planes[some.to(planes.device)],
+                    self.values.norms,
+                    self.values.projections(unembedding[tokens.long()]),
+                    own.int(),
+                    answers["top_k"],
+                )
+            )
+        out = {name: torch.cat([getattr(part, name) for part in parts]) for name in parts[0]._fields}
+        return out | {"present": rows >= 0, "answered": index >= 0}

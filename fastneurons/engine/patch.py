@@ -1,8 +1,8 @@
 """The patch: each layer's activation module replaced by one that calls a custom op of ours.
 
 On GPUs one op computes the activated product and reads the targeted rows on the way (one Triton
-kernel). On the CPU the model's own module computes the product, untouched, and our op reads its
-input: so measuring changes no bit of the model's output, compiled or not.
+kernel). On the CPU the model's own module computes the product, untouched, and our op reads what
+goes in and what comes out: so measuring changes no bit of the model's output, compiled or not.
 
 Both ops are opaque to torch.compile. They take the layer as a plain integer: a module, or a name,
 would be folded into compiled graphs. Neither ever raises: an exception inside a forward pass leaves
@@ -16,7 +16,7 @@ from fastneurons.engine.discovery import Site
 from fastneurons.engine.observer import LayerObserver
 
 # Part of the key of compiled graphs: raise it with any change of what the ops do.
-PATCH_VERSION = 1
+PATCH_VERSION = 2
 
 # One process may hold several patched engines; a handle is (engine, layer) in one integer.
 _LAYERS_PER_ENGINE = 1 << 16
@@ -48,8 +48,8 @@ class ObservedActivation(nn.Module):
         if self.fused:
             product = torch.ops.fastneurons.activation(x, self.calls, self.handle, self.neurons)
         else:
-            torch.ops.fastneurons.observe(x, self.calls, self.handle)
             product = self.original(x)
+            torch.ops.fastneurons.observe(x, product, self.calls, self.handle)
         return product
 
 
@@ -66,10 +66,10 @@ def forget(engine: int) -> None:
         del _observers[handle]
 
 
-def _observe(x: Tensor, calls: Tensor, handle: int) -> None:
+def _observe(x: Tensor, product: Tensor, calls: Tensor, handle: int) -> None:
     observer = _observers[handle]
     try:
-        observer.observe(x.reshape(-1, x.shape[-1]))
+        observer.observe(x.reshape(-1, x.shape[-1]), product.reshape(-1, product.shape[-1]))
     except Exception as error:
         observer.failed(error)
     calls += 1
@@ -90,10 +90,10 @@ def _activation_fake(x: Tensor, calls: Tensor, handle: int, neurons: int) -> Ten
 
 
 _library = torch.library.Library("fastneurons", "DEF")
-_library.define("observe(Tensor x, Tensor(a!) calls, int handle) -> ()")
+_library.define("observe(Tensor x, Tensor product, Tensor(a!) calls, int handle) -> ()")
 _library.define("activation(Tensor x, Tensor(a!) calls, int handle, int neurons) -> Tensor")
 for _device in ("CPU", "CUDA"):
     _library.impl("observe", _observe, _device)
     _library.impl("activation", _activation, _device)
-torch.library.register_fake("fastneurons::observe", lambda x, calls, handle: None, lib=_library)
+torch.library.register_fake("fastneurons::observe", lambda x, product, calls, handle: None, lib=_library)
 torch.library.register_fake("fastneurons::activation", _activation_fake, lib=_library)

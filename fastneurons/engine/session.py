@@ -31,7 +31,7 @@ from fastneurons.engine.feed import Feed
 from fastneurons.engine.merge import ATTRIBUTION, Arrays, Slice, merge
 from fastneurons.engine.placement import InFlight, MeasuredRows, Placement
 from fastneurons.engine.wire import from_wire, to_wire
-from fastneurons.errors import EngineError, InputError
+from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.model_name import is_path
 
 # Prompts in flight for each one that a step can hold: the next step is ready while one runs, and
@@ -148,6 +148,7 @@ class Session:
         stop: threading.Event | None = None,
         block_size: int | None = None,
         add_special_tokens: bool = True,
+        measured: Iterable[str] = (),
     ) -> Iterator[MeasuredRows]:
         """Measure a stream of examples, or of texts.
 
@@ -162,13 +163,17 @@ class Session:
             block_size: Tokens of a corpus' blocks; None keeps documents.
             add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
                 in a chat format, which have their marks already.
+            measured: Of a corpus, the ids of the blocks before the first, which must be those of the source.
         Yields:
             All rows, in input order, in groups.
         Raises:
             EngineError: the engine or the patch failed, or did not read what it was sent.
+            StoreError: the source does not begin with the blocks that were `measured`.
             Exception: whatever reading `rows` raised, after all rows before it were handed on.
         """
         corpus = self.what.position == "corpus"
+        if corpus:
+            self._check_window(window, block_size)
         feed = Feed(rows, self._encoder(block_size, add_special_tokens), ahead=max(256, self.facts.slots))
         stop = stop or threading.Event()
         pending: deque[InFlight] = deque()
@@ -176,10 +181,9 @@ class Session:
         source_error: BaseException | None = None
         exhausted = False
         next_row = next_taken = first
-        if corpus:
-            for _ in itertools.islice(feed, first):
-                pass  # counted before; only reading it tells where the next block begins
         try:
+            if corpus:
+                _pass_by(feed, first, measured)
             while True:
                 while not (exhausted or stop.is_set()) and self._has_room(next_taken, next_row, window):
                     began = time.perf_counter()
@@ -201,15 +205,12 @@ class Session:
                 stopped = stop.is_set() and not (corpus and requests)
                 ended = failure is not None or stopped or (exhausted and not requests)
                 while group := self._complete(pending, next_row, window, ended, failure):
-                    if corpus:
-                        measured = self._count(group, next_row, window)
-                    else:
-                        measured = self._collect(group, next_row, keep_bits)
+                    collected = self._collected(group, next_row, window, keep_bits)
                     next_row += len(group)
                     self._free_slots += [item.slot for item in group if item.slot >= 0]
                     if next_row - len(group) == first:
                         self._check_calls()
-                    yield measured
+                    yield collected
                 if failure is not None:
                     raise EngineError(f"the engine failed: {_root_cause(failure)}") from failure
                 if ended:
@@ -241,12 +242,19 @@ class Session:
             ) from error
         on_cpu = current_platform.is_cpu()
         options = self._options
+        if self.what.position != "last" and options.engine_args.get("enable_prefix_caching"):
+            raise InputError(
+                f"--engine-arg enable_prefix_caching with --position {self.what.position}: tokens that are taken from "
+                "the cache pass no layer and would not be read"
+            )
         given = {name: value for name, value in asdict(options).items() if value is not None}
         extra = given.pop("engine_args")
         if on_cpu and options.dtype == "auto" and not cpu_computes_bfloat16():
             given["dtype"] = "float32"
         arguments = {
             "enforce_eager": on_cpu,
+            # Tokens whose keys and values are taken from the cache pass no layer: they would not be read.
+            **({} if self.what.position == "last" else {"enable_prefix_caching": False}),
             **given,
             "model": model,
             "worker_cls": f"fastneurons.engine.{'cpu_worker.CPU' if on_cpu else 'gpu_worker.GPU'}NeuronWorker",
@@ -339,6 +347,23 @@ class Session:
             return PromptEncoder(*place, answers="appended")
         return PromptEncoder(*place, answers="first token" if self.what.attribution else "ignored")
 
+    def _check_window(self, window: int, block_size: int | None) -> None:
+        """Within a window, tokens are counted in 32 bits.
+
+        Raises:
+            InputError: they could overflow; or blocks are longer than the model takes.
+        """
+        longest = self.facts.max_prompt_tokens
+        if block_size is not None and block_size > longest:
+            raise InputError(
+                f"--block-size {block_size}: the model takes {longest} tokens (--max-model-len less one)"
+            )
+        if window * (block_size or longest) >= 2**31:
+            raise InputError(
+                f"--window {window}: of a corpus with up to {block_size or longest} tokens a text at most "
+                f"{2**31 // (block_size or longest)}"
+            )
+
     def _has_room(self, next_taken: int, next_row: int, window: int) -> bool:
         """Whether one more row can be sent.
 
@@ -415,6 +440,12 @@ class Session:
             worth = ended or num_complete == room or num_complete >= max(1, self.facts.slots // 4)
         return [pending.popleft() for _ in range(num_complete)] if worth else []
 
+    def _collected(self, group: list[InFlight], first: int, window: int, keep_bits: bool) -> MeasuredRows:
+        """What the workers read of complete rows."""
+        if self.what.position == "corpus":
+            return self._count(group, first, window)
+        return self._collect(group, first, keep_bits)
+
     def _collect(self, group: list[InFlight], first: int, keep_bits: bool) -> MeasuredRows:
         """Fetch what the workers read of complete rows."""
         place = Placement.of(group, len(self.languages))
@@ -440,41 +471,35 @@ class Session:
 
     def _nothing(self, keep_bits: bool) -> Arrays:
         """The arrays of no examples."""
-        S, L, N, I = (
-            len(self.what.thresholds),
-            len(self.languages),
-            len(self.facts.layers),
-            self.facts.neurons,
-        )  # noqa: E741
+        S, L, N = len(self.what.thresholds), len(self.languages), len(self.facts.layers)
+        neurons = self.facts.neurons
         arrays: Arrays = {
             "activated_count": np.zeros((0, S, L, N), np.int32),
             "near_threshold_count": np.zeros((0, S, L, N), np.int32),
             "category_count": np.zeros((0, S, N, 4), np.int32),
-            "occupancy": np.zeros((S, N, I, 4), np.int32),
+            "occupancy": np.zeros((S, N, neurons, 4), np.int32),
         }
         if keep_bits:
-            arrays["activated"] = np.zeros((0, S, L, N, -(-I // 8)), np.uint8)
+            arrays["activated"] = np.zeros((0, S, L, N, -(-neurons // 8)), np.uint8)
         if self.what.attribution:
             arrays |= {name: np.zeros((0, L, N, 4), np.float32) for name in ATTRIBUTION}
         if self.what.keep_coefficients:
-            arrays["coefficient"] = np.zeros((0, L, N, I), np.float16)
+            arrays["coefficient"] = np.zeros((0, L, N, neurons), np.float16)
         return arrays
 
     def _unembedding_rows(self, tokens: list[int]) -> NDArray[np.float32]:
         """Rows of the unembedding, float32 [U, H]; those asked for before are known."""
+        if not tokens:
+            return np.zeros((0, 0), np.float32)
         unknown = [token for token in tokens if token not in self._unembedding]
         if unknown:
             if len(self._unembedding) > _UNEMBEDDING_ROWS_KEPT:
                 self._unembedding.clear()
                 unknown = tokens
             parts = [answer["rows"] for answer in self._ask("fastneurons_unembedding", tokens=unknown)]
-            for token, row in zip(unknown, np.sum(parts, axis=0, dtype=np.float32), strict=True):
-                self._unembedding[token] = row
-        return (
-            np.stack([self._unembedding[token] for token in tokens])
-            if tokens
-            else np.zeros((0, 1), np.float32)
-        )
+            rows: NDArray[np.float32] = np.sum(np.stack(parts), axis=0)
+            self._unembedding |= dict(zip(unknown, rows, strict=True))
+        return np.stack([self._unembedding[token] for token in tokens])
 
     def _ask(self, method: str, **arguments: Any) -> list[Arrays]:
         """Call a method of all workers; each rank's arrays."""
@@ -511,9 +536,12 @@ class Session:
             tokens = tally["prompt_tokens"] + tally["cached_tokens"]
             if (tally["prompts"], tokens) != (self.totals.prompts, self.totals.tokens):
                 raise EngineError(
-                    f"rank {rank} read {tally['prompts']} prompts and {tokens} tokens, "
+                    f"rank {rank} computed {tally['prompts']} prompts and {tokens} tokens, "
                     f"{self.totals.prompts} prompts and {self.totals.tokens} tokens were sent"
                 )
+            expected = {"last": self.totals.prompts, "corpus": self.totals.tokens}.get(self.what.position)
+            if expected is not None and tally["rows_read"] != expected:
+                raise EngineError(f"rank {rank} read {tally['rows_read']} tokens, {expected} were to be read")
 
     def _abandon(self, requests: dict[str, InFlight], pending: deque[InFlight]) -> None:
         """Take back what was sent and is not complete."""
@@ -521,6 +549,24 @@ class Session:
         for item in pending:
             if item.slot >= 0:
                 self._free_slots.append(item.slot)
+
+
+def _pass_by(blocks: Iterator[Tokenised | Skipped], number: int, measured: Iterable[str]) -> None:
+    """Take the first blocks of a corpus that were counted before: reading them tells where the next one begins.
+
+    Raises:
+        StoreError: they are not those that were.
+    """
+    known = iter(measured)
+    for index in range(number):
+        block, expected = next(blocks, None), next(known, None)
+        found = None if block is None else (block if isinstance(block, Skipped) else block.example).id
+        if found is None or (expected is not None and found != expected):
+            raise StoreError(
+                f"block {index} of the store is {expected!r}, but the source "
+                f"{'ends before it' if found is None else f'has {found!r} there'}: the data has changed since the run "
+                "began; pass another --out, or --overwrite in place of --resume"
+            )
 
 
 @contextlib.contextmanager

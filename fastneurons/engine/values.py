@@ -6,12 +6,15 @@ which gives what it computes with.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fastneurons.engine.discovery import Site
 
+# Of a layer, converted to float32 at once: 64 MB at most for the largest models.
+_NEURONS_AT_ONCE = 2048
 # Unit rows pushed through a projection at once: a few MB.
 _ROWS_AT_ONCE = 512
 
@@ -39,10 +42,16 @@ class ValueVectors:
         own = [self.norms, *(v for v in self._vectors if v._base is None)]
         return sum(t.numel() * t.element_size() for t in own)
 
-    def dot(self, layer: int, rows: Tensor) -> Tensor:
-        """v . e for the neurons of one layer (its place among this rank's): float32 [U, I] for rows e [U, H]."""
-        vectors = self._vectors[layer]
-        return rows.to(vectors.dtype).float() @ vectors.float().T
+    def projections(self, rows: Tensor) -> Tensor:
+        """v . e for rows e [A, H] of the unembedding: float32 [A, N, I] for this rank's N layers and I neurons."""
+        out = self.norms.new_empty((len(rows), *self.norms.shape))
+        rows = rows.to(self.norms.device)
+        for layer, vectors in enumerate(self._vectors):
+            e = rows.to(vectors.dtype).float()
+            for first in range(0, len(vectors), _NEURONS_AT_ONCE):
+                some = slice(first, first + _NEURONS_AT_ONCE)
+                out[:, layer, some] = e @ vectors[some].float().T
+        return out
 
 
 def value_vectors(site: Site, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -72,9 +81,8 @@ def unembedding_rows(model: nn.Module, tokens: Sequence[int]) -> Tensor:
     Raises:
         LookupError: no unembedding is found, or its weight is no longer as it was loaded.
     """
-    head = _head(model)
-    weight = head.weight
-    shard = head.shard_indices
+    head: Any = _head(model)
+    weight, shard = head.weight, head.shard_indices
     ids = torch.tensor(list(tokens), device=weight.device)
     mine = (ids >= shard.org_vocab_start_index) & (ids < shard.org_vocab_end_index)
     if weight.dim() != 2 or not weight.is_floating_point() or weight.element_size() < 2:
@@ -87,7 +95,7 @@ def _head(model: nn.Module) -> nn.Module:
     """What turns the last hidden state into logits: the head where there is one, else the embedding it is tied to."""
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 
-    found = [m for m in model.modules() if isinstance(m, ParallelLMHead)]
+    found: list[nn.Module] = [m for m in model.modules() if isinstance(m, ParallelLMHead)]
     found += [m for m in model.modules() if isinstance(m, VocabParallelEmbedding)]
     if not found:
         raise LookupError(f"{type(model).__name__} has no unembedding")

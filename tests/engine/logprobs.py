@@ -1,9 +1,9 @@
 """A script: all log-probabilities that an engine gives after each prompt, unpatched and then patched.
 
 In a process of its own, since compiled graphs and vLLM's settings last as long as one. Prints, for
-each engine asked for, a hash of the exact numbers after each prompt.
+each engine asked for, a hash of the exact numbers after each prompt: by dtype, unpatched first.
 
-    python -m tests.engine.logprobs '{"model": ..., "dtypes": [...], "eager": true, "prompts": [...]}'
+    python -m tests.engine.logprobs '{"model": ..., "dtypes": [...], "eager": true, "whats": [{}], "prompts": [...]}'
 """
 
 import hashlib
@@ -14,18 +14,19 @@ from typing import Any
 
 import msgspec
 
+from fastneurons.engine.worker import FIRST_TOKEN_KEY, ROW_KEY
+
 
 def main(request: dict[str, Any]) -> None:
     hashes = {
-        f"{dtype} {'patched' if patched else 'plain'}": run(request, dtype, patched)
+        dtype: [run(request, dtype, what) for what in (None, *request["whats"])]
         for dtype in request["dtypes"]
-        for patched in (False, True)
     }
     print(json.dumps(hashes))
 
 
-def run(request: dict[str, Any], dtype: str, patched: bool) -> list[str]:
-    """Start an engine, run the prompts, shut it down."""
+def run(request: dict[str, Any], dtype: str, what: dict[str, Any] | None) -> list[str]:
+    """Start an engine, patched to observe `what` or unpatched, run the prompts, shut it down."""
     from vllm.distributed import cleanup_dist_env_and_memory
     from vllm.engine.arg_utils import EngineArgs
     from vllm.inputs import tokens_input
@@ -34,11 +35,13 @@ def run(request: dict[str, Any], dtype: str, patched: bool) -> list[str]:
     from vllm.v1.engine.llm_engine import LLMEngine
 
     arguments: dict[str, Any] = {}
-    if patched:
+    if what is not None:
         from fastneurons.engine.observer import ObservationSpec
         from fastneurons.engine.patch import PATCH_VERSION
 
-        spec = ObservationSpec(PATCH_VERSION, 0, slots=64, languages=1, thresholds=(0.0, 0.1))
+        spec = ObservationSpec(
+            patch=PATCH_VERSION, engine=0, most_slots=64, languages=1, thresholds=(0.0, 0.1), **what
+        )
         arguments = {
             "worker_cls": "fastneurons.engine.cpu_worker.CPUNeuronWorker",
             "additional_config": {"fastneurons": msgspec.to_builtins(spec)},
@@ -52,7 +55,7 @@ def run(request: dict[str, Any], dtype: str, patched: bool) -> list[str]:
     )  # fmt: skip
     tokenizer = engine.get_tokenizer()
     for number, prompt in enumerate(request["prompts"]):
-        extra = {"extra_args": {"fastneurons_row": number}} if patched else {}
+        extra = {"extra_args": {ROW_KEY: number, FIRST_TOKEN_KEY: 0}} if what is not None else {}
         parameters = SamplingParams(max_tokens=2, temperature=0.0, logprobs=-1, **extra)
         engine.add_request(str(number), tokens_input(tokenizer(prompt)["input_ids"]), parameters)
     hashes = {}
@@ -60,7 +63,7 @@ def run(request: dict[str, Any], dtype: str, patched: bool) -> list[str]:
         for output in engine.step():
             if output.finished:
                 hashes[int(output.request_id)] = exact_hash(output.outputs[0].logprobs)
-    if patched:
+    if what is not None:
         [tally] = engine.collective_rpc("fastneurons_tally")
         assert tally["prompts"] == len(request["prompts"]), tally
         assert tally["error"] is None, tally

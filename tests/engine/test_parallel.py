@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fastneurons.config import Measurement
 from tests.engine.support import examples, measure, tiny_options
 
 pytestmark = pytest.mark.engine

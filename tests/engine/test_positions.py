@@ -23,7 +23,7 @@ WITHIN = 1e-4
 
 @pytest.fixture(scope="module")
 def every_token(models, tmp_path_factory):
-    """For a model: activations and coefficients of all tokens, split by prompt, in the order of example and language."""
+    """For a model: activations and coefficients of all tokens, by prompt, in the order of example and language."""
 
     def values(model: Any, prompts: list[str]) -> dict[str, list[np.ndarray]]:
         request = {"model": str(model), "dtype": "float32", "prompts": prompts, "every_token": True}
@@ -216,11 +216,11 @@ def test_two_ranks_count_as_one(models, open_session):
 
 def test_a_budget_too_small_for_two_examples_is_refused(models, open_session):
     with pytest.raises(InputError, match=r"--observe-memory"):
-        open_session(models(), what=Measurement(memory_bytes=1000), options=tiny_options())
+        open_session(models(), what=Measurement(observe_memory=1000 / 2**30), options=tiny_options())
 
 
 def test_the_budget_bounds_what_is_in_flight(models, open_session):
-    small = open_session(models(), what=Measurement(memory_bytes=40_000), options=tiny_options())
+    small = open_session(models(), what=Measurement(observe_memory=40_000 / 2**30), options=tiny_options())
     assert 2 <= small.facts.slots < 40
     assert small.facts.buffer_bytes <= 40_000
     measured = measure(small, ROWS)

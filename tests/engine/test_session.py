@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from fastneurons.config import Measurement
 from fastneurons.data.example import Example, Skipped
 from fastneurons.errors import EngineError, InputError
 from tests.engine import tiny

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,29 +16,39 @@ pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parents[2]
 
 
-def hashes(model: Path, dtypes: list[str], eager: bool, cache: Path) -> dict[str, list[str]]:
-    """Of the log-probabilities after each of 24 prompts, for each engine."""
+WHATS: list[dict[str, Any]] = [
+    {},
+    {"attribution": True},
+    {"position": "any", "signal": "product"},
+    {"position": "corpus"},
+]
+
+
+def hashes(
+    model: Path, dtypes: list[str], eager: bool, cache: Path, whats: list[dict[str, Any]]
+) -> dict[str, list[list[str]]]:
+    """Of the log-probabilities after each of 24 prompts, by dtype: the unpatched engine's first."""
     prompts = [row.prompts[language] for row in examples(8, seed=11, longest=150) for language in LANGUAGES]
-    request = {"model": str(model), "dtypes": dtypes, "eager": eager, "prompts": prompts}
+    request = {"model": str(model), "dtypes": dtypes, "eager": eager, "prompts": prompts, "whats": whats}
     environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CACHE_ROOT": str(cache)}
     done = subprocess.run(
         [sys.executable, "-m", "tests.engine.logprobs", json.dumps(request)],
         capture_output=True, text=True, check=False, env=environment, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
-    assert all(len(set(each)) == 24 for each in found.values())
+    found: dict[str, list[list[str]]] = json.loads(done.stdout.splitlines()[-1])
+    assert all(len(set(each)) == 24 for engines in found.values() for each in engines)
     return found
 
 
 def test_logits_are_bit_equal_to_the_unpatched_engines(models, tmp_path):
-    found = hashes(models(), ["float32", "bfloat16"], True, tmp_path)
-    assert found["float32 patched"] == found["float32 plain"]
-    assert found["bfloat16 patched"] == found["bfloat16 plain"]
-    assert found["float32 plain"] != found["bfloat16 plain"]
+    found = hashes(models(), ["float32", "bfloat16"], True, tmp_path, WHATS)
+    for plain, *patched in found.values():
+        assert patched == [plain] * len(WHATS)
+    assert found["float32"][0] != found["bfloat16"][0]
 
 
 def test_logits_are_bit_equal_when_compiled(models, tmp_path):
-    """One cache for both: a graph of the one, served to the other, would fail or not be counted."""
-    found = hashes(models(), ["float32"], False, tmp_path)
-    assert found["float32 patched"] == found["float32 plain"]
+    """One cache for all: a graph of the one, served to the other, would fail or not be counted."""
+    [[plain, *patched]] = hashes(models(), ["float32"], False, tmp_path, WHATS[:2]).values()
+    assert patched == [plain, plain]

@@ -208,7 +208,7 @@ def _opened(task: Task, location: str | None, options: DataOptions) -> Data:
 
 
 def _shared_languages(opened: Sequence[tuple[Task, Data]]) -> tuple[str, ...]:
-    """The languages that all tasks have, in the order of the first."""
+    """The languages that all tasks have, in the order of the first; two at least, but for texts by themselves."""
     for task, found in opened:
         if not found.lists_languages:
             raise InputError(
@@ -216,7 +216,7 @@ def _shared_languages(opened: Sequence[tuple[Task, Data]]) -> tuple[str, ...]:
             )
     first, *others = [found.languages for _, found in opened]
     languages = tuple(code for code in first if all(code in other for other in others))
-    if len(languages) < 2:
+    if len(languages) < (2 if any(task.parallel for task, _ in opened) else 1):
         there = "; ".join(f"{task.name}: {shown(found.languages)}" for task, found in opened)
         raise InputError(f"at least two languages are needed that all tasks have; there are, for {there}")
     return languages
