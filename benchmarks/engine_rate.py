@@ -1,12 +1,12 @@
 """What does measuring cost? Tokens per second of one engine, patched and unpatched by turns.
 
-    python benchmarks/engine_rate.py [MODEL] [--examples 200] [--rounds 5]
+    python benchmarks/engine_rate.py [MODEL] [--examples 60] [--rounds 5] [--mode any --mode corpus]
 
-One engine, started once, eager. A round puts the original activation modules back and drives the
-engine with a plain loop, then puts the patch in again and measures the same prompts, with all that
-belongs to it: targets, bits, categories, collection. Tokenisation is in both. The order alternates.
-Before anything is timed, the bits of one round are compared with those of the session's first.
-Prints a table, the ratio of medians with the 20th and 80th percentile of the rounds' own ratios, and
+For each mode of measuring, one engine, started once, eager. A round puts the original activation modules
+back and drives the engine with a plain loop, then puts the patch in again and measures the same prompts,
+with all that belongs to it: targets, bits or counts, categories, attribution, collection. Tokenisation is in
+both. The order alternates. Before anything is timed, what one round measured is compared with the session's
+first. Prints tokens per second of both, the median of the rounds' own ratios with 20th and 80th percentile, and
 the machine; `--json FILE` keeps it.
 """
 
@@ -20,15 +20,30 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from fastneurons.config import EngineOptions
+from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data.example import Example
 from fastneurons.data.facts import DEFAULT_LANGUAGES, facts
 from fastneurons.engine.quiet import quiet
+
+MODES = {
+    "last": Measurement(),
+    "last, 6 thresholds": Measurement((0.0, 0.1, 0.2, 0.3, 0.4, 0.5)),
+    "last, product": Measurement(signal="product"),
+    "last, attribution": Measurement(attribution=True),
+    "any": Measurement(position="any"),
+    "any, 6 thresholds": Measurement((0.0, 0.1, 0.2, 0.3, 0.4, 0.5), "any"),
+    "any, product": Measurement(position="any", signal="product"),
+    "corpus": Measurement(position="corpus"),
+}
 
 
 def main(
     model: Annotated[
         str | None, typer.Argument(help="A model folder; the demo's model if none is given.")
+    ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{', '.join(MODES)}; repeatable. [default: all]", show_default=False),
     ] = None,
     examples: Annotated[int, typer.Option(help="Examples of ten languages each in a round.")] = 60,
     rounds: Annotated[int, typer.Option(help="Rounds, each patched and unpatched once.")] = 5,
@@ -37,44 +52,54 @@ def main(
 ) -> None:
     """Measure and print."""
     from fastneurons.data.demo_model import demo_model
-    from fastneurons.engine.session import Session
 
     name = model or str(demo_model())
     rows = list(islice(facts(DEFAULT_LANGUAGES), examples))
-    with quiet() as hushed, Session(name, DEFAULT_LANGUAGES, options=EngineOptions(dtype=dtype)) as session:
+    results = []
+    for chosen in mode or MODES:
+        with quiet() as hushed:
+            print(f"{chosen} ...", file=hushed.terminal, flush=True)
+            results.append({"mode": chosen} | rates(name, MODES[chosen], rows, rounds, dtype))
+    if json_file is not None:
+        json_file.write_text(json.dumps(results, indent=2) + "\n")
+    first = results[0]
+    print(
+        f"{Path(name).name} {first['dtype']}, {first['prompts']} prompts, {first['tokens']:,} tokens, {rounds} rounds, "
+        f"{first['machine']}; medians, in brackets 20th and 80th percentile"
+    )
+    print(f"{'':<20}{'tokens/s':>10}{'unpatched':>12}{'ratio':>8}")
+    for result in results:
+        ratio = result["ratio"]
+        print(
+            f"{result['mode']:<20}{result['patched']['median']:>10,.0f}{result['unpatched']['median']:>12,.0f}"
+            f"{ratio['median']:>8.3f}  ({ratio['p20']:.3f} to {ratio['p80']:.3f})"
+        )
+
+
+def rates(model: str, what: Measurement, rows: list[Example], rounds: int, dtype: str) -> dict[str, Any]:
+    """Tokens per second of one mode and of the same engine without the patch."""
+    from fastneurons.engine.session import Session
+
+    with Session(model, DEFAULT_LANGUAGES, what, EngineOptions(dtype=dtype)) as session:
         tokens = patched(session, rows)[1]
         check(session, rows)
-        rates: dict[str, list[float]] = {"patched": [], "unpatched": []}
+        found: dict[str, list[float]] = {"patched": [], "unpatched": []}
         for number in range(rounds):
             order = ["patched", "unpatched"] if number % 2 else ["unpatched", "patched"]
             for which in order:
                 seconds = (patched if which == "patched" else unpatched)(session, rows)[0]
-                rates[which].append(tokens / seconds)
-                print(
-                    f"round {number + 1}: {which:<10} {rates[which][-1]:8,.0f} tokens/s", file=hushed.terminal
-                )
-        facts_of_model = session.facts
-    ratios = np.array(rates["patched"]) / np.array(rates["unpatched"])
-    result = {
-        "model": Path(name).name,
-        "dtype": facts_of_model.dtype,
-        "prompts": examples * len(DEFAULT_LANGUAGES),
+                found[which].append(tokens / seconds)
+        known = session.facts
+    return {
+        "model": Path(model).name,
+        "dtype": known.dtype,
+        "prompts": len(rows) * len(DEFAULT_LANGUAGES),
         "tokens": tokens,
         "rounds": rounds,
-        "tokens_per_s": {which: percentiles(values) for which, values in rates.items()},
-        "ratio": percentiles(ratios),
-        "machine": f"{platform.machine()}, {facts_of_model.threads_per_worker} threads, {facts_of_model.device}",
+        **{which: percentiles(values) for which, values in found.items()},
+        "ratio": percentiles(np.array(found["patched"]) / np.array(found["unpatched"])),
+        "machine": f"{platform.machine()}, {known.threads_per_worker} threads, {known.device}",
     }
-    if json_file is not None:
-        json_file.write_text(json.dumps(result, indent=2) + "\n")
-    print(
-        f"{result['model']} {result['dtype']}, {result['prompts']} prompts, {tokens:,} tokens, {result['machine']}"
-    )
-    print(f"{'':<12}{'median':>10}{'p20':>10}{'p80':>10}")
-    for which, p in result["tokens_per_s"].items():
-        print(f"{which:<12}{p['median']:>10,.0f}{p['p20']:>10,.0f}{p['p80']:>10,.0f}  tokens/s")
-    p = result["ratio"]
-    print(f"{'ratio':<12}{p['median']:>10.3f}{p['p20']:>10.3f}{p['p80']:>10.3f}")
 
 
 def patched(session: Any, rows: list[Example]) -> tuple[float, int]:
@@ -117,14 +142,17 @@ def unpatched(session: Any, rows: list[Example]) -> tuple[float, int]:
 
 
 def check(session: Any, rows: list[Example]) -> None:
-    """The bits are the same before and after the patch was taken out and put in again."""
+    """What is read is the same before and after the patch was taken out and put in again."""
 
-    def bits() -> list[bytes]:
-        return [part.activated.tobytes() for part in session.measure(rows[:8])]
+    def read() -> list[bytes]:
+        parts = session.measure(rows[:8])
+        return [
+            (part.activation_count if part.activated is None else part.activated).tobytes() for part in parts
+        ]
 
-    before = bits()
+    before = read()
     unpatched(session, rows[:8])
-    assert bits() == before, "the bits differ: nothing is timed"
+    assert read() == before, "what was read differs: nothing is timed"
 
 
 def percentiles(values: Any) -> dict[str, float]:

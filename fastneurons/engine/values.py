@@ -56,7 +56,7 @@ class ValueVectors:
 
 def value_vectors(site: Site, dtype: torch.dtype, device: torch.device) -> Tensor:
     """[I, H] of a layer, in the dtype that it computes in; a view of its weight where that is as it was loaded."""
-    down = site.down
+    down: Any = site.down
     weight = getattr(down, "weight", None)
     if (
         isinstance(weight, Tensor)

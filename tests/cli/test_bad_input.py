@@ -92,6 +92,36 @@ def test_languages_that_cannot_be(languages, said, tmp_path):
     assert said in message
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--position middle", "must be one of last, any, answer, corpus"),
+        ("--signal up", "must be one of gate, product"),
+        ("--attribution --position any", "contributions are those of the last prompt token"),
+        ("--top-k 5", "needs --attribution"),
+        ("--attribution --top-k 0", "at least 1"),
+        ("--keep-coefficients", "needs --attribution"),
+        ("--block-size 64", "needs --position corpus"),
+        ("--position corpus --block-size 0", "at least 1"),
+        ("--observe-memory 0", "above 0"),
+        ("--observe-memory nan", "above 0"),
+        ("--threshold inf", "finite"),
+        ("--position any --engine-arg enable_prefix_caching=true", "would not be read"),
+    ],
+)
+def test_what_is_to_be_measured_must_make_sense(options, said, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert said in run_on(jsonl(tmp_path, GOOD), tmp_path, *options.split(), model=str(tmp_path / "model"))
+
+
+def test_texts_that_are_not_parallel_are_counted_not_compared(tmp_path):
+    for code in ("en", "de"):
+        (tmp_path / f"{code}.txt").write_text("one\n")
+    message = run_on(tmp_path, tmp_path, "--tasks", "corpus")
+    assert "--position corpus counts over them" in message
+
+
 def test_an_output_that_exists_is_not_overwritten(tmp_path):
     (tmp_path / "out.zarr").mkdir()
     (tmp_path / "out.zarr" / "thesis.txt").write_text("years of work")
