@@ -78,7 +78,12 @@ class Reading:
         expect("targets", self.targets, torch.int32, (max(self.targets.numel(), num_rows),))
         expect("thresholds", self.thresholds, torch.float32, (S,))
         W, P = num_words(num_neurons), near_parts(num_neurons)
-        for name, shape in (("words", (S, W)), ("near", (S, P)), ("edges", (S, 2, W)), ("counts", (S, num_neurons))):
+        for name, shape in (
+            ("words", (S, W)),
+            ("near", (S, P)),
+            ("edges", (S, 2, W)),
+            ("counts", (S, num_neurons)),
+        ):
             tensor = getattr(self, name)
             if tensor is not None:
                 expect(name, tensor, torch.int32, (tensor.shape[0], *shape))

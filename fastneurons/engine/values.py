@@ -45,6 +45,8 @@ class ValueVectors:
     def projections(self, rows: Tensor) -> Tensor:
         """v . e for rows e [A, H] of the unembedding: float32 [A, N, I] for this rank's N layers and I neurons."""
         out = self.norms.new_empty((len(rows), *self.norms.shape))
+        if len(rows) == 0:
+            return out
         rows = rows.to(self.norms.device)
         for layer, vectors in enumerate(self._vectors):
             e = rows.to(vectors.dtype).float()

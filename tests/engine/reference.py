@@ -9,6 +9,7 @@ The request is a list of {"model": folder, "dtype": name, "prompts": [text], "ou
 file gets `activations` float32 [P, N, I] at the last prompt token, and `logits` float32 [P, V]. With
 "every_token" it gets `activations` and `coefficients` float32 [T, N, I] of all tokens of all prompts, one after
 another, and `lengths` int64 [P]; with "weights" also `values` float32 [N, I, H] and `unembedding` float32 [V, H].
+With "exact_gelu" BLOOM's activation is the exact GELU, which vLLM computes for it, not its tanh form.
 """
 
 import json
@@ -44,6 +45,10 @@ def _measure(asked: dict[str, Any]) -> dict[str, np.ndarray]:
     model = transformers.AutoModelForCausalLM.from_pretrained(
         asked["model"], dtype=getattr(torch, asked["dtype"]), attn_implementation="eager"
     ).eval()
+    if asked.get("exact_gelu", False):
+        for layer in model.modules():
+            if hasattr(layer, "gelu_impl"):
+                layer.gelu_impl = torch.nn.GELU()
     layers = _decoder_layers(model)
     activations: list[Any] = [None] * len(layers)
     coefficients: list[Any] = [None] * len(layers)

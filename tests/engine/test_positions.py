@@ -94,11 +94,11 @@ def test_prompts_that_share_a_prefix_hide_no_token(models, every_token, open_ses
 
 
 def test_any_token_survives_preemption(models, every_token, open_session):
-    model, rows = models(), examples(40, seed=32, longest=250)
-    # A cache of 40 blocks of 16 for prompts of up to 250: some are thrown out and begin again.
+    model, rows = models(), examples(12, seed=4, longest=250)
+    # As in test_session: four prompts are begun in a step, and there is room for the keys and values of two.
     options = tiny_options(
-        block_size=16, num_gpu_blocks_override=40, max_model_len=300, max_num_batched_tokens=128,
-        long_prefill_token_threshold=32, scheduler_reserve_full_isl=False,
+        block_size=32, kv_cache_memory_bytes=14 * 32 * 2 * 3 * 32 * 4, max_model_len=300,
+        max_num_batched_tokens=128, long_prefill_token_threshold=32, scheduler_reserve_full_isl=False,
     )  # fmt: skip
     for position in ("any", "corpus"):
         session = open_session(model, LANGUAGES, what=Measurement(position=position), options=options)
@@ -184,7 +184,7 @@ def test_the_answer_given_the_prompt(models, every_token, open_session):
     good = [row for k, row in enumerate(rows) if k != 3]
     # Words are apart in English and German, not in Thai.
     texts = [
-        row.prompts[lang] + ("" if lang == "th" else " ") + answers[lang]
+        row.prompts[lang] + ("" if lang == "th" or row.prompts[lang][-1] == " " else " ") + answers[lang]
         for row in good
         for lang in LANGUAGES
     ]
@@ -197,31 +197,27 @@ def test_the_answer_given_the_prompt(models, every_token, open_session):
     assert_bits(np.delete(activated, 3, axis=0)[:, 0], largest(spans, len(good)))
 
 
-def test_two_ranks_count_as_one(models, open_session):
-    model = models()
-    for position in ("any", "corpus"):
-        what = Measurement((0.0, 0.1), position)
-        one = list(open_session(model, what=what, options=tiny_options()).measure(ROWS))
-        two = list(open_session(model, what=what, options=tiny_options(tensor_parallel_size=2)).measure(ROWS))
-        name = "activated" if position == "any" else "activation_count"
-        np.testing.assert_array_equal(
-            np.sum([getattr(p, name) for p in one], axis=0)
-            if position == "corpus"
-            else np.concatenate([getattr(p, name) for p in one]),
-            np.sum([getattr(p, name) for p in two], axis=0)
-            if position == "corpus"
-            else np.concatenate([getattr(p, name) for p in two]),
-        )
+@pytest.mark.parametrize("position", ["any", "corpus"])
+def test_two_ranks_count_as_one(position, models, open_session):
+    model, name = models(), "activated" if position == "any" else "activation_count"
+    found = []
+    for ranks in (1, 2):
+        options = tiny_options(tensor_parallel_size=ranks)
+        session = open_session(model, what=Measurement((0.0, 0.1), position), options=options)
+        found.append([getattr(part, name) for part in session.measure(ROWS)])
+        session.close()  # each binds threads to cores in its own way
+    together = np.concatenate if position == "any" else sum
+    np.testing.assert_array_equal(together(found[0]), together(found[1]))
 
 
 def test_a_budget_too_small_for_two_examples_is_refused(models, open_session):
     with pytest.raises(InputError, match=r"--observe-memory"):
-        open_session(models(), what=Measurement(observe_memory=1000 / 2**30), options=tiny_options())
+        open_session(models(), what=Measurement(observe_memory=200 / 2**30), options=tiny_options())
 
 
 def test_the_budget_bounds_what_is_in_flight(models, open_session):
-    small = open_session(models(), what=Measurement(observe_memory=40_000 / 2**30), options=tiny_options())
+    small = open_session(models(), what=Measurement(observe_memory=5_000 / 2**30), options=tiny_options())
     assert 2 <= small.facts.slots < 40
-    assert small.facts.buffer_bytes <= 40_000
+    assert small.facts.buffer_bytes <= 5_000
     measured = measure(small, ROWS)
     assert (measured["category_count"].sum(-1) == small.facts.neurons).all()
