@@ -1,87 +1,104 @@
-"""activation: an MLP's activation and, for the rows that are read, which neurons it activates, in one pass.
+"""activation: an MLP's activation and, of the rows that are read, which neurons it activates, in one pass.
 
 In:    x           bf16, fp16 or fp32, [T, 2I] gated (gate first, then up) or [T, I] plain; last stride 1
-       targets     int32 [>= T]: the row r of `words` and `near` that a row of x is written to; -1: it is not
-                   read. In [-1, R), and no r twice. None: nothing is observed
-       thresholds  float32 [S]
-Out:   out         [T, I] in x's dtype: a * up gated, a plain
-       words       int32 [R, S, W], W = ceil(I / 32), last stride 1: neuron i is bit i % 32 of word i // 32,
-                   1 where it is activated; bits past I are 0. As uint8, its first ceil(I / 8) bytes are
-                   numpy's packbits(bitorder="little")
-       near        int32 [R, S, P], P = ceil(I / 1024), last stride 1: of the p-th 1024 neurons, how many have
-                   abs(a - threshold) <= NEAR_MARGIN, in float32: those that rounding might have tipped
+       reading     what is read, and where it goes (`reading.py`); None: nothing
+Out:   out         [T, I] in x's dtype: the coefficients, a * up gated, a plain
        calls       int64 [1] or None: 1 is added per launch, on the device, so that replays of a CUDA graph
                    count too (T == 0 launches nothing)
+       and of the reading, for the rows of x with a target in [0, R) (-1: not read), s being the signal (a, or the
+       coefficient as it stands in out), t a threshold:
+       "last"      words: bit i % 32 of word i // 32 is 1 where s > t; bits past I are 0. As uint8, a row's first
+                   ceil(I / 8) bytes are numpy's packbits(bitorder="little"). near: of each 1024 neurons, how many
+                   have abs(s - t) <= NEAR_MARGIN: those that rounding might have tipped. coefficients: the row of
+                   out. All are overwritten, so that nothing has to be zeroed before; no target comes twice
+       "any"       into words the bits of s > t are OR-ed over the rows of a target, which lie next to each other;
+                   likewise into edges s - t >= -NEAR_MARGIN and s - t > NEAR_MARGIN. Zero a target's before its
+                   first row: a prompt may come in several calls
+       "corpus"    counts: the number of rows with s > t is added
 Rule:  a = act(gate), computed in float32 and rounded to x's dtype; out = a * up from that rounded a, rounded
-       again: the steps of vLLM's own CUDA kernels. Activated: float32(a) > threshold; so +inf is, NaN never.
-       Rows of `words` and `near` that are no target stay as they are; a target's are overwritten, so that
-       nothing has to be zeroed before.
+       again: the steps of vLLM's own CUDA kernels. Comparisons are in float32; +inf is above any threshold, NaN never.
 Exact: given a, everything. Two implementations of exp or erf may differ in the last places of a, and so in a
        bit that hangs on them; relu, relu2 and fatrelu are the same everywhere.
 
-The Triton kernel has been compiled for sm_80, sm_90 and sm_100 and run in Triton's interpreter; it has never
-been run on a GPU.
+The Triton kernels have been compiled for sm_80, sm_90 and sm_100 and run in Triton's interpreter; they have never
+been run on a GPU. The CPU's implementation is in `activation_cpu.py`.
 """
 
-import functools
-import sys
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import triton
 import triton.language as tl
 from fastneurons_kernels.functions import activate, get_function
-
-NEAR_MARGIN = 1e-3
-WORD_BITS = 32
-_INLINE_ELEMENTS = 32768  # at::internal::GRAIN_SIZE: torch shares out what is larger among threads
-BLOCK_NEURONS = 1024  # of one program, and of one count of `near`: no two programs share a count
-
-
-def num_words(num_neurons: int) -> int:
-    """W: the 32-bit words that hold one bit per neuron."""
-    return -(-num_neurons // WORD_BITS)
-
-
-def near_parts(num_neurons: int) -> int:
-    """P: the partial counts of `near`."""
-    return -(-num_neurons // BLOCK_NEURONS)
+from fastneurons_kernels.reading import (
+    ABOVE,
+    BLOCK_NEURONS,
+    NEAR_MARGIN,
+    REACHED,
+    WORD_BITS,
+    Reading,
+    check_input,
+    near_parts,
+)
 
 
 def activation_reference(
     x: torch.Tensor,
-    targets: torch.Tensor | None = None,
+    reading: Reading | None = None,
     *,
     function: str,
     gated: bool,
     parameters: Sequence[float] = (),
-    thresholds: torch.Tensor | None = None,
-    words: torch.Tensor | None = None,
-    near: torch.Tensor | None = None,
     calls: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The definition, row by row. Returns `out`; writes `words`, `near` and `calls` in place."""
-    num_rows, num_neurons = _check(x, targets, function, gated, parameters, thresholds, words, near, out)
+    """The definition, row by row. Returns `out`; writes `calls` and what the reading asks for in place."""
+    num_rows, num_neurons = check_input(x, function, gated, parameters, out)
     a = get_function(function)(x[:, :num_neurons].float(), parameters).to(x.dtype)
     product = (a.float() * x[:, num_neurons:].float()).to(x.dtype) if gated else a.clone()
-    if targets is not None and thresholds is not None and words is not None and near is not None:
-        weight = 1 << torch.arange(WORD_BITS, device=x.device)
-        for row, target in enumerate(targets[:num_rows].tolist()):
-            if target < 0:
-                continue
-            value = a[row].float()
-            for s, threshold in enumerate(thresholds):
-                bits = torch.zeros(words.shape[2] * WORD_BITS, dtype=torch.int64, device=x.device)
-                bits[:num_neurons] = value > threshold
-                words[target, s] = (bits.view(-1, WORD_BITS) * weight).sum(-1).to(torch.int32)
-                is_near = (value - threshold).abs() <= NEAR_MARGIN
-                near[target, s] = torch.stack([part.sum() for part in is_near.split(BLOCK_NEURONS)]).int()
+    if reading is not None:
+        reading.check(x.dtype, num_rows, num_neurons)
+        for row, target in enumerate(reading.targets[:num_rows].tolist()):
+            if target >= 0:
+                _read_row(reading, target, (product if reading.signal == "product" else a)[row], product[row])
     if calls is not None and num_rows:
         calls += 1
     return product if out is None else out.copy_(product)
+
+
+def _read_row(reading: Reading, target: int, value: torch.Tensor, coefficients: torch.Tensor) -> None:
+    difference = value.float() - reading.thresholds[:, None]  # [S, I]
+    activated = value.float() > reading.thresholds[:, None]
+    if reading.counts is not None:
+        reading.counts[target] += activated
+        return
+    assert reading.words is not None
+    if reading.edges is not None:
+        reading.words[target] |= _packed(activated)
+        reading.edges[target, :, REACHED] |= _packed(difference >= -NEAR_MARGIN)
+        reading.edges[target, :, ABOVE] |= _packed(difference > NEAR_MARGIN)
+        return
+    assert reading.near is not None
+    reading.words[target] = _packed(activated)
+    parts = (difference.abs() <= NEAR_MARGIN).split(BLOCK_NEURONS, dim=1)
+    reading.near[target] = torch.stack([part.sum(1) for part in parts], dim=1).int()
+    if reading.coefficients is not None:
+        reading.coefficients[target] = coefficients
+
+
+def _packed(mask: torch.Tensor) -> torch.Tensor:
+    """bool [S, I] as bits, int32 [S, W]."""
+    words = -(-mask.shape[1] // WORD_BITS)
+    bits = torch.zeros((len(mask), words * WORD_BITS), dtype=torch.int64, device=mask.device)
+    bits[:, : mask.shape[1]] = mask
+    weight = 1 << torch.arange(WORD_BITS, device=mask.device)
+    return (bits.view(len(mask), words, WORD_BITS) * weight).sum(-1).to(torch.int32)
+
+
+@triton.jit
+def _pack(mask, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """0 or 1 for each of BLOCK neurons as words: a sum of powers of two over neighbouring threads of one warp."""
+    return tl.sum(tl.reshape(mask, [BLOCK // 32, 32]) << tl.arange(0, 32)[None, :], axis=1)
 
 
 # Strides are not specialised on: they change with the batch and the buffers, the code does not. What the
@@ -94,15 +111,17 @@ def activation_reference(
         "stride_words_s",
         "stride_near",
         "stride_near_s",
+        "stride_coefficients",
     )
 )
-def _activation_kernel(  # type: ignore[no-untyped-def]
+def _row_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     out_ptr,
     targets_ptr,  # None: nothing is observed
     thresholds_ptr,
     words_ptr,
     near_ptr,
+    coefficients_ptr,  # None: they are not kept
     calls_ptr,  # None: calls are not counted
     stride_x,
     stride_out,
@@ -110,22 +129,24 @@ def _activation_kernel(  # type: ignore[no-untyped-def]
     stride_words_s,
     stride_near,
     stride_near_s,
+    stride_coefficients,
     p0,
     p1,
     p2,
     p3,
     FUNCTION: tl.constexpr,
     GATED: tl.constexpr,
+    OF_PRODUCT: tl.constexpr,  # the signal
     I: tl.constexpr,  # noqa: E741
     S: tl.constexpr,
     NEAR: tl.constexpr,
-    ALIGNMENT: tl.constexpr,  # rows of x and of out start at multiples of so many elements
+    ALIGNMENT: tl.constexpr,  # rows of x, out and coefficients start at multiples of so many elements
     BLOCK: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
     if targets_ptr is not None:
-        target = tl.load(targets_ptr + row)
+        target = tl.load(targets_ptr + row).to(tl.int64)
     if calls_ptr is not None:  # noqa: SIM102  # known at compile time, what stands in it is not
         if (row == 0) & (block == 0):
             tl.atomic_add(calls_ptr, 1)
@@ -143,18 +164,186 @@ def _activation_kernel(  # type: ignore[no-untyped-def]
 
     if targets_ptr is not None:  # noqa: SIM102
         if target >= 0:
-            bit = tl.arange(0, 32)
+            if coefficients_ptr is not None:
+                kept = coefficients_ptr + tl.multiple_of(target * stride_coefficients, ALIGNMENT) + column
+                tl.store(kept, product, mask=inside)
+            signal = product.to(tl.float32) if OF_PRODUCT else value
             word = block * (BLOCK // 32) + tl.arange(0, BLOCK // 32)
-            words_row = words_ptr + target.to(tl.int64) * stride_words
-            near_row = near_ptr + target.to(tl.int64) * stride_near
+            words_row = words_ptr + target * stride_words
+            near_row = near_ptr + target * stride_near
             for s in tl.static_range(S):
                 threshold = tl.load(thresholds_ptr + s)
-                activated = ((value > threshold) & inside).to(tl.int32)
-                # A sum of distinct powers of two, over neighbouring threads of one warp: no atomics.
-                packed = tl.sum(tl.reshape(activated, [BLOCK // 32, 32]) << bit[None, :], axis=1)
+                packed = _pack(((signal > threshold) & inside).to(tl.int32), BLOCK)
                 tl.store(words_row + stride_words_s.to(tl.int64) * s + word, packed, mask=word * 32 < I)
-                is_near = ((tl.abs(value - threshold) <= NEAR) & inside).to(tl.int32)
+                is_near = ((tl.abs(signal - threshold) <= NEAR) & inside).to(tl.int32)
                 tl.store(near_row + stride_near_s.to(tl.int64) * s + block, tl.sum(is_near, axis=0))
+
+
+# In a program's registers: how many of its rows are above, in 5 bits for each threshold (corpus), or three flags
+# for each (any). Six thresholds fit 32 bits both times, and 16 rows fit 5 bits.
+_ROWS_PER_PROGRAM = 16
+_THRESHOLDS_PER_PROGRAM = 6
+_COUNT_BITS = 5
+_FLAG_BITS = 3
+
+
+@triton.jit
+def _flush_flags(  # type: ignore[no-untyped-def]
+    flags,
+    words_ptr,
+    edges_ptr,
+    stride_words_s,
+    stride_edges_s,
+    stride_edges_plane,
+    first_threshold,
+    word,
+    I: tl.constexpr,  # noqa: E741
+    S: tl.constexpr,
+    PER_PROGRAM: tl.constexpr,
+    BITS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    for k in tl.static_range(PER_PROGRAM):
+        s = first_threshold + k
+        if s < S:
+            found = flags >> (BITS * k)
+            to = words_ptr + s.to(tl.int64) * stride_words_s + word
+            activated = _pack(found & 1, BLOCK)
+            tl.atomic_or(to, activated, mask=(word * 32 < I) & (activated != 0), sem="relaxed")
+            to = edges_ptr + s.to(tl.int64) * stride_edges_s + word
+            reached = _pack((found >> 1) & 1, BLOCK)
+            tl.atomic_or(to, reached, mask=(word * 32 < I) & (reached != 0), sem="relaxed")
+            above = _pack((found >> 2) & 1, BLOCK)
+            to += stride_edges_plane
+            tl.atomic_or(to, above, mask=(word * 32 < I) & (above != 0), sem="relaxed")
+
+
+@triton.jit
+def _flush_counts(  # type: ignore[no-untyped-def]
+    sums,
+    counts_ptr,
+    stride_counts_s,
+    first_threshold,
+    column,
+    I: tl.constexpr,  # noqa: E741
+    S: tl.constexpr,
+    PER_PROGRAM: tl.constexpr,
+    BITS: tl.constexpr,
+):
+    for k in tl.static_range(PER_PROGRAM):
+        s = first_threshold + k
+        if s < S:
+            count = (sums >> (BITS * k)) & ((1 << BITS) - 1)
+            to = counts_ptr + s.to(tl.int64) * stride_counts_s + column
+            tl.atomic_add(to, count, mask=(column < I) & (count != 0), sem="relaxed")
+
+
+@triton.jit(  # type: ignore[untyped-decorator]
+    do_not_specialize=(
+        "T",
+        "stride_x",
+        "stride_out",
+        "stride_words",
+        "stride_words_s",
+        "stride_edges",
+        "stride_edges_s",
+        "stride_edges_plane",
+        "stride_counts",
+        "stride_counts_s",
+    )
+)
+def _rows_kernel(  # type: ignore[no-untyped-def]
+    x_ptr,
+    out_ptr,
+    targets_ptr,
+    thresholds_ptr,
+    words_ptr,  # position "any": words and edges; else None
+    edges_ptr,
+    counts_ptr,  # position "corpus"; else None
+    calls_ptr,  # None: calls are not counted
+    T,
+    stride_x,
+    stride_out,
+    stride_words,
+    stride_words_s,
+    stride_edges,
+    stride_edges_s,
+    stride_edges_plane,
+    stride_counts,
+    stride_counts_s,
+    p0,
+    p1,
+    p2,
+    p3,
+    FUNCTION: tl.constexpr,
+    GATED: tl.constexpr,
+    OF_PRODUCT: tl.constexpr,
+    I: tl.constexpr,  # noqa: E741
+    S: tl.constexpr,
+    NEAR: tl.constexpr,
+    ALIGNMENT: tl.constexpr,
+    ROWS: tl.constexpr,
+    PER_PROGRAM: tl.constexpr,  # thresholds
+    BITS: tl.constexpr,  # of a threshold, in what is added up
+    BLOCK: tl.constexpr,
+):
+    """A program takes ROWS rows one after another and hands on what it has found when the target changes."""
+    block = tl.program_id(1)
+    first_threshold = tl.program_id(2) * PER_PROGRAM
+    if calls_ptr is not None:  # noqa: SIM102
+        if (tl.program_id(0) == 0) & (block == 0) & (first_threshold == 0):
+            tl.atomic_add(calls_ptr, 1)
+    column = block * BLOCK + tl.arange(0, BLOCK)
+    inside = column < I
+    word = block * (BLOCK // 32) + tl.arange(0, BLOCK // 32)
+
+    first = tl.program_id(0) * ROWS
+    end = tl.minimum(first + ROWS, T)
+    found = tl.zeros([BLOCK], tl.int32)
+    target = tl.full([], -1, tl.int64)
+    # One turn more than there are rows: in it the last target's findings are handed on.
+    for k in range(ROWS + 1):
+        row = (first + k).to(tl.int64)
+        is_row = row < end
+        own = tl.load(targets_ptr + row, mask=is_row, other=-1).to(tl.int64)
+        if own != target:
+            if target >= 0:
+                if counts_ptr is not None:
+                    _flush_counts(
+                        found, counts_ptr + target * stride_counts, stride_counts_s, first_threshold, column,
+                        I, S, PER_PROGRAM, BITS,
+                    )  # fmt: skip
+                else:
+                    _flush_flags(
+                        found, words_ptr + target * stride_words, edges_ptr + target * stride_edges, stride_words_s,
+                        stride_edges_s, stride_edges_plane, first_threshold, word, I, S, PER_PROGRAM, BITS, BLOCK,
+                    )  # fmt: skip
+            found = tl.zeros([BLOCK], tl.int32)
+            target = own
+        if is_row:
+            gate_ptr = x_ptr + tl.multiple_of(row * stride_x, ALIGNMENT)
+            gate = tl.load(gate_ptr + column, mask=inside, other=0.0)
+            if GATED:
+                up = tl.load(gate_ptr + I + column, mask=inside, other=0.0)
+            a = activate(gate.to(tl.float32), p0, p1, p2, p3, FUNCTION).to(gate.dtype)
+            value = a.to(tl.float32)
+            product = (value * up.to(tl.float32)).to(gate.dtype) if GATED else a
+            if first_threshold == 0:
+                tl.store(out_ptr + tl.multiple_of(row * stride_out, ALIGNMENT) + column, product, mask=inside)
+            if own >= 0:
+                signal = product.to(tl.float32) if OF_PRODUCT else value
+                for s in tl.static_range(PER_PROGRAM):
+                    is_threshold = first_threshold + s < S
+                    threshold = tl.load(
+                        thresholds_ptr + first_threshold + s, mask=is_threshold, other=float("inf")
+                    )
+                    here = ((signal > threshold) & inside).to(tl.int32)
+                    if counts_ptr is not None:
+                        found += here << (BITS * s)
+                    else:
+                        reached = ((signal - threshold >= -NEAR) & inside).to(tl.int32)
+                        above = ((signal - threshold > NEAR) & inside).to(tl.int32)
+                        found |= (here | (reached << 1) | (above << 2)) << (BITS * s)
 
 
 # Not tuned: never run on a GPU. 1024 columns in 4 warps give a thread eight neighbouring elements: in bf16
@@ -166,232 +355,100 @@ _VECTOR_BYTES = 16
 
 def activation_triton(
     x: torch.Tensor,
-    targets: torch.Tensor | None = None,
+    reading: Reading | None = None,
     *,
     function: str,
     gated: bool,
     parameters: Sequence[float] = (),
-    thresholds: torch.Tensor | None = None,
-    words: torch.Tensor | None = None,
-    near: torch.Tensor | None = None,
     calls: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The contract in one launch, which waits for nothing and can be captured in a CUDA graph.
 
-    Compiled once per function, gated or plain, I, S, dtype, alignment and what is None; not for a new T or
+    Compiled once per function, gated or plain, I, S, dtype, alignment, position and signal; not for a new T or
     stride.
     """
-    num_rows, num_neurons = _check(x, targets, function, gated, parameters, thresholds, words, near, out)
+    num_rows, num_neurons = check_input(x, function, gated, parameters, out)
+    if reading is not None:
+        reading.check(x.dtype, num_rows, num_neurons)
     if out is None:
         out = torch.empty((num_rows, num_neurons), dtype=x.dtype, device=x.device)
     if num_rows == 0 or num_neurons == 0:
         return out
+    position = "last" if reading is None else reading.position
     vector = _VECTOR_BYTES // x.element_size()
-    # I counts as well: up starts I elements after gate.
-    aligned = all(size % vector == 0 for size in (x.stride(0), out.stride(0), num_neurons))
-    _activation_kernel[(num_rows, near_parts(num_neurons))](
+    kept = None if reading is None else reading.coefficients
+    starts = [x.stride(0), out.stride(0), *([] if kept is None else [kept.stride(0)])]
+    common = {
+        "FUNCTION": function,
+        "GATED": gated,
+        "OF_PRODUCT": reading is not None and reading.signal == "product",
+        "I": num_neurons,
+        "S": 0 if reading is None else reading.thresholds.numel(),
+        "NEAR": NEAR_MARGIN,
+        # I counts as well: up starts I elements after gate.
+        "ALIGNMENT": vector if all(size % vector == 0 for size in (*starts, num_neurons)) else 1,
+        "BLOCK": BLOCK_NEURONS,
+        "num_warps": _NUM_WARPS,
+        "enable_fp_fusion": False,  # in fp32, a - t fused with the product in a would skip a's rounding
+    }
+    numbers = get_function(function).padded(parameters)
+    if reading is None or position == "last":
+        _row_kernel[(num_rows, near_parts(num_neurons))](
+            x,
+            out,
+            None if reading is None else reading.targets,
+            None if reading is None else reading.thresholds,
+            None if reading is None else reading.words,
+            None if reading is None else reading.near,
+            kept,
+            calls,
+            x.stride(0),
+            out.stride(0),
+            *_strides(None if reading is None else reading.words, 2),
+            *_strides(None if reading is None else reading.near, 2),
+            *_strides(kept, 1),
+            *numbers,
+            **common,
+        )
+        return out
+    corpus = position == "corpus"
+    grid = (
+        triton.cdiv(num_rows, _ROWS_PER_PROGRAM),
+        near_parts(num_neurons),
+        max(1, triton.cdiv(reading.thresholds.numel(), _THRESHOLDS_PER_PROGRAM)),
+    )
+    _rows_kernel[grid](
         x,
         out,
-        targets,
-        thresholds,
-        words,
-        near,
+        reading.targets,
+        reading.thresholds,
+        reading.words,
+        reading.edges,
+        reading.counts,
         calls,
+        num_rows,
         x.stride(0),
         out.stride(0),
-        *((0, 0) if words is None else words.stride()[:2]),
-        *((0, 0) if near is None else near.stride()[:2]),
-        *get_function(function).padded(parameters),
-        FUNCTION=function,
-        GATED=gated,
-        I=num_neurons,
-        S=0 if thresholds is None else thresholds.numel(),
-        NEAR=NEAR_MARGIN,
-        ALIGNMENT=vector if aligned else 1,
-        BLOCK=BLOCK_NEURONS,
-        num_warps=_NUM_WARPS,
-        enable_fp_fusion=False,  # in fp32, a - threshold fused with the product in a would skip a's rounding
+        *_strides(reading.words, 2),
+        *_strides(reading.edges, 3),
+        *_strides(reading.counts, 2),
+        *numbers,
+        ROWS=_ROWS_PER_PROGRAM,
+        PER_PROGRAM=min(_THRESHOLDS_PER_PROGRAM, max(1, reading.thresholds.numel())),
+        BITS=_COUNT_BITS if corpus else _FLAG_BITS,
+        **common,
     )
     return out
 
 
-def observe_cpu(
-    x: torch.Tensor,
-    targets: torch.Tensor,
-    *,
-    function: str,
-    gated: bool,
-    parameters: Sequence[float] = (),
-    thresholds: torch.Tensor,
-    words: torch.Tensor,
-    near: torch.Tensor,
-    calls: torch.Tensor | None = None,
-) -> None:
-    """`words`, `near` and `calls` of the contract, without `out`: it runs beside the model's own activation.
-
-    Reads the targeted rows of x only; where there are none it returns at once.
-    """
-    num_rows, num_neurons = _check(x, targets, function, gated, parameters, thresholds, words, near, None)
-    if calls is not None and num_rows:
-        calls += 1
-    target = targets[:num_rows].numpy()
-    rows = np.flatnonzero(target >= 0)
-    if rows.size == 0:
-        return
-    if x.element_size() == 2:
-        key = (function, tuple(map(float, parameters)), x.dtype)
-        codes = x.view(torch.int16).numpy().view(np.uint16)[rows, :num_neurons]
-        _write(
-            [
-                (_in_ranges(codes, activated), _in_ranges(codes, is_near))
-                for activated, is_near in (_code_ranges(*key, threshold) for threshold in thresholds.tolist())
-            ],
-            target[rows],
-            words,
-            near,
-        )
-    else:
-        # A few rows at a time, so that torch stays on this thread: waking the others takes longer than all
-        # of this (22 ms a layer were seen with both cores busy, 2.5 ms so).
-        for some in np.array_split(rows, -(-rows.size * num_neurons // _INLINE_ELEMENTS)):
-            gate = x[:, :num_neurons].index_select(0, torch.from_numpy(some)).float()
-            a = get_function(function)(gate, parameters).to(x.dtype)
-            _write(_compare(a, thresholds), target[some], words, near)
+def _strides(tensor: torch.Tensor | None, number: int) -> tuple[int, ...]:
+    return (0,) * number if tensor is None else tensor.stride()[:number]
 
 
-def activation_cpu(
-    x: torch.Tensor,
-    targets: torch.Tensor | None = None,
-    *,
-    function: str,
-    gated: bool,
-    parameters: Sequence[float] = (),
-    thresholds: torch.Tensor | None = None,
-    words: torch.Tensor | None = None,
-    near: torch.Tensor | None = None,
-    calls: torch.Tensor | None = None,
-    out: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """The whole contract on the CPU."""
-    num_rows, num_neurons = _check(x, targets, function, gated, parameters, thresholds, words, near, out)
-    if calls is not None and num_rows:
-        calls += 1
-    a = get_function(function)(x[:, :num_neurons].float(), parameters).to(x.dtype)
-    if targets is not None and thresholds is not None and words is not None and near is not None:
-        target = targets[:num_rows].numpy()
-        rows = np.flatnonzero(target >= 0)
-        if rows.size:
-            _write(_compare(a[torch.from_numpy(rows)], thresholds), target[rows], words, near)
-    if gated:
-        # A product of two bf16 or fp16 numbers fits float32: torch rounds it once, as the contract does.
-        return torch.mul(a, x[:, num_neurons:], out=out)
-    return a if out is None else out.copy_(a)
-
-
-def activation(x: torch.Tensor, targets: torch.Tensor | None = None, **arguments: object) -> torch.Tensor:
+def activation(x: torch.Tensor, reading: Reading | None = None, **arguments: object) -> torch.Tensor:
     """`activation_cpu` or `activation_triton`, by the device of x; same arguments."""
+    from fastneurons_kernels.activation_cpu import activation_cpu
+
     implementation = activation_cpu if x.device.type == "cpu" else activation_triton
-    return implementation(x, targets, **arguments)  # type: ignore[arg-type]
-
-
-_Mask = npt.NDArray[np.bool_]  # [n, I]
-_Ranges = tuple[tuple[np.uint16, np.uint16], ...]  # of codes: the first one, and how many more
-
-
-@functools.lru_cache(maxsize=256)
-def _code_ranges(
-    function: str, parameters: tuple[float, ...], dtype: torch.dtype, threshold: float
-) -> tuple[_Ranges, _Ranges]:
-    """The gates that activate a neuron, and those that come near the threshold, as ranges of 16-bit codes.
-
-    bf16 and fp16 have 65,536 values, so the definition can be asked about each of them beforehand. Seen as
-    unsigned integers, the gates that say yes lie in three runs at most for every function of the table (any
-    number would do): a neuron costs a few 16-bit comparisons instead of an exponential.
-    """
-    codes = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(dtype)
-    a = get_function(function)(codes.float(), parameters).to(dtype)
-    ((activated, is_near),) = _compare(a[None], torch.tensor([threshold]))
-    return _runs(activated[0]), _runs(is_near[0])
-
-
-def _runs(mask: npt.NDArray[np.bool_]) -> _Ranges:
-    edges = np.flatnonzero(np.diff(mask, prepend=False, append=False))
-    return tuple((np.uint16(first), np.uint16(end - first - 1)) for first, end in edges.reshape(-1, 2))
-
-
-def _in_ranges(codes: npt.NDArray[np.uint16], ranges: _Ranges) -> _Mask:
-    inside = np.zeros(codes.shape, dtype=np.bool_)
-    for first, span in ranges:
-        inside |= (codes - first) <= span  # unsigned: codes below `first` wrap around, past `span`
-    return inside
-
-
-def _compare(a: torch.Tensor, thresholds: torch.Tensor) -> list[tuple[_Mask, _Mask]]:
-    """For each threshold, which of the activations [n, I] exceed it and which come near it."""
-    value = a.float().numpy()
-    margin = np.float32(NEAR_MARGIN)
-    with np.errstate(invalid="ignore"):  # NaN compares false, which is what the contract says
-        return [(value > threshold, np.abs(value - threshold) <= margin) for threshold in thresholds.numpy()]
-
-
-def _write(
-    masks: list[tuple[_Mask, _Mask]], target: npt.NDArray[np.int32], words: torch.Tensor, near: torch.Tensor
-) -> None:
-    """Pack and count the masks of n rows into rows `target` [n] of `words` and `near`."""
-    if sys.byteorder != "little":
-        raise NotImplementedError("bytes are packed into words in place: the machine must be little-endian")
-    packed = words.numpy().view(np.uint8)  # [R, S, 4W]
-    counts = near.numpy()
-    for s, (activated, is_near) in enumerate(masks):
-        num_bytes = -(-activated.shape[1] // 8)
-        packed[target, s, :num_bytes] = np.packbits(activated, axis=1, bitorder="little")
-        packed[target, s, num_bytes:] = 0
-        starts = range(0, is_near.shape[1], BLOCK_NEURONS)
-        counts[target, s] = np.add.reduceat(is_near, starts, axis=1, dtype=np.int32)
-
-
-def _check(
-    x: torch.Tensor,
-    targets: torch.Tensor | None,
-    function: str,
-    gated: bool,
-    parameters: Sequence[float],
-    thresholds: torch.Tensor | None,
-    words: torch.Tensor | None,
-    near: torch.Tensor | None,
-    out: torch.Tensor | None,
-) -> tuple[int, int]:
-    """T and I, once the shapes, dtypes and strides, which the host knows, are as the contract says.
-
-    Raises:
-        ValueError: they are not; the message names the argument. Values on a device are not looked at.
-    """
-    get_function(function).padded(parameters)
-    if x.dim() != 2 or (x.stride(1) != 1 and x.shape[1] > 1):
-        raise ValueError(f"x must be [T, columns] with last stride 1, got {_layout(x)}")
-    num_rows, num_columns = x.shape
-    if gated and num_columns % 2:
-        raise ValueError(f"a gated x has an even number of columns, got {num_columns}")
-    num_neurons = num_columns // 2 if gated else num_columns
-    if out is not None:
-        _expect("out", out, x.dtype, (num_rows, num_neurons))
-    if targets is None:
-        return num_rows, num_neurons
-    if thresholds is None or words is None or near is None:
-        raise ValueError("targets come with thresholds, words and near")
-    S = thresholds.numel()
-    _expect("targets", targets, torch.int32, (max(targets.numel(), num_rows),))
-    _expect("thresholds", thresholds, torch.float32, (S,))
-    _expect("words", words, torch.int32, (words.shape[0], S, num_words(num_neurons)))
-    _expect("near", near, torch.int32, (near.shape[0], S, near_parts(num_neurons)))
-    return num_rows, num_neurons
-
-
-def _expect(name: str, tensor: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    if tensor.dtype != dtype or tensor.shape != shape or (tensor.stride(-1) != 1 and shape[-1] > 1):
-        raise ValueError(f"{name} must be {dtype} {list(shape)} with last stride 1, got {_layout(tensor)}")
-
-
-def _layout(tensor: torch.Tensor) -> str:
-    return f"{tensor.dtype} {list(tensor.shape)} with strides {list(tensor.stride())}"
+    return implementation(x, reading, **arguments)  # type: ignore[arg-type]

@@ -3,10 +3,12 @@
 The contract itself stands in `activation.py`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from fastneurons_kernels.functions import get_function
 
 NEAR_MARGIN = 1e-3
 WORD_BITS = 32
@@ -90,6 +92,30 @@ class Reading:
         if self.coefficients is not None:
             rows = self.coefficients.shape[0]
             expect("coefficients", self.coefficients, dtype, (rows, num_neurons))
+
+
+def check_input(
+    x: torch.Tensor,
+    function: str,
+    gated: bool,
+    parameters: Sequence[float],
+    out: torch.Tensor | None = None,
+) -> tuple[int, int]:
+    """T and I, once what the host knows of an input is as the contract says.
+
+    Raises:
+        ValueError: it is not; the message names the argument.
+    """
+    get_function(function).padded(parameters)
+    if x.dim() != 2 or (x.stride(1) != 1 and x.shape[1] > 1):
+        raise ValueError(f"x must be [T, columns] with last stride 1, got {layout(x)}")
+    num_rows, num_columns = x.shape
+    if gated and num_columns % 2:
+        raise ValueError(f"a gated x has an even number of columns, got {num_columns}")
+    num_neurons = num_columns // 2 if gated else num_columns
+    if out is not None:
+        expect("out", out, x.dtype, (num_rows, num_neurons))
+    return num_rows, num_neurons
 
 
 def near_threshold_count(edges: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from fastneurons_kernels.activation import activation_triton, observe_cpu
+from fastneurons_kernels.activation import activation_triton
+from fastneurons_kernels.activation_cpu import observe_cpu
 from fastneurons_kernels.attribution import contributions
 from fastneurons_kernels.categories import categories
 from fastneurons_kernels.reading import Reading, near_parts, near_threshold_count, num_words

@@ -1,0 +1,138 @@
+"""For which gates an activation is above a threshold, without evaluating it.
+
+Every activation function of `functions.py` falls at most once, and rises from there on: silu and the GELUs from
+their minimum, relu from 0. So the gates whose activation exceeds a bound are `x >= rising`, and, where the bound
+lies below what the function tends to on the left, also `lowest <= x <= falling`. Both ends are found by bisection over
+the floating-point numbers themselves, asking the definition in PyTorch with its rounding. After that a neuron costs a
+comparison or two in place of an exponential, and bf16, slow on many CPUs, is never computed with.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from fastneurons_kernels.functions import get_function
+from fastneurons_kernels.reading import NEAR_MARGIN
+
+IDENTITY = "identity"  # of a value that is held against the threshold as it is
+
+_Values = npt.NDArray[np.float32]
+
+# How finely the minimum of a function of fp32 is looked for at first: so many codes from one to the next.
+_COARSE = 1 << 15
+
+
+class Bounds(NamedTuple):
+    """{x: x >= rising or lowest <= x <= falling}; NaN where there is no such x."""
+
+    rising: float
+    falling: float
+
+
+class Sides(NamedTuple):
+    """The gates on each side of a threshold t, by their activation a.
+
+    Args:
+        activated: a > t.
+        reached: a - t >= -NEAR_MARGIN.
+        above: a - t > NEAR_MARGIN.
+        lowest: The lowest gate that has an activation: -inf, or the lowest finite number where that gives NaN.
+    """
+
+    activated: Bounds
+    reached: Bounds
+    above: Bounds
+    lowest: float
+
+
+@functools.lru_cache(maxsize=256)
+def sides(function: str, parameters: tuple[float, ...], dtype: torch.dtype, threshold: float) -> Sides:
+    """The gates of `dtype` on each side of a threshold; see `Sides`.
+
+    Args:
+        function: A name of `functions.FUNCTIONS`, or IDENTITY.
+        parameters: The function's.
+        dtype: bf16, fp16 or fp32: of the gate, and what its activation is rounded to.
+        threshold: As float32 has it.
+    """
+    curve = _curve(function, parameters, dtype)
+    margin, t = np.float32(NEAR_MARGIN), np.float32(threshold)
+    return Sides(
+        curve.bounds(lambda a: a > t),
+        curve.bounds(lambda a: a - t >= -margin),
+        curve.bounds(lambda a: a - t > margin),
+        curve.value(curve.lowest),
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def _curve(function: str, parameters: tuple[float, ...], dtype: torch.dtype) -> "_Curve":
+    return _Curve(function, parameters, dtype)
+
+
+class _Curve:
+    """A function over all numbers of a dtype, each known by a code: 0 for 0, 1 for the next larger one, ..."""
+
+    def __init__(self, function: str, parameters: tuple[float, ...], dtype: torch.dtype) -> None:
+        definition = (lambda x, _: x) if function == IDENTITY else get_function(function)
+        self._of: Callable[[torch.Tensor], torch.Tensor] = lambda x: definition(x, parameters)
+        self._dtype = dtype
+        self._bits = torch.int16 if dtype.itemsize == 2 else torch.int32
+        [infinity] = torch.tensor([torch.inf], dtype=dtype).view(self._bits).tolist()
+        self._infinity = int(infinity)
+        self.lowest = -self._infinity + int(np.isnan(self(np.array([-self._infinity]))[0]))
+        self.minimum = self._minimum()
+
+    def __call__(self, codes: npt.NDArray[np.int64]) -> _Values:
+        """The function at these codes, rounded to the dtype."""
+        x = self._numbers(codes)
+        with np.errstate(all="ignore"):
+            return self._of(x.float()).to(self._dtype).float().numpy()
+
+    def value(self, code: int) -> float:
+        """The number with that code."""
+        return float(self._numbers(np.array([code])).float())
+
+    def bounds(self, holds: Callable[[_Values], npt.NDArray[np.bool_]]) -> Bounds:
+        """Where a condition holds that holds for all activations from some one up."""
+
+        def at(code: int) -> bool:
+            return bool(holds(self(np.array([code])))[0])
+
+        rising = _first(at, self.minimum, self._infinity)
+        falling = _first(lambda code: at(-code), -self.minimum, -self.lowest)
+        return Bounds(
+            np.nan if rising is None else self.value(rising),
+            np.nan if falling is None else self.value(-falling),
+        )
+
+    def _numbers(self, codes: npt.NDArray[np.int64]) -> torch.Tensor:
+        sign = 1 << (8 * self._dtype.itemsize - 1)
+        bits = np.where(codes < 0, -codes - sign, codes)
+        return torch.from_numpy(bits).to(self._bits).view(self._dtype)
+
+    def _minimum(self) -> int:
+        """The code from which the function rises; the last one where it is flat."""
+        step = _COARSE if self._dtype.itemsize == 4 else 1
+        around = self._last_minimum(np.arange(self.lowest, 1, step, dtype=np.int64))
+        if step == 1:
+            return around
+        near = np.arange(max(self.lowest, around - step), min(0, around + step) + 1, dtype=np.int64)
+        return self._last_minimum(near)
+
+    def _last_minimum(self, codes: npt.NDArray[np.int64]) -> int:
+        a = self(codes)
+        return int(codes[np.flatnonzero(a == np.nanmin(a))[-1]])
+
+
+def _first(holds: Callable[[int], bool], low: int, high: int) -> int | None:
+    """The first of low .. high where it holds; from there on it does. None where it nowhere does."""
+    if not holds(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
