@@ -1,7 +1,8 @@
 """One result from the slices that an engine's workers hold.
 
 A tensor-parallel rank holds a slice of the neurons of its layers, a pipeline stage a slice of the
-layers. Bits and per-neuron counts are put side by side, counts of neurons add up.
+layers. Bits, per-neuron counts and coefficients are put side by side, counts of neurons add up; of
+scores, the largest of all is the largest of each rank's largest, and likewise what else is kept of them.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,33 @@ from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
 
+# What the store has of scores, float32 [E, L, N, 4] each; docs/store.md says what they are.
+ATTRIBUTION = (
+    "contribution_share",
+    "contribution_max",
+    "contribution_mean",
+    "contribution_min",
+    "contribution_sum",
+    "effective_max",
+    "effective_mean",
+    "effective_min",
+)
+
+# The layer and neuron axes of the arrays of each rank; what has no neuron axis adds up unless said below.
+_LAYER_AXIS = {
+    "activated": 3,
+    "activated_count": 3,
+    "near_threshold_count": 3,
+    "category_count": 2,
+    "occupancy": 1,
+    "activation_count": 2,
+    "coefficient": 2,
+    **dict.fromkeys(ATTRIBUTION, 2),
+}
+_NEURON_AXIS = {"occupancy": 2, "activation_count": 3, "coefficient": 3}
+# Of examples and languages: the same on every rank.
+_SHARED = ("present", "answered")
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -23,20 +51,17 @@ class Slice:
     neurons: int
 
 
-# The layer axis of each array that `Observer.collect` gives.
-_LAYER_AXIS = {
-    "activated": 3,
-    "activated_count": 3,
-    "near_threshold_count": 3,
-    "category_count": 2,
-    "occupancy": 1,
-}
-
-
-def merge(slices: Sequence[Slice], arrays: Sequence[Arrays]) -> Arrays:
+def merge(slices: Sequence[Slice], arrays: Sequence[Arrays], top_k: int | None = None) -> Arrays:
     """The whole model's arrays from each rank's, in whatever order the ranks come.
 
     Ranks that hold the same layers and neurons (layers that vLLM replicates) count once.
+
+    Args:
+        slices: What each rank holds.
+        arrays: What `Observer.collect` or `Observer.count` gave there.
+        top_k: With scores, how many neurons of a layer count as the most contributing ones.
+    Returns:
+        The arrays that are given; with scores, those of `ATTRIBUTION` in the place of theirs.
     """
     stages: dict[tuple[int, ...], dict[int, int]] = {}
     for rank, part in enumerate(slices):
@@ -44,7 +69,8 @@ def merge(slices: Sequence[Slice], arrays: Sequence[Arrays]) -> Arrays:
     merged = []
     for layers in sorted(stages):
         ranks = [rank for _, rank in sorted(stages[layers].items())]
-        merged.append(_merge_neurons([slices[r].neurons for r in ranks], [arrays[r] for r in ranks]))
+        stage = _merge_neurons([slices[r].neurons for r in ranks], [arrays[r] for r in ranks])
+        merged.append(stage if top_k is None else _with_attribution(stage, top_k))
     if len(merged) == 1:
         return merged[0]
     return {name: np.concatenate([m[name] for m in merged], axis=_LAYER_AXIS[name]) for name in merged[0]}
@@ -58,8 +84,19 @@ def _merge_neurons(neurons: list[int], arrays: list[Arrays]) -> Arrays:
         parts = [a[name] for a in arrays]
         if name == "activated":
             out[name] = concatenate_bits(parts, neurons)
-        elif name == "occupancy":
-            out[name] = np.concatenate(parts, axis=2)
+        elif name in _NEURON_AXIS:
+            out[name] = np.concatenate(parts, axis=_NEURON_AXIS[name])
+        elif name.startswith("top_"):
+            out[name] = np.concatenate(parts, axis=-1)  # candidates, in the order of the neurons
+        elif name in _SHARED:
+            out[name] = parts[0]
+        elif name.endswith("_max"):
+            out[name] = np.maximum.reduce(parts)
+        elif name.endswith("_min"):
+            out[name] = np.minimum.reduce(parts)
+        elif name.endswith("_sum"):
+            with np.errstate(invalid="ignore"):  # infinite ones of both signs have no sum
+                out[name] = np.sum(parts, axis=0, dtype=np.float64)
         else:
             out[name] = np.sum(parts, axis=0, dtype=parts[0].dtype)
     return out
@@ -73,3 +110,54 @@ def concatenate_bits(parts: list[NDArray[np.uint8]], neurons: list[int]) -> NDAr
         np.unpackbits(p, axis=-1, count=n, bitorder="little") for p, n in zip(parts, neurons, strict=True)
     ]
     return np.packbits(np.concatenate(unpacked, axis=-1), axis=-1, bitorder="little")
+
+
+def _with_attribution(stage: Arrays, top_k: int) -> Arrays:
+    """A stage's arrays with those of `ATTRIBUTION` in the place of what all its ranks gave for them.
+
+    There is no value (NaN) where a category is empty, the language is missing or, of effective scores,
+    there is no answer.
+    """
+    out = dict(stage)
+    present, answered = out.pop("present"), out.pop("answered")  # [E, L]
+    count = stage["category_count"][:, None, 0]  # [E, 1, N, 4], of the first threshold
+    place = (slice(None), slice(None), None, None)
+    scored = {"contribution": (count > 0) & present[place], "effective": (count > 0) & answered[place]}
+    for kind, there in scored.items():
+        # Empty categories are divided by 0; what is too large for float32 becomes infinite.
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            total = out.pop(f"{kind}_sum")
+            values = {
+                "max": out.pop(f"{kind}_max"),
+                "min": out.pop(f"{kind}_min"),
+                "mean": total / count,
+                "sum": total,
+            }
+            for name, value in values.items():
+                if f"{kind}_{name}" in ATTRIBUTION:
+                    out[f"{kind}_{name}"] = np.where(there, value, np.nan).astype(np.float32)
+    share = _shares(out.pop("top_score"), out.pop("top_category"), top_k)
+    out["contribution_share"] = np.where(present[place], share, np.float32(np.nan))
+    return out
+
+
+def _shares(score: NDArray[np.float32], category: NDArray[np.uint8], top_k: int) -> NDArray[np.float32]:
+    """Each category's share of the k largest scores, float32 [..., 4]; of equal scores the first ones count.
+
+    Args:
+        score: [..., M], the largest scores of each rank, in the order of the neurons; none is negative but
+            where there are none.
+        category: [..., M].
+        top_k: k, or all M if they are fewer.
+    """
+    k = min(top_k, score.shape[-1])
+    chosen = np.ones(score.shape, np.bool_)
+    if k < score.shape[-1]:
+        # The bits of what is not negative are ordered as the values are; NaN is the largest.
+        key = np.where(np.isnan(score), np.int32(0x7F800001), score.view(np.int32))
+        kth = np.partition(key, -k)[..., -k, None]
+        equal = key == kth
+        above = key > kth
+        chosen = above | equal & (np.cumsum(equal, -1) <= k - above.sum(-1, keepdims=True))
+    counts = [(chosen & (category == c)).sum(-1) for c in range(4)]
+    return np.stack(counts, -1).astype(np.float32) / np.float32(k)
