@@ -10,10 +10,10 @@ busy, against 3 ms so).
 import sys
 from collections.abc import Iterator, Sequence
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
+from fastneurons_kernels.compiled import compiled
 from fastneurons_kernels.functions import get_function
 from fastneurons_kernels.reading import BLOCK_NEURONS, Reading, check_input
 from fastneurons_kernels.thresholds import IDENTITY, sides
@@ -130,15 +130,13 @@ def _codes(values: torch.Tensor) -> npt.NDArray[np.integer]:
 # bounds [S, 3, 2]: of a threshold, Sides.activated, .reached and .above, each `rising` and `falling`.
 _ACTIVATED, _REACHED, _ABOVE = 0, 1, 2
 
-_compiled = numba.njit(nogil=True, cache=True)
 
-
-@_compiled
+@compiled
 def _inside(value, rising, falling, lowest):  # type: ignore[no-untyped-def]
     return (value >= rising) | ((value <= falling) & (value >= lowest))
 
 
-@_compiled
+@compiled
 def _widen(codes, rows, wide):  # type: ignore[no-untyped-def]
     """bf16 is the upper half of float32."""
     for k in range(len(rows)):
@@ -152,12 +150,12 @@ _GATHER_BITS = np.uint64(0x0102040810204080)
 _HIGHEST_BYTE = np.uint64(56)
 
 
-@_compiled
+@compiled
 def _packed(flags, at):  # type: ignore[no-untyped-def]
     return np.uint8((flags[at] * _GATHER_BITS) >> _HIGHEST_BYTE)
 
 
-@_compiled
+@compiled
 def _pack(x, rows, targets, neurons, bounds, lowest, packed, near):  # type: ignore[no-untyped-def]
     """Position "last": each row's bits and counts take the place of what was there."""
     num_bytes = packed.shape[2]
@@ -185,7 +183,7 @@ def _pack(x, rows, targets, neurons, bounds, lowest, packed, near):  # type: ign
                 near[target, s, part] = count
 
 
-@_compiled
+@compiled
 def _join(x, rows, targets, neurons, bounds, lowest, packed, edges):  # type: ignore[no-untyped-def]
     """Position "any": a set of one or two intervals holds one of a prompt's gates if it holds an extreme one."""
     largest, smallest = np.empty(neurons, np.float32), np.empty(neurons, np.float32)
@@ -208,7 +206,7 @@ def _join(x, rows, targets, neurons, bounds, lowest, packed, edges):  # type: ig
             _or_bits(largest, smallest, bounds[s, _ABOVE], flags, edges[target, s, 1])
 
 
-@_compiled
+@compiled
 def _or_bits(largest, smallest, bounds, flags, packed):  # type: ignore[no-untyped-def]
     rising, falling = bounds[0], bounds[1]
     for i in range(len(largest)):
@@ -218,7 +216,7 @@ def _or_bits(largest, smallest, bounds, flags, packed):  # type: ignore[no-untyp
         packed[b] |= _packed(by_eight, b)
 
 
-@_compiled
+@compiled
 def _count(x, rows, targets, neurons, bounds, lowest, counts):  # type: ignore[no-untyped-def]
     """Position "corpus": comparisons, added up over rows of one language before they go to its counts."""
     sums = np.empty((len(bounds), neurons), np.int32)
