@@ -22,15 +22,20 @@ Exact: all but the sums; one that is finite errs by no more than 1e-6 of the sum
 How: a score that is not negative is ordered as its bits are, read as an integer. So maxima that keep NaN are
 those of integers, and the k-th largest is found by bisection, each step counting the scores above one value:
 no sort, no scratch memory, and what it finds is exact, ties and all.
+
+The Triton kernel has been compiled for sm_80, sm_90 and sm_100 and run in Triton's interpreter; it has never
+been run on a GPU.
 """
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
+import triton
+import triton.language as tl
 from fastneurons_kernels.categories import NUM_CATEGORIES
+from fastneurons_kernels.compiled import compiled
 from fastneurons_kernels.reading import WORD_BITS, expect, layout, num_words
 
 
@@ -66,9 +71,9 @@ def contributions_reference(
             category = (planes[e, n][..., None] >> bit & 1).flatten(-2)[:, : len(m)].argmax(0)  # [I]
             place = (e, language, n)
             contribution = m.abs() * norms[n]
-            _extremes(result[0:3], place, contribution, category)
+            _fill(result[0:3], place, contribution, category)
             if answer >= 0:
-                _extremes(result[3:6], place, m * projections[answer, n], category)
+                _fill(result[3:6], place, m * projections[answer, n], category)
             by_score = contribution.sort(descending=True, stable=True).indices  # NaN is the largest
             top = by_score[: result.top_score.shape[-1]].sort().values
             result.top_score[place] = contribution[top]
@@ -76,7 +81,7 @@ def contributions_reference(
     return result
 
 
-def _extremes(
+def _fill(
     out: tuple[torch.Tensor, ...], place: tuple[int, int, int], score: torch.Tensor, category: torch.Tensor
 ) -> None:
     """Max, min and sum of each category's scores; torch's propagate NaN."""
@@ -87,13 +92,240 @@ def _extremes(
                 tensor[(*place, c)] = value
 
 
-# The bits of a float as an integer that is ordered as floats are: those of a negative one but for the sign are
-# turned over, and back by doing it again.
-_MAGNITUDE = 0x7FFFFFFF
-_INFINITY = 0x7F800000
-_MINUS_INFINITY = -_INFINITY - 1
-_NAN_ABOVE = _INFINITY + 1  # for a maximum
-_NAN_BELOW = _MINUS_INFINITY - 1  # for a minimum
+# The bits of a float as an integer that is ordered as floats are: of a negative one all but the sign turned over.
+_MAGNITUDE = tl.constexpr(0x7FFFFFFF)
+_INFINITY = tl.constexpr(0x7F800000)
+_MINUS_INFINITY = tl.constexpr(-0x7F800001)
+
+
+@triton.jit
+def _ordered(bits):  # type: ignore[no-untyped-def]
+    """Turns a float's bits into an integer ordered as floats are, and back."""
+    return bits ^ ((bits >> 31) & _MAGNITUDE)
+
+
+@triton.jit
+def _extremes(score, mine):  # type: ignore[no-untyped-def]
+    """Ordered max and min, and the sum, of eight neighbouring scores, for each category: [4, LANES] each.
+
+    NaN is beyond both infinities, so that it comes out as max and as min.
+    """
+    bits = score.to(tl.int32, bitcast=True)
+    is_nan = (bits & _MAGNITUDE) > _INFINITY
+    above = tl.where(is_nan, _INFINITY + 1, _ordered(bits))[None]
+    below = tl.where(is_nan, _MINUS_INFINITY - 1, _ordered(bits))[None]
+    return (
+        tl.max(tl.where(mine, above, _MINUS_INFINITY), axis=2),
+        tl.min(tl.where(mine, below, _INFINITY), axis=2),
+        tl.sum(tl.where(mine, score[None], 0.0), axis=2),
+    )
+
+
+@triton.jit
+def _store_extremes(max_ptr, min_ptr, sum_ptr, largest, smallest, total):  # type: ignore[no-untyped-def]
+    """Reduce over the lanes and store one value per category."""
+    category = tl.arange(0, 4)
+    largest, smallest = tl.max(largest, axis=1), tl.min(smallest, axis=1)
+    is_nan = largest > _INFINITY
+    nan = float("nan")
+    tl.store(max_ptr + category, tl.where(is_nan, nan, _ordered(largest).to(tl.float32, bitcast=True)))
+    tl.store(min_ptr + category, tl.where(is_nan, nan, _ordered(smallest).to(tl.float32, bitcast=True)))
+    tl.store(sum_ptr + category, tl.sum(total, axis=1))
+
+
+@triton.jit
+def _contribution(m_ptr, norms_ptr, neuron, inside):  # type: ignore[no-untyped-def]
+    m = tl.load(m_ptr + neuron, mask=inside, other=0.0).to(tl.float32)
+    return tl.abs(m) * tl.load(norms_ptr + neuron, mask=inside, other=0.0)
+
+
+@triton.jit
+def _key(contribution):  # type: ignore[no-untyped-def]
+    """Its bits, of any NaN the same ones: the largest."""
+    return tl.minimum(contribution.to(tl.int32, bitcast=True) & _MAGNITUDE, _INFINITY + 1)
+
+
+@triton.jit
+def _category(planes_ptr, stride_plane, byte, mask):  # type: ignore[no-untyped-def]
+    """The two bits of the categories of the neurons of a byte: eight neurons' low ones, eight neurons' high ones."""
+    specific = tl.load(planes_ptr + stride_plane + byte, mask=mask, other=0).to(tl.int32)
+    partial = tl.load(planes_ptr + stride_plane * 2 + byte, mask=mask, other=0).to(tl.int32)
+    every = tl.load(planes_ptr + stride_plane * 3 + byte, mask=mask, other=0).to(tl.int32)
+    return specific | every, partial | every
+
+
+@triton.jit
+def _attribution_kernel(  # type: ignore[no-untyped-def]
+    m_ptr,
+    rows_ptr,
+    planes_ptr,  # as bytes
+    norms_ptr,
+    projections_ptr,
+    answers_ptr,
+    contribution_max_ptr,
+    contribution_min_ptr,
+    contribution_sum_ptr,
+    effective_max_ptr,
+    effective_min_ptr,
+    effective_sum_ptr,
+    top_score_ptr,
+    top_category_ptr,
+    L,
+    N,
+    stride_row,
+    stride_layer,
+    stride_example,
+    stride_planes,
+    stride_plane,
+    stride_norms,
+    stride_answer,
+    stride_projections,
+    K,
+    I: tl.constexpr,  # noqa: E741
+    LANES: tl.constexpr,  # each has eight neighbouring neurons
+    BLOCK: tl.constexpr,  # neurons, in the search for the largest ones
+):
+    place = tl.program_id(0).to(tl.int64)  # of example, language and layer
+    layer = place % N
+    row = tl.load(rows_ptr + place // N).to(tl.int64)
+    answer = tl.load(answers_ptr + place // N).to(tl.int64)
+    num_neurons = tl.where(row >= 0, I, 0)  # of a missing language no loop has a round
+    num_effective = tl.where(answer >= 0, I, 0)
+    m_ptr += row * stride_row + layer * stride_layer
+    planes_ptr += place // N // L * stride_example + layer * stride_planes
+    norms_ptr += layer * stride_norms
+    projections_ptr += answer * stride_answer + layer * stride_projections
+
+    contribution_max = tl.full([4, LANES], _MINUS_INFINITY, tl.int32)
+    contribution_min = tl.full([4, LANES], _INFINITY, tl.int32)
+    contribution_sum = tl.zeros([4, LANES], tl.float32)
+    effective_max = contribution_max
+    effective_min = contribution_min
+    effective_sum = contribution_sum
+    lane = tl.arange(0, LANES)
+    bit = tl.arange(0, 8)
+    for first in range(0, num_neurons, LANES * 8):
+        neuron = first + lane[:, None] * 8 + bit[None, :]
+        inside = neuron < I
+        m = tl.load(m_ptr + neuron, mask=inside, other=0.0).to(tl.float32)
+        norm = tl.load(norms_ptr + neuron, mask=inside, other=0.0)
+        projection = tl.load(projections_ptr + neuron, mask=neuron < num_effective, other=0.0)
+        low, high = _category(planes_ptr, stride_plane, first // 8 + lane, first + lane * 8 < I)
+        category = ((low[:, None] >> bit[None, :]) & 1) + ((high[:, None] >> bit[None, :]) & 1) * 2
+        mine = category[None] == tl.arange(0, 4)[:, None, None]  # [4, LANES, 8]
+        largest, smallest, total = _extremes(tl.abs(m) * norm, mine & inside[None])
+        contribution_max = tl.maximum(contribution_max, largest)
+        contribution_min = tl.minimum(contribution_min, smallest)
+        contribution_sum += total
+        largest, smallest, total = _extremes(m * projection, mine & (neuron < num_effective)[None])
+        effective_max = tl.maximum(effective_max, largest)
+        effective_min = tl.minimum(effective_min, smallest)
+        effective_sum += total
+    _store_extremes(
+        contribution_max_ptr + place * 4,
+        contribution_min_ptr + place * 4,
+        contribution_sum_ptr + place * 4,
+        contribution_max,
+        contribution_min,
+        contribution_sum,
+    )
+    _store_extremes(
+        effective_max_ptr + place * 4,
+        effective_min_ptr + place * 4,
+        effective_sum_ptr + place * 4,
+        effective_max,
+        effective_min,
+        effective_sum,
+    )
+
+    # More than K keys reach `low`, or all do; `num_above`, K at most, reach `high`.
+    low_key = 0
+    high_key = tl.max(tl.max(contribution_max, axis=1), axis=0) + 1
+    num_above = 0
+    lane = tl.arange(0, BLOCK)
+    while (num_above < K) & (high_key - low_key > 1):
+        middle = low_key + (high_key - low_key) // 2
+        reach = tl.zeros([BLOCK], tl.int32)
+        for first in range(0, num_neurons, BLOCK):
+            neuron = first + lane
+            reach += (_key(_contribution(m_ptr, norms_ptr, neuron, neuron < I)) >= middle).to(tl.int32)
+        count = tl.sum(reach, axis=0)  # without those past I, whose key is 0
+        low_key = tl.where(count > K, middle, low_key)
+        high_key = tl.where(count > K, high_key, middle)
+        num_above = tl.where(count > K, num_above, count)
+
+    # Those that reach `high`, and as many as are left of those in between, which are equal.
+    num_equal = K - num_above
+    above_before = 0
+    equal_before = 0
+    top_score_ptr += place * K
+    top_category_ptr += place * K
+    for first in range(0, num_neurons, BLOCK):
+        neuron = first + lane
+        contribution = _contribution(m_ptr, norms_ptr, neuron, neuron < I)
+        key = _key(contribution)
+        above = key >= high_key
+        equal = (key >= low_key) & (key < high_key) & (neuron < I)
+        both = above.to(tl.int32) + (equal.to(tl.int32) << 16)  # two counts in one
+        before = tl.cumsum(both, axis=0) - both
+        num_equal_before = equal_before + (before >> 16)
+        at = above_before + (before & 0xFFFF) + tl.minimum(num_equal_before, num_equal)
+        taken = above | (equal & (num_equal_before < num_equal))
+        low, high = _category(planes_ptr, stride_plane, neuron // 8, taken)
+        category = ((low >> (neuron % 8)) & 1) + ((high >> (neuron % 8)) & 1) * 2
+        tl.store(top_score_ptr + at, contribution, mask=taken)
+        tl.store(top_category_ptr + at, category.to(tl.uint8), mask=taken)
+        both_here = tl.sum(both, axis=0)
+        above_before += both_here & 0xFFFF
+        equal_before += both_here >> 16
+
+
+# Not tuned: never run on a GPU. 128 lanes in four warps: a lane is a thread, what it reads of m in bf16 or fp16
+# is one 16-byte load, and its 24 maxima, minima and sums stay in registers until the end.
+_LANES = 128
+_NUM_WARPS = 4
+_BLOCK = 2048  # 16 neurons a thread: enough loads under way at once
+
+
+def contributions_triton(
+    coefficients: torch.Tensor,
+    rows: torch.Tensor,
+    planes: torch.Tensor,
+    norms: torch.Tensor,
+    projections: torch.Tensor,
+    answers: torch.Tensor,
+    top_k: int,
+) -> Contributions:
+    """The contract in one launch, without scratch memory."""
+    result = _outputs(coefficients, rows, planes, norms, projections, answers, top_k)
+    device = coefficients.device
+    _, N, I = coefficients.shape  # noqa: E741
+    E, L = rows.shape
+    if E * L * N * I == 0:
+        return result
+    as_bytes = planes.view(torch.uint8)
+    _attribution_kernel[(E * L * N,)](
+        coefficients,
+        rows.to(device, non_blocking=True).contiguous(),
+        as_bytes,
+        norms,
+        projections,
+        answers.to(device, non_blocking=True).contiguous(),
+        *result,
+        L,
+        N,
+        *coefficients.stride()[:2],
+        *as_bytes.stride()[:3],
+        norms.stride(0),
+        *projections.stride()[:2],
+        result.top_score.shape[-1],
+        I=I,
+        LANES=_LANES,
+        BLOCK=min(_BLOCK, triton.next_power_of_2(I)),
+        num_warps=_NUM_WARPS,
+        enable_fp_fusion=False,  # a product is rounded before it is added
+    )
+    return result
 
 
 def contributions_cpu(
@@ -107,24 +339,24 @@ def contributions_cpu(
 ) -> Contributions:
     """The contract on one thread. No torch operation on the way: it would wake the threads that vLLM has bound."""
     result = _outputs(coefficients, rows, planes, norms, projections, answers, top_k)
-    I = coefficients.shape[2]  # noqa: E741
-    floats = coefficients.dtype == torch.float32
-    codes = (coefficients if floats else coefficients.view(torch.int16)).numpy()
-    bits = planes.numpy()
+    _, N, I = coefficients.shape  # noqa: E741
+    codes = coefficients.view(torch.int32 if coefficients.dtype == torch.float32 else torch.int16).numpy()
+    bits, norm, projection = planes.numpy(), norms.numpy(), projections.numpy()
     out = [tensor.numpy() for tensor in result]
+    m = np.empty((N, I), np.float32)
+    no_answer = np.empty((N, 0), np.float32)
     for e in range(len(rows)):
         category = _categories(bits[e], I)
         for language, (row, answer) in enumerate(zip(rows[e].tolist(), answers[e].tolist(), strict=True)):
-            if row < 0:
-                continue
-            m = _float32(codes[row], coefficients.dtype)
-            _reduce(
-                m,
-                category,
-                norms.numpy(),
-                projections[answer].numpy() if answer >= 0 else m[:, :0],
-                *(tensor[e, language] for tensor in out),
-            )
+            if row >= 0:
+                _to_float32(codes[row], coefficients.dtype, m)
+                _reduce(
+                    m,
+                    category,
+                    norm,
+                    projection[answer] if answer >= 0 else no_answer,
+                    *(array[e, language] for array in out),
+                )
     return result
 
 
@@ -137,14 +369,23 @@ def _categories(planes: npt.NDArray[np.int32], num_neurons: int) -> npt.NDArray[
     return bits(planes[:, 1] | planes[:, 3]) + 2 * bits(planes[:, 2] | planes[:, 3])
 
 
-def _float32(codes: npt.NDArray[np.generic], dtype: torch.dtype) -> npt.NDArray[np.float32]:
-    """Values of [N, I], which numpy has no bf16 for."""
+def _to_float32(
+    codes: npt.NDArray[np.signedinteger], dtype: torch.dtype, out: npt.NDArray[np.float32]
+) -> None:
+    """The values of a row's codes, both [N, I]."""
     if dtype == torch.bfloat16:
-        return (codes.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return codes.view(np.float16 if dtype == torch.float16 else np.float32).astype(np.float32, copy=False)
+        np.left_shift(codes.view(np.uint16), np.uint32(16), out=out.view(np.uint32))
+    elif dtype == torch.float16:
+        np.take(_FP16, codes.view(np.uint16), out=out, mode="clip")  # "raise" would fill a copy first
+    else:
+        out[...] = codes.view(np.float32)
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+# The value of each code: numpy's own conversion takes longer than all the rest, 4 ns a neuron.
+_FP16 = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+
+
+@compiled
 def _reduce(  # type: ignore[no-untyped-def]
     m,  # float32 [N, I]
     category,  # uint8 [N, I]
@@ -162,72 +403,60 @@ def _reduce(  # type: ignore[no-untyped-def]
     """All outputs of one example and language."""
     num_layers, num_neurons = m.shape
     score = np.empty(num_neurons, np.float32)
-    above = np.empty(num_neurons, np.int32)
-    below = np.empty(num_neurons, np.int32)
     for n in range(num_layers):
         if projection.shape[1]:
             for i in range(num_neurons):
                 score[i] = m[n, i] * projection[n, i]
-            _keys(score, above, below)
-            _extremes_of_keys(
-                score, above, below, category[n], effective_max[n], effective_min[n], effective_sum[n]
-            )
+            _by_category(score, category[n], effective_max[n], effective_min[n], effective_sum[n])
         for i in range(num_neurons):
             score[i] = abs(m[n, i]) * norms[n, i]
-        _keys(score, above, below)
-        _extremes_of_keys(
-            score, above, below, category[n], contribution_max[n], contribution_min[n], contribution_sum[n]
-        )
-        _top(score, above, category[n], top_score[n], top_category[n])
+        _by_category(score, category[n], contribution_max[n], contribution_min[n], contribution_sum[n])
+        if np.isnan(contribution_sum[n]).any():
+            for i in range(num_neurons):
+                score[i] = (
+                    np.float32(np.nan) if np.isnan(score[i]) else score[i]
+                )  # all NaN with the same bits
+        _top(score, category[n], top_score[n], top_category[n])
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _keys(score, above, below):  # type: ignore[no-untyped-def]
-    """Keys to compare for a maximum and for a minimum: NaN wins both."""
-    bits = score.view(np.int32)
-    for i in range(len(bits)):
-        magnitude = bits[i] & np.int32(_MAGNITUDE)
-        key = bits[i] ^ ((bits[i] >> np.int32(31)) & np.int32(_MAGNITUDE))
-        above[i] = np.int32(_NAN_ABOVE) if magnitude > _INFINITY else key
-        below[i] = np.int32(_NAN_BELOW) if magnitude > _INFINITY else key
-
-
-# Additions may change places, so that several are done at a time; NaN and infinity stay what they are.
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
-def _extremes_of_keys(score, above, below, category, out_max, out_min, out_sum):  # type: ignore[no-untyped-def]
+@compiled
+def _by_category(score, category, out_max, out_min, out_sum):  # type: ignore[no-untyped-def]
     """Max, min and sum of each category's scores."""
+    # Four of each by turns, so that a neuron does not wait for the one before it: 1.1 ns for 3.1 where most
+    # are of one category. A vectorised pass for each category takes 1.5.
+    largest = np.full(4 * NUM_CATEGORIES, -np.inf, np.float32)
+    smallest = np.full(4 * NUM_CATEGORIES, np.inf, np.float32)
+    total = np.zeros(4 * NUM_CATEGORIES, np.float64)
+    for i in range(len(score)):
+        at = (i & 3) * NUM_CATEGORIES + category[i]
+        x = score[i]
+        total[at] += x
+        largest[at] = x if x > largest[at] else largest[at]
+        smallest[at] = x if x < smallest[at] else smallest[at]
     for c in range(NUM_CATEGORIES):
-        largest, smallest, total = np.int32(_MINUS_INFINITY), np.int32(_INFINITY), 0.0
-        for i in range(len(score)):
-            inside = category[i] == c
-            largest = max(largest, above[i] if inside else np.int32(_MINUS_INFINITY))
-            smallest = min(smallest, below[i] if inside else np.int32(_INFINITY))
-            total += np.float64(score[i]) if inside else 0.0
-        out_max[c] = _value(largest)
-        out_min[c] = _value(smallest)
-        out_sum[c] = total
+        out_max[c] = largest[c::NUM_CATEGORIES].max()
+        out_min[c] = smallest[c::NUM_CATEGORIES].min()
+        out_sum[c] = total[c::NUM_CATEGORIES].sum()
+        if np.isnan(out_sum[c]):  # of a NaN, which no comparison has seen, or of infinities of both signs
+            for i in range(len(score)):
+                if category[i] == c and np.isnan(score[i]):
+                    out_max[c] = out_min[c] = np.nan
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _value(key):  # type: ignore[no-untyped-def]
-    """The float of a key."""
-    key = np.int32(key)
-    if key > _INFINITY or key < _MINUS_INFINITY:
-        return np.float32(np.nan)
-    return np.int32(key ^ ((key >> np.int32(31)) & np.int32(_MAGNITUDE))).view(np.float32)
-
-
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _top(score, key, category, top_score, top_category):  # type: ignore[no-untyped-def]
-    """The k neurons with the largest keys, none of which is negative."""
+@compiled
+def _top(score, category, top_score, top_category):  # type: ignore[no-untyped-def]
+    """The k largest scores, none of which is negative."""
+    key = score.view(np.int32)
     k = len(top_score)
     # More than k keys reach `low`, or all do; `num_above`, k at most, reach `high`.
-    low, high, num_above = np.int32(0), np.int32(_NAN_ABOVE + 1), 0
+    low, high, num_above = np.int32(0), np.int32(0), np.int32(0)
+    for i in range(len(key)):
+        high = max(high, np.int32(key[i] + 1))  # several at a time, which key.max() is not
     while num_above < k and high - low > 1:
         middle = np.int32(low + (high - low) // 2)
         count = np.int32(0)
         for i in range(len(key)):
-            count += np.int32(key[i] >= middle)
+            count = np.int32(count + (key[i] >= middle))
         if count > k:
             low = middle
         else:
@@ -252,7 +481,8 @@ def contributions(
     top_k: int,
 ) -> Contributions:
     """`contributions_cpu` or `contributions_triton`, by the device of `coefficients`."""
-    return contributions_cpu(coefficients, rows, planes, norms, projections, answers, top_k)
+    implementation = contributions_cpu if coefficients.device.type == "cpu" else contributions_triton
+    return implementation(coefficients, rows, planes, norms, projections, answers, top_k)
 
 
 def _outputs(
@@ -295,9 +525,5 @@ def _outputs(
     place = (*rows.shape, N)
     ends = [norms.new_full((*place, NUM_CATEGORIES), start) for start in (-torch.inf, torch.inf, 0.0)]
     k = min(top_k, I)
-    return Contributions(
-        *ends,
-        *(end.clone() for end in ends),
-        norms.new_full((*place, k), -torch.inf),
-        planes.new_zeros((*place, k), dtype=torch.uint8),
-    )
+    top = norms.new_full((*place, k), -torch.inf), planes.new_zeros((*place, k), dtype=torch.uint8)
+    return Contributions._make([*ends, *(end.clone() for end in ends), *top])

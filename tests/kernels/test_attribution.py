@@ -5,11 +5,16 @@ No tolerance but for sums, whose order of additions is free.
 
 import pytest
 import torch
-from fastneurons_kernels.attribution import contributions, contributions_cpu, contributions_reference
+from fastneurons_kernels.attribution import (
+    contributions,
+    contributions_cpu,
+    contributions_reference,
+    contributions_triton,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-IMPLEMENTATIONS = {"cpu": contributions_cpu}
+IMPLEMENTATIONS = {"triton": contributions_triton, "cpu": contributions_cpu}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 SPECIAL = torch.tensor([torch.nan, -torch.nan, torch.inf, -torch.inf, 0.0, -0.0])
 
