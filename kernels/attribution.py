@@ -105,32 +105,37 @@ def _ordered(bits):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _extremes(score, mine):  # type: ignore[no-untyped-def]
-    """Ordered max and min, and the sum, of eight neighbouring scores, for each category: [4, LANES] each.
+def _add(largest, smallest, total, score, category):  # type: ignore[no-untyped-def]
+    """Add eight neighbouring scores to each lane's ordered max and min, and sum, of each category: [LANES, 4].
 
     NaN is beyond both infinities, so that it comes out as max and as min.
     """
     bits = score.to(tl.int32, bitcast=True)
     is_nan = (bits & _MAGNITUDE) > _INFINITY
-    above = tl.where(is_nan, _INFINITY + 1, _ordered(bits))[None]
-    below = tl.where(is_nan, _MINUS_INFINITY - 1, _ordered(bits))[None]
-    return (
-        tl.max(tl.where(mine, above, _MINUS_INFINITY), axis=2),
-        tl.min(tl.where(mine, below, _INFINITY), axis=2),
-        tl.sum(tl.where(mine, score[None], 0.0), axis=2),
-    )
+    above = tl.where(is_nan, _INFINITY + 1, _ordered(bits))
+    below = tl.where(is_nan, _MINUS_INFINITY - 1, _ordered(bits))
+    column = tl.arange(0, 4)[None, :]
+    # Two dimensions only: a third would send all scores through shared memory.
+    for c in tl.static_range(4):
+        largest_here = tl.max(tl.where(category == c, above, _MINUS_INFINITY), axis=1)[:, None]
+        smallest_here = tl.min(tl.where(category == c, below, _INFINITY), axis=1)[:, None]
+        total_here = tl.sum(tl.where(category == c, score, 0.0), axis=1)[:, None]
+        largest = tl.where(column == c, tl.maximum(largest, largest_here), largest)
+        smallest = tl.where(column == c, tl.minimum(smallest, smallest_here), smallest)
+        total = tl.where(column == c, total + total_here, total)
+    return largest, smallest, total
 
 
 @triton.jit
 def _store_extremes(max_ptr, min_ptr, sum_ptr, largest, smallest, total):  # type: ignore[no-untyped-def]
-    """Reduce over the lanes and store one value per category."""
+    """Put the lanes together and store one value per category."""
     category = tl.arange(0, 4)
-    largest, smallest = tl.max(largest, axis=1), tl.min(smallest, axis=1)
+    largest, smallest = tl.max(largest, axis=0), tl.min(smallest, axis=0)
     is_nan = largest > _INFINITY
     nan = float("nan")
     tl.store(max_ptr + category, tl.where(is_nan, nan, _ordered(largest).to(tl.float32, bitcast=True)))
     tl.store(min_ptr + category, tl.where(is_nan, nan, _ordered(smallest).to(tl.float32, bitcast=True)))
-    tl.store(sum_ptr + category, tl.sum(total, axis=1))
+    tl.store(sum_ptr + category, tl.sum(total, axis=0))
 
 
 @triton.jit
@@ -182,8 +187,7 @@ def _attribution_kernel(  # type: ignore[no-untyped-def]
     stride_projections,
     K,
     I: tl.constexpr,  # noqa: E741
-    LANES: tl.constexpr,  # each has eight neighbouring neurons
-    BLOCK: tl.constexpr,  # neurons, in the search for the largest ones
+    BLOCK: tl.constexpr,  # neurons
 ):
     place = tl.program_id(0).to(tl.int64)  # of example, language and layer
     layer = place % N
@@ -196,15 +200,16 @@ def _attribution_kernel(  # type: ignore[no-untyped-def]
     norms_ptr += layer * stride_norms
     projections_ptr += answer * stride_answer + layer * stride_projections
 
-    contribution_max = tl.full([4, LANES], _MINUS_INFINITY, tl.int32)
-    contribution_min = tl.full([4, LANES], _INFINITY, tl.int32)
-    contribution_sum = tl.zeros([4, LANES], tl.float32)
+    LANES: tl.constexpr = BLOCK // 8  # each takes eight neighbouring neurons
+    contribution_max = tl.full([LANES, 4], _MINUS_INFINITY, tl.int32)
+    contribution_min = tl.full([LANES, 4], _INFINITY, tl.int32)
+    contribution_sum = tl.zeros([LANES, 4], tl.float32)
     effective_max = contribution_max
     effective_min = contribution_min
     effective_sum = contribution_sum
     lane = tl.arange(0, LANES)
     bit = tl.arange(0, 8)
-    for first in range(0, num_neurons, LANES * 8):
+    for first in range(0, num_neurons, BLOCK):
         neuron = first + lane[:, None] * 8 + bit[None, :]
         inside = neuron < I
         m = tl.load(m_ptr + neuron, mask=inside, other=0.0).to(tl.float32)
@@ -212,15 +217,20 @@ def _attribution_kernel(  # type: ignore[no-untyped-def]
         projection = tl.load(projections_ptr + neuron, mask=neuron < num_effective, other=0.0)
         low, high = _category(planes_ptr, stride_plane, first // 8 + lane, first + lane * 8 < I)
         category = ((low[:, None] >> bit[None, :]) & 1) + ((high[:, None] >> bit[None, :]) & 1) * 2
-        mine = category[None] == tl.arange(0, 4)[:, None, None]  # [4, LANES, 8]
-        largest, smallest, total = _extremes(tl.abs(m) * norm, mine & inside[None])
-        contribution_max = tl.maximum(contribution_max, largest)
-        contribution_min = tl.minimum(contribution_min, smallest)
-        contribution_sum += total
-        largest, smallest, total = _extremes(m * projection, mine & (neuron < num_effective)[None])
-        effective_max = tl.maximum(effective_max, largest)
-        effective_min = tl.minimum(effective_min, smallest)
-        effective_sum += total
+        contribution_max, contribution_min, contribution_sum = _add(
+            contribution_max,
+            contribution_min,
+            contribution_sum,
+            tl.abs(m) * norm,
+            tl.where(inside, category, 4),  # of no category
+        )
+        effective_max, effective_min, effective_sum = _add(
+            effective_max,
+            effective_min,
+            effective_sum,
+            m * projection,
+            tl.where(neuron < num_effective, category, 4),
+        )
     _store_extremes(
         contribution_max_ptr + place * 4,
         contribution_min_ptr + place * 4,
@@ -280,11 +290,11 @@ def _attribution_kernel(  # type: ignore[no-untyped-def]
         equal_before += both_here >> 16
 
 
-# Not tuned: never run on a GPU. 128 lanes in four warps: a lane is a thread, what it reads of m in bf16 or fp16
-# is one 16-byte load, and its 24 maxima, minima and sums stay in registers until the end.
-_LANES = 128
+# Not tuned: never run on a GPU. A thread's eight neurons are one 16-byte load of m in bf16 and fp16; its maxima,
+# minima and sums stay in registers until the end. That takes 113 registers on sm_90 (bf16): four programs an SM;
+# blocks of 2048 take 180, which leaves two (benchmarks/kernels_static.py).
+_BLOCK = 1024
 _NUM_WARPS = 4
-_BLOCK = 2048  # 16 neurons a thread: enough loads under way at once
 
 
 def contributions_triton(
@@ -320,8 +330,7 @@ def contributions_triton(
         *projections.stride()[:2],
         result.top_score.shape[-1],
         I=I,
-        LANES=_LANES,
-        BLOCK=min(_BLOCK, triton.next_power_of_2(I)),
+        BLOCK=_BLOCK,
         num_warps=_NUM_WARPS,
         enable_fp_fusion=False,  # a product is rounded before it is added
     )

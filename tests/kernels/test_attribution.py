@@ -14,6 +14,8 @@ from fastneurons_kernels.attribution import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.kernels.conftest import far_apart
+
 IMPLEMENTATIONS = {"triton": contributions_triton, "cpu": contributions_cpu}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 SPECIAL = torch.tensor([torch.nan, -torch.nan, torch.inf, -torch.inf, 0.0, -0.0])
@@ -220,6 +222,17 @@ def test_a_missing_language_has_nothing(implementation, interpreted):
     assert out.effective_min.flatten().tolist() == [INF] * 4
     assert out.top_score.flatten().tolist() == [-INF] * 2
     assert out.top_category.flatten().tolist() == [0] * 2
+
+
+def test_offsets_past_two_to_the_31(interpreted):
+    m, projections = (far_apart(torch.float32, (4, 1, 4)) for _ in range(2))
+    m[2], m[3], projections[2], projections[3] = 1, 2, 10, 100
+    rows, answers = torch.tensor([[3, 2]], dtype=torch.int32), torch.tensor([[2, 3]], dtype=torch.int32)
+    planes = pack(torch.ones((1, 1, 4), dtype=torch.int64))
+    out = contributions_triton(m, rows, planes, torch.ones(1, 4), projections, answers, 1)
+    assert out.contribution_sum[0, :, 0, 1].tolist() == [8, 4]
+    assert out.effective_sum[0, :, 0, 1].tolist() == [80, 400]
+    assert out.top_score.flatten().tolist() == [2, 1]
 
 
 def test_wrong_arguments_are_named():
