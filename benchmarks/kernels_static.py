@@ -28,7 +28,7 @@ os.environ.pop(
 
 import torch
 import triton
-from fastneurons_kernels import activation, categories
+from fastneurons_kernels import activation, categories, reading
 from fastneurons_kernels.functions import FUNCTIONS
 from triton.backends.compiler import GPUTarget
 from triton.compiler.compiler import ASTSource, make_backend
@@ -45,6 +45,7 @@ class Case:
 
     kernel: str
     variant: str
+    function: str  # the compiled one, in the kernel's module
     launch: Callable[[], object]
     bytes_moved: int  # asked for by all programs together, by the kernel's code
     bytes_least: int  # every input element once, every output element once
@@ -109,7 +110,7 @@ def compile_launch(module: Any, kernel_name: str, launch: Callable[[], object], 
 def inspect(case: Case, arch: int) -> Row:
     """Compile a case for sm_`arch` and read its PTX and its resource usage."""
     module = {"activation": activation, "categories": categories}[case.kernel]
-    compiled = compile_launch(module, f"_{case.kernel}_kernel", case.launch, arch)
+    compiled = compile_launch(module, case.function, case.launch, arch)
     ptx = compiled.asm["ptx"]
     usage = _resource_usage(compiled.asm["cubin"])
     return Row(
@@ -154,45 +155,66 @@ def activation_case(
     function: str = "silu",
     *,
     gated: bool = True,
-    observe: bool = True,
+    position: str | None = "last",
+    signal: str = "gate",
+    coefficients: bool = False,
     dtype: str = "bf16",
     neurons: int = 14336,
     thresholds: int = 1,
     rows: int = 2048,
-    targeted: int = 64,
+    prompts: int = 64,
 ) -> Case:
-    """A step of `rows` tokens of which `targeted` are read; `words` is one layer's part of a buffer."""
+    """A step of `rows` tokens of as many prompts; the outputs are one layer's part of a buffer."""
     T, I, S = rows, neurons, thresholds  # noqa: E741
-    W, P = activation.num_words(I), activation.near_parts(I)
+    W, P = reading.num_words(I), reading.near_parts(I)
     x = torch.empty((T, 2 * I if gated else I), dtype=DTYPES[dtype], device="meta")
     int32: dict[str, Any] = {"dtype": torch.int32, "device": "meta"}
-    observation: dict[str, Any] = {
-        "targets": torch.empty(T, **int32),
-        "thresholds": torch.empty(S, dtype=torch.float32, device="meta"),
-        "words": torch.empty((targeted, S, 32, W), **int32)[:, :, 0],
-        "near": torch.empty((targeted, S, 32, P), **int32)[:, :, 0],
-        "calls": torch.empty(1, dtype=torch.int64, device="meta"),
-    }
+    shapes = {
+        None: {},
+        "last": {"words": (S, 32, W), "near": (S, 32, P)},
+        "any": {"words": (S, 32, W), "edges": (S, 32, 2, W)},
+        "corpus": {"counts": (S, 32, I)},
+    }[position]
+    buffers = {name: torch.empty((prompts, *shape), **int32)[:, :, 0] for name, shape in shapes.items()}
+    if coefficients:
+        buffers["coefficients"] = torch.empty((prompts, 32, I), dtype=x.dtype, device="meta")[:, 0]
+    read = None
+    if position is not None:
+        read = reading.Reading(
+            targets=torch.empty(T, **int32),
+            thresholds=torch.empty(S, dtype=torch.float32, device="meta"),
+            signal=signal,
+            **buffers,
+        )
+    calls = None if read is None else torch.empty(1, dtype=torch.int64, device="meta")
 
     def launch() -> object:
         return activation.activation_triton(
-            x,
-            function=function,
-            gated=gated,
-            parameters=PARAMETERS.get(function, ()),
-            **(observation if observe else {}),
+            x, read, function=function, gated=gated, parameters=PARAMETERS.get(function, ()), calls=calls
         )
 
-    observed = f"S={S}" if observe else "unobserved"
-    row_bytes = (x.shape[1] + I) * x.element_size()
-    written = targeted * S * (W + P) * 4 + 8 if observe else 0
+    step = T * (x.shape[1] + I) * x.element_size()
+    groups = -(-S // activation._THRESHOLDS_PER_PROGRAM)
+    parts = -(-T // activation._ROWS_PER_PROGRAM)
+    # A prompt's row is written once; read and written by each part of its rows where it is added to.
+    row_bytes = {"last": S * (W + P) * 4, "any": S * 3 * W * 4, "corpus": S * I * 4}.get(position or "", 0)
+    if coefficients:
+        row_bytes += I * x.element_size()
+    once = prompts * row_bytes * (1 if position == "last" else 2)
+    flushed = once if position == "last" else max(prompts, parts) * row_bytes * 2
+    again = (groups - 1) * T * x.shape[1] * x.element_size() if position in ("any", "corpus") else 0
+    told = {None: "unobserved", "last": f"S={S}"}.get(position, f"{position} S={S}")
+    more = f"{' product' if signal == 'product' else ''}{' coefficients' if coefficients else ''}"
+    targets = 0 if read is None else T * P * groups * 4
     return Case(
         kernel="activation",
-        variant=f"{function} {'gated' if gated else 'plain'} {dtype} I={I} {observed}",
+        variant=f"{function} {'gated' if gated else 'plain'} {dtype} I={I} {told}{more}",
+        function="_rows_kernel" if position in ("any", "corpus") else "_row_kernel",
         launch=launch,
-        # A target is read by each of a row's P programs, the thresholds by each that observes.
-        bytes_moved=T * row_bytes + written + (T * P * 4 + targeted * P * S * 4 if observe else 0),
-        bytes_least=T * row_bytes + written + (T * 4 + S * 4 if observe else 0),
+        bytes_moved=step
+        + again
+        + (0 if read is None else flushed + 8 + targets + max(prompts, parts) * P * S * 4),
+        bytes_least=step + (0 if read is None else once + 8 + T * 4 + S * 4),
     )
 
 
@@ -208,7 +230,7 @@ def categories_case(
 ) -> Case:
     """A window of `examples` finished examples."""
     E, L, S, N, I = examples, languages, thresholds, layers, neurons  # noqa: E741
-    W = activation.num_words(I)
+    W = reading.num_words(I)
     tiles = -(-W // categories._BLOCK_WORDS)
     words = torch.empty((E * L, S, N, W), dtype=torch.int32, device="meta")
     rows = torch.arange(E * L, dtype=torch.int32).view(E, L)
@@ -227,6 +249,7 @@ def categories_case(
     return Case(
         kernel="categories",
         variant=f"L={L} S={S} N={N} I={I}{asked}",
+        function="_categories_kernel",
         launch=launch,
         bytes_moved=shared + tiles * counts + S * N * tiles * E * L * 4,
         bytes_least=shared + counts + E * L * 4,
@@ -238,16 +261,23 @@ def cases(every: bool) -> Iterator[Case]:
     if every:
         for function in FUNCTIONS:
             for gated in (True, False):
-                for observe in (True, False):
+                for position in (None, "last", "any", "corpus"):
                     for dtype in DTYPES:
-                        yield activation_case(function, gated=gated, observe=observe, dtype=dtype)
+                        yield activation_case(function, gated=gated, position=position, dtype=dtype)
     else:
         for index, function in enumerate(FUNCTIONS):
             dtype = list(DTYPES)[index % 3]
             yield activation_case(function, gated=index % 2 == 0, dtype=dtype)
-        yield activation_case("silu", observe=False)
+        yield activation_case("silu", position=None)
         yield activation_case("silu", dtype="fp32")
-        yield activation_case("relu2", gated=False, observe=False)
+        yield activation_case("relu2", gated=False, position=None)
+        for position in ("any", "corpus"):
+            yield activation_case("silu", position=position)
+            yield activation_case("gelu_tanh", position=position, dtype="fp32", signal="product")
+            yield activation_case("relu2", gated=False, position=position, thresholds=8)
+            yield activation_case("silu", position=position, neurons=1538)
+        yield activation_case("silu", signal="product", coefficients=True)
+        yield activation_case("silu", coefficients=True, dtype="fp32")
     yield activation_case("silu", thresholds=4)
     yield activation_case("silu", neurons=1544)  # a multiple of 8, not of 16
     yield activation_case("silu", neurons=1538)  # no 16-byte rows

@@ -47,7 +47,8 @@ def test_aligned_rows_are_read_and_written_16_bytes_at_a_time(rows):
             continue
         vectors = (2 if "fp32" in row["variant"] else 1) * (2 if "gated" in row["variant"] else 1)
         assert row["loads"].get("16") == vectors, label(row)
-        assert row["stores"].get("16") == (2 if "fp32" in row["variant"] else 1), label(row)
+        kept = 2 if "coefficients" in row["variant"] else 1
+        assert row["stores"].get("16") == kept * (2 if "fp32" in row["variant"] else 1), label(row)
         # What is narrower is one integer or threshold a program: nothing of x or out.
         narrow = {width for width in (*row["loads"], *row["stores"]) if width != "16"}
         assert narrow <= {"4"}, label(row)
@@ -80,4 +81,8 @@ def test_bits_are_counted_by_the_instruction_for_it(rows):
 def test_no_launch_moves_much_more_than_it_must(rows):
     for row in rows:
         allowed = 1.01 if row["kernel"] == "activation" else 1.3
+        if "corpus" in row["variant"]:
+            allowed = 1.05  # counts go out every sixteen rows
+        if "S=8" in row["variant"]:
+            allowed = 1.7  # more thresholds than a program takes: x is read again
         assert row["bytes_least"] <= row["bytes_moved"] <= allowed * row["bytes_least"], label(row)
