@@ -27,7 +27,10 @@ def blocks(language: str) -> list[str]:
 def folder(tmp_path_factory):
     """What a reader has who follows the README, with a tiny model in the place of the one named there."""
     folder = tmp_path_factory.mktemp("readme")
-    tiny.make("Qwen3", folder / "model")
+    tiny.make("Qwen3", folder / "model", max_position_embeddings=4096)
+    (folder / "texts").mkdir()
+    for code, text in {"en": "Bees live in colonies.", "de": "Ein Fluss fließt zum Meer."}.items():
+        (folder / "texts" / f"{code}.txt").write_text(f"{text}\n" * 3)
     [line] = blocks("json")
     (folder / DATA).write_text(line)
     return folder
@@ -51,6 +54,8 @@ def test_the_commands_work(followed):
     assert store.is_complete
     assert store.num_examples == 1
     assert (followed / "run.png").read_bytes().startswith(b"\x89PNG")
+    assert fastneurons.open(followed / "attribution.zarr")["effective_mean"].shape[:2] == (1, 3)
+    assert (fastneurons.open(followed / "corpus.zarr")["corpus_tokens"][:] == [66, 81]).all()
 
 
 def test_make_runs_what_is_said():
