@@ -28,7 +28,7 @@ os.environ.pop(
 
 import torch
 import triton
-from fastneurons_kernels import activation, categories, reading
+from fastneurons_kernels import activation, attribution, categories, reading, top
 from fastneurons_kernels.functions import FUNCTIONS
 from triton.backends.compiler import GPUTarget
 from triton.compiler.compiler import ASTSource, make_backend
@@ -109,7 +109,8 @@ def compile_launch(module: Any, kernel_name: str, launch: Callable[[], object], 
 
 def inspect(case: Case, arch: int) -> Row:
     """Compile a case for sm_`arch` and read its PTX and its resource usage."""
-    module = {"activation": activation, "categories": categories}[case.kernel]
+    modules = {"activation": activation, "categories": categories, "attribution": attribution, "top": top}
+    module = modules[case.kernel]
     compiled = compile_launch(module, case.function, case.launch, arch)
     ptx = compiled.asm["ptx"]
     usage = _resource_usage(compiled.asm["cubin"])
@@ -256,6 +257,60 @@ def categories_case(
     )
 
 
+def attribution_case(
+    *,
+    dtype: str = "bf16",
+    neurons: int = 14336,
+    languages: int = 10,
+    layers: int = 32,
+    examples: int = 8,
+    top_k: int = 700,
+) -> Case:
+    """Finished examples, each language with an answer of its own."""
+    E, L, N, I = examples, languages, layers, neurons  # noqa: E741
+    shape = (E * L, N, I)
+    m = torch.empty(shape, dtype=DTYPES[dtype], device="meta")
+    rows = torch.arange(E * L, dtype=torch.int32).view(E, L)
+    planes = torch.empty((E, N, 4, reading.num_words(I)), dtype=torch.int32, device="meta")
+    norms, projections = (torch.empty(s, dtype=torch.float32, device="meta") for s in (shape[1:], shape))
+
+    def launch() -> object:
+        return attribution.contributions_triton(m, rows, planes, norms, projections, rows, top_k)
+
+    out = E * L * N * (6 * 4 * 4 + top_k * 5)
+    scores = m.numel() * m.element_size() + E * L * norms.numel() * 4
+    per_neuron = m.numel() * m.element_size() + projections.numel() * 4
+    # Three of four planes, for each language; the scores again in each round of the search, from the caches.
+    again = _SEARCH_ROUNDS * scores
+    return Case(
+        kernel="attribution",
+        variant=f"{dtype} L={L} N={N} I={I} k={top_k}",
+        function="_attribution_kernel",
+        launch=launch,
+        bytes_moved=per_neuron + E * L * norms.numel() * 4 + L * planes.numel() * 3 + again + out,
+        bytes_least=per_neuron + norms.numel() * 4 + planes.numel() * 3 + out,
+    )
+
+
+# 13 to 16 on average for normal variables to the third power, I of 1,536 and 14,336; and one to take what was found.
+_SEARCH_ROUNDS = 17
+
+
+def top_case(*, rows: int = 2560, scores: int = 1400, top_k: int = 700) -> Case:
+    """The candidates of two ranks."""
+    score = torch.empty((rows, scores), dtype=torch.float32, device="meta")
+    category = torch.empty(score.shape, dtype=torch.uint8, device="meta")
+    least = rows * (scores * 4 + top_k + 16)
+    return Case(
+        kernel="top",
+        variant=f"rows={rows} M={scores} k={top_k}",
+        function="_top_count_kernel",
+        launch=lambda: top.top_count_triton(score, category, top_k),
+        bytes_moved=least + rows * scores * 4 * _SEARCH_ROUNDS,
+        bytes_least=least,
+    )
+
+
 def cases(every: bool) -> Iterator[Case]:
     """What production runs: all of it, or one case for each way in which the code can differ."""
     if every:
@@ -286,6 +341,11 @@ def cases(every: bool) -> Iterator[Case]:
     yield categories_case(neurons=1536, layers=30, planes=True)
     yield categories_case(languages=2, occupancy=False)
     yield categories_case(languages=64, thresholds=3)
+    yield attribution_case()
+    yield attribution_case(dtype="fp16", neurons=1536, layers=30, top_k=75)
+    yield attribution_case(dtype="fp32")
+    yield attribution_case(neurons=1538)
+    yield top_case()
 
 
 def main() -> None:
@@ -307,13 +367,13 @@ def main() -> None:
     print(f"Triton {triton.__version__}, never run on a GPU. Loads and stores: bytes a thread x times.")
     width = max(len(row.variant) for row in rows)
     print(
-        f"{'kernel':10} {'variant':{width}} {'sm':>4} {'regs':>5} {'spill':>5} {'smem':>6} {'loads':16} "
+        f"{'kernel':11} {'variant':{width}} {'sm':>4} {'regs':>5} {'spill':>5} {'smem':>6} {'loads':16} "
         f"{'stores':16} {'MB':>8} {'/least':>7}"
     )
     for row in rows:
         loads, stores = (" ".join(f"{b}x{n}" for b, n in w.items()) for w in (row.loads, row.stores))
         print(
-            f"{row.kernel:10} {row.variant:{width}} {row.arch:>4} {row.registers:>5} {row.spilled_bytes:>5} "
+            f"{row.kernel:11} {row.variant:{width}} {row.arch:>4} {row.registers:>5} {row.spilled_bytes:>5} "
             f"{row.shared_bytes:>6} {loads:16} {stores:16} {row.bytes_moved / 1e6:>8.1f} "
             f"{row.bytes_moved / row.bytes_least:>7.4f}"
         )

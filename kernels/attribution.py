@@ -19,9 +19,9 @@ Rule:  contribution = abs(float32(m)) * norm, effective = float32(m) * projectio
        NaN score makes max, min and sum of its category NaN, and is larger than any other in the top.
 Exact: all but the sums; one that is finite errs by no more than 1e-6 of the sum of the absolute values.
 
-How: a score that is not negative is ordered as its bits are, read as an integer. So maxima that keep NaN are
-those of integers, and the k-th largest is found by bisection, each step counting the scores above one value:
-no sort, no scratch memory, and what it finds is exact, ties and all.
+How: floats are ordered as their bits are, read as integers, but for the sign of negative ones. So maxima and
+minima that keep NaN are those of integers, and the largest scores are found as `top.py` says; there too is what
+counts those of a layer that several ranks hold parts of.
 
 The Triton kernel has been compiled for sm_80, sm_90 and sm_100 and run in Triton's interpreter; it has never
 been run on a GPU.
@@ -30,13 +30,12 @@ been run on a GPU.
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import triton
 import triton.language as tl
 from fastneurons_kernels.categories import NUM_CATEGORIES
-from fastneurons_kernels.compiled import compiled
 from fastneurons_kernels.reading import WORD_BITS, expect, layout, num_words
+from fastneurons_kernels.top import bisect, load_scores, take
 
 
 class Contributions(NamedTuple):
@@ -62,7 +61,7 @@ def contributions_reference(
     top_k: int,
 ) -> Contributions:
     """The definition: the scores of one layer at a time, those of each category, and a stable sort."""
-    result = _outputs(coefficients, rows, planes, norms, projections, answers, top_k)
+    result = outputs(coefficients, rows, planes, norms, projections, answers, top_k)
     bit = torch.arange(WORD_BITS, device=planes.device)
     for e, language in np.ndindex(*rows.shape):
         row, answer = int(rows[e, language]), int(answers[e, language])
@@ -139,18 +138,6 @@ def _store_extremes(max_ptr, min_ptr, sum_ptr, largest, smallest, total):  # typ
 
 
 @triton.jit
-def _contribution(m_ptr, norms_ptr, neuron, inside):  # type: ignore[no-untyped-def]
-    m = tl.load(m_ptr + neuron, mask=inside, other=0.0).to(tl.float32)
-    return tl.abs(m) * tl.load(norms_ptr + neuron, mask=inside, other=0.0)
-
-
-@triton.jit
-def _key(contribution):  # type: ignore[no-untyped-def]
-    """Its bits, of any NaN the same ones: the largest."""
-    return tl.minimum(contribution.to(tl.int32, bitcast=True) & _MAGNITUDE, _INFINITY + 1)
-
-
-@triton.jit
 def _category(planes_ptr, stride_plane, byte, mask):  # type: ignore[no-untyped-def]
     """The two bits of the categories of the neurons of a byte: eight neurons' low ones, eight neurons' high ones."""
     specific = tl.load(planes_ptr + stride_plane + byte, mask=mask, other=0).to(tl.int32)
@@ -159,7 +146,7 @@ def _category(planes_ptr, stride_plane, byte, mask):  # type: ignore[no-untyped-
     return specific | every, partial | every
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _attribution_kernel(  # type: ignore[no-untyped-def]
     m_ptr,
     rows_ptr,
@@ -248,46 +235,29 @@ def _attribution_kernel(  # type: ignore[no-untyped-def]
         effective_sum,
     )
 
-    # More than K keys reach `low`, or all do; `num_above`, K at most, reach `high`.
-    low_key = 0
     high_key = tl.max(tl.max(contribution_max, axis=1), axis=0) + 1
-    num_above = 0
-    lane = tl.arange(0, BLOCK)
-    while (num_above < K) & (high_key - low_key > 1):
-        middle = low_key + (high_key - low_key) // 2
-        reach = tl.zeros([BLOCK], tl.int32)
-        for first in range(0, num_neurons, BLOCK):
-            neuron = first + lane
-            reach += (_key(_contribution(m_ptr, norms_ptr, neuron, neuron < I)) >= middle).to(tl.int32)
-        count = tl.sum(reach, axis=0)  # without those past I, whose key is 0
-        low_key = tl.where(count > K, middle, low_key)
-        high_key = tl.where(count > K, high_key, middle)
-        num_above = tl.where(count > K, num_above, count)
-
-    # Those that reach `high`, and as many as are left of those in between, which are equal.
-    num_equal = K - num_above
+    low_key, high_key, num_above = bisect(m_ptr, norms_ptr, num_neurons, K, high_key, I, BLOCK)
     above_before = 0
     equal_before = 0
     top_score_ptr += place * K
     top_category_ptr += place * K
+    lane = tl.arange(0, BLOCK)
     for first in range(0, num_neurons, BLOCK):
         neuron = first + lane
-        contribution = _contribution(m_ptr, norms_ptr, neuron, neuron < I)
-        key = _key(contribution)
-        above = key >= high_key
-        equal = (key >= low_key) & (key < high_key) & (neuron < I)
-        both = above.to(tl.int32) + (equal.to(tl.int32) << 16)  # two counts in one
-        before = tl.cumsum(both, axis=0) - both
-        num_equal_before = equal_before + (before >> 16)
-        at = above_before + (before & 0xFFFF) + tl.minimum(num_equal_before, num_equal)
-        taken = above | (equal & (num_equal_before < num_equal))
+        contribution, key = load_scores(m_ptr, norms_ptr, neuron, neuron < I)
+        taken, at, above_before, equal_before = take(
+            key,
+            neuron < I,
+            low_key,
+            high_key,
+            K - num_above,
+            above_before,
+            equal_before,
+        )
         low, high = _category(planes_ptr, stride_plane, neuron // 8, taken)
         category = ((low >> (neuron % 8)) & 1) + ((high >> (neuron % 8)) & 1) * 2
         tl.store(top_score_ptr + at, contribution, mask=taken)
         tl.store(top_category_ptr + at, category.to(tl.uint8), mask=taken)
-        both_here = tl.sum(both, axis=0)
-        above_before += both_here & 0xFFFF
-        equal_before += both_here >> 16
 
 
 # Not tuned: never run on a GPU. A thread's eight neurons are one 16-byte load of m in bf16 and fp16; its maxima,
@@ -307,7 +277,7 @@ def contributions_triton(
     top_k: int,
 ) -> Contributions:
     """The contract in one launch, without scratch memory."""
-    result = _outputs(coefficients, rows, planes, norms, projections, answers, top_k)
+    result = outputs(coefficients, rows, planes, norms, projections, answers, top_k)
     device = coefficients.device
     _, N, I = coefficients.shape  # noqa: E741
     E, L = rows.shape
@@ -337,149 +307,6 @@ def contributions_triton(
     return result
 
 
-def contributions_cpu(
-    coefficients: torch.Tensor,
-    rows: torch.Tensor,
-    planes: torch.Tensor,
-    norms: torch.Tensor,
-    projections: torch.Tensor,
-    answers: torch.Tensor,
-    top_k: int,
-) -> Contributions:
-    """The contract on one thread. No torch operation on the way: it would wake the threads that vLLM has bound."""
-    result = _outputs(coefficients, rows, planes, norms, projections, answers, top_k)
-    _, N, I = coefficients.shape  # noqa: E741
-    codes = coefficients.view(torch.int32 if coefficients.dtype == torch.float32 else torch.int16).numpy()
-    bits, norm, projection = planes.numpy(), norms.numpy(), projections.numpy()
-    out = [tensor.numpy() for tensor in result]
-    m = np.empty((N, I), np.float32)
-    no_answer = np.empty((N, 0), np.float32)
-    for e in range(len(rows)):
-        category = _categories(bits[e], I)
-        for language, (row, answer) in enumerate(zip(rows[e].tolist(), answers[e].tolist(), strict=True)):
-            if row >= 0:
-                _to_float32(codes[row], coefficients.dtype, m)
-                _reduce(
-                    m,
-                    category,
-                    norm,
-                    projection[answer] if answer >= 0 else no_answer,
-                    *(array[e, language] for array in out),
-                )
-    return result
-
-
-def _categories(planes: npt.NDArray[np.int32], num_neurons: int) -> npt.NDArray[np.uint8]:
-    """The category of each neuron, [N, I], from its bit planes [N, 4, W]."""
-
-    def bits(words: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
-        return np.unpackbits(words.view(np.uint8), axis=-1, count=num_neurons, bitorder="little")
-
-    return bits(planes[:, 1] | planes[:, 3]) + 2 * bits(planes[:, 2] | planes[:, 3])
-
-
-def _to_float32(
-    codes: npt.NDArray[np.signedinteger], dtype: torch.dtype, out: npt.NDArray[np.float32]
-) -> None:
-    """The values of a row's codes, both [N, I]."""
-    if dtype == torch.bfloat16:
-        np.left_shift(codes.view(np.uint16), np.uint32(16), out=out.view(np.uint32))
-    elif dtype == torch.float16:
-        np.take(_FP16, codes.view(np.uint16), out=out, mode="clip")  # "raise" would fill a copy first
-    else:
-        out[...] = codes.view(np.float32)
-
-
-# The value of each code: numpy's own conversion takes longer than all the rest, 4 ns a neuron.
-_FP16 = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
-
-
-@compiled
-def _reduce(  # type: ignore[no-untyped-def]
-    m,  # float32 [N, I]
-    category,  # uint8 [N, I]
-    norms,  # float32 [N, I]
-    projection,  # float32 [N, I], or [N, 0]: no answer
-    contribution_max,  # float32 [N, 4], as the next five
-    contribution_min,
-    contribution_sum,
-    effective_max,
-    effective_min,
-    effective_sum,
-    top_score,  # float32 [N, k]
-    top_category,  # uint8 [N, k]
-):
-    """All outputs of one example and language."""
-    num_layers, num_neurons = m.shape
-    score = np.empty(num_neurons, np.float32)
-    for n in range(num_layers):
-        if projection.shape[1]:
-            for i in range(num_neurons):
-                score[i] = m[n, i] * projection[n, i]
-            _by_category(score, category[n], effective_max[n], effective_min[n], effective_sum[n])
-        for i in range(num_neurons):
-            score[i] = abs(m[n, i]) * norms[n, i]
-        _by_category(score, category[n], contribution_max[n], contribution_min[n], contribution_sum[n])
-        if np.isnan(contribution_sum[n]).any():
-            for i in range(num_neurons):
-                score[i] = (
-                    np.float32(np.nan) if np.isnan(score[i]) else score[i]
-                )  # all NaN with the same bits
-        _top(score, category[n], top_score[n], top_category[n])
-
-
-@compiled
-def _by_category(score, category, out_max, out_min, out_sum):  # type: ignore[no-untyped-def]
-    """Max, min and sum of each category's scores."""
-    # Four of each by turns, so that a neuron does not wait for the one before it: 1.1 ns for 3.1 where most
-    # are of one category. A vectorised pass for each category takes 1.5.
-    largest = np.full(4 * NUM_CATEGORIES, -np.inf, np.float32)
-    smallest = np.full(4 * NUM_CATEGORIES, np.inf, np.float32)
-    total = np.zeros(4 * NUM_CATEGORIES, np.float64)
-    for i in range(len(score)):
-        at = (i & 3) * NUM_CATEGORIES + category[i]
-        x = score[i]
-        total[at] += x
-        largest[at] = x if x > largest[at] else largest[at]
-        smallest[at] = x if x < smallest[at] else smallest[at]
-    for c in range(NUM_CATEGORIES):
-        out_max[c] = largest[c::NUM_CATEGORIES].max()
-        out_min[c] = smallest[c::NUM_CATEGORIES].min()
-        out_sum[c] = total[c::NUM_CATEGORIES].sum()
-        if np.isnan(out_sum[c]):  # of a NaN, which no comparison has seen, or of infinities of both signs
-            for i in range(len(score)):
-                if category[i] == c and np.isnan(score[i]):
-                    out_max[c] = out_min[c] = np.nan
-
-
-@compiled
-def _top(score, category, top_score, top_category):  # type: ignore[no-untyped-def]
-    """The k largest scores, none of which is negative."""
-    key = score.view(np.int32)
-    k = len(top_score)
-    # More than k keys reach `low`, or all do; `num_above`, k at most, reach `high`.
-    low, high, num_above = np.int32(0), np.int32(0), np.int32(0)
-    for i in range(len(key)):
-        high = max(high, np.int32(key[i] + 1))  # several at a time, which key.max() is not
-    while num_above < k and high - low > 1:
-        middle = np.int32(low + (high - low) // 2)
-        count = np.int32(0)
-        for i in range(len(key)):
-            count = np.int32(count + (key[i] >= middle))
-        if count > k:
-            low = middle
-        else:
-            high, num_above = middle, count
-    num_equal = k - num_above  # of those in between, which are equal
-    found = 0
-    for i in range(len(key)):
-        if key[i] >= high or (key[i] >= low and num_equal > 0):
-            num_equal -= key[i] < high
-            top_score[found] = score[i]
-            top_category[found] = category[i]
-            found += 1
-
-
 def contributions(
     coefficients: torch.Tensor,
     rows: torch.Tensor,
@@ -490,11 +317,13 @@ def contributions(
     top_k: int,
 ) -> Contributions:
     """`contributions_cpu` or `contributions_triton`, by the device of `coefficients`."""
+    from fastneurons_kernels.attribution_cpu import contributions_cpu  # it needs what stands here
+
     implementation = contributions_cpu if coefficients.device.type == "cpu" else contributions_triton
     return implementation(coefficients, rows, planes, norms, projections, answers, top_k)
 
 
-def _outputs(
+def outputs(
     coefficients: torch.Tensor,
     rows: torch.Tensor,
     planes: torch.Tensor,
@@ -532,7 +361,23 @@ def _outputs(
     if top_k < 1:
         raise ValueError(f"top_k must be 1 or more, got {top_k}")
     place = (*rows.shape, N)
-    ends = [norms.new_full((*place, NUM_CATEGORIES), start) for start in (-torch.inf, torch.inf, 0.0)]
     k = min(top_k, I)
-    top = norms.new_full((*place, k), -torch.inf), planes.new_zeros((*place, k), dtype=torch.uint8)
-    return Contributions._make([*ends, *(end.clone() for end in ends), *top])
+    starts = (-torch.inf, torch.inf, 0.0)
+    return Contributions._make(
+        [
+            *(_full(coefficients.device, (*place, NUM_CATEGORIES), start) for start in starts + starts),
+            _full(coefficients.device, (*place, k), -torch.inf),
+            _full(coefficients.device, (*place, k), 0, torch.uint8),
+        ]
+    )
+
+
+def _full(
+    device: torch.device, shape: tuple[int, ...], value: float, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """torch.full, but on this thread alone: see `contributions_cpu`."""
+    tensor = torch.empty(shape, dtype=dtype, device=device)
+    if device.type == "cpu":
+        tensor.numpy().fill(value)
+        return tensor
+    return tensor.fill_(value)

@@ -38,8 +38,8 @@ _LAYER_AXIS = {
     **dict.fromkeys(ATTRIBUTION, 2),
 }
 _NEURON_AXIS = {"occupancy": 2, "activation_count": 3, "coefficient": 3}
-# Of examples and languages: the same on every rank.
-_SHARED = ("present", "answered")
+# The same on every rank of a stage.
+_SHARED = ("present", "answered", "top_count")
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ def _merge_neurons(neurons: list[int], arrays: list[Arrays]) -> Arrays:
     out = {}
     for name in arrays[0]:
         parts = [a[name] for a in arrays]
-        if name == "activated":
+        if name in _SHARED:
+            out[name] = parts[0]
+        elif name == "activated":
             out[name] = concatenate_bits(parts, neurons)
         elif name in _NEURON_AXIS:
             out[name] = np.concatenate(parts, axis=_NEURON_AXIS[name])
         elif name.startswith("top_"):
             out[name] = np.concatenate(parts, axis=-1)  # candidates, in the order of the neurons
-        elif name in _SHARED:
-            out[name] = parts[0]
         elif name.endswith("_max"):
             out[name] = np.maximum.reduce(parts)
         elif name.endswith("_min"):
@@ -136,8 +136,12 @@ def _with_attribution(stage: Arrays, top_k: int) -> Arrays:
             for name, value in values.items():
                 if f"{kind}_{name}" in ATTRIBUTION:
                     out[f"{kind}_{name}"] = np.where(there, value, np.nan).astype(np.float32)
-    share = _shares(out.pop("top_score"), out.pop("top_category"), top_k)
-    out["contribution_share"] = np.where(present[place], share, np.float32(np.nan))
+    if "top_count" in out:  # counted by the ranks, [E, L, N, 4]
+        counted = out.pop("top_count")
+        share = counted / np.maximum(counted.sum(-1, keepdims=True), 1, dtype=np.float32)
+    else:
+        share = _shares(out.pop("top_score"), out.pop("top_category"), top_k)
+    out["contribution_share"] = np.where(present[place], share, np.nan).astype(np.float32)
     return out
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from fastneurons_kernels.attribution import contributions_cpu
+from fastneurons_kernels.attribution_cpu import contributions_cpu
+from fastneurons_kernels.top import top_count_cpu
 
 from fastneurons.engine.merge import ATTRIBUTION, Slice, concatenate_bits, merge
 from fastneurons.store import ATTRIBUTION as STORED
@@ -162,6 +163,23 @@ def test_scores_of_slices_are_those_of_the_whole(split, stages, special):
     for name in ATTRIBUTION:
         if not name.endswith(("_sum", "_mean")):
             np.testing.assert_array_equal(merged[name], alone[name], err_msg=name)
+
+
+@pytest.mark.parametrize("split", [[10, 27], [27]], ids=str)
+def test_ranks_that_count_the_largest_themselves(split):
+    slices, arrays = ranks(split, [1, 4], observed)
+    expected = merge(slices, arrays, TOP_K)["contribution_share"]
+    for layers in {part.layers for part in slices}:
+        stage = sorted(
+            (part.first_neuron, index) for index, part in enumerate(slices) if part.layers == layers
+        )
+        candidates = [
+            torch.from_numpy(np.concatenate([arrays[index].pop(name) for _, index in stage], -1))
+            for name in ("top_score", "top_category")
+        ]
+        for _, index in stage:
+            arrays[index]["top_count"] = top_count_cpu(*candidates, TOP_K).numpy()
+    np.testing.assert_array_equal(merge(slices, arrays, TOP_K)["contribution_share"], expected)
 
 
 def test_more_neurons_are_asked_for_than_there_are():

@@ -9,7 +9,7 @@ import torch
 import triton.experimental.gluon  # noqa: F401  # wraps Triton's own functions, so before they are swapped
 import triton.language as tl
 import triton.runtime.interpreter as interpreter
-from fastneurons_kernels import activation, attribution, categories, functions
+from fastneurons_kernels import activation, attribution, categories, functions, top
 from hypothesis import HealthCheck, settings
 from triton.runtime.interpreter import InterpretedFunction
 from triton.runtime.jit import JITFunction
@@ -63,7 +63,7 @@ def interpreted():
     own library included, and swapped back afterwards.
     """
     with pytest.MonkeyPatch.context() as patch:
-        for module in (tl, tl.standard, functions, activation, categories, attribution):
+        for module in (tl, tl.standard, functions, activation, categories, attribution, top):
             for name, value in list(vars(module).items()):
                 if isinstance(value, JITFunction):
                     patch.setattr(module, name, InterpretedFunction(value.fn))

