@@ -96,7 +96,7 @@ def _merge_neurons(neurons: list[int], arrays: list[Arrays]) -> Arrays:
             out[name] = np.minimum.reduce(parts)
         elif name.endswith("_sum"):
             with np.errstate(invalid="ignore"):  # infinite ones of both signs have no sum
-                out[name] = np.sum(parts, axis=0, dtype=np.float64)
+                out[name] = np.add.reduce(parts, dtype=np.float64)
         else:
             out[name] = np.sum(parts, axis=0, dtype=parts[0].dtype)
     return out
