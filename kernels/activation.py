@@ -80,7 +80,7 @@ def _read_row(reading: Reading, target: int, value: torch.Tensor, coefficients: 
         return
     assert reading.near is not None
     reading.words[target] = _packed(activated)
-    parts = (difference.abs() <= NEAR_MARGIN).split(BLOCK_NEURONS, dim=1)
+    parts = torch.split(difference.abs() <= NEAR_MARGIN, BLOCK_NEURONS, dim=1)
     reading.near[target] = torch.stack([part.sum(1) for part in parts], dim=1).int()
     if reading.coefficients is not None:
         reading.coefficients[target] = coefficients
@@ -95,7 +95,7 @@ def _packed(mask: torch.Tensor) -> torch.Tensor:
     return (bits.view(len(mask), words, WORD_BITS) * weight).sum(-1).to(torch.int32)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _pack(mask, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """0 or 1 for each of BLOCK neurons as words: a sum of powers of two over neighbouring threads of one warp."""
     return tl.sum(tl.reshape(mask, [BLOCK // 32, 32]) << tl.arange(0, 32)[None, :], axis=1)
@@ -187,7 +187,7 @@ _COUNT_BITS = 5
 _FLAG_BITS = 3
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _flush_flags(  # type: ignore[no-untyped-def]
     flags,
     words_ptr,
@@ -218,7 +218,7 @@ def _flush_flags(  # type: ignore[no-untyped-def]
             tl.atomic_or(to, above, mask=(word * 32 < I) & (above != 0), sem="relaxed")
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _flush_counts(  # type: ignore[no-untyped-def]
     sums,
     counts_ptr,

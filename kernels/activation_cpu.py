@@ -51,6 +51,8 @@ def observe_cpu(
     rows = np.flatnonzero(targets >= 0)
     if rows.size == 0:
         return
+    if targets.max() >= reading.num_rows:
+        raise IndexError(f"target {targets.max()}, but there are {reading.num_rows} rows to read into")
     if sys.byteorder != "little":
         raise NotImplementedError(
             "bits are packed as bytes and read as words: the machine must be little-endian"

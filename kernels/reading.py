@@ -62,6 +62,12 @@ class Reading:
             return "corpus"
         return "last" if self.edges is None else "any"
 
+    @property
+    def num_rows(self) -> int:
+        """R: where a row of x can be read into."""
+        there = [tensor for tensor in (self.words, self.counts) if tensor is not None]
+        return there[0].shape[0]
+
     def check(self, dtype: torch.dtype, num_rows: int, num_neurons: int) -> None:
         """See to it that the buffers fit an x of T rows and I neurons.
 

@@ -315,9 +315,10 @@ class Observer:
         needed = fixed + 2 * slot
         if needed > spec.memory_bytes:
             what = "two windows of counts" if spec.is_corpus else "two examples in flight"
+            values = ", value vectors" if self.values else ""
             raise TooLargeError(
                 f"{what} take {needed / 2**20:,.1f} MiB of each device ({spec.languages} languages, "
-                f"{len(spec.thresholds)} thresholds{', value vectors' if self.values else ''}), more than --observe-memory "
+                f"{len(spec.thresholds)} thresholds{values}), more than --observe-memory "
                 f"{spec.memory_bytes / 2**30:g}: give {np.ceil(100 * needed / 2**30) / 100:g} or more (GiB)"
             )
         return 2 if spec.is_corpus else min(spec.most_slots, (spec.memory_bytes - fixed) // max(1, slot))

@@ -54,8 +54,11 @@ def run(request: dict[str, Any], dtype: str, what: dict[str, Any] | None) -> lis
         UsageContext.LLM_CLASS,
     )  # fmt: skip
     tokenizer = engine.get_tokenizer()
+    corpus = (what or {}).get("position") == "corpus"
     for number, prompt in enumerate(request["prompts"]):
-        extra = {"extra_args": {ROW_KEY: number, FIRST_TOKEN_KEY: 0}} if what is not None else {}
+        extra = (
+            {"extra_args": {ROW_KEY: 0 if corpus else number, FIRST_TOKEN_KEY: 0}} if what is not None else {}
+        )
         parameters = SamplingParams(max_tokens=2, temperature=0.0, logprobs=-1, **extra)
         engine.add_request(str(number), tokens_input(tokenizer(prompt)["input_ids"]), parameters)
     hashes = {}

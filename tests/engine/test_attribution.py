@@ -118,8 +118,7 @@ def together(parts: list[Any]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part.attribution[name] for part in parts]) for name in parts[0].attribution}
 
 
-@pytest.mark.parametrize("architecture", ["Bloom", "Llama"])
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(("architecture", "ranks"), [("Bloom", 1), ("Llama", 1), ("Llama", 2)])
 def test_a_random_model(architecture, ranks, models, open_session, tmp_path):
     model = models(architecture)
     answers = {"en": "Wien", "de": "Ulm", "th": "กข"}

@@ -428,5 +428,8 @@ def test_wrong_arguments_are_named():
     for message, (tensor, reading, more) in cases.items():
         with pytest.raises(ValueError, match=message):
             activation(tensor, reading, function="silu", gated=True, **more)
+    with pytest.raises(IndexError, match="target 4, but there are 4 rows"):
+        targets = torch.tensor([4, -1], dtype=torch.int32)
+        observe_cpu(x, None, replace(good, targets=targets), function="silu", gated=True)
     with pytest.raises(ValueError, match="no product is given"):
         observe_cpu(x, None, replace(good, coefficients=floats), function="silu", gated=True)
