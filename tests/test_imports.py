@@ -47,7 +47,7 @@ ALLOWED = {
     "progress.py": set(),
     "data": {"data", "errors", "languages"},
     "scores": {"scores", "errors", "languages"},
-    "engine": {"engine", "data", "config", "errors", "model_name"},
+    "engine": {"engine", "data", "config", "errors", "languages", "model_name"},
     "store": {"store", "errors"},
     "analysis": {"analysis", "store", "errors"},
     "report": {"report", "analysis", "store", "errors", "languages", "model_name"},

@@ -51,7 +51,7 @@ class Slice:
     neurons: int
 
 
-def merge(slices: Sequence[Slice], arrays: Sequence[Arrays], top_k: int | None = None) -> Arrays:
+def merge(slices: Sequence[Slice], arrays: Sequence[Arrays]) -> Arrays:
     """The whole model's arrays from each rank's, in whatever order the ranks come.
 
     Ranks that hold the same layers and neurons (layers that vLLM replicates) count once.
@@ -59,7 +59,6 @@ def merge(slices: Sequence[Slice], arrays: Sequence[Arrays], top_k: int | None =
     Args:
         slices: What each rank holds.
         arrays: What `Observer.collect` or `Observer.count` gave there.
-        top_k: With scores, how many neurons of a layer count as the most contributing ones.
     Returns:
         The arrays that are given; with scores, those of `ATTRIBUTION` in the place of theirs.
     """
@@ -70,7 +69,7 @@ def merge(slices: Sequence[Slice], arrays: Sequence[Arrays], top_k: int | None =
     for layers in sorted(stages):
         ranks = [rank for _, rank in sorted(stages[layers].items())]
         stage = _merge_neurons([slices[r].neurons for r in ranks], [arrays[r] for r in ranks])
-        merged.append(stage if top_k is None else _with_attribution(stage, top_k))
+        merged.append(_with_attribution(stage) if "top_count" in stage else stage)
     if len(merged) == 1:
         return merged[0]
     return {name: np.concatenate([m[name] for m in merged], axis=_LAYER_AXIS[name]) for name in merged[0]}
@@ -88,8 +87,6 @@ def _merge_neurons(neurons: list[int], arrays: list[Arrays]) -> Arrays:
             out[name] = concatenate_bits(parts, neurons)
         elif name in _NEURON_AXIS:
             out[name] = np.concatenate(parts, axis=_NEURON_AXIS[name])
-        elif name.startswith("top_"):
-            out[name] = np.concatenate(parts, axis=-1)  # candidates, in the order of the neurons
         elif name.endswith("_max"):
             out[name] = np.maximum.reduce(parts)
         elif name.endswith("_min"):
@@ -112,7 +109,7 @@ def concatenate_bits(parts: list[NDArray[np.uint8]], neurons: list[int]) -> NDAr
     return np.packbits(np.concatenate(unpacked, axis=-1), axis=-1, bitorder="little")
 
 
-def _with_attribution(stage: Arrays, top_k: int) -> Arrays:
+def _with_attribution(stage: Arrays) -> Arrays:
     """A stage's arrays with those of `ATTRIBUTION` in the place of what all its ranks gave for them.
 
     There is no value (NaN) where a category is empty, the language is missing or, of effective scores,
@@ -136,32 +133,7 @@ def _with_attribution(stage: Arrays, top_k: int) -> Arrays:
             for name, value in values.items():
                 if f"{kind}_{name}" in ATTRIBUTION:
                     out[f"{kind}_{name}"] = np.where(there, value, np.nan).astype(np.float32)
-    if "top_count" in out:  # counted by the ranks, [E, L, N, 4]
-        counted = out.pop("top_count")
-        share = counted / np.maximum(counted.sum(-1, keepdims=True), 1, dtype=np.float32)
-    else:
-        share = _shares(out.pop("top_score"), out.pop("top_category"), top_k)
+    counted = out.pop("top_count")  # [E, L, N, 4]
+    share = counted / np.maximum(counted.sum(-1, keepdims=True), 1, dtype=np.float32)
     out["contribution_share"] = np.where(present[place], share, np.nan).astype(np.float32)
     return out
-
-
-def _shares(score: NDArray[np.float32], category: NDArray[np.uint8], top_k: int) -> NDArray[np.float32]:
-    """Each category's share of the k largest scores, float32 [..., 4]; of equal scores the first ones count.
-
-    Args:
-        score: [..., M], the largest scores of each rank, in the order of the neurons; none is negative but
-            where there are none.
-        category: [..., M].
-        top_k: k, or all M if they are fewer.
-    """
-    k = min(top_k, score.shape[-1])
-    chosen = np.ones(score.shape, np.bool_)
-    if k < score.shape[-1]:
-        # The bits of what is not negative are ordered as the values are; NaN is the largest.
-        key = np.where(np.isnan(score), np.int32(0x7F800001), score.view(np.int32))
-        kth = np.partition(key, -k)[..., -k, None]
-        equal = key == kth
-        above = key > kth
-        chosen = above | equal & (np.cumsum(equal, -1) <= k - above.sum(-1, keepdims=True))
-    counts = [(chosen & (category == c)).sum(-1) for c in range(4)]
-    return np.stack(counts, -1).astype(np.float32) / np.float32(k)

@@ -5,7 +5,7 @@ CUDA graphs keep their addresses.
 """
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from fastneurons_kernels.activation_cpu import observe_cpu
 from fastneurons_kernels.attribution import contributions
 from fastneurons_kernels.categories import categories
 from fastneurons_kernels.reading import Reading, near_parts, near_threshold_count, num_words
+from fastneurons_kernels.top import top_count
 from torch import Tensor, nn
 
 from fastneurons.engine.discovery import Site
@@ -131,6 +132,7 @@ class Observer:
         device: Where it is.
         max_rows: The most rows a forward pass can have, padding included.
         values: Value vectors; with attribution.
+        gather: Puts the last dimensions of all tensor-parallel ranks side by side, in their order.
     Raises:
         TooLargeError: the memory budget does not hold two examples.
     """
@@ -141,6 +143,7 @@ class Observer:
     device: torch.device
     max_rows: int
     values: ValueVectors | None = None
+    gather: Callable[[Tensor], Tensor] | None = None
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
@@ -244,7 +247,8 @@ class Observer:
             For this rank's N layers and I neurons: `activated` uint8 [E, S, L, N, B] (zeros where a
             language is missing), `activated_count` and `near_threshold_count` int32 [E, S, L, N],
             `category_count` int32 [E, S, N, 4], `occupancy` int32 [S, N, I, 4] over the E examples; with
-            attribution what `contributions` gives, `present` and `answered` bool [E, L], and `coefficient`
+            attribution what `contributions` gives, but for the largest scores `top_count` int32 [E, L, N, 4], of
+            the neurons of all tensor-parallel ranks; `present` and `answered` bool [E, L]; and `coefficient`
             float16 [E, L, N, I] if it is to be kept (NaN where a language is missing).
         """
         index = torch.tensor(rows, dtype=torch.int32)
@@ -378,16 +382,28 @@ class Observer:
             tokens, own = torch.unique(index[some], return_inverse=True)
             if tokens[0] < 0:
                 tokens, own = tokens[1:], own - 1
-            parts.append(
-                contributions(
-                    self._buffers["coefficients"],
-                    rows[some],
-                    planes[some.to(planes.device)],
-                    self.values.norms,
-                    self.values.projections(unembedding[tokens.long()]),
-                    own.int(),
-                    answers["top_k"],
-                )
+            found = contributions(
+                self._buffers["coefficients"],
+                rows[some],
+                planes[some.to(planes.device)],
+                self.values.norms,
+                self.values.projections(unembedding[tokens.long()]),
+                own.int(),
+                answers["top_k"],
+            )._asdict()
+            # Counted here: the candidates of a large model on eight devices are 45 MB an example.
+            score, category = (
+                self._of_all_ranks(found.pop("top_score")),
+                self._of_all_ranks(found.pop("top_category")),
             )
-        out = {name: torch.cat([getattr(part, name) for part in parts]) for name in parts[0]._fields}
+            found["top_count"] = top_count(score, category, answers["top_k"])
+            parts.append(found)
+        out = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return out | {"present": rows >= 0, "answered": index >= 0}
+
+    def _of_all_ranks(self, candidates: Tensor) -> Tensor:
+        """[..., k] of this rank's neurons, then [..., k of each rank] of the whole layer's."""
+        site = self.sites[0]
+        if self.gather is None or site.neurons == site.total_neurons:
+            return candidates
+        return self.gather(candidates)

@@ -461,7 +461,7 @@ class Session:
         if not place.slot_rows:
             return place.measured_rows(first, self._nothing(keep_bits))
         answers = self._ask("fastneurons_collect", **arguments)
-        return place.measured_rows(first, merge(self._slices, answers, self.facts.top_k))
+        return place.measured_rows(first, merge(self._slices, answers))
 
     def _count(self, group: list[InFlight], first: int, window: int) -> MeasuredRows:
         """Fetch what was counted of a window of a corpus, and set it back to 0."""

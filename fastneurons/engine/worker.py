@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
+from torch import Tensor
 
 from fastneurons.engine.discovery import NoSiteError, find_sites
 from fastneurons.engine.observer import ObservationSpec, Observer, TooLargeError
@@ -52,7 +53,13 @@ class NeuronWorker(_WorkerBase):
                 else None
             )
             self.observer = Observer(
-                spec, sites, self.model_config.dtype, self.model_runner.device, self._max_rows(), values
+                spec,
+                sites,
+                self.model_config.dtype,
+                self.model_runner.device,
+                self._max_rows(),
+                values,
+                _gather_ranks,
             )
         except (NoSiteError, TooLargeError) as error:
             self.refusal = str(error)
@@ -139,12 +146,15 @@ class NeuronWorker(_WorkerBase):
     def _answer(self, read: Callable[[Observer], dict[str, Any]]) -> dict[str, Any]:
         """Arrays for the session, or the first error: of this rank's ops, or of reading them now."""
         assert self.observer is not None
+        try:
+            arrays = read(
+                self.observer
+            )  # also after an error: other ranks may wait for what this one gathers
+        except (LookupError, RuntimeError) as error:  # RuntimeError: out of memory, for one
+            return {"error": self.observer.tally.error or str(error), "arrays": {}}
         if self.observer.tally.error is not None:
             return {"error": self.observer.tally.error, "arrays": {}}
-        try:
-            return {"error": None, "arrays": to_wire(read(self.observer))}
-        except (LookupError, RuntimeError) as error:  # RuntimeError: out of memory, for one
-            return {"error": str(error), "arrays": {}}
+        return {"error": None, "arrays": to_wire(arrays)}
 
     def _on_batch(self, batch: Batch) -> None:
         assert self.observer is not None
@@ -158,3 +168,11 @@ class NeuronWorker(_WorkerBase):
     def _device_name(self) -> str:
         device = self.model_runner.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _gather_ranks(tensor: Tensor) -> Tensor:
+    """The last dimensions of all tensor-parallel ranks side by side."""
+    from vllm.distributed import get_tp_group
+
+    gathered: Tensor = get_tp_group().all_gather(tensor, dim=-1)
+    return gathered.contiguous()

@@ -55,7 +55,7 @@ def test_the_commands_work(followed):
     assert store.num_examples == 1
     assert (followed / "run.png").read_bytes().startswith(b"\x89PNG")
     assert fastneurons.open(followed / "attribution.zarr")["effective_mean"].shape[:2] == (1, 3)
-    assert (fastneurons.open(followed / "corpus.zarr")["corpus_tokens"][:] == [66, 81]).all()
+    assert (fastneurons.open(followed / "corpus.zarr")["corpus_tokens"][:] == [81, 66]).all()
 
 
 def test_make_runs_what_is_said():

@@ -123,6 +123,19 @@ def observed(layers: slice, neurons: slice, special: bool = False) -> dict[str, 
     }
 
 
+def gather(slices, arrays):
+    """What the ranks of a stage do with their candidates: put them side by side, and count the largest."""
+    for layers in {part.layers for part in slices}:
+        stage = [index for index, part in enumerate(slices) if part.layers == layers]
+        stage.sort(key=lambda index: slices[index].first_neuron)
+        candidates = [
+            torch.from_numpy(np.concatenate([arrays[index].pop(name) for index in stage], -1))
+            for name in ("top_score", "top_category")
+        ]
+        for index in stage:
+            arrays[index]["top_count"] = top_count_cpu(*candidates, TOP_K).numpy()
+
+
 def expected_attribution(special: bool) -> dict[str, np.ndarray]:
     """The definitions of docs/store.md in numpy, on the whole model."""
     w = scored(special)
@@ -154,38 +167,18 @@ def expected_attribution(special: bool) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("stages", [[4], [1, 4]], ids=str)
 def test_scores_of_slices_are_those_of_the_whole(split, stages, special):
     slices, arrays = ranks(split, stages, lambda *part: observed(*part, special))
-    merged = merge(slices, arrays, TOP_K)
+    gather(slices, arrays)
+    merged = merge(slices, arrays)
     assert merged.keys() == {"category_count", *ATTRIBUTION}
     for name, expected in expected_attribution(special).items():
         assert merged[name].dtype == np.float32
         np.testing.assert_allclose(merged[name], expected, rtol=1e-6, atol=1e-6, err_msg=name)
-    alone = merge([Slice(tuple(range(N)), 0, I)], [observed(slice(None), slice(None), special)], TOP_K)
+    alone = [Slice(tuple(range(N)), 0, I)], [observed(slice(None), slice(None), special)]
+    gather(*alone)
+    alone = merge(*alone)
     for name in ATTRIBUTION:
         if not name.endswith(("_sum", "_mean")):
             np.testing.assert_array_equal(merged[name], alone[name], err_msg=name)
-
-
-@pytest.mark.parametrize("split", [[10, 27], [27]], ids=str)
-def test_ranks_that_count_the_largest_themselves(split):
-    slices, arrays = ranks(split, [1, 4], observed)
-    expected = merge(slices, arrays, TOP_K)["contribution_share"]
-    for layers in {part.layers for part in slices}:
-        stage = sorted(
-            (part.first_neuron, index) for index, part in enumerate(slices) if part.layers == layers
-        )
-        candidates = [
-            torch.from_numpy(np.concatenate([arrays[index].pop(name) for _, index in stage], -1))
-            for name in ("top_score", "top_category")
-        ]
-        for _, index in stage:
-            arrays[index]["top_count"] = top_count_cpu(*candidates, TOP_K).numpy()
-    np.testing.assert_array_equal(merge(slices, arrays, TOP_K)["contribution_share"], expected)
-
-
-def test_more_neurons_are_asked_for_than_there_are():
-    slices, arrays = ranks([10, 27], [4], observed)
-    share = merge(slices, arrays, 1000)["contribution_share"]
-    np.testing.assert_allclose(share[~np.isnan(share[..., 0])].sum(-1), 1, rtol=1e-6)
 
 
 def test_the_names_are_the_store_s():
