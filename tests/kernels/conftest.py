@@ -54,6 +54,15 @@ def _round_bf16(data, input_dtype, output_dtype, rounding_mode, convert=interpre
     return convert(data, input_dtype, output_dtype, rounding_mode)
 
 
+@pytest.fixture(scope="package", autouse=True)
+def one_thread():
+    """Waking a second one takes longer than these small tensors: with both cores busy, six times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="package")
 def interpreted():
     """Within it, `activation_triton` and `categories_triton` are interpreted, on CPU tensors.
