@@ -115,7 +115,7 @@ class Lines:
         self._stream = stream
         self._rate = _Rate()
         self._total: int | None = None
-        self._done = self._before = 0
+        self._done = self._before = self._told = 0
         self._began = self._last = 0.0
 
     def message(self, text: str) -> None:
@@ -124,7 +124,7 @@ class Lines:
 
     def start(self, total: int | None, done: int) -> None:
         """Begin counting."""
-        self._total, self._done, self._before = total, done, done
+        self._total, self._done, self._before, self._told = total, done, done, done
         self._began = self._last = time.perf_counter()
         self._rate = _Rate()
 
@@ -136,13 +136,13 @@ class Lines:
             self._line()
 
     def stop(self) -> None:
-        """A last line."""
-        if self._done > self._before:
+        """A last line, if the last one does not say all."""
+        if self._done > self._told:
             self._line()
 
     def _line(self) -> None:
         now = time.perf_counter()
-        self._last = now
+        self._last, self._told = now, self._done
         done = f"{self._done:,}" if self._total is None else f"{self._done:,} of {self._total:,}"
         line = f"{done} examples  {self._rate.text()}"
         if self._total is not None and self._done > self._before:
