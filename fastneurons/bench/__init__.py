@@ -1,0 +1,1 @@
+"""`fastneurons bench`: ways of reading neurons' activations, compared on the same prompts."""
