@@ -5,6 +5,7 @@ import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from types import FrameType
@@ -298,6 +299,7 @@ def _measure(
     progress.start(total, first)
     window: list[MeasuredRows] = []
     ended = False
+    written = _Writing(writer, source.tasks)
     try:
         for measured in session.measure(
             rows,
@@ -312,20 +314,53 @@ def _measure(
             window.append(measured)
             progress.advance(len(measured.rows), int(measured.present.sum()), int(measured.token_count.sum()))
             if (measured.first + len(measured.rows)) % options.window == 0:
-                writer.commit(_window(window, source.tasks))
+                written.commit(window)
                 window = []
         ended = not stop.is_set()
     finally:
         # Also after an error or Ctrl-C: what was measured is kept, and the run can be resumed.
         progress.stop()
         if window:
-            writer.commit(_window(window, source.tasks))
+            written.commit(window)
+        written.wait()
     if ended:
         writer.finish()
         for note in source.notes():
             progress.message(note)
     else:
         progress.message(f"stopped; {writer.committed} examples are safe, --resume continues")
+
+
+class _Writing:
+    """Writes windows beside the engine, one at a time: compressing and storing run outside Python's lock.
+
+    A window that could not be written is told when the next one comes, or at the end.
+    """
+
+    def __init__(self, writer: StoreWriter, tasks: tuple[str, ...]) -> None:
+        self._writer = writer
+        self._tasks = tasks
+        self._thread = ThreadPoolExecutor(1, "fastneurons-store")
+        self._last: Future[None] | None = None
+
+    def commit(self, window: list[MeasuredRows]) -> None:
+        """Write a window, once the one before it is written.
+
+        Raises:
+            StoreError: that one could not be written.
+        """
+        if self._last is not None:
+            self._last.result()
+        self._last = self._thread.submit(self._write, window)
+
+    def wait(self) -> None:
+        """Return when all is written. Raises as `commit` does."""
+        self._thread.shutdown()
+        if self._last is not None:
+            self._last.result()
+
+    def _write(self, window: list[MeasuredRows]) -> None:
+        self._writer.commit(_window(window, self._tasks))
 
 
 def _rest(

@@ -155,7 +155,7 @@ def demo(
     position: opt_what.Position = "last",
     signal: opt_what.Signal = "gate",
     attribution: opt_what.Attribution = False,
-    window: _Window = 128,
+    window: _Window = 8,
     overwrite: _Overwrite = False,
     dtype: opt.Dtype = "auto",
     tensor_parallel_size: opt.TensorParallelSize = 1,

@@ -55,6 +55,8 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     signal: str = "gate"
     attribution: bool = False
     memory_bytes: int = 2**30
+    # Whether the engine is for reading alone: what nothing that is read depends on may be left out.
+    only_reads: bool = False
 
     @property
     def is_corpus(self) -> bool:
@@ -151,6 +153,8 @@ class Observer:
         self.num_slots = self._slots_that_fit()
         self._buffers = self._allocate()
         self.targets = torch.full((self.max_rows,), -1, dtype=torch.int32, device=self.device)
+        # The last layer's, which may compute fewer rows than the others.
+        self.last_targets = self.targets.clone()
         self.thresholds = torch.tensor(self.spec.thresholds, dtype=torch.float32, device=self.device)
         self.calls = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in self.sites]
         self.layers = [
@@ -158,7 +162,7 @@ class Observer:
                 site=site,
                 original=site.module,
                 reading=Reading(
-                    targets=self.targets,
+                    targets=self.targets if n + 1 < len(self.sites) else self.last_targets,
                     thresholds=self.thresholds,
                     signal=self.spec.signal,
                     **{
@@ -173,12 +177,13 @@ class Observer:
             for n, site in enumerate(self.sites)
         ]
         self._requests: dict[str, _Request] = {}
+        self._read_rows: Tensor | None = None
         self._armed = False
 
     @property
     def buffer_bytes(self) -> int:
         """Device memory that is held beside the model."""
-        held = [self.targets, *self._buffers.values()]
+        held = [self.targets, self.last_targets, *self._buffers.values()]
         return sum(t.numel() * t.element_size() for t in held) + (self.values.bytes if self.values else 0)
 
     def scheduled(self, request_id: str, row: int, first_token: int, num_cached_tokens: int) -> None:
@@ -221,13 +226,27 @@ class Observer:
         self.tally.prompts += int(np.count_nonzero(completes_prompt(batch) & (target >= 0)))
         self.tally.rows_read += int(num_read.sum())
         self.targets.copy_(self._to_device(targets), non_blocking=True)
+        self.last_targets.copy_(self.targets)
+        self._read_rows = self._rows_that_matter(targets, int(batch.num_scheduled_tokens.sum()))
         self._armed = True
 
     def disarm(self) -> None:
         """No row is read until the next `arm`: dummy and capture passes run in between."""
         if self._armed:
             self.targets.fill_(-1)
+            self.last_targets.fill_(-1)
             self._armed = False
+
+    def rows_of_last_layer(self) -> Tensor | None:
+        """The rows that the last layer is to compute in this step, int64; None for all of them.
+
+        Its targets are those of these rows from here on, so it must be told before each of its forward passes.
+        """
+        index = self._read_rows if self._armed else None
+        if index is not None:
+            self.last_targets.fill_(-1)
+            self.last_targets[: len(index)] = self.targets[index]
+        return index
 
     def num_calls(self) -> int:
         """Calls of the op, over all layers, since the buffers were made. Waits for the device."""
@@ -315,7 +334,7 @@ class Observer:
         spec = self.spec
         row = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self._row_shapes().values())
         slot = row * spec.languages
-        fixed = 4 * self.max_rows + (self.values.bytes if self.values else 0)
+        fixed = 2 * 4 * self.max_rows + (self.values.bytes if self.values else 0)
         needed = fixed + 2 * slot
         if needed > spec.memory_bytes:
             what = "two windows of counts" if spec.is_corpus else "two examples in flight"
@@ -350,6 +369,14 @@ class Observer:
             index = self._to_device(np.array(rows, np.int64))
             for buffer in self._buffers.values():
                 buffer.index_fill_(0, index, 0)
+
+    def _rows_that_matter(self, targets: np.ndarray, num_rows: int) -> Tensor | None:
+        """Rows that are read, of those of a step; None where leaving out the others is not wanted or no gain."""
+        read = np.flatnonzero(targets >= 0) if self.spec.only_reads else np.arange(num_rows)
+        if 2 * len(read) > num_rows:
+            return None
+        # A step that reads nothing, in the midst of a long prompt, still computes a row: no layer takes none.
+        return self._to_device(read if len(read) else np.zeros(1, np.int64))
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         host = torch.from_numpy(array)

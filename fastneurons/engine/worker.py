@@ -16,6 +16,7 @@ from fastneurons.engine.observer import ObservationSpec, Observer, TooLargeError
 from fastneurons.engine.patch import patch
 from fastneurons.engine.rows import Batch
 from fastneurons.engine.runners import watch_batches
+from fastneurons.engine.unneeded import can_leave_out_rows, leave_out_logits, leave_out_rows
 from fastneurons.engine.values import ValueVectors, unembedding_rows
 from fastneurons.engine.wire import from_wire, to_wire
 
@@ -35,6 +36,7 @@ class NeuronWorker(_WorkerBase):
 
     observer: Observer | None = None
     refusal: str | None = None
+    _in_step = False  # a real one, no dummy
 
     def load_model(self, *args: Any, **kwargs: Any) -> Any:
         """Load as vLLM does, then patch: before the profile run, so that tracing sees the patch.
@@ -66,6 +68,8 @@ class NeuronWorker(_WorkerBase):
             return loaded
         for site, layer in zip(sites, self.observer.layers, strict=True):
             patch(site, layer, spec.engine)
+        if spec.only_reads:
+            self._leave_out_what_is_not_read(self.observer)
         watch_batches(self.model_runner, self._on_batch)
         return loaded
 
@@ -85,10 +89,20 @@ class NeuronWorker(_WorkerBase):
                     int(extra[FIRST_TOKEN_KEY]),
                     request.num_computed_tokens,
                 )
+        self._in_step = True
         try:
             return super().execute_model(scheduler_output)
         finally:
+            self._in_step = False
             observer.disarm()
+
+    def sample_tokens(self, grammar_output: Any) -> Any:
+        """The second half of a step: one of vLLM's two model runners computes its logits here."""
+        self._in_step = True
+        try:
+            return super().sample_tokens(grammar_output)
+        finally:
+            self._in_step = False
 
     def fastneurons_describe(self) -> dict[str, Any]:
         """What this rank holds, or why it cannot be measured."""
@@ -155,6 +169,14 @@ class NeuronWorker(_WorkerBase):
         if self.observer.tally.error is not None:
             return {"error": self.observer.tally.error, "arrays": {}}
         return {"error": None, "arrays": to_wire(arrays)}
+
+    def _leave_out_what_is_not_read(self, observer: Observer) -> None:
+        """Generated tokens, and in the last layer of a model that is not compiled the rows that are not read."""
+        leave_out_logits(self.model_runner.get_model(), lambda: self._in_step)
+        last = observer.sites[-1]
+        is_models_last = last.layer + 1 == self.model_config.get_total_num_hidden_layers()
+        if self.model_config.enforce_eager and is_models_last and can_leave_out_rows(last):
+            leave_out_rows(last, observer.rows_of_last_layer)
 
     def _on_batch(self, batch: Batch) -> None:
         assert self.observer is not None
