@@ -1,10 +1,14 @@
 """The process around vLLM: environment variables that it reads when it is imported or started."""
 
+import ctypes
 import importlib.metadata
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def allowed_cores() -> list[int]:
@@ -78,6 +82,32 @@ def cpu_computes_bfloat16() -> bool:
     if platform.machine() not in ("x86_64", "AMD64"):
         return True
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed, so that the next layer's arrays are pages that are there already.
+
+    By itself glibc maps each large array anew, page by page, zeroed by the kernel: 600,000 page faults and 3 s of the
+    first 10 s of a small model, and in every step where arrays exceed 32 MiB. Where it is not glibc, nothing happens.
+    """
+    c_library = _c_library()
+    if c_library is not None:
+        c_library.mallopt(_M_MMAP_MAX, 0)
+        c_library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        c_library.mallopt(_M_TOP_PAD, 64 << 20)
+
+
+def give_freed_memory_back() -> None:
+    """Return to the system what `keep_freed_memory` kept."""
+    c_library = _c_library()
+    if c_library is not None:
+        c_library.malloc_trim(0)
+
+
+def _c_library() -> ctypes.CDLL | None:
+    """glibc, where this process runs on it."""
+    c_library = ctypes.CDLL(None)
+    return c_library if hasattr(c_library, "gnu_get_libc_version") else None
 
 
 def vllm_version() -> str | None:

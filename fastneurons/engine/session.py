@@ -26,7 +26,11 @@ from numpy.typing import NDArray
 from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Tokenised, Tokeniser
-from fastneurons.engine.environment import cpu_computes_bfloat16, engine_environment
+from fastneurons.engine.environment import (
+    cpu_computes_bfloat16,
+    engine_environment,
+    give_freed_memory_back,
+)
 from fastneurons.engine.feed import Feed
 from fastneurons.engine.merge import ATTRIBUTION, Arrays, Slice, merge
 from fastneurons.engine.placement import InFlight, MeasuredRows, Placement
@@ -140,6 +144,7 @@ class Session:
             from vllm.distributed import cleanup_dist_env_and_memory
 
             cleanup_dist_env_and_memory()
+            give_freed_memory_back()
         if self._engine_number in _engines_in_use:
             from fastneurons.engine.patch import forget
 
