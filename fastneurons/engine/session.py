@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data.example import Example, Skipped
+from fastneurons.engine.core import Core
 from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Tokenised, Tokeniser
 from fastneurons.engine.environment import (
     cpu_computes_bfloat16,
@@ -34,7 +35,6 @@ from fastneurons.engine.environment import (
 from fastneurons.engine.feed import Feed
 from fastneurons.engine.merge import ATTRIBUTION, Arrays, Slice, merge
 from fastneurons.engine.placement import InFlight, MeasuredRows, Placement
-from fastneurons.engine.prompts import Prompts
 from fastneurons.engine.wire import from_wire, to_wire
 from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.model_name import is_path
@@ -111,12 +111,11 @@ class Session:
         self._options = options or EngineOptions()
         self._engine_number = next(n for n in itertools.count() if n not in _engines_in_use)
         _engines_in_use.add(self._engine_number)
-        self._engine: Any = None
+        self._core: Core | None = None
         try:
             with engine_environment(self._options.world_size, verbose):
-                self._engine = self._start(model)
-            self._prompts = Prompts(self._engine)
-            self._tokenizer = self._engine.get_tokenizer()
+                self._core = self._start(model)
+            self._tokenizer = self._core.tokenizer()
             self._slices: list[Slice] = []
             self.facts = self._describe(model)
             self._unembedding: dict[int, NDArray[np.float32]] = {}
@@ -135,15 +134,18 @@ class Session:
     ) -> None:
         self.close()
 
+    @property
+    def core(self) -> Core:
+        """vLLM's engine core."""
+        if self._core is None:
+            raise EngineError("the session is closed")
+        return self._core
+
     def close(self) -> None:
         """Shut the engine down and free its memory. Harmless when called twice."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.engine_core.shutdown()
-            del engine
-            from vllm.distributed import cleanup_dist_env_and_memory
-
-            cleanup_dist_env_and_memory()
+        core, self._core = self._core, None
+        if core is not None:
+            core.close()
             give_freed_memory_back()
         if self._engine_number in _engines_in_use:
             from fastneurons.engine.patch import forget
@@ -238,14 +240,14 @@ class Session:
 
     # -- the engine ---------------------------------------------------------------------------------
 
-    def _start(self, model: str) -> Any:
+    def _start(self, model: str) -> Core:
         """Make the engine. Everything that vLLM is told is told here."""
         _check_model_folder(model)
         try:
             with _importing():
+                from vllm.engine import arg_utils  # noqa: F401 - most of what is imported
                 from vllm.platforms import current_platform
-                from vllm.usage.usage_lib import UsageContext
-                from vllm.v1.engine.llm_engine import LLMEngine
+                from vllm.v1.engine import core_client  # noqa: F401
         except ImportError as error:
             raise InputError(
                 f"vLLM cannot be imported ({error}); install it with pip install 'fastneurons[cpu]' "
@@ -267,9 +269,7 @@ class Session:
             config.additional_config = {
                 "fastneurons": self._spec(most_slots=max(2, -(-rows // len(self.languages))))
             }
-            return LLMEngine.from_vllm_config(
-                config, usage_context=UsageContext.LLM_CLASS, disable_log_stats=True
-            )
+            return Core(config)
         except TypeError as error:
             if "unexpected keyword argument" in str(error):
                 name = str(error).rpartition(" ")[2].strip("'")
@@ -301,7 +301,7 @@ class Session:
         return described
 
     def _describe(self, model: str) -> ModelFacts:
-        ranks = self._engine.collective_rpc("fastneurons_describe")
+        ranks = self.core.ask("fastneurons_describe")
         for rank in ranks:
             if rank["refusal"] is not None:
                 raise InputError(f"{model}: {rank['refusal']}")
@@ -311,7 +311,7 @@ class Session:
             if rank["layers"]
         ]
         slots = min(rank["slots"] for rank in ranks)
-        config = self._engine.vllm_config.model_config
+        config = self.core.config.model_config
         first = ranks[0]
         return ModelFacts(
             model=model,
@@ -331,7 +331,7 @@ class Session:
         )
 
     def _tallies(self) -> list[dict[str, Any]]:
-        tallies: list[dict[str, Any]] = self._engine.collective_rpc("fastneurons_tally")
+        tallies: list[dict[str, Any]] = self.core.ask("fastneurons_tally")
         return tallies
 
     # -- one row --------------------------------------------------------------------------------------
@@ -388,7 +388,7 @@ class Session:
                 ROW_KEY: slot * len(self.languages) + index,
                 FIRST_TOKEN_KEY: row.first_token[index] if row.first_token else 0,
             }
-            self._prompts.send(request_id, token_ids, extra)
+            self.core.send(request_id, token_ids, extra)
             requests[request_id] = item
             item.unfinished += 1
             self.totals.prompts += 1
@@ -398,7 +398,7 @@ class Session:
     def _step(self, requests: dict[str, InFlight]) -> Exception | None:
         """One step of the engine; the exception that ended it, if one did."""
         try:
-            for request_id in self._prompts.step():
+            for request_id in self.core.step():
                 requests.pop(request_id).unfinished -= 1
         except Exception as error:
             return error
@@ -492,7 +492,7 @@ class Session:
     def _ask(self, method: str, **arguments: Any) -> list[Arrays]:
         """Call a method of all workers; each rank's arrays."""
         try:
-            answers = self._engine.collective_rpc(method, kwargs=arguments)
+            answers = self.core.ask(method, **arguments)
         except Exception as error:
             raise EngineError(f"the engine failed: {_root_cause(error)}") from error
         for answer in answers:
@@ -533,7 +533,7 @@ class Session:
 
     def _abandon(self, requests: dict[str, InFlight], pending: deque[InFlight]) -> None:
         """Take back what was sent and is not complete."""
-        self._prompts.abort(list(requests))
+        self.core.abort(list(requests))
         for item in pending:
             if item.slot >= 0:
                 self._free_slots.append(item.slot)

@@ -42,7 +42,7 @@ def main(request: dict[str, Any]) -> None:
 
     rows = [Example(name, prompts) for name, prompts in request["rows"]]
     with Session(request["model"], LANGUAGES, options=tiny_options()) as session:
-        worker = session._engine.engine_core.engine_core.model_executor.driver_worker.worker
+        worker = session.core.worker
         runner = type(worker.model_runner)
         measured = measure(session, rows)
     np.savez(request["out"], **measured, runner=f"{runner.__module__}.{runner.__qualname__}")

@@ -70,7 +70,7 @@ def test_preempted_prompts_are_counted_once(models, reference, open_session):
 
 def count_preemptions(session) -> list[str]:
     """Ids that the scheduler preempts, as it goes."""
-    scheduler = session._engine.engine_core.engine_core.scheduler
+    scheduler = session.core.in_process.scheduler
     preempt, seen = scheduler._preempt_request, []
 
     def watched(request, *args, **kwargs):
@@ -186,7 +186,7 @@ def test_prompts_that_were_sent_and_not_read_are_noticed(models, open_session, m
 
 def test_a_graph_without_the_patch_is_noticed(models, open_session):
     session = open_session(models(), options=tiny_options())
-    model = session._engine.engine_core.engine_core.model_executor.driver_worker.worker.model_runner.model
+    model = session.core.worker.model_runner.model
     mlp = model.model.layers[1].mlp
     mlp.act_fn = mlp.act_fn.original
     with pytest.raises(EngineError, match="patched layers were called"):

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.engine
 
 
 def worker_of(session: Any) -> Any:
-    return session._engine.engine_core.engine_core.model_executor.driver_worker.worker
+    return session.core.worker
 
 
 class Counter:

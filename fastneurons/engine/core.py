@@ -1,0 +1,108 @@
+"""vLLM's engine core, which schedules prompts and runs them, and nothing around it.
+
+`LLMEngine` is made for serving: it checks and copies each request, gives it a detokenizer and an account of its
+own, and starts in a second more. Prompts that are only read need none of that; handing them over took longer than
+scheduling them.
+"""
+
+import copy
+import time
+from typing import Any
+
+
+class Core:
+    """An engine core: in this process, or for several workers in one of its own.
+
+    Args:
+        config: vLLM's configuration of the engine.
+    Raises:
+        Exception: whatever vLLM raises where a model cannot be loaded.
+    """
+
+    def __init__(self, config: Any) -> None:
+        from vllm import envs
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+        from vllm.v1.engine import EngineCoreRequest
+        from vllm.v1.engine.core_client import EngineCoreClient
+        from vllm.v1.executor import Executor
+
+        self.config = config
+        self._request = EngineCoreRequest
+        self._parameters = SamplingParams(
+            max_tokens=1, temperature=0.0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        self._client = EngineCoreClient.make_client(
+            multiprocess_mode=envs.VLLM_ENABLE_V1_MULTIPROCESSING,
+            asyncio_mode=False,
+            vllm_config=config,
+            executor_class=Executor.get_class(config),
+            log_stats=False,
+        )
+
+    @property
+    def in_process(self) -> Any:
+        """vLLM's `EngineCore`, where it is in this process."""
+        return self._client.engine_core
+
+    @property
+    def worker(self) -> Any:
+        """The one worker, where it is in this process."""
+        return self.in_process.model_executor.driver_worker.worker
+
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        from vllm.tokenizers import cached_tokenizer_from_config
+
+        return cached_tokenizer_from_config(self.config.model_config)
+
+    def send(self, request_id: str, token_ids: list[int], extra: dict[str, int]) -> None:
+        """Queue a prompt; `extra` reaches the workers with it."""
+        # Made once and copied: what makes one checks it, which takes longer than all else here.
+        parameters = copy.copy(self._parameters)
+        parameters.extra_args = extra
+        self._client.add_request(
+            self._request(
+                request_id=request_id,
+                prompt_token_ids=token_ids,
+                mm_features=None,
+                sampling_params=parameters,
+                pooling_params=None,
+                arrival_time=time.time(),
+                lora_request=None,
+                cache_salt=None,
+                data_parallel_rank=None,
+            )
+        )
+
+    def step(self) -> list[str]:
+        """One step; the requests that it finished. Raises whatever the engine raises."""
+        return [output.request_id for output in self._client.get_output().outputs if output.finished]
+
+    def abort(self, request_ids: list[str]) -> None:
+        """Take back what was sent and is not through."""
+        self._client.abort_requests(request_ids)
+
+    def ask(self, method: str, **arguments: Any) -> list[Any]:
+        """Call a method of all workers; what each of them gave."""
+        answers: list[Any] = self._client.collective_rpc(method, kwargs=arguments)
+        return answers
+
+    def close(self) -> None:
+        """Stop the engine and free its memory."""
+        from vllm import envs
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        if not envs.VLLM_ENABLE_V1_MULTIPROCESSING and hasattr(self._client, "engine_core"):
+            _let_go_of_compiled_code(self.worker.model_runner.get_model())
+        self._client.shutdown()
+        del self._client
+        cleanup_dist_env_and_memory()
+
+
+def _let_go_of_compiled_code(model: Any) -> None:
+    """Hooks of torch.compile's hold a compiled model for as long as the process lasts."""
+    from vllm.compilation.wrapper import TorchCompileWithNoGuardsWrapper
+
+    for module in model.modules():
+        if isinstance(module, TorchCompileWithNoGuardsWrapper):
+            module.cleanup()
