@@ -1,7 +1,7 @@
 """What is compared: a way of reading neurons, which has a process of its own."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,15 @@ class Work:
         """All prompts, one after another."""
         return [token_ids for example in self.prompts for token_ids in example]
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all prompts."""
+        return sum(map(len, self.rows))
+
+    def first(self, examples: int) -> "Work":
+        """The work of the first examples alone."""
+        return Work(self.prompts[:examples], self.answers[:examples])
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -34,15 +43,13 @@ class Setting:
         model: A model folder, or a name on the Hub.
         languages: L codes; every example has a prompt in each.
         dtype: As vLLM's: auto, float32, bfloat16, float16.
-        threads: Of this process; of an engine's worker, where it runs on the CPU.
         engine: Further engine arguments, by vLLM's names; for contenders that run on vLLM.
     """
 
     model: str
     languages: tuple[str, ...]
-    dtype: str
-    threads: int
-    engine: dict[str, Any]
+    dtype: str = "auto"
+    engine: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,16 @@ class Findings:
     """What a contender found, for comparison with the reference; what it does not measure is None.
 
     Args:
-        category: int8 [B, N, I]: 0 non-activated, 1 specific, 2 partial-shared, 3 all-shared.
+        category: int8 [S, B, N, I] at its S thresholds: 0 non-activated, 1 specific, 2 partial-shared, 3 all-shared.
+        thresholds: The S.
+        position: "last" or "any", of `category`.
         activation_count: int64 [L, N, I], over all tokens of a language's prompts.
-        top_share: float [B, N, 4], mean over languages of each category's share of the top-k neurons.
+        top_share: float [B, N, 4], each category's share of the top-k neurons, mean over languages.
     """
 
     category: NDArray[np.int8] | None = None
+    thresholds: tuple[float, ...] = (0.0,)
+    position: str = "last"
     activation_count: NDArray[np.int64] | None = None
     top_share: NDArray[np.float64] | None = None
 
@@ -63,13 +74,17 @@ class Findings:
 class Contender(ABC):
     """A way of reading neurons.
 
-    Made by `load`; `close` frees its memory. It runs in a process of its own: vLLM changes classes of Transformers,
-    and engines hold memory.
+    It runs in a process of its own: vLLM changes classes of Transformers, and engines hold memory.
     """
+
+    # Of a round's examples, those that are measured: a loop without batches has the same rate on a few of them.
+    portion = 1.0
+    # Seconds of the latest round in which results were written, where they are.
+    store_s: float | None = None
 
     @classmethod
     def missing(cls) -> str | None:
-        """The package that is not installed, if one is: pip's name."""
+        """What would have to be installed, as pip calls it; None where nothing is missing."""
         return None
 
     @abstractmethod
@@ -85,8 +100,16 @@ class Contender(ABC):
         """Measure all of it as a user of this way would; only this is timed."""
 
     def reference_round(self, work: Work) -> bool:
-        """Run the same work through the same engine without reading; False where there is no such thing."""
+        """Run the same work through the same engine as vLLM does by itself; False where there is no such thing."""
         return False
 
     def close(self) -> None:  # noqa: B027 - most have nothing to free
         """Free what is held."""
+
+
+def categories_of(activated: NDArray[np.bool_], axis: int) -> NDArray[np.int8]:
+    """Categories of neurons from which languages (along `axis`) activate them; int8, without that axis."""
+    languages = activated.shape[axis]
+    count = activated.sum(axis)
+    some = np.where(count == 1, 1, np.where(count == languages, 3, 2))
+    return np.where(count == 0, 0, some).astype(np.int8)

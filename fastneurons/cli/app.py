@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import fastneurons
-from fastneurons.cli import data, info, look, run, tasks
+from fastneurons.cli import bench, data, info, look, run, tasks
 
 app = typer.Typer(
     name="fastneurons",
@@ -38,4 +38,5 @@ app.command()(look.summary)
 app.command()(look.plot)
 app.command()(tasks.tasks)
 app.add_typer(data.data)
+app.command()(bench.bench)
 app.command()(info.info)

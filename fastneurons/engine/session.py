@@ -97,6 +97,9 @@ class Session:
         InputError: the model cannot be loaded, or its neurons cannot be measured.
     """
 
+    # What nothing that is read depends on is left out; benchmarks compare.
+    only_reads = True
+
     def __init__(
         self,
         model: str,
@@ -295,7 +298,7 @@ class Session:
             signal=what.signal,
             attribution=what.attribution,
             memory_bytes=what.memory_bytes,
-            only_reads=True,
+            only_reads=self.only_reads,
         )
         described: dict[str, Any] = msgspec.to_builtins(spec)
         return described

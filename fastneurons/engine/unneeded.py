@@ -52,14 +52,15 @@ def leave_out_rows(site: Site, begin: Callable[[], Tensor | None]) -> None:
     """
     forward = site.parent.forward
 
-    def of_some_rows(x: Tensor) -> Tensor:
+    def of_some_rows(x: Tensor) -> Any:
         index = begin()
         if index is None:
-            whole: Tensor = forward(x)
-            return whole
-        some = forward(x.reshape(-1, x.shape[-1])[index].reshape(*[1] * (x.dim() - 2), len(index), -1))
+            return forward(x)
+        given = forward(x.reshape(-1, x.shape[-1])[index].reshape(*[1] * (x.dim() - 2), len(index), -1))
+        # Some give a bias along, which is the same for all rows.
+        some, *rest = given if isinstance(given, tuple) else (given,)
         out = torch.zeros_like(x)
         out.reshape(-1, x.shape[-1])[index] = some.reshape(len(index), -1)
-        return out
+        return (out, *rest) if isinstance(given, tuple) else out
 
     site.parent.forward = of_some_rows

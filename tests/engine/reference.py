@@ -1,20 +1,22 @@
 """Activations from a plain Transformers forward pass, one prompt at a time: what the engine is held against.
 
-A script, run in a process of its own: vLLM's Transformers backend changes the classes that it takes
-from Transformers, so that they cannot be used beside an engine.
+In a process of its own, which answers one request after another: vLLM's Transformers backend changes the classes
+that it takes from Transformers, so that they cannot be used beside an engine.
 
-    python reference.py REQUEST.json
-
-The request is a list of {"model": folder, "dtype": name, "prompts": [text], "out": file.npz}; each
+A request is a line {"model": folder, "dtype": name, "prompts": [text], "out": file.npz}, its answer a line too; the
 file gets `activations` float32 [P, N, I] at the last prompt token, and `logits` float32 [P, V]. With
 "every_token" it gets `activations` and `coefficients` float32 [T, N, I] of all tokens of all prompts, one after
 another, and `lengths` int64 [P]; with "weights" also `values` float32 [N, I, H] and `unembedding` float32 [V, H].
 With "exact_gelu" BLOOM's activation is the exact GELU, which vLLM computes for it, not its tanh form.
 """
 
+import atexit
+import functools
 import json
+import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,28 @@ _DOWN = {"down_proj", "dense_4h_to_h", "c_proj", "fc2", "fc_out"}
 
 
 def references(requests: list[dict[str, Any]], folder: Path) -> list[dict[str, np.ndarray]]:
-    """Run this file as a script over the requests; their results in order."""
+    """Results of the requests, in order."""
+    answers = []
     for index, request in enumerate(requests):
-        request["out"] = str(folder / f"reference-{index}.npz")
-    path = folder / "request.json"
-    path.write_text(json.dumps(requests))
-    done = subprocess.run([sys.executable, __file__, str(path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [dict(np.load(request["out"])) for request in requests]
+        out = folder / f"reference-{index}.npz"
+        process = _process()
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(json.dumps(request | {"out": str(out)}) + "\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline() or '"the process ended"')
+        assert answer is None, answer
+        answers.append(dict(np.load(out)))
+    return answers
+
+
+@functools.cache
+def _process() -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    atexit.register(process.kill)
+    return process
 
 
 def _measure(asked: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -105,5 +121,13 @@ def _decoder_layers(model: Any) -> Any:
 
 
 if __name__ == "__main__":
-    for asked in json.loads(Path(sys.argv[1]).read_text()):
-        np.savez(asked["out"], **_measure(asked))
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever libraries print
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            np.savez(asked["out"], **_measure(asked))
+            answer = None
+        except Exception:
+            answer = traceback.format_exc()
+        print(json.dumps(answer), file=answers, flush=True)

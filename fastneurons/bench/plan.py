@@ -1,0 +1,164 @@
+"""A whole run of the benchmark: prompts made, the reference computed, the contenders raced."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from fastneurons.bench.child import Child, in_a_process
+from fastneurons.bench.contender import Setting, Work
+from fastneurons.bench.hooks import Reference, differs, dtype_of, reference
+from fastneurons.bench.limit import Limit, matrix_product_limit
+from fastneurons.bench.report import Report
+from fastneurons.bench.rounds import Point, Result, race
+from fastneurons.bench.work import languages_of, make_work, work_of
+from fastneurons.config import EngineOptions
+from fastneurons.errors import InputError
+from fastneurons.machine import Machine, this_machine
+
+# What contenders must find before they are timed: enough to see an error in any of them, few enough to hold.
+_CHECKED_EXAMPLES = 2
+_CHECKED_LENGTH = 24
+_STEP = 2048  # tokens, for the machine's limit
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run.
+
+    Args:
+        model: A model folder, or a name on the Hub.
+        contenders: Names of `contenders.CONTENDERS`.
+        prompt_lengths: Tokens of a prompt.
+        num_languages: Of an example.
+        tokens: Of a round, about; one example at least.
+        rounds: How often each contender is timed.
+        engine: Of the contenders that run on vLLM.
+        tasks: Prompts of data sets in place of made ones, as `fastneurons run` takes them.
+        data: Likewise.
+        languages: Likewise.
+    """
+
+    model: str
+    contenders: tuple[str, ...]
+    prompt_lengths: tuple[int, ...] = (8, 32, 128, 512)
+    num_languages: tuple[int, ...] = (10,)
+    tokens: int = 4096
+    rounds: int = 5
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    tasks: str | None = None
+    data: tuple[str, ...] = ()
+    languages: str | None = None
+
+
+def carry_out(plan: Plan, told: Callable[[str], Any], verbose: bool = False) -> Report:
+    """Run it all.
+
+    Args:
+        plan: What.
+        told: Called with each line for people.
+        verbose: Let the logs of vLLM and the libraries through.
+    Raises:
+        InputError: the model or the data cannot be used.
+        ChildError: the reference cannot be computed.
+    """
+    tokenizer = _tokenizer(plan)
+    machine, limit, dtype = in_a_process(_machine_and_limit, Setting(plan.model, (), plan.engine.dtype))
+    told(f"matrix products alone: {limit.flops / 1e9:,.0f} GFLOP/s, {limit.tokens_per_s:,.0f} tokens/s")
+    results: list[Result] = []
+    for languages, points in _points(plan, tokenizer):
+        setting = Setting(plan.model, languages, plan.engine.dtype, _engine_arguments(plan.engine))
+        check = _check_work(points, languages, tokenizer)
+        expected: Reference = in_a_process(reference, setting, check)
+        results += race(
+            plan.contenders,
+            points,
+            load=lambda name, setting=setting: Child(name, setting, verbose),  # type: ignore[misc]
+            differs=lambda found, expected=expected: differs(found, expected),  # type: ignore[misc]
+            check=check,
+            rounds=plan.rounds,
+            told=told,
+        )
+    return Report(
+        plan.model,
+        dtype,
+        datetime.now(UTC).date().isoformat(),
+        machine,
+        plan.rounds,
+        limit.tokens_per_s,
+        limit.flops,
+        results,
+    )
+
+
+def _points(plan: Plan, tokenizer: Any) -> list[tuple[tuple[str, ...], list[Point]]]:
+    """For each set of languages, what is measured in them."""
+    if plan.tasks is not None or plan.data:
+        languages, work = _work_of_tasks(plan, tokenizer)
+        return [(languages, [Point(None, len(languages), work)])]
+    sets = []
+    for number in plan.num_languages:
+        languages = languages_of(number)
+        points = []
+        for length in plan.prompt_lengths:
+            examples = max(1, round(plan.tokens / (length * number)))
+            points.append(Point(length, number, make_work(tokenizer, languages, length, examples)))
+        sets.append((languages, points))
+    return sets
+
+
+def _work_of_tasks(plan: Plan, tokenizer: Any) -> tuple[tuple[str, ...], Work]:
+    """Of the data's first examples as many as a round takes."""
+    from fastneurons.data.options import DataOptions
+    from fastneurons.data.tasks import tasks_and_data
+    from fastneurons.languages import parse_languages
+    from fastneurons.measure import task_source
+
+    names, places = tasks_and_data(plan.tasks, list(plan.data))
+    codes = parse_languages(plan.languages) if plan.languages is not None else None
+    source, languages = task_source(plan.model, names, places, codes, DataOptions(), plan.engine)
+    rows, tokens = [], 0
+    for row in source.rows:
+        rows.append(row)
+        tokens += sum(
+            len(ids) for ids in tokenizer(list(getattr(row, "prompts", {"": ""}).values()))["input_ids"]
+        )
+        if tokens >= plan.tokens:
+            break
+    return languages, work_of(rows, tokenizer, languages)
+
+
+def _check_work(points: list[Point], languages: tuple[str, ...], tokenizer: Any) -> Work:
+    """Of made prompts those of one short length; of others the first."""
+    if points[0].prompt_length is None:
+        return points[0].work.first(_CHECKED_EXAMPLES)
+    return make_work(tokenizer, languages, _CHECKED_LENGTH, _CHECKED_EXAMPLES)
+
+
+def _engine_arguments(options: EngineOptions) -> dict[str, Any]:
+    """What was said of the engine, by vLLM's names."""
+    given = {
+        name: value
+        for name, value in asdict(options).items()
+        if value != getattr(EngineOptions(), name) and name != "engine_args"
+    }
+    given.pop("dtype", None)
+    return given | options.engine_args
+
+
+def _tokenizer(plan: Plan) -> Any:
+    import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(plan.model)
+    except (OSError, ValueError) as error:
+        line = (str(error).strip().splitlines() or ["?"])[0]
+        raise InputError(f"{plan.model}: its tokenizer cannot be loaded: {line}") from error
+
+
+def _machine_and_limit(setting: Setting) -> tuple[Machine, Limit, str]:
+    import transformers
+
+    dtype = dtype_of(setting)
+    config = transformers.AutoConfig.from_pretrained(setting.model)
+    return this_machine(), matrix_product_limit(config, dtype, _STEP), str(dtype).removeprefix("torch.")

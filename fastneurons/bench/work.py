@@ -1,0 +1,85 @@
+"""Prompts of exact lengths in as many languages as asked for, cut from real sentences."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fastneurons.bench.contender import Work
+from fastneurons.data.example import Example, Skipped
+from fastneurons.data.facts import DEFAULT_LANGUAGES, FACT_LANGUAGES, facts
+from fastneurons.engine.encode import PromptEncoder, Tokenised, Tokeniser
+from fastneurons.errors import InputError
+
+
+def languages_of(number: int) -> tuple[str, ...]:
+    """That many languages: the demo's, then the other ones that there are facts in, then these again as `en.2`."""
+    known = [*DEFAULT_LANGUAGES, *(code for code in FACT_LANGUAGES if code not in DEFAULT_LANGUAGES)]
+    rounds = itertools.chain(known, (f"{code}.{k}" for k in itertools.count(2) for code in known))
+    return tuple(itertools.islice(rounds, number))
+
+
+def make_work(tokenizer: Any, languages: Sequence[str], prompt_length: int, examples: int) -> Work:
+    """Prompts of one length: pieces of each language's facts, asked and answered one after another.
+
+    A prompt begins as the tokenizer begins every text. Languages of a second round (`en.2`) get other pieces of
+    the same text.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        languages: As `languages_of` gives them.
+        prompt_length: Tokens of each prompt.
+        examples: How many parallel prompts.
+    """
+    streams = {code: _tokens(tokenizer, code) for code in {_base(code) for code in languages}}
+    begin = _begin(tokenizer)[: prompt_length - 1]
+    piece = prompt_length - len(begin)
+    prompts, answers = [], []
+    for example in range(examples):
+        row, firsts = [], []
+        for index, code in enumerate(languages):
+            stream = streams[_base(code)]
+            # Pieces that no other example and language has, as far as the text reaches.
+            start = (example * len(languages) + index) * piece
+            taken = [stream[(start + k) % len(stream)] for k in range(piece + 1)]
+            row.append(begin + taken[:-1])
+            firsts.append(taken[-1])
+        prompts.append(row)
+        answers.append(firsts)
+    return Work(prompts, answers)
+
+
+def work_of(rows: Iterable[Example | Skipped], tokenizer: Any, languages: tuple[str, ...]) -> Work:
+    """Examples as they are: prompts of natural lengths.
+
+    Raises:
+        InputError: none of them has a prompt in each language.
+    """
+    longest = getattr(tokenizer, "model_max_length", 1 << 30)
+    encode = PromptEncoder(Tokeniser(tokenizer), languages, longest, 1 << 30, answers="first token")
+    prompts, answers = [], []
+    for row in encode(list(rows)):
+        if isinstance(row, Tokenised):
+            token_ids = [ids for ids in row.token_ids if ids is not None]
+            if len(token_ids) == len(languages):
+                prompts.append(token_ids)
+                given = row.answer_token or [None] * len(languages)
+                answers.append([0 if token is None else token for token in given])
+    if not prompts:
+        raise InputError(f"no example has a prompt in each of {', '.join(languages)}")
+    return Work(prompts, answers)
+
+
+def _base(code: str) -> str:
+    return code.partition(".")[0]
+
+
+def _begin(tokenizer: Any) -> list[int]:
+    """What the tokenizer puts before every text."""
+    whole = list(tokenizer("a")["input_ids"])
+    bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    return whole[: len(whole) - len(bare)] if whole[-len(bare) :] == bare else []
+
+
+def _tokens(tokenizer: Any, code: str) -> list[int]:
+    text = "\n".join(f"{each.prompts[code]} {each.answers[code]}" for each in facts((code,)))
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,0 +1,118 @@
+"""`bench`: how fast this machine measures, mode by mode, beside other ways of reading neurons."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastneurons.cli import data_options as opt_data
+from fastneurons.cli import engine_options as opt
+from fastneurons.config import EngineOptions, parse_engine_args
+from fastneurons.errors import InputError
+
+
+def bench(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A model folder, or a name on the Hub. [default: the demo's]", show_default=False
+        ),
+    ] = None,
+    contenders: Annotated[
+        str | None,
+        typer.Option(
+            help="Names separated by commas; --contenders list shows them. [default: all that are eager]",
+            show_default=False,
+        ),
+    ] = None,
+    prompt_lengths: Annotated[
+        str, typer.Option(help="Tokens of a prompt; several separated by commas.")
+    ] = "8,32,128,512",
+    num_languages: Annotated[str, typer.Option(help="Languages; several separated by commas.")] = "10",
+    tokens: Annotated[int, typer.Option(help="Of a round, about.")] = 4096,
+    rounds: Annotated[int, typer.Option(help="How often each is timed.")] = 5,
+    tasks: opt_data.Tasks = None,
+    data: opt_data.Data = None,
+    languages: opt_data.Languages = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures here.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw rates over prompt lengths: .png, .svg or .pdf.")
+    ] = None,
+    dtype: opt.Dtype = "auto",
+    max_model_len: opt.MaxModelLen = None,
+    max_num_batched_tokens: opt.MaxNumBatchedTokens = None,
+    max_num_seqs: opt.MaxNumSeqs = None,
+    gpu_memory_utilization: opt.GpuMemoryUtilization = None,
+    tensor_parallel_size: opt.TensorParallelSize = 1,
+    engine_arg: opt.EngineArg = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Time fastneurons' modes, vLLM alone and other ways of reading neurons, on the same prompts.
+
+    Prompts are pieces of facts in each language, of exact lengths; or, with --tasks, a data set's own. Each
+    contender's findings are compared with a plain forward pass first: one that differs is not timed.
+    """
+    from fastneurons.bench.contenders import CONTENDERS, parse_contenders
+    from fastneurons.bench.figure import draw
+    from fastneurons.bench.plan import Plan, carry_out
+    from fastneurons.bench.report import print_report
+    from fastneurons.report.style import check_ending
+
+    if contenders == "list":
+        width = max(map(len, CONTENDERS))
+        for name, entry in CONTENDERS.items():
+            print(f"{name:<{width}}  {entry.what}")
+        return
+    names = parse_contenders(contenders)
+    if tokens < 1 or rounds < 1:
+        raise InputError(f"--tokens {tokens} --rounds {rounds}: must be at least 1")
+    if plot is not None:
+        check_ending(plot)
+    for path in (json_file, plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise InputError(f"{path}: there is no folder {path.absolute().parent}")
+    engine = EngineOptions(
+        dtype=dtype,
+        max_model_len=max_model_len,
+        max_num_batched_tokens=max_num_batched_tokens,
+        max_num_seqs=max_num_seqs,
+        gpu_memory_utilization=gpu_memory_utilization,
+        tensor_parallel_size=tensor_parallel_size,
+        engine_args=parse_engine_args(engine_arg or []),
+    )
+    plan = Plan(
+        model=model or _demo_model(),
+        contenders=names,
+        prompt_lengths=_numbers("--prompt-lengths", prompt_lengths, least=2),
+        num_languages=_numbers("--num-languages", num_languages, least=2),
+        tokens=tokens,
+        rounds=rounds,
+        engine=engine,
+        tasks=tasks,
+        data=tuple(data or ()),
+        languages=languages,
+    )
+    report = carry_out(plan, lambda text: print(text, file=sys.stderr, flush=True), verbose)
+    print_report(report, sys.stdout)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n")
+    if plot is not None:
+        draw(report, plot)
+
+
+def _demo_model() -> str:
+    from fastneurons.data.demo_model import demo_model
+
+    return str(demo_model())
+
+
+def _numbers(option: str, text: str, least: int) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{option} {text}: must be numbers separated by commas") from None
+    if min(numbers) < least:
+        raise InputError(f"{option} {text}: must be at least {least}")
+    return numbers

@@ -1,0 +1,60 @@
+"""`fastneurons bench` as a user runs it, on a tiny model."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fastneurons", "bench", *arguments],
+        capture_output=True, text=True, check=False, env=os.environ,
+    )  # fmt: skip
+
+
+@pytest.mark.engine
+def test_modes_are_timed_beside_the_unpatched_engine(models, tmp_path):
+    figures, data = tmp_path / "bench.json", tmp_path / "data.jsonl"
+    rows = [{"id": f"e{k}", "prompts": {"en": f"one {k}", "de": f"eins {k}"}} for k in range(20)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    names = ["unpatched", "idle", "attribution+store"]
+    done = bench(
+        str(models()), "--contenders", ",".join(names), "--data", str(data), "--tokens", "100", "--rounds", "1",
+        "--max-model-len", "256", "--json", str(figures),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "idle (2 of 3): patched, nothing read" in done.stderr
+    assert "prompts as they are, 2 languages" in done.stdout
+    found = json.loads(figures.read_text())
+    assert [r["contender"] for r in found["results"]] == names
+    assert found["machine"]["engine"].startswith("vllm")
+    for result in found["results"]:
+        assert result["why_not"] is None
+        assert result["tokens_per_s"]["median"] > 0
+        assert result["share_of_limit"] == pytest.approx(
+            result["tokens_per_s"]["median"] / found["limit_tokens_per_s"]
+        )
+        assert (result["ratio"] is None) == (result["contender"] == "unpatched")
+    assert found["results"][2]["store_s"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--contenders", "fast"], "--contenders fast: must be some of unpatched, "),
+        (["--prompt-lengths", "8,long"], "--prompt-lengths 8,long: must be numbers separated by commas"),
+        (["--num-languages", "1"], "--num-languages 1: must be at least 2"),
+        (["--rounds", "0"], "--rounds 0: must be at least 1"),
+        (["--plot", "bench.bmp"], "bench.bmp: the ending must be one of .png, .svg, .pdf"),
+        (["--json", "/none/bench.json"], "/none/bench.json: there is no folder /none"),
+        (["no-such-model/"], "no-such-model/: its tokenizer cannot be loaded"),
+    ],
+)
+def test_mistakes_are_named(arguments, message):
+    done = bench(*([] if arguments[0].startswith("no-such") else ["some-model"]), *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
