@@ -9,7 +9,6 @@ The last one is the answer; the wait for the first rows of all is told apart. Wi
 3 small layers: the fastest engine there can be, so the hardest case for what feeds it.
 """
 
-import json
 import tempfile
 import time
 from collections import defaultdict
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from random_model import random_model
 
 from fastneurons.config import EngineOptions
 from fastneurons.engine.quiet import quiet
@@ -45,7 +45,7 @@ def main(
                 for number in range(-(-prompts // len(_SUMS))):
                     a, b = number * 7919 % 1000, number * 104729 % 1000
                     file.write(f"{text.format(a, b)}\t{a + b}\n")
-        name = model or str(_tiny_model(Path(folder) / "model"))
+        name = model or str(random_model(Path(folder) / "model"))
         options = EngineOptions(dtype="float32" if model is None else "auto", max_model_len=256)
         with quiet(), Session(name, tuple(_SUMS), options=options) as session:
             spent: dict[str, float] = defaultdict(float)
@@ -76,25 +76,6 @@ def _timed(session: Any, method: str, spent: dict[str, float]) -> None:
             spent[method] += time.perf_counter() - began
 
     setattr(session, method, timed)
-
-
-def _tiny_model(folder: Path) -> Path:
-    """A Llama of 3 layers with the tokenizer of the demo's model."""
-    import shutil
-
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from fastneurons.data.demo_model import demo_model
-
-    demo = demo_model()
-    config = LlamaConfig(
-        vocab_size=json.loads((demo / "config.json").read_text())["vocab_size"], hidden_size=64,
-        intermediate_size=128, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=2,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    for file in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(demo / file, folder)
-    return folder
 
 
 if __name__ == "__main__":

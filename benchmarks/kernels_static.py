@@ -49,6 +49,8 @@ class Case:
     launch: Callable[[], object]
     bytes_moved: int  # asked for by all programs together, by the kernel's code
     bytes_least: int  # every input element once, every output element once
+    x: torch.Tensor | None = None  # of the activation kernel
+    reading: Any = None
 
 
 @dataclass(frozen=True)
@@ -164,30 +166,34 @@ def activation_case(
     thresholds: int = 1,
     rows: int = 2048,
     prompts: int = 64,
+    device: str = "meta",
 ) -> Case:
-    """A step of `rows` tokens of as many prompts; the outputs are one layer's part of a buffer."""
+    """A step of `rows` tokens of as many prompts; the outputs are one layer's part of a buffer.
+
+    On another device than `meta` it has numbers, and can be launched as it is.
+    """
     T, I, S = rows, neurons, thresholds  # noqa: E741
     W, P = reading.num_words(I), reading.near_parts(I)
-    x = torch.empty((T, 2 * I if gated else I), dtype=DTYPES[dtype], device="meta")
-    int32: dict[str, Any] = {"dtype": torch.int32, "device": "meta"}
+    x = torch.randn((T, 2 * I if gated else I), device=device).to(DTYPES[dtype])
+    int32: dict[str, Any] = {"dtype": torch.int32, "device": device}
     shapes = {
         None: {},
         "last": {"words": (S, 32, W), "near": (S, 32, P)},
         "any": {"words": (S, 32, W), "edges": (S, 32, 2, W)},
         "corpus": {"counts": (S, 32, I)},
     }[position]
-    buffers = {name: torch.empty((prompts, *shape), **int32)[:, :, 0] for name, shape in shapes.items()}
+    buffers = {name: torch.zeros((prompts, *shape), **int32)[:, :, 0] for name, shape in shapes.items()}
     if coefficients:
-        buffers["coefficients"] = torch.empty((prompts, 32, I), dtype=x.dtype, device="meta")[:, 0]
+        buffers["coefficients"] = torch.zeros((prompts, 32, I), dtype=x.dtype, device=device)[:, 0]
     read = None
     if position is not None:
         read = reading.Reading(
-            targets=torch.empty(T, **int32),
-            thresholds=torch.empty(S, dtype=torch.float32, device="meta"),
+            targets=_targets(T, prompts, position, device),
+            thresholds=torch.arange(S, dtype=torch.float32, device=device) / 10,
             signal=signal,
             **buffers,
         )
-    calls = None if read is None else torch.empty(1, dtype=torch.int64, device="meta")
+    calls = None if read is None else torch.zeros(1, dtype=torch.int64, device=device)
 
     def launch() -> object:
         return activation.activation_triton(
@@ -216,7 +222,19 @@ def activation_case(
         + again
         + (0 if read is None else flushed + 8 + targets + max(prompts, parts) * P * S * 4),
         bytes_least=step + (0 if read is None else once + 8 + T * 4 + S * 4),
+        x=x,
+        reading=read,
     )
+
+
+def _targets(rows: int, prompts: int, position: str, device: str) -> torch.Tensor:
+    """Prompts of one length one after another, of which the last token is read, or all."""
+    prompt = torch.arange(rows, device=device) * prompts // rows
+    if position != "last":
+        return prompt.int()
+    ends = torch.ones(rows, dtype=torch.bool, device=device)
+    ends[:-1] = prompt[1:] != prompt[:-1]
+    return torch.where(ends, prompt, -1).int()
 
 
 def categories_case(
@@ -228,14 +246,15 @@ def categories_case(
     examples: int = 64,
     occupancy: bool = True,
     planes: bool = False,
+    device: str = "meta",
 ) -> Case:
     """A window of `examples` finished examples."""
     E, L, S, N, I = examples, languages, thresholds, layers, neurons  # noqa: E741
     W = reading.num_words(I)
     tiles = -(-W // categories._BLOCK_WORDS)
-    words = torch.empty((E * L, S, N, W), dtype=torch.int32, device="meta")
+    words = torch.randint(-(2**31), 2**31 - 1, (E * L, S, N, W), dtype=torch.int32, device=device)
     rows = torch.arange(E * L, dtype=torch.int32).view(E, L)
-    counters = torch.empty((S, N, I, 4), dtype=torch.int32, device="meta") if occupancy else None
+    counters = torch.zeros((S, N, I, 4), dtype=torch.int32, device=device) if occupancy else None
 
     def launch() -> object:
         return categories.categories_triton(words, rows, I, occupancy=counters, planes=planes)
@@ -265,14 +284,16 @@ def attribution_case(
     layers: int = 32,
     examples: int = 8,
     top_k: int = 700,
+    device: str = "meta",
 ) -> Case:
     """Finished examples, each language with an answer of its own."""
     E, L, N, I = examples, languages, layers, neurons  # noqa: E741
     shape = (E * L, N, I)
-    m = torch.empty(shape, dtype=DTYPES[dtype], device="meta")
+    m = torch.randn(shape, device=device).to(DTYPES[dtype])
     rows = torch.arange(E * L, dtype=torch.int32).view(E, L)
-    planes = torch.empty((E, N, 4, reading.num_words(I)), dtype=torch.int32, device="meta")
-    norms, projections = (torch.empty(s, dtype=torch.float32, device="meta") for s in (shape[1:], shape))
+    planes = torch.zeros((E, N, 4, reading.num_words(I)), dtype=torch.int32, device=device)
+    planes[:, :, 0] = -1  # each neuron in exactly one category
+    norms, projections = (torch.rand(s, device=device) for s in (shape[1:], shape))
 
     def launch() -> object:
         return attribution.contributions_triton(m, rows, planes, norms, projections, rows, top_k)

@@ -329,6 +329,7 @@ def main(
         int | None, typer.Option("--tensor-parallel-size", "-tp", help="[default: what the weights need]")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, too.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a table here, too.")] = None,
 ) -> None:
     """Compute and print."""
     if gpu not in GPUS:
@@ -350,6 +351,8 @@ def main(
     if json_file is not None:
         shares = [asdict(row) | {"share": {mode: row.share(mode) for mode in MODES}} for row in found]
         json_file.write_text(json.dumps({"gpu": asdict(sheet), "rows": shares}, indent=1) + "\n")
+    if markdown is not None:
+        markdown.write_text(as_markdown(sheet, found, prompt_length, languages))
 
 
 def print_table(gpu: Gpu, found: Sequence[Row], prompt_length: int, languages: int) -> None:
@@ -372,6 +375,26 @@ def print_table(gpu: Gpu, found: Sequence[Row], prompt_length: int, languages: i
             f"{row.model:<14}{row.ranks:>5}{row.tokens:>8,}{1e3 * row.products_s:>13.2f}"
             f"{1e3 * row.activation_s:>15.3f}{''.join(f'{cell:>22}' for cell in cells)}"
         )
+
+
+def as_markdown(gpu: Gpu, found: Sequence[Row], prompt_length: int, languages: int) -> str:
+    """The same as a section of a page."""
+    lines = [
+        f"## {gpu.name}",
+        "",
+        f"{gpu.bf16_flops / 1e12:,.0f} TFLOP/s dense bf16, {gpu.bandwidth / 1e12:.2f} TB/s ({gpu.source}). Prompts of "
+        f"{prompt_length} tokens, {languages} languages.",
+        "",
+        f"| model | GPUs | tokens | products, ms | activation, ms | {' | '.join(MODES)} |",
+        f"|---|---|---|---|---|{'---|' * len(MODES)}",
+    ]
+    for row in found:
+        shares = " | ".join(f"{row.share(mode):.2%}" for mode in MODES)
+        lines.append(
+            f"| {row.model} | {row.ranks} | {row.tokens:,} | {1e3 * row.products_s:.2f} | {1e3 * row.activation_s:.3f} "
+            f"| {shares} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

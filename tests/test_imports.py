@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,14 @@ def test_no_module_has_the_name_of_a_public_function():
     # Importing a module puts it into its package: `fastneurons.run` would then be no function any more.
     modules = {path.stem for path in (ROOT / "fastneurons").iterdir()}
     assert not modules & set(fastneurons.__all__)
+
+
+def test_every_package_is_installed():
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {
+        str(f.parent.relative_to(ROOT)).replace("/", ".") for f in (ROOT / "fastneurons").rglob("__init__.py")
+    }
+    assert set(named) == there | {"fastneurons_kernels"}
 
 
 # Each package, and what of ours it may import; DESIGN: one direction, no cycles.

@@ -82,4 +82,5 @@ def _begin(tokenizer: Any) -> list[int]:
 
 def _tokens(tokenizer: Any, code: str) -> list[int]:
     text = "\n".join(f"{each.prompts[code]} {each.answers[code]}" for each in facts((code,)))
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    # It would warn of a text that is longer than the model takes.
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -1,0 +1,155 @@
+"""How does the cost grow: with examples, languages, neurons and thresholds?
+
+    python benchmarks/growth.py [--json FILE] [--plot FILE] [--quick]
+
+A random model of three layers, so small that what grows beside the model's own work would show; prompts of 8 random
+tokens; the whole run, store included. Each point is a process of its own: tokens per second of the second of two runs
+(the first is its warm-up), and the most memory that the process ever held.
+"""
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+_PROMPT_LENGTH = 8
+# Of a point that does not grow with examples.
+_TOKENS = 48_000
+_TOKENS_QUICK = 4_800
+
+AXES = {
+    "examples": (100, 300, 1_000, 3_000, 10_000),
+    "languages": (2, 4, 8, 16, 32, 64),
+    "neurons": (512, 1_024, 2_048, 4_096, 8_192, 16_384),
+    "thresholds": (1, 2, 4, 8),
+}
+QUICK = {"examples": (20,), "thresholds": (2,)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is run."""
+
+    examples: int
+    languages: int = 3
+    neurons: int = 1_024
+    thresholds: int = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One point of one axis."""
+
+    axis: str
+    value: int
+    tokens: int
+    tokens_per_s: float
+    peak_mib: float
+
+
+def main(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them here: .png, .svg or .pdf.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A few small points, to see that it runs.")] = False,
+) -> None:
+    """Run, print, write."""
+    from fastneurons.bench.child import in_a_process
+    from fastneurons.machine import this_machine
+
+    found = []
+    print(f"{'':<12}{'':>8}{'tokens':>10}{'tokens/s':>12}{'peak MiB':>10}")
+    for axis, values in (QUICK if quick else AXES).items():
+        for value in values:
+            row = Row(
+                axis, value, *in_a_process(measure, case_of(axis, value, _TOKENS_QUICK if quick else _TOKENS))
+            )
+            found.append(row)
+            print(
+                f"{axis:<12}{value:>8,}{row.tokens:>10,}{row.tokens_per_s:>12,.0f}{row.peak_mib:>10,.0f}",
+                flush=True,
+            )
+    if json_file is not None:
+        machine = asdict(in_a_process(this_machine))
+        json_file.write_text(
+            json.dumps({"machine": machine, "rows": [asdict(r) for r in found]}, indent=1) + "\n"
+        )
+    if plot is not None:
+        draw(found, plot)
+
+
+def case_of(axis: str, value: int, tokens: int) -> Case:
+    """All else as it is; but for examples, about the same number of tokens everywhere."""
+    if axis == "examples":
+        return Case(value)
+    languages = value if axis == "languages" else 3
+    return Case(**{"examples": tokens // (languages * _PROMPT_LENGTH), "languages": languages, axis: value})
+
+
+def measure(case: Case) -> tuple[int, float, float]:
+    """Tokens, tokens per second and peak memory in MiB, of this process."""
+    from random_model import random_model
+
+    from fastneurons.bench.contender import Setting, Work
+    from fastneurons.bench.engine import Measured
+    from fastneurons.config import Measurement
+
+    rng = np.random.default_rng(0)
+    shape = (case.examples, case.languages, _PROMPT_LENGTH)
+    with tempfile.TemporaryDirectory() as folder:
+        model = random_model(Path(folder), case.neurons)
+        languages = tuple(f"l{k}" for k in range(case.languages))
+        what = Measurement(tuple(k / 10 for k in range(case.thresholds)))
+        setting = Setting(str(model), languages, "float32", {"max_model_len": 256})
+        measured = Measured(setting, what, store=True)
+        work = Work(rng.integers(10, 40_000, shape).tolist(), rng.integers(10, 40_000, shape[:2]).tolist())
+        measured.round(work.first(max(20, case.examples // 10)))
+        began = time.perf_counter()
+        measured.round(work)
+        seconds = time.perf_counter() - began
+        measured.close()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return work.num_tokens, work.num_tokens / seconds, peak
+
+
+def draw(found: list[Row], path: Path) -> None:
+    """A column for each axis: rates above, memory below."""
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    from fastneurons.report.style import ACCENT, FAINT, STYLE, check_ending, save
+
+    check_ending(path)
+    axes_names = list(dict.fromkeys(row.axis for row in found))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(2.7 * len(axes_names), 4.4), layout="constrained")
+        panels: Any = figure.subplots(2, len(axes_names), squeeze=False, sharex="col", sharey="row")
+        for column, name in enumerate(axes_names):
+            rows = [row for row in found if row.axis == name]
+            values = [row.value for row in rows]
+            for panel, heights in zip(
+                panels[:, column], ([r.tokens_per_s for r in rows], [r.peak_mib for r in rows]), strict=True
+            ):
+                panel.plot(values, heights, "o-", color=ACCENT, markersize=4)
+                panel.set_xscale("log")
+                panel.set_ylim(bottom=0)
+                panel.grid(axis="y", color=FAINT, linewidth=0.8)
+                panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            few = values if len(values) <= 4 else values[:: 2 if len(values) < 7 else 3]
+            panels[1, column].set_xticks(few, [f"{value:,}" for value in few])
+            panels[1, column].xaxis.set_minor_locator(NullLocator())
+            panels[1, column].set_xlabel(name)
+        panels[0, 0].set_ylabel("tokens per second")
+        panels[1, 0].set_ylabel("peak memory, MiB")
+        save(figure, path)
+
+
+if __name__ == "__main__":
+    sys.exit(typer.run(main))
