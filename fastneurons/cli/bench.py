@@ -55,9 +55,6 @@ def bench(
     contender's findings are compared with a plain forward pass first: one that differs is not timed.
     """
     from fastneurons.bench.contenders import CONTENDERS, parse_contenders
-    from fastneurons.bench.figure import draw
-    from fastneurons.bench.plan import Plan, carry_out
-    from fastneurons.bench.report import print_report
     from fastneurons.report.style import check_ending
 
     if contenders == "list":
@@ -73,6 +70,14 @@ def bench(
     for path in (json_file, plot):
         if path is not None and not path.absolute().parent.is_dir():
             raise InputError(f"{path}: there is no folder {path.absolute().parent}")
+    lengths = _numbers("--prompt-lengths", prompt_lengths, least=2)
+    numbers_of_languages = _numbers("--num-languages", num_languages, least=2)
+
+    # Here and not above: torch takes seconds to import, a mistake should not.
+    from fastneurons.bench.figure import draw
+    from fastneurons.bench.plan import Plan, carry_out
+    from fastneurons.bench.report import print_report
+
     engine = EngineOptions(
         dtype=dtype,
         max_model_len=max_model_len,
@@ -85,8 +90,8 @@ def bench(
     plan = Plan(
         model=model or _demo_model(),
         contenders=names,
-        prompt_lengths=_numbers("--prompt-lengths", prompt_lengths, least=2),
-        num_languages=_numbers("--num-languages", num_languages, least=2),
+        prompt_lengths=lengths,
+        num_languages=numbers_of_languages,
         tokens=tokens,
         rounds=rounds,
         engine=engine,
