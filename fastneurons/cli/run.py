@@ -20,6 +20,8 @@ _KeepBits = Annotated[
         "--keep-bits/--no-keep-bits", help="Store which neurons were activated, not the counts alone."
     ),
 ]
+# The longest of the demo's prompts has 84; what is reserved for longer ones takes time to zero.
+_DEMO_TOKENS = 256
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
@@ -155,7 +157,7 @@ def demo(
     position: opt_what.Position = "last",
     signal: opt_what.Signal = "gate",
     attribution: opt_what.Attribution = False,
-    window: _Window = 8,
+    window: _Window = 4,
     overwrite: _Overwrite = False,
     dtype: opt.Dtype = "auto",
     tensor_parallel_size: opt.TensorParallelSize = 1,
@@ -173,6 +175,7 @@ def demo(
     codes = parse_languages(languages) if languages else DEFAULT_LANGUAGES
     engine = EngineOptions(
         dtype=dtype,
+        max_model_len=_DEMO_TOKENS,
         tensor_parallel_size=tensor_parallel_size,
         engine_args=parse_engine_args(engine_arg or []),
     )

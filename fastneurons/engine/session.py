@@ -202,7 +202,9 @@ class Session:
             if corpus:
                 _pass_by(feed, first, measured)
             while True:
-                while not (exhausted or stop.is_set()) and self._has_room(next_taken, next_row, window):
+                while not (exhausted or stop.is_set()) and self._has_room(
+                    next_taken, next_row, first, window
+                ):
                     began = time.perf_counter()
                     try:
                         row = feed.take(wait=not requests)
@@ -365,14 +367,15 @@ class Session:
                 f"{2**31 // (block_size or longest)}"
             )
 
-    def _has_room(self, next_taken: int, next_row: int, window: int) -> bool:
+    def _has_room(self, next_taken: int, next_row: int, first: int, window: int) -> bool:
         """Whether one more row can be sent.
 
-        Of a corpus two windows are in flight, each with counters of its own.
+        Of a corpus two windows are in flight, each with counters of its own. Otherwise nothing follows the first
+        window before its first results: a small window comes after a small step, and all is well or is told early.
         """
         if self.what.position == "corpus":
             return next_taken // window <= next_row // window + 1
-        return bool(self._free_slots)
+        return bool(self._free_slots) and (next_row > first or next_taken < first + window)
 
     def _send(self, row: Tokenised | Skipped, requests: dict[str, InFlight], window_number: int) -> InFlight:
         """Give an example a slot and its prompts to the engine."""
