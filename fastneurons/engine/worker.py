@@ -98,7 +98,7 @@ class NeuronWorker(_WorkerBase):
 
     def sample_tokens(self, grammar_output: Any) -> Any:
         """The second half of a step: one of vLLM's two model runners computes its logits here."""
-        self._in_step = True
+        self._in_step = self.observer is not None
         try:
             return super().sample_tokens(grammar_output)
         finally:
