@@ -26,7 +26,7 @@ demo: $(STAMP)
 	$(BIN)/fastneurons demo --output demo --overwrite $(DEMO)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40
 
 lint: $(STAMP)
 	@mkdir -p $(VENV)/mypy && ln -sfn ../../kernels $(VENV)/mypy/fastneurons_kernels

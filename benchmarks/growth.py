@@ -22,7 +22,7 @@ import typer
 _PROMPT_LENGTH = 8
 # Of a point that does not grow with examples.
 _TOKENS = 48_000
-_TOKENS_QUICK = 4_800
+_TOKENS_QUICK = 480
 
 AXES = {
     "examples": (100, 300, 1_000, 3_000, 10_000),
@@ -30,7 +30,7 @@ AXES = {
     "neurons": (512, 1_024, 2_048, 4_096, 8_192, 16_384),
     "thresholds": (1, 2, 4, 8),
 }
-QUICK = {"examples": (20,), "thresholds": (2,)}
+QUICK = {"thresholds": (2,)}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Row:
 def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them here: .png, .svg or .pdf.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A few small points, to see that it runs.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One small point, to see that it runs.")] = False,
 ) -> None:
     """Run, print, write."""
     from fastneurons.bench.child import in_a_process

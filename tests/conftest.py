@@ -18,6 +18,15 @@ from tests.engine.reference import references
 from tests.engine.support import LANGUAGES
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Share the cores out among xdist's workers: engines of two threads each, on the same two, wait for each other."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    cores = sorted(os.sched_getaffinity(0))
+    if 1 < workers <= len(cores):
+        os.sched_setaffinity(0, cores[number::workers])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that start engines first: they take minutes, the others fill the time until the last has ended."""
     items.sort(key=lambda item: item.get_closest_marker("engine") is None)

@@ -51,5 +51,5 @@ def test_logits_are_bit_equal_to_the_unpatched_engines(models, tmp_path):
 
 def test_logits_are_bit_equal_when_compiled(models, tmp_path):
     """One cache for all: a graph of the one, served to the other, would fail or not be counted."""
-    [[plain, *patched]] = hashes(models(), ["float32"], False, tmp_path, WHATS[:2]).values()
-    assert patched == [plain, plain]
+    [[plain, *patched]] = hashes(models(), ["float32"], False, tmp_path, WHATS[1:2]).values()
+    assert patched == [plain]
