@@ -204,12 +204,12 @@ def test_what_a_killed_run_wrote_past_the_end_is_not_in_a_shorter_one(
 _SCRIPT = """
 import sys
 from tests.store.runs import draw
-draw(120, window=4).write(sys.argv[1], resume=True)
+draw(300, window=4).write(sys.argv[1], resume=True)
 """
 
 
 def test_sigkill(tmp_path):
-    run = draw(120, window=4)
+    run = draw(300, window=4)
     path = tmp_path / "run.zarr"
     command = [sys.executable, "-c", _SCRIPT, str(path)]
     reached = 0
