@@ -41,7 +41,7 @@ part agreement "$python" -m pytest -q tests/engine/test_real_model.py
 # Every mode beside vLLM alone and other ways, eager and compiled.
 eager=unpatched,idle,last:whole,last,last-6,any,any-6,corpus,attribution,last+store,attribution+store
 compiled=unpatched:compiled,idle:compiled,last:compiled,any:compiled,corpus:compiled,attribution:compiled
-others=lape,hooks,hooks+attribution,nnsight,transformer-lens
+others=lape,notebook,notebook+attribution,hooks,hooks+attribution,nnsight,transformer-lens
 part bench "$python" -m fastneurons bench ${model:+"$model"} --contenders "$eager,$compiled,$others" \
     --tokens 65536 --json "$out/bench.json" --plot "$out/bench.png"
 part languages "$python" -m fastneurons bench ${model:+"$model"} --contenders unpatched,last,any,attribution \

@@ -3,8 +3,8 @@
     python benchmarks/growth.py [--json FILE] [--plot FILE] [--quick]
 
 A random model of three layers, so small that what grows beside the model's own work would show; prompts of 8 random
-tokens; the whole run, store included. Each point is a process of its own: tokens per second of the second of two runs
-(the first is its warm-up), and the most memory that the process ever held.
+tokens; the whole run, store included. Each point is a process of its own: tokens per second after a warm-up, the median
+of several runs with 20th and 80th percentile, and the most memory that the process ever held.
 """
 
 import json
@@ -14,15 +14,19 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
+
+if TYPE_CHECKING:
+    from fastneurons.bench.rounds import Percentiles
 
 _PROMPT_LENGTH = 8
 # Of a point that does not grow with examples.
 _TOKENS = 48_000
 _TOKENS_QUICK = 480
+_ROUNDS = 5
 
 AXES = {
     "examples": (100, 300, 1_000, 3_000, 10_000),
@@ -50,7 +54,7 @@ class Row:
     axis: str
     value: int
     tokens: int
-    tokens_per_s: float
+    tokens_per_s: "Percentiles"
     peak_mib: float
 
 
@@ -64,15 +68,17 @@ def main(
     from fastneurons.machine import this_machine
 
     found = []
-    print(f"{'':<12}{'':>8}{'tokens':>10}{'tokens/s':>12}{'peak MiB':>10}")
+    print(f"{'':<12}{'':>8}{'tokens':>10}{'tokens/s':>10}{'':>18}{'peak MiB':>10}")
     for axis, values in (QUICK if quick else AXES).items():
         for value in values:
             row = Row(
                 axis, value, *in_a_process(measure, case_of(axis, value, _TOKENS_QUICK if quick else _TOKENS))
             )
             found.append(row)
+            rate = row.tokens_per_s
             print(
-                f"{axis:<12}{value:>8,}{row.tokens:>10,}{row.tokens_per_s:>12,.0f}{row.peak_mib:>10,.0f}",
+                f"{axis:<12}{value:>8,}{row.tokens:>10,}{rate.median:>10,.0f}"
+                f"{f'({rate.p20:,.0f}-{rate.p80:,.0f})':>18}{row.peak_mib:>10,.0f}",
                 flush=True,
             )
     if json_file is not None:
@@ -92,12 +98,13 @@ def case_of(axis: str, value: int, tokens: int) -> Case:
     return Case(**{"examples": tokens // (languages * _PROMPT_LENGTH), "languages": languages, axis: value})
 
 
-def measure(case: Case) -> tuple[int, float, float]:
-    """Tokens, tokens per second and peak memory in MiB, of this process."""
+def measure(case: Case) -> "tuple[int, Percentiles, float]":
+    """Tokens of a run, tokens per second, and peak memory in MiB of this process."""
     from random_model import random_model
 
     from fastneurons.bench.contender import Setting, Work
     from fastneurons.bench.engine import Measured
+    from fastneurons.bench.rounds import Percentiles
     from fastneurons.config import Measurement
 
     rng = np.random.default_rng(0)
@@ -110,12 +117,14 @@ def measure(case: Case) -> tuple[int, float, float]:
         measured = Measured(setting, what, store=True)
         work = Work(rng.integers(10, 40_000, shape).tolist(), rng.integers(10, 40_000, shape[:2]).tolist())
         measured.round(work.first(max(20, case.examples // 10)))
-        began = time.perf_counter()
-        measured.round(work)
-        seconds = time.perf_counter() - began
+        rates = []
+        for _ in range(_ROUNDS):
+            began = time.perf_counter()
+            measured.round(work)
+            rates.append(work.num_tokens / (time.perf_counter() - began))
         measured.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return work.num_tokens, work.num_tokens / seconds, peak
+    return work.num_tokens, Percentiles.of(rates), peak
 
 
 def draw(found: list[Row], path: Path) -> None:
@@ -134,18 +143,24 @@ def draw(found: list[Row], path: Path) -> None:
         for column, name in enumerate(axes_names):
             rows = [row for row in found if row.axis == name]
             values = [row.value for row in rows]
-            for panel, heights in zip(
-                panels[:, column], ([r.tokens_per_s for r in rows], [r.peak_mib for r in rows]), strict=True
-            ):
-                panel.plot(values, heights, "o-", color=ACCENT, markersize=4)
+            rates = [row.tokens_per_s for row in rows]
+            above, below = panels[:, column]
+            above.fill_between(
+                values, [r.p20 for r in rates], [r.p80 for r in rates], color=ACCENT, alpha=0.15
+            )
+            above.plot(values, [r.median for r in rates], "o-", color=ACCENT, markersize=4)
+            below.plot(values, [row.peak_mib for row in rows], "o-", color=ACCENT, markersize=4)
+            for panel in (above, below):
                 panel.set_xscale("log")
-                panel.set_ylim(bottom=0)
                 panel.grid(axis="y", color=FAINT, linewidth=0.8)
                 panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
             few = values if len(values) <= 4 else values[:: 2 if len(values) < 7 else 3]
-            panels[1, column].set_xticks(few, [f"{value:,}" for value in few])
-            panels[1, column].xaxis.set_minor_locator(NullLocator())
-            panels[1, column].set_xlabel(name)
+            below.set_xticks(few, [f"{value:,}" for value in few])
+            below.xaxis.set_minor_locator(NullLocator())
+            below.set_xlabel(name)
+        # Columns share these: set when all is drawn.
+        panels[0, 0].set_ylim(0, 1.08 * max(row.tokens_per_s.p80 for row in found))
+        panels[1, 0].set_ylim(0, 1.08 * max(row.peak_mib for row in found))
         panels[0, 0].set_ylabel("tokens per second")
         panels[1, 0].set_ylabel("peak memory, MiB")
         save(figure, path)

@@ -79,7 +79,9 @@ def _all() -> dict[str, Entry]:
         )
     return entries | {
         "lape": Entry("LAPE's way on vLLM", "lape:Lape", {}),
-        "hooks": Entry("the published method: hooks, a prompt at a time", "hooks:Hooks", {}),
+        "notebook": Entry("the published method, a prompt at a time", "notebook:Notebook", {}),
+        "notebook+attribution": Entry("the same with attribution", "notebook:NotebookAttribution", {}),
+        "hooks": Entry("the published method, sorting vectorised", "hooks:Hooks", {}),
         "hooks+attribution": Entry("the same with attribution", "hooks:HooksAttribution", {}),
         "nnsight": Entry("nnsight", "libraries:NNsight", {}),
         "transformer-lens": Entry("TransformerLens", "libraries:TransformerLens", {}),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from fastneurons.bench.report import Report, by_contender
 from fastneurons.bench.rounds import Percentiles
@@ -17,8 +17,9 @@ from fastneurons.report.style import COLOURS, FAINT, INK, STYLE, check_ending, s
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Two names nearer than this, in decades, would cover each other.
-_LEAST_GAP = 0.075
+_HEIGHT = 4.6  # inches, of a panel
+_LEAST_GAP = 10.0  # points between two names
+_ROOM = 26  # points between a line's end and its name
 
 
 def draw(report: Report, path: Path) -> None:
@@ -37,7 +38,7 @@ def draw(report: Report, path: Path) -> None:
 def figure_of(report: Report) -> Figure:
     """Tokens per second over prompt length, both logarithmic; the limit of matrix products as a line."""
     numbers = sorted({r.num_languages for r in report.results})
-    figure = Figure(figsize=(6.4 * len(numbers), 4.6), layout="constrained")
+    figure = Figure(figsize=(6.4 * len(numbers), _HEIGHT), layout="constrained")
     panels = figure.subplots(1, len(numbers), squeeze=False, sharey=True)[0]
     for axes, number in zip(panels, numbers, strict=True):
         _draw_panel(axes, report, number)
@@ -48,45 +49,67 @@ def figure_of(report: Report) -> Figure:
 
 def _draw_panel(axes: "Axes", report: Report, num_languages: int) -> None:
     lines = by_contender([r for r in report.results if r.num_languages == num_languages])
+    lengths = sorted({length for points in lines.values() for length, _ in points})
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for number, points in enumerate(lines.values()):
-        lengths = [length for length, _ in points]
-        colour = COLOURS[number % len(COLOURS)]
-        axes.fill_between(
-            lengths,
-            [r.p20 for _, r in points],
-            [r.p80 for _, r in points],
-            color=colour,
-            alpha=0.15,
-            linewidth=0,
+    for number, (name, points) in enumerate(lines.items()):
+        own = [length for length, _ in points]
+        colour, style = _look(number)
+        low, high = [r.p20 for _, r in points], [r.p80 for _, r in points]
+        axes.fill_between(own, low, high, color=colour, alpha=0.12, linewidth=0)
+        medians = [r.median for _, r in points]
+        axes.plot(
+            own, medians, color=colour, marker="o", markersize=3.5, linewidth=1.4, linestyle=style, label=name
         )
-        axes.plot(lengths, [r.median for _, r in points], "o-", color=colour, markersize=3.5, linewidth=1.4)
-    axes.axhline(report.limit_tokens_per_s, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    _name_lines(axes, lines, report.limit_tokens_per_s)
-    lengths = sorted({length for points in lines.values() for length, _ in points})
+    ends = [lengths[0], lengths[-1]]
+    axes.plot(ends, [report.limit_tokens_per_s] * 2, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set_xlim(lengths[0] * 0.9, lengths[-1])
     axes.set_xticks(lengths, [str(length) for length in lengths])
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel("tokens of a prompt")
     axes.set_title(f"{num_languages} languages", loc="left", fontsize=9)
+    _name_lines(axes, lines, report.limit_tokens_per_s)
+
+
+def _look(number: int) -> tuple[str, str]:
+    """A line's colour and style: dashed where colours come around."""
+    return COLOURS[number % len(COLOURS)], "-" if number < len(COLOURS) else "--"
 
 
 def _name_lines(axes: "Axes", lines: dict[str, list[tuple[int, Percentiles]]], limit: float) -> None:
-    """Each line's name at its right end, moved apart where they would meet."""
+    """Each line's name at the right, moved apart where they would meet, with a thin line to its end."""
     ends = [
-        (log10(points[-1][1].median), name, COLOURS[number % len(COLOURS)])
+        (points[-1][1].median, points[-1][0], name, _look(number)[0])
         for number, (name, points) in enumerate(lines.items())
     ]
-    ends.append((log10(limit), "matrix products alone", INK))
+    right = max(length for _, length, _, _ in ends)
+    ends.append((limit, right, "matrix products alone", INK))
     ends.sort(reverse=True)
-    right = max(length for points in lines.values() for length, _ in points)
-    place = float("inf")
-    for height, name, colour in ends:
-        place = min(height, place - _LEAST_GAP)
+    # In points from the bottom: names are as high as type is, whatever the axis spans.
+    low, high = (log10(value) for value in axes.get_ylim())
+    wanted = [(log10(value) - low) / (high - low) * 72 * _HEIGHT * 0.78 for value, *_ in ends]
+    for (value, length, name, colour), own, place in zip(ends, wanted, _apart(wanted), strict=True):
+        lead = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6}
         axes.annotate(
-            name, (right, 10**place), xytext=(7, 0), textcoords="offset points", color=colour, fontsize=7.5,
-            va="center", annotation_clip=False,
+            name, (length, value), xytext=(_ROOM, place - own), textcoords="offset points", color=colour,
+            fontsize=7.5, va="center", annotation_clip=False,
+            arrowprops={**lead, "shrinkA": 2, "shrinkB": 4, "relpos": (0, 0.5)},
         )  # fmt: skip
+
+
+def _apart(wanted: list[float]) -> list[float]:
+    """Falling places, each as near to the one that is wanted as `_LEAST_GAP` between neighbours lets it be."""
+    blocks: list[tuple[float, int]] = []  # mean of the first name's place, number of names
+    for number, place in enumerate(wanted):
+        block = (place + number * _LEAST_GAP, 1)
+        while blocks and blocks[-1][0] < block[0]:
+            mean, size = blocks.pop()
+            block = ((mean * size + block[0] * block[1]) / (size + block[1]), size + block[1])
+        blocks.append(block)
+    firsts = [mean for mean, size in blocks for _ in range(size)]
+    return [first - number * _LEAST_GAP for number, first in enumerate(firsts)]

@@ -43,8 +43,8 @@ class NNsight(_Library):
 
     @classmethod
     def missing(cls) -> str | None:
-        """nnsight."""
-        return None if importlib.util.find_spec("nnsight") else "nnsight"
+        """nnsight, or what it places a model with."""
+        return _missing("nnsight", "accelerate")
 
     def __init__(self, setting: Setting) -> None:
         from nnsight import LanguageModel
@@ -68,8 +68,8 @@ class TransformerLens(_Library):
 
     @classmethod
     def missing(cls) -> str | None:
-        """transformer-lens."""
-        return None if importlib.util.find_spec("transformer_lens") else "transformer-lens"
+        """transformer-lens, or what it places a model with."""
+        return _missing("transformer-lens", "accelerate")
 
     def __init__(self, setting: Setting) -> None:
         from transformer_lens.model_bridge import TransformerBridge
@@ -86,3 +86,9 @@ class TransformerLens(_Library):
         with torch.no_grad():
             _, cache = self._model.run_with_cache(token_ids, names_filter=self._names)
         return torch.stack([self._activate(cache[name][:, -1]) for name in self._names]).float().cpu()
+
+
+def _missing(*packages: str) -> str | None:
+    """Those that are not installed, by the names that pip knows."""
+    missing = [name for name in packages if importlib.util.find_spec(name.replace("-", "_")) is None]
+    return " ".join(missing) or None

@@ -7,8 +7,9 @@ from typing import Any
 
 from fastneurons.bench.child import Child, in_a_process
 from fastneurons.bench.contender import Setting, Work
-from fastneurons.bench.hooks import Reference, differs, dtype_of, reference
+from fastneurons.bench.hooks import dtype_of
 from fastneurons.bench.limit import Limit, matrix_product_limit
+from fastneurons.bench.reference import Reference, differs, reference
 from fastneurons.bench.report import Report
 from fastneurons.bench.rounds import Point, Result, race
 from fastneurons.bench.work import languages_of, make_work, work_of

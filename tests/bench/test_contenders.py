@@ -8,8 +8,8 @@ import pytest
 from fastneurons.bench.child import Child, ChildError, in_a_process
 from fastneurons.bench.contender import Setting, Work
 from fastneurons.bench.contenders import CONTENDERS, parse_contenders
-from fastneurons.bench.hooks import differs, reference
 from fastneurons.bench.limit import layer_shapes
+from fastneurons.bench.reference import differs, reference
 from fastneurons.bench.work import languages_of, make_work
 from fastneurons.errors import InputError
 from tests.engine import tiny
@@ -37,6 +37,7 @@ def expected(models):
     ("architecture", "name"),
     [
         ("Llama", "hooks+attribution"),
+        ("Bloom", "notebook+attribution"),
         ("Llama", "lape"),
         ("Llama", "any-6"),
         ("Bloom", "attribution"),

@@ -5,6 +5,8 @@ from itertools import pairwise
 
 import matplotlib.image
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 from fastneurons.bench.figure import draw, figure_of
 from fastneurons.bench.report import Report, print_report
@@ -26,6 +28,8 @@ def report() -> Report:
         result("unpatched", 128, 450.0),
         result("last", 8, 412.0, 1.03),
         result("last", 128, 455.0, 1.011, store_s=0.25),
+        result("any", 8, 405.0, 1.01),
+        result("any", 128, 452.0, 1.004),
         result("hooks", 8, 40.0, 0.1),
         result("hooks", 128, 200.0, 0.44),
         Result("nnsight", 8, 10, why_not="not installed: pip install nnsight"),
@@ -59,12 +63,17 @@ def test_the_table_says_what_was_measured_and_what_was_not():
 
 
 def test_the_picture_has_a_line_for_each_contender_that_was_timed(tmp_path):
-    [panel] = figure_of(report()).axes
+    figure = figure_of(report())
+    [panel] = figure.axes
     names = {text.get_text() for text in panel.texts}
-    assert names == {"unpatched", "last", "hooks", "matrix products alone"}
-    # Names do not cover each other: apart by more than a line on the axis of decades.
-    heights = sorted(text.xy[1] for text in panel.texts)
-    assert all(high / low > 1.18 for low, high in pairwise(heights))
+    assert names == {"unpatched", "last", "any", "hooks", "matrix products alone"}
+    # Names do not cover each other, and are on the right of all lines, within the picture.
+    FigureCanvasAgg(figure).draw()
+    boxes = [Text.get_window_extent(text) for text in panel.texts]
+    boxes.sort(key=lambda box: box.y0)
+    assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
+    assert all(panel.bbox.x1 < box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    assert all(figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1 for box in boxes)
     draw(report(), tmp_path / "bench.png")
     pixels = matplotlib.image.imread(tmp_path / "bench.png")
     assert pixels.shape[0] > 400 and pixels[..., :3].std() > 0.02

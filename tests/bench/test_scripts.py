@@ -29,7 +29,8 @@ def test_growth_gives_rates_and_memory_of_each_point(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads(figures.read_text())["rows"]
     assert [(r["axis"], r["value"], r["tokens"]) for r in rows] == [("thresholds", 2, 480)]
-    assert all(r["tokens_per_s"] > 0 and 200 < r["peak_mib"] < 4000 for r in rows)
+    assert all(200 < r["peak_mib"] < 4000 for r in rows)
+    assert all(0 < r["tokens_per_s"]["p20"] <= r["tokens_per_s"]["median"] for r in rows)
     assert matplotlib.image.imread(picture)[..., :3].std() > 0.01
 
 
