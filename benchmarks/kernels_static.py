@@ -49,8 +49,10 @@ class Case:
     launch: Callable[[], object]
     bytes_moved: int  # asked for by all programs together, by the kernel's code
     bytes_least: int  # every input element once, every output element once
-    x: torch.Tensor | None = None  # of the activation kernel
+    # Of the activation kernel: what `launch` gives it, and the same launch on something else.
+    x: torch.Tensor | None = None
     reading: Any = None
+    launch_on: Callable[[torch.Tensor, Any], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -194,11 +196,15 @@ def activation_case(
             **buffers,
         )
     calls = None if read is None else torch.zeros(1, dtype=torch.int64, device=device)
+    arguments: dict[str, Any] = {
+        "function": function,
+        "gated": gated,
+        "parameters": PARAMETERS.get(function, ()),
+        "calls": calls,
+    }
 
-    def launch() -> object:
-        return activation.activation_triton(
-            x, read, function=function, gated=gated, parameters=PARAMETERS.get(function, ()), calls=calls
-        )
+    def launch_on(x: torch.Tensor, read: Any) -> torch.Tensor:
+        return activation.activation_triton(x, read, **arguments)
 
     step = T * (x.shape[1] + I) * x.element_size()
     groups = -(-S // activation._THRESHOLDS_PER_PROGRAM)
@@ -217,13 +223,14 @@ def activation_case(
         kernel="activation",
         variant=f"{function} {'gated' if gated else 'plain'} {dtype} I={I} {told}{more}",
         function="_rows_kernel" if position in ("any", "corpus") else "_row_kernel",
-        launch=launch,
+        launch=lambda: launch_on(x, read),
         bytes_moved=step
         + again
         + (0 if read is None else flushed + 8 + targets + max(prompts, parts) * P * S * 4),
         bytes_least=step + (0 if read is None else once + 8 + T * 4 + S * 4),
         x=x,
         reading=read,
+        launch_on=launch_on,
     )
 
 

@@ -57,13 +57,23 @@ def activation_reference(
     a = get_function(function)(x[:, :num_neurons].float(), parameters).to(x.dtype)
     product = (a.float() * x[:, num_neurons:].float()).to(x.dtype) if gated else a.clone()
     if reading is not None:
-        reading.check(x.dtype, num_rows, num_neurons)
-        for row, target in enumerate(reading.targets[:num_rows].tolist()):
-            if target >= 0:
-                _read_row(reading, target, (product if reading.signal == "product" else a)[row], product[row])
+        read_reference(reading, a, product)
     if calls is not None and num_rows:
         calls += 1
     return product if out is None else out.copy_(product)
+
+
+def read_reference(reading: Reading, a: torch.Tensor, product: torch.Tensor) -> None:
+    """The definition of what is read, given the activations and coefficients; both [T, I] in one dtype.
+
+    Here no implementation has a choice: a kernel is right if this gives the same of its own activations.
+    """
+    num_rows, num_neurons = a.shape
+    reading.check(a.dtype, num_rows, num_neurons)
+    signal = product if reading.signal == "product" else a
+    for row, target in enumerate(reading.targets[:num_rows].tolist()):
+        if target >= 0:
+            _read_row(reading, target, signal[row], product[row])
 
 
 def _read_row(reading: Reading, target: int, value: torch.Tensor, coefficients: torch.Tensor) -> None:

@@ -36,7 +36,7 @@ def test_growth_gives_rates_and_memory_of_each_point(tmp_path):
 
 def test_kernels_agree_with_their_reference_by_the_script_that_times_them():
     script = str(BENCHMARKS / "kernel_rate.py")
-    sizes = ["--neurons", "96", "--rows", "64"]
+    sizes = ["--neurons", "96", "--rows", "64", "--dtype", "fp16"]
     done = run(sys.executable, script, "--check", "--device", "cpu", *sizes, TRITON_INTERPRET="1")
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout == "7 ways of reading agree with the reference at 64 rows\n"
