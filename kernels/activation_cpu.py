@@ -1,30 +1,24 @@
-"""The contract of `activation.py` on the CPU: one thread, no activation evaluated, nothing unpacked.
+"""The contract of `activation.py` on the CPU: no activation evaluated, no number computed with.
 
-A gate is held against the bounds that `thresholds.py` has found. Position "any" keeps the largest and the
-smallest gate of each neuron over a prompt's tokens, which decide every threshold at once; "corpus" adds up
-comparisons. The inner loops are numba's, which writes them with vector instructions. All stay on the thread they are
-called on: to wake another takes longer than most of what is done here (22 ms a layer were seen with both cores
-busy, against 3 ms so).
+A gate's code is held against the ranges that `thresholds.py` has found, 32 neurons to a word at once (`codes.py`).
+Position "any" keeps the largest and the smallest code of each neuron over a prompt's tokens, which decide every
+threshold at once; "corpus" adds up comparisons. The inner loops are numba's, which writes them with vector
+instructions, on the threads that PyTorch has (`threads.py`). What they take is the reading of memory: on two cores,
+0.07 ns a neuron of a row.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from fastneurons_kernels.codes import WORD_BITS, bits_in_range, code_of, in_range, popcount
 from fastneurons_kernels.compiled import compiled
 from fastneurons_kernels.functions import get_function
-from fastneurons_kernels.reading import BLOCK_NEURONS, Reading, check_input
-from fastneurons_kernels.thresholds import IDENTITY, sides
-
-# at::internal::GRAIN_SIZE: torch shares out what is larger among threads.
-_INLINE_ELEMENTS = 32768
-_WIDENED = 1 << 17  # bf16 numbers at once: 512 KiB of float32
-
-_Floats = npt.NDArray[np.float32]
-_Ints = npt.NDArray[np.int64]
-_Targets = npt.NDArray[np.int32]
+from fastneurons_kernels.reading import ABOVE, BLOCK_NEURONS, REACHED, Reading, check_input
+from fastneurons_kernels.threads import lock, parts_of, pool, share_out, unlock
+from fastneurons_kernels.thresholds import IDENTITY, code_ranges
 
 
 def observe_cpu(
@@ -62,18 +56,23 @@ def observe_cpu(
         raise ValueError("coefficients are to be read, but no product is given")
     source = product if of_product and product is not None else x
     key = (IDENTITY, ()) if of_product else (function, tuple(map(float, parameters)))
-    found = [sides(*key, x.dtype, threshold) for threshold in reading.thresholds.tolist()]
-    bounds = np.array([side[:3] for side in found], np.float32).reshape(-1, 3, 2)
-    lowest = np.float32(found[0].lowest if found else -np.inf)
-    for piece in _pieces(source, rows, targets[rows], num_neurons):
-        if reading.counts is not None:
-            _count(*piece, num_neurons, bounds, lowest, reading.counts.numpy())
-        elif reading.words is not None and reading.edges is not None:
-            _join(*piece, num_neurons, bounds, lowest, _bytes(reading.words), _bytes(reading.edges))
-        elif reading.words is not None and reading.near is not None:
-            _pack(*piece, num_neurons, bounds, lowest, _bytes(reading.words), reading.near.numpy())
+    tests, lowest, infinity = code_ranges(*key, x.dtype, tuple(reading.thresholds.tolist()))
+    to = targets[rows]
+    if reading.counts is not None:
+        # By targets, so that each part of the rows has few.
+        rows = rows[np.argsort(to, kind="stable")]
+        to = targets[rows]
+    bits = _bits(source.contiguous())
+    threads = (pool(), parts_of(rows.size * num_neurons))
+    if reading.counts is not None:
+        _count(*threads, bits, rows, to, num_neurons, tests, reading.counts.numpy())
+    elif reading.words is not None and reading.edges is not None:
+        words, edges = reading.words.numpy(), reading.edges.numpy()
+        _join(*threads, bits, rows, to, num_neurons, tests, lowest, infinity, words, edges)
+    elif reading.words is not None and reading.near is not None:
+        _pack(*threads, bits, rows, to, num_neurons, tests, reading.words.numpy(), reading.near.numpy())
     if reading.coefficients is not None and product is not None:
-        _codes(reading.coefficients)[targets[rows]] = _codes(product)[rows]
+        _keep(*threads, _bits(product.contiguous()), rows, to, _bits(reading.coefficients))
 
 
 def activation_cpu(
@@ -98,145 +97,162 @@ def activation_cpu(
     return product if out is None else out.copy_(product)
 
 
-def _pieces(
-    source: torch.Tensor, rows: _Ints, targets: _Targets, num_neurons: int
-) -> Iterator[tuple[_Floats, _Ints, _Targets]]:
-    """A float32 array with rows of `source`, which of its rows these are, and their targets.
-
-    fp32 comes as it is; 16-bit numbers are widened some rows at a time, to stay in the cache.
-    """
-    source = source.contiguous()
-    if source.dtype == torch.float32:
-        yield source.numpy(), rows, targets
-        return
-    at_once = max(1, (_INLINE_ELEMENTS if source.dtype == torch.float16 else _WIDENED) // max(1, num_neurons))
-    for start in range(0, rows.size, at_once):
-        some = rows[start : start + at_once]
-        if source.dtype == torch.float16:
-            wide = source[:, :num_neurons].index_select(0, torch.from_numpy(some)).float().numpy()
-        else:
-            wide = np.empty((some.size, num_neurons), np.float32)
-            _widen(_codes(source).view(np.uint16), some, wide.view(np.uint32))
-        yield wide, np.arange(some.size), targets[start : start + at_once]
-
-
-def _bytes(words: torch.Tensor) -> npt.NDArray[np.uint8]:
-    return words.numpy().view(np.uint8)
-
-
-def _codes(values: torch.Tensor) -> npt.NDArray[np.integer]:
-    """The numbers' bits, to be copied: numpy has no bf16."""
+def _bits(values: torch.Tensor) -> npt.NDArray[np.integer]:
+    """The numbers' bits: numpy has no bf16."""
     return values.view(torch.int16 if values.element_size() == 2 else torch.int32).numpy()
 
 
-# bounds [S, 3, 2]: of a threshold, Sides.activated, .reached and .above, each `rising` and `falling`.
+# Of `CodeRanges.ranges` [S, 3, 2, 2]: of a threshold, which side, towards the right or left, first code and number.
 _ACTIVATED, _REACHED, _ABOVE = 0, 1, 2
 
-
-@compiled
-def _inside(value, rising, falling, lowest):  # type: ignore[no-untyped-def]
-    return (value >= rising) | ((value <= falling) & (value >= lowest))
+_WORDS_PER_COUNT = BLOCK_NEURONS // WORD_BITS
 
 
-@compiled
-def _widen(codes, rows, wide):  # type: ignore[no-untyped-def]
-    """bf16 is the upper half of float32."""
-    for k in range(len(rows)):
-        row = rows[k]
-        for i in range(wide.shape[1]):
-            wide[k, i] = np.uint32(codes[row, i]) << np.uint32(16)
-
-
-# Eight bytes of 0 or 1, times this: their bits stand side by side in the highest byte.
-_GATHER_BITS = np.uint64(0x0102040810204080)
-_HIGHEST_BYTE = np.uint64(56)
+# Inner loops are given whole arrays and indices. A view would be counted as one more user of its array, by all threads
+# in the same place: with six thresholds that took as long as all else.
 
 
 @compiled
-def _packed(flags, at):  # type: ignore[no-untyped-def]
-    return np.uint8((flags[at] * _GATHER_BITS) >> _HIGHEST_BYTE)
+def _order(bits, row, neurons, codes):  # type: ignore[no-untyped-def]
+    for i in range(neurons):
+        codes[i] = code_of(bits[row, i])
 
 
 @compiled
-def _pack(x, rows, targets, neurons, bounds, lowest, packed, near):  # type: ignore[no-untyped-def]
+def _word(to_right, to_left, w, tests, s, side):  # type: ignore[no-untyped-def]
+    """Of 32 neurons from word w on, which codes are in the range to the right, or in the one to the left."""
+    right = bits_in_range(to_right, w * WORD_BITS, tests[s, side, 0, 0], tests[s, side, 0, 1])
+    return right | bits_in_range(to_left, w * WORD_BITS, tests[s, side, 1, 0], tests[s, side, 1, 1])
+
+
+@compiled
+def _pack(pool, parts, bits, rows, targets, neurons, tests, words, near):  # type: ignore[no-untyped-def]
     """Position "last": each row's bits and counts take the place of what was there."""
-    num_bytes = packed.shape[2]
-    flags = np.zeros(8 * num_bytes, np.uint8)
-    by_eight = flags.view(np.uint64)
-    for k in range(len(rows)):
-        row, target = rows[k], targets[k]
-        for s in range(len(bounds)):
-            # Numbers of their own: of what is loaded, a store might have changed it.
-            rising, falling = bounds[s, _ACTIVATED, 0], bounds[s, _ACTIVATED, 1]
-            for i in range(neurons):
-                flags[i] = _inside(x[row, i], rising, falling, lowest)
-            for b in range(num_bytes):
-                packed[target, s, b] = _packed(by_eight, b)
-            rising, falling = bounds[s, _REACHED, 0], bounds[s, _REACHED, 1]
-            too_high, too_low = bounds[s, _ABOVE, 0], bounds[s, _ABOVE, 1]
-            for i in range(neurons):
-                value = x[row, i]
-                reached = _inside(value, rising, falling, lowest)
-                flags[i] = reached & ~_inside(value, too_high, too_low, lowest)
-            for part in range(near.shape[2]):
-                count = 0
-                for i in range(part * BLOCK_NEURONS, min((part + 1) * BLOCK_NEURONS, neurons)):
-                    count += flags[i]
-                near[target, s, part] = count
+    share_out(pool, parts, _pack_part, (bits, rows, targets, neurons, tests, words, near))
 
 
 @compiled
-def _join(x, rows, targets, neurons, bounds, lowest, packed, edges):  # type: ignore[no-untyped-def]
-    """Position "any": a set of one or two intervals holds one of a prompt's gates if it holds an extreme one."""
-    largest, smallest = np.empty(neurons, np.float32), np.empty(neurons, np.float32)
-    flags = np.zeros(8 * packed.shape[2], np.uint8)
-    k = 0
-    while k < len(rows):
+def _pack_part(part, parts, bits, rows, targets, neurons, tests, words, near):  # type: ignore[no-untyped-def]
+    # The last word's rest is of no number: a NaN's code is in no range.
+    codes = np.full(words.shape[2] * WORD_BITS, np.iinfo(bits.dtype).max, bits.dtype)
+    unsigned = codes.view(tests.dtype)
+    for k in range(len(rows) * part // parts, len(rows) * (part + 1) // parts):
         target = targets[k]
-        largest[:] = -np.inf
-        smallest[:] = np.inf
+        _order(bits, rows[k], neurons, codes)
+        for s in range(len(tests)):
+            for part_of_layer in range(near.shape[2]):
+                near[target, s, part_of_layer] = 0
+            for w in range(words.shape[2]):
+                words[target, s, w] = _word(unsigned, unsigned, w, tests, s, _ACTIVATED)
+                reached = _word(unsigned, unsigned, w, tests, s, _REACHED)
+                is_near = reached & ~_word(unsigned, unsigned, w, tests, s, _ABOVE)
+                near[target, s, w // _WORDS_PER_COUNT] += popcount(np.uint32(is_near))
+
+
+@compiled
+def _keep(pool, parts, bits, rows, targets, coefficients):  # type: ignore[no-untyped-def]
+    """Copy rows of coefficients to their places."""
+    share_out(pool, parts, _keep_part, (bits, rows, targets, coefficients))
+
+
+@compiled
+def _keep_part(part, parts, bits, rows, targets, coefficients):  # type: ignore[no-untyped-def]
+    for k in range(len(rows) * part // parts, len(rows) * (part + 1) // parts):
+        coefficients[targets[k]] = bits[rows[k]]
+
+
+@compiled
+def _join(  # type: ignore[no-untyped-def]
+    pool, parts, bits, rows, targets, neurons, tests, lowest, infinity, words, edges
+):
+    """Position "any": a range to the right, or left, holds one of a prompt's codes if it holds the extreme one."""
+    share_out(pool, parts, _join_part, (bits, rows, targets, neurons, tests, lowest, infinity, words, edges))
+
+
+@compiled
+def _join_part(  # type: ignore[no-untyped-def]
+    part, parts, bits, rows, targets, neurons, tests, lowest, infinity, words, edges
+):
+    least, most = np.iinfo(bits.dtype).min, np.iinfo(bits.dtype).max
+    largest = np.empty(words.shape[2] * WORD_BITS, bits.dtype)
+    smallest = np.empty(words.shape[2] * WORD_BITS, bits.dtype)
+    to_right, to_left = largest.view(tests.dtype), smallest.view(tests.dtype)
+    beyond = np.array([infinity + 1, most - infinity, least, lowest - least]).astype(tests.dtype)
+    # A prompt's rows are one part's: of that in which the first of them lies.
+    k, end = len(rows) * part // parts, len(rows) * (part + 1) // parts
+    while 0 < k < end and targets[k] == targets[k - 1]:
+        k += 1
+    while k < end:
+        first, target = k, targets[k]
+        largest[:] = least
+        smallest[:] = most
         while k < len(rows) and targets[k] == target:
-            row = rows[k]
-            for i in range(neurons):
-                value = x[row, i]
-                largest[i] = value if value > largest[i] else largest[i]
-                smallest[i] = value if (value < smallest[i]) & (value >= lowest) else smallest[i]
+            _extend(bits, rows[k], neurons, largest, smallest)
             k += 1
-        for s in range(len(bounds)):
-            _or_bits(largest, smallest, bounds[s, _ACTIVATED], flags, packed[target, s])
-            _or_bits(largest, smallest, bounds[s, _REACHED], flags, edges[target, s, 0])
-            _or_bits(largest, smallest, bounds[s, _ABOVE], flags, edges[target, s, 1])
+        stray = np.uint32(0)
+        for w in range(words.shape[2]):
+            stray |= bits_in_range(to_right, w * WORD_BITS, beyond[0], beyond[1])
+            stray |= bits_in_range(to_left, w * WORD_BITS, beyond[2], beyond[3])
+        if stray:  # NaNs are among them, or gates whose activation is one
+            largest[:] = least
+            smallest[:] = most
+            for again in range(first, k):
+                _extend_by_numbers(bits, rows[again], neurons, lowest, infinity, largest, smallest)
+        for s in range(len(tests)):
+            for w in range(words.shape[2]):
+                words[target, s, w] |= _word(to_right, to_left, w, tests, s, _ACTIVATED)
+                edges[target, s, REACHED, w] |= _word(to_right, to_left, w, tests, s, _REACHED)
+                edges[target, s, ABOVE, w] |= _word(to_right, to_left, w, tests, s, _ABOVE)
 
 
 @compiled
-def _or_bits(largest, smallest, bounds, flags, packed):  # type: ignore[no-untyped-def]
-    rising, falling = bounds[0], bounds[1]
-    for i in range(len(largest)):
-        flags[i] = (largest[i] >= rising) | (smallest[i] <= falling)
-    by_eight = flags.view(np.uint64)
-    for b in range(len(packed)):
-        packed[b] |= _packed(by_eight, b)
+def _extend(bits, row, neurons, largest, smallest):  # type: ignore[no-untyped-def]
+    for i in range(neurons):
+        code = code_of(bits[row, i])
+        largest[i] = max(largest[i], code)
+        smallest[i] = min(smallest[i], code)
 
 
 @compiled
-def _count(x, rows, targets, neurons, bounds, lowest, counts):  # type: ignore[no-untyped-def]
+def _extend_by_numbers(bits, row, neurons, lowest, infinity, largest, smallest):  # type: ignore[no-untyped-def]
+    for i in range(neurons):
+        code = code_of(bits[row, i])
+        if lowest <= code <= infinity:
+            largest[i] = max(largest[i], code)
+            smallest[i] = min(smallest[i], code)
+
+
+@compiled
+def _count(pool, parts, bits, rows, targets, neurons, tests, counts):  # type: ignore[no-untyped-def]
     """Position "corpus": comparisons, added up over rows of one language before they go to its counts."""
-    sums = np.empty((len(bounds), neurons), np.int32)
-    k = 0
-    while k < len(rows):
+    share_out(pool, parts, _count_part, (bits, rows, targets, neurons, tests, counts, np.zeros(1, np.int64)))
+
+
+@compiled
+def _count_part(part, parts, bits, rows, targets, neurons, tests, counts, flag):  # type: ignore[no-untyped-def]
+    codes = np.empty(neurons, bits.dtype)
+    unsigned = codes.view(tests.dtype)
+    sums = np.empty((len(tests), neurons), np.uint16)
+    k, end = len(rows) * part // parts, len(rows) * (part + 1) // parts
+    while k < end:
         target = targets[k]
         sums[:] = 0
-        while k < len(rows) and targets[k] == target:
-            row = rows[k]
-            for s in range(len(bounds)):
-                rising, falling = bounds[s, _ACTIVATED, 0], bounds[s, _ACTIVATED, 1]
-                if falling == falling:
-                    for i in range(neurons):
-                        sums[s, i] += _inside(x[row, i], rising, falling, lowest)
-                else:
-                    for i in range(neurons):
-                        sums[s, i] += x[row, i] >= rising
+        enough = min(end, k + np.iinfo(np.uint16).max)
+        while k < enough and targets[k] == target:
+            _order(bits, rows[k], neurons, codes)
+            for s in range(len(tests)):
+                for side in range(2):
+                    if tests[s, _ACTIVATED, side, 1]:
+                        _add(unsigned, tests[s, _ACTIVATED, side, 0], tests[s, _ACTIVATED, side, 1], sums, s)
             k += 1
-        for s in range(len(bounds)):
+        lock(flag)  # another part may have rows of the same target
+        for s in range(len(tests)):
             for i in range(neurons):
                 counts[target, s, i] += sums[s, i]
+        unlock(flag)
+
+
+@compiled
+def _add(codes, first, count, sums, s):  # type: ignore[no-untyped-def]
+    for i in range(len(codes)):
+        sums[s, i] += in_range(codes[i], first, count)

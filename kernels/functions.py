@@ -60,6 +60,11 @@ class ActivationFunction:
         return tuple(map(float, parameters)) + (0.0,) * (MAX_PARAMETERS - len(parameters))
 
 
+def _gelu(x: torch.Tensor) -> torch.Tensor:
+    # Past 10 that is x to the last place; PyTorch's loops for AVX-512 give infinity from 3e38 on, and NaN for infinity.
+    return torch.where(x > 10, x, F.gelu(x))
+
+
 def _gelu_fast(x: torch.Tensor) -> torch.Tensor:
     return 0.5 * x * (1 + torch.tanh(x * 0.7978845608 * (1 + 0.044715 * x * x)))
 
@@ -74,7 +79,7 @@ FUNCTIONS = {
     function.name: function
     for function in (
         ActivationFunction("silu", F.silu),
-        ActivationFunction("gelu", F.gelu),
+        ActivationFunction("gelu", _gelu),
         ActivationFunction("gelu_tanh", lambda x: F.gelu(x, approximate="tanh")),
         ActivationFunction("gelu_fast", _gelu_fast),
         ActivationFunction("quick_gelu", lambda x: x * torch.sigmoid(1.702 * x)),

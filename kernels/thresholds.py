@@ -4,7 +4,8 @@ Every activation function of `functions.py` falls at most once, and rises from t
 their minimum, relu from 0. So the gates whose activation exceeds a bound are `x >= rising`, and, where the bound
 lies below what the function tends to on the left, also `lowest <= x <= falling`. Both ends are searched for among
 the floating-point numbers themselves, asking the definition in PyTorch with its rounding. After that a neuron costs a
-comparison or two in place of an exponential, and bf16, slow on many CPUs, is never computed with.
+comparison or two in place of an exponential, and bf16, slow on many CPUs, is never computed with: comparisons are of
+codes, integers that lie as the numbers do.
 """
 
 import functools
@@ -71,6 +72,52 @@ def sides(function: str, parameters: tuple[float, ...], dtype: torch.dtype, thre
         curve.bounds(lambda a: a - t > margin),
         curve.value(curve.lowest),
     )
+
+
+class CodeRanges(NamedTuple):
+    """The same for codes: a number's bits as a signed integer, all but the sign inverted where that is set.
+
+    Args:
+        ranges: uint16 or uint32 [S, 3, 2, 2], as wide as the dtype; of S thresholds, `Sides.activated`, `.reached` and
+            `.above`: a range of codes towards the right, and one towards the left that shares none with it; of each
+            its first code and how many there are, both modulo the dtype. No code of a NaN is in any.
+        lowest: The code of `Sides.lowest`.
+        infinity: The code of +inf. Codes of NaNs lie beyond it, and below that of -inf.
+    """
+
+    ranges: npt.NDArray[np.unsignedinteger]
+    lowest: int
+    infinity: int
+
+
+@functools.lru_cache(maxsize=256)
+def code_ranges(
+    function: str, parameters: tuple[float, ...], dtype: torch.dtype, thresholds: tuple[float, ...]
+) -> CodeRanges:
+    """The codes on each side of some thresholds; arguments as those of `sides`."""
+    curve = _curve(function, parameters, dtype)
+    infinity, lowest = _code(np.inf, dtype), _code(curve.value(curve.lowest), dtype)
+    bits = 8 * dtype.itemsize
+    ranges = np.zeros((len(thresholds), 3, 2, 2), np.dtype(f"uint{bits}"))
+    for of_threshold, threshold in zip(ranges, thresholds, strict=True):
+        found = sides(function, parameters, dtype, threshold)
+        for right_and_left, bounds in zip(of_threshold, found[:3], strict=True):
+            # -0 equals 0, and lies below it.
+            first = infinity + 1 if np.isnan(bounds.rising) else _code(bounds.rising or -0.0, dtype)
+            last = lowest - 1 if np.isnan(bounds.falling) else _code(bounds.falling or 0.0, dtype)
+            last = min(last, first - 1)
+            right_and_left[:] = np.array([[first, infinity + 1 - first], [lowest, last + 1 - lowest]]) % (
+                1 << bits
+            )
+    ranges.setflags(write=False)
+    return CodeRanges(ranges, lowest, infinity)
+
+
+def _code(value: float, dtype: torch.dtype) -> int:
+    """Where a number of the dtype lies among all of them: -1 for -0, 0 for 0, 1 for the next larger one."""
+    bits = torch.int16 if dtype.itemsize == 2 else torch.int32
+    code = int(torch.tensor(value, dtype=dtype).view(bits))
+    return code if code >= 0 else code ^ torch.iinfo(bits).max
 
 
 @functools.lru_cache(maxsize=32)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from fastneurons_kernels.functions import FUNCTIONS
 from fastneurons_kernels.reading import NEAR_MARGIN
-from fastneurons_kernels.thresholds import IDENTITY, sides
+from fastneurons_kernels.thresholds import IDENTITY, code_ranges, sides
 
 # The last xielu has gates below -1e38 that it gives no number for: inf - inf.
 PARAMETERS = {
@@ -49,6 +49,29 @@ def test_every_16_bit_gate_is_told(function, parameters, dtype):
             assert np.array_equal(inside, want), (threshold, x[inside != want][:5], found)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@every_curve
+def test_ranges_of_codes_are_the_bounds(function, parameters, dtype):
+    """Of each 16-bit number, NaNs too: one range at most has its code, and one has where the bounds have the number."""
+    x = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16)
+    bits, gate = x.numpy(), x.view(dtype).float().numpy()
+    codes = np.where(bits < 0, bits ^ 0x7FFF, bits).astype(np.uint16)
+    # As numbers lie, so do codes.
+    numbers = ~np.isnan(gate)
+    in_order = gate[numbers][np.argsort(codes[numbers].astype(np.int16), kind="stable")]
+    assert (np.diff(in_order[np.isfinite(in_order)]) >= 0).all()
+    found = code_ranges(function, parameters, dtype, THRESHOLDS)
+    for threshold, of_threshold in zip(THRESHOLDS, found.ranges, strict=True):
+        wanted = sides(function, parameters, dtype, threshold)
+        for right_and_left, bounds in zip(of_threshold, wanted[:3], strict=True):
+            inside = [(codes - first).astype(np.uint16) < count for first, count in right_and_left]
+            want = (gate >= bounds.rising) | ((gate <= bounds.falling) & (gate >= wanted.lowest))
+            assert not (inside[0] & inside[1]).any()
+            assert np.array_equal(inside[0] | inside[1], want), (threshold, bounds, right_and_left)
+    assert found.infinity == codes[gate == np.inf].astype(np.int16).item()
+    assert found.lowest == codes[gate == np.float32(wanted.lowest)].astype(np.int16).item()
+
+
 @every_curve
 def test_float32_gates_are_told_but_for_their_last_places(function, parameters):
     """2,000 numbers on each side of every bound, and any others."""
@@ -62,9 +85,10 @@ def test_float32_gates_are_told_but_for_their_last_places(function, parameters):
         x = torch.from_numpy(codes.view(np.float32).copy())
         a = activation_of(x, function, parameters)
         for inside, want, edge in found_and_wanted(x, a, found, threshold):
-            # As float32 goes, the definitions themselves rise and fall in their last places.
+            # As float32 goes, the definitions themselves rise and fall in their last places: PyTorch's gelu with
+            # AVX-512 by up to 1.1e-6 around -3.4, that of a double beside it.
             wrong = a[inside != want]
-            assert (np.abs(wrong - edge) <= 1e-6 * (1 + abs(edge))).all(), (threshold, wrong, found)
+            assert (np.abs(wrong - edge) <= 1.5e-6 * (1 + abs(edge))).all(), (threshold, wrong, found)
 
 
 def test_bounds_by_hand():

@@ -1,0 +1,78 @@
+"""Codes of numbers, and ranges of codes, in numba's inner loops on the CPU.
+
+A code is the number's bits as a signed integer, all but the sign inverted where that is set: codes lie as the numbers
+do, and those of NaNs outside of all others. Here is what numba does not write by itself: arithmetic as wide as its
+operands, and 32 comparisons as one word. A comparison of two vectors gives a mask, and the mask is the word: with
+AVX-512 two instructions, with AVX2 or NEON some more, all of them LLVM's choice. numba would write a byte for each
+and gather their bits one by one.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+WORD_BITS = 32
+
+_Typed = tuple[Any, Any]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def code_of(typing: Any, bits: Any) -> _Typed:
+    """The code of a number whose bits are given, a signed integer as wide."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        integer = ir.IntType(bits.bitwidth)
+        sign = builder.ashr(arguments[0], ir.Constant(integer, bits.bitwidth - 1))
+        return builder.xor(arguments[0], builder.lshr(sign, ir.Constant(integer, 1)))
+
+    return bits(bits), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def in_range(typing: Any, code: Any, first: Any, count: Any) -> _Typed:
+    """Whether a code is one of `count` from `first` on; all unsigned, of one dtype.
+
+    Beyond the dtype's end codes begin again with 0, so that those of negative numbers will do; none for a count of 0.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        code, first, count = arguments
+        return builder.icmp_unsigned("<", builder.sub(code, first), count)
+
+    return types.boolean(code, code, code), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bits_in_range(typing: Any, codes: Any, start: Any, first: Any, count: Any) -> _Typed:
+    """A uint32 whose bit k is `in_range` of codes[start + k]; codes are contiguous, at least start + 32 of them."""
+    signature = types.uint32(codes, types.intp, codes.dtype, codes.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, start, first, count = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        vector = ir.VectorType(ir.IntType(codes.dtype.bitwidth), WORD_BITS)
+        undefined = ir.Constant(vector, ir.Undefined)
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), WORD_BITS), [0] * WORD_BITS)
+
+        def repeated(value: Any) -> Any:
+            one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(one, undefined, lanes)
+
+        place = builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
+        values = builder.load(place, align=codes.dtype.bitwidth // 8)
+        inside = builder.icmp_unsigned("<", builder.sub(values, repeated(first)), repeated(count))
+        return builder.bitcast(inside, ir.IntType(WORD_BITS))
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def popcount(typing: Any, word: Any) -> _Typed:
+    """Bits set in a uint32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.uint32(types.uint32), generate
