@@ -1,7 +1,6 @@
-"""The contract of `attribution.py` on the CPU: one thread, a layer of one example and language at a time.
+"""The contract of `attribution.py` on the CPU: layer by layer of each example and language, on PyTorch's threads.
 
-No torch operation on the way: it would share out what is larger than a few rows, and to wake another thread
-where vLLM has bound them takes longer than all of this (10 ms).
+No torch operation on the way: its own sharing out, of what is larger than a few rows, takes longer than a layer here.
 """
 
 import numpy as np
@@ -9,7 +8,9 @@ import numpy.typing as npt
 import torch
 from fastneurons_kernels.attribution import Contributions, outputs
 from fastneurons_kernels.categories import NUM_CATEGORIES
+from fastneurons_kernels.codes import float32_of
 from fastneurons_kernels.compiled import compiled
+from fastneurons_kernels.threads import parts_of, pool, share_out
 from fastneurons_kernels.top import keys, largest
 
 
@@ -22,27 +23,30 @@ def contributions_cpu(
     answers: torch.Tensor,
     top_k: int,
 ) -> Contributions:
-    """The contract on one thread."""
+    """The contract, an example at a time."""
     result = outputs(coefficients, rows, planes, norms, projections, answers, top_k)
     _, N, I = coefficients.shape  # noqa: E741
-    codes = coefficients.view(torch.int32 if coefficients.dtype == torch.float32 else torch.int16).numpy()
-    bits, norm, projection = planes.numpy(), norms.numpy(), projections.numpy()
+    bits = coefficients.view(torch.int32 if coefficients.dtype == torch.float32 else torch.int16).numpy()
+    parts = parts_of(_READINGS * rows.shape[1] * N * I)
     out = [tensor.numpy() for tensor in result]
-    m = np.empty((N, I), np.float32)
-    no_answer = np.empty((N, 0), np.float32)
     for e in range(len(rows)):
-        category = _categories(bits[e], I)
-        for language, (row, answer) in enumerate(zip(rows[e].tolist(), answers[e].tolist(), strict=True)):
-            if row >= 0:
-                _to_float32(codes[row], coefficients.dtype, m)
-                _reduce(
-                    m,
-                    category,
-                    norm,
-                    projection[answer] if answer >= 0 else no_answer,
-                    *(array[e, language] for array in out),
-                )
+        _reduce(
+            pool(),
+            parts,
+            bits,
+            coefficients.dtype == torch.float16,
+            rows[e].numpy(),
+            answers[e].numpy(),
+            _categories(planes[e].numpy(), I),
+            norms.numpy(),
+            projections.numpy(),
+            *(array[e] for array in out),
+        )
     return result
+
+
+# How often a score is looked at: what takes 0.1 ns a neuron in `activation_cpu.py` takes about 4 here.
+_READINGS = 40
 
 
 def _categories(planes: npt.NDArray[np.int32], num_neurons: int) -> npt.NDArray[np.uint8]:
@@ -54,55 +58,71 @@ def _categories(planes: npt.NDArray[np.int32], num_neurons: int) -> npt.NDArray[
     return bits(planes[:, 1] | planes[:, 3]) + 2 * bits(planes[:, 2] | planes[:, 3])
 
 
-def _to_float32(
-    codes: npt.NDArray[np.signedinteger], dtype: torch.dtype, out: npt.NDArray[np.float32]
-) -> None:
-    """The values of a row's codes, both [N, I]."""
-    if dtype == torch.bfloat16:
-        np.left_shift(codes.view(np.uint16), np.uint32(16), out=out.view(np.uint32))
-    elif dtype == torch.float16:
-        np.take(_FP16, codes.view(np.uint16), out=out, mode="clip")  # "raise" would fill a copy first
-    else:
-        out[...] = codes.view(np.float32)
-
-
-# The value of each code: numpy's own conversion takes longer than all the rest, 4 ns a neuron.
-_FP16 = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
-
-
 @compiled
 def _reduce(  # type: ignore[no-untyped-def]
-    m,  # float32 [N, I]
+    pool,
+    parts,
+    bits,  # of coefficients, [R, N, I]
+    is_half,  # whether they are fp16
+    rows,  # int32 [L]
+    answers,  # int32 [L]
     category,  # uint8 [N, I]
     norms,  # float32 [N, I]
-    projection,  # float32 [N, I], or [N, 0]: no answer
-    contribution_max,  # float32 [N, 4], as the next five
+    projections,  # float32 [A, N, I]
+    contribution_max,  # float32 [L, N, 4], as the next five
     contribution_min,
     contribution_sum,
     effective_max,
     effective_min,
     effective_sum,
-    top_score,  # float32 [N, k]
-    top_category,  # uint8 [N, k]
+    top_score,  # float32 [L, N, k]
+    top_category,  # uint8 [L, N, k]
 ):
-    """All outputs of one example and language."""
-    num_layers, num_neurons = m.shape
+    """All outputs of one example."""
+    share_out(
+        pool,
+        parts,
+        _reduce_part,
+        (
+            bits, is_half, rows, answers, category, norms, projections,
+            contribution_max, contribution_min, contribution_sum, effective_max, effective_min, effective_sum,
+            top_score, top_category,
+        ),
+    )  # fmt: skip
+
+
+@compiled
+def _reduce_part(  # type: ignore[no-untyped-def]
+    part, parts, bits, is_half, rows, answers, category, norms, projections,
+    contribution_max, contribution_min, contribution_sum, effective_max, effective_min, effective_sum,
+    top_score, top_category,
+):  # fmt: skip
+    _, num_layers, num_neurons = bits.shape
+    m = np.empty(num_neurons, np.float32)
     score = np.empty(num_neurons, np.float32)
     key = np.empty(num_neurons, np.int32)
-    chosen = np.empty(top_score.shape[1], np.int64)
-    for n in range(num_layers):
-        if projection.shape[1]:
-            for i in range(num_neurons):
-                score[i] = m[n, i] * projection[n, i]
-            _by_category(score, category[n], effective_max[n], effective_min[n], effective_sum[n])
+    chosen = np.empty(top_score.shape[2], np.int64)
+    items = len(rows) * num_layers
+    for item in range(items * part // parts, items * (part + 1) // parts):
+        language, n = item // num_layers, item % num_layers
+        row, answer = rows[language], answers[language]
+        if row < 0:
+            continue
         for i in range(num_neurons):
-            score[i] = abs(m[n, i]) * norms[n, i]
-        _by_category(score, category[n], contribution_max[n], contribution_min[n], contribution_sum[n])
+            m[i] = float32_of(bits[row, n, i], is_half)
+        at = (language, n)
+        if answer >= 0:
+            for i in range(num_neurons):
+                score[i] = m[i] * projections[answer, n, i]
+            _by_category(score, category[n], effective_max[at], effective_min[at], effective_sum[at])
+        for i in range(num_neurons):
+            score[i] = abs(m[i]) * norms[n, i]
+        _by_category(score, category[n], contribution_max[at], contribution_min[at], contribution_sum[at])
         keys(score, key)
         largest(key, chosen)
         for place, i in enumerate(chosen):
-            top_score[n, place] = score[i]
-            top_category[n, place] = category[n, i]
+            top_score[language, n, place] = score[i]
+            top_category[language, n, place] = category[n, i]
 
 
 @compiled

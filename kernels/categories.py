@@ -23,7 +23,6 @@ been run on a GPU.
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -49,8 +48,8 @@ def categories_reference(
     planes: bool = False,
 ) -> Categories:
     """The definition: unpack, add up over the languages, sort by the sum."""
-    _check(words, rows, num_neurons, occupancy)
-    result = _outputs(words, rows, planes)
+    check(words, rows, num_neurons, occupancy)
+    result = outputs(words, rows, planes)
     bit = torch.arange(WORD_BITS, device=words.device)
     for e, example in enumerate(rows.tolist()):
         languages = torch.zeros((*words.shape[1:3], num_neurons), dtype=torch.int32, device=words.device)
@@ -203,8 +202,8 @@ def categories_triton(
     planes: bool = False,
 ) -> Categories:
     """The contract in one launch. Compiled once per I, L, S and outputs; not for a new E, N or stride."""
-    _check(words, rows, num_neurons, occupancy)
-    result = _outputs(words, rows, planes)
+    check(words, rows, num_neurons, occupancy)
+    result = outputs(words, rows, planes)
     E, L = rows.shape
     _, S, N, W = words.shape
     if E == 0 or S * N * W == 0:
@@ -230,53 +229,6 @@ def categories_triton(
     return result
 
 
-def categories_cpu(
-    words: torch.Tensor,
-    rows: torch.Tensor,
-    num_neurons: int,
-    *,
-    occupancy: torch.Tensor | None = None,
-    planes: bool = False,
-) -> Categories:
-    """The contract in numpy. One example at a time: the memory it takes does not grow with E."""
-    _check(words, rows, num_neurons, occupancy)
-    result = _outputs(words, rows, planes)
-    S, N, W = words.shape[1:]
-    bits = words.numpy().view(np.uint32)
-    valid = np.full(W, 0xFFFFFFFF, np.uint32)
-    if num_neurons % WORD_BITS:
-        valid[-1] = (1 << num_neurons % WORD_BITS) - 1
-    activated_count = result.activated_count.numpy()
-    category_count = result.category_count.numpy()
-    plane = np.empty((S, N, NUM_CATEGORIES, W), np.uint32)
-    # Per neuron and category, counted in bytes and emptied before they overflow.
-    small = np.zeros((S, N, NUM_CATEGORIES, num_neurons), np.uint8)
-    for e, example in enumerate(rows.numpy()):
-        present = np.flatnonzero(example >= 0)
-        x = bits[example[present]] & valid  # [languages present, S, N, W]
-        activated_count[e][:, present] = np.bitwise_count(x).sum(-1, dtype=np.int32).swapaxes(0, 1)
-        some = x[0].copy()
-        twice = np.zeros_like(some)
-        every = x[0].copy()
-        for language in x[1:]:
-            twice |= some & language
-            some |= language
-            every &= language
-        plane[:, :, 0] = ~some & valid
-        plane[:, :, 1] = some & ~twice
-        plane[:, :, 2] = twice & ~every
-        plane[:, :, 3] = every
-        category_count[e] = np.bitwise_count(plane).sum(-1, dtype=np.int32)
-        if result.planes is not None:
-            result.planes[e] = torch.from_numpy(plane.view(np.int32))
-        if occupancy is not None:
-            small += np.unpackbits(plane.view(np.uint8), axis=-1, count=num_neurons, bitorder="little")
-            if e % 255 == 254 or e == len(rows) - 1:
-                occupancy.numpy()[...] += small.swapaxes(-1, -2)
-                small[...] = 0
-    return result
-
-
 def categories(
     words: torch.Tensor,
     rows: torch.Tensor,
@@ -286,11 +238,13 @@ def categories(
     planes: bool = False,
 ) -> Categories:
     """`categories_cpu` or `categories_triton`, by the device of `words`."""
+    from fastneurons_kernels.categories_cpu import categories_cpu  # it needs what stands here
+
     implementation = categories_cpu if words.device.type == "cpu" else categories_triton
     return implementation(words, rows, num_neurons, occupancy=occupancy, planes=planes)
 
 
-def _outputs(words: torch.Tensor, rows: torch.Tensor, planes: bool) -> Categories:
+def outputs(words: torch.Tensor, rows: torch.Tensor, planes: bool) -> Categories:
     """Zeroed: a missing language keeps its 0, and the kernel adds to the counts."""
     E, L = rows.shape
     _, S, N, W = words.shape
@@ -301,7 +255,8 @@ def _outputs(words: torch.Tensor, rows: torch.Tensor, planes: bool) -> Categorie
     )
 
 
-def _check(words: torch.Tensor, rows: torch.Tensor, num_neurons: int, occupancy: torch.Tensor | None) -> None:
+def check(words: torch.Tensor, rows: torch.Tensor, num_neurons: int, occupancy: torch.Tensor | None) -> None:
+    """Raise ValueError unless the arguments are what the contract says, as far as the host knows of them."""
     num_words = -(-num_neurons // WORD_BITS)
     if words.dtype != torch.int32 or words.dim() != 4 or words.shape[3] != num_words:
         raise ValueError(f"words must be int32 [R, S, N, {num_words}], got {words.dtype} {list(words.shape)}")

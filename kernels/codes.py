@@ -1,4 +1,4 @@
-"""Codes of numbers, and ranges of codes, in numba's inner loops on the CPU.
+"""Bits of numbers and of words in numba's inner loops on the CPU: codes, ranges of codes, conversions.
 
 A code is the number's bits as a signed integer, all but the sign inverted where that is set: codes lie as the numbers
 do, and those of NaNs outside of all others. Here is what numba does not write by itself: arithmetic as wide as its
@@ -76,3 +76,37 @@ def popcount(typing: Any, word: Any) -> _Typed:
         return builder.ctpop(arguments[0])
 
     return types.uint32(types.uint32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add_bits(typing: Any, counters: Any, start: Any, word: Any) -> _Typed:
+    """Add bit k of a uint32 to counters[start + k]; contiguous, at least start + 32 of them."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, start, word = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        vector = ir.VectorType(ir.IntType(counters.dtype.bitwidth), WORD_BITS)
+        place = builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
+        bits = builder.bitcast(word, ir.VectorType(ir.IntType(1), WORD_BITS))
+        before = builder.load(place, align=counters.dtype.bitwidth // 8)
+        builder.store(
+            builder.add(before, builder.zext(bits, vector)), place, align=counters.dtype.bitwidth // 8
+        )
+        return context.get_dummy_value()
+
+    return types.void(counters, types.intp, types.uint32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def float32_of(typing: Any, bits: Any, is_half: Any) -> _Typed:
+    """The number whose bits are given: a float32's, a float16's, or a bfloat16's, which are the upper half."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if bits.bitwidth == 32:
+            return builder.bitcast(arguments[0], ir.FloatType())
+        half = builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+        wide = builder.zext(arguments[0], ir.IntType(32))
+        upper = builder.bitcast(builder.shl(wide, ir.Constant(wide.type, 16)), ir.FloatType())
+        return builder.select(arguments[1], half, upper)
+
+    return types.float32(bits, types.boolean), generate
