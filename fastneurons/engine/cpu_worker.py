@@ -4,6 +4,7 @@ from typing import Any
 
 from vllm.v1.worker.cpu_worker import CPUWorker
 
+from fastneurons.engine import cpu_norms  # noqa: F401 - each process registers what the configuration chooses
 from fastneurons.engine.environment import keep_freed_memory
 from fastneurons.engine.worker import NeuronWorker
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import torch
 from fastneurons_kernels.activation import activation_triton
-from fastneurons_kernels.activation_cpu import observe_cpu
+from fastneurons_kernels.activation_cpu import Reader, RowsToRead
 from fastneurons_kernels.attribution import contributions
 from fastneurons_kernels.categories import categories
 from fastneurons_kernels.reading import Reading, near_parts, near_threshold_count, num_words
@@ -94,6 +94,9 @@ class LayerObserver:
     calls: Tensor  # int64 [1]
     fused: bool
     tally: Tally
+    # On CPUs: who reads, and which rows of the forward pass that comes next; None: no row is read.
+    reader: Reader | None = None
+    rows_to_read: RowsToRead | None = None
 
     @property
     def neurons(self) -> int:
@@ -102,10 +105,8 @@ class LayerObserver:
 
     def observe(self, x: Tensor, product: Tensor) -> None:
         """Read the targeted rows of `x` [T, I] or [T, 2I], and of what came of it [T, I]; the CPU's path."""
-        kind = self.site.kind
-        observe_cpu(
-            x, product, self.reading, function=kind.function, gated=kind.gated, parameters=kind.parameters
-        )
+        if self.reader is not None and self.rows_to_read is not None:
+            self.reader(x, product, self.rows_to_read)
 
     def activation(self, x: Tensor, calls: Tensor) -> Tensor:
         """The activated product [T, I], reading the targeted rows on the way; the GPU's path."""
@@ -176,6 +177,16 @@ class Observer:
             )
             for n, site in enumerate(self.sites)
         ]
+        for layer in self.layers:
+            if not layer.fused:
+                layer.reader = Reader(
+                    layer.reading,
+                    self.dtype,
+                    layer.neurons,
+                    function=layer.site.kind.function,
+                    gated=layer.site.kind.gated,
+                    parameters=layer.site.kind.parameters,
+                )
         self._requests: dict[str, _Request] = {}
         self._read_rows: Tensor | None = None
         self._armed = False
@@ -227,7 +238,9 @@ class Observer:
         self.tally.rows_read += int(num_read.sum())
         self.targets.copy_(self._to_device(targets), non_blocking=True)
         self.last_targets.copy_(self.targets)
-        self._read_rows = self._rows_that_matter(targets, int(batch.num_scheduled_tokens.sum()))
+        num_rows = int(batch.num_scheduled_tokens.sum())
+        self._read_rows = self._rows_that_matter(targets, num_rows)
+        self._tell_readers(self.layers, targets[:num_rows])
         self._armed = True
 
     def disarm(self) -> None:
@@ -235,6 +248,8 @@ class Observer:
         if self._armed:
             self.targets.fill_(-1)
             self.last_targets.fill_(-1)
+            for layer in self.layers:
+                layer.rows_to_read = None
             self._armed = False
 
     def rows_of_last_layer(self) -> Tensor | None:
@@ -246,6 +261,8 @@ class Observer:
         if index is not None:
             self.last_targets.fill_(-1)
             self.last_targets[: len(index)] = self.targets[index]
+            if self.layers[-1].reader is not None:
+                self._tell_readers(self.layers[-1:], self.last_targets[: len(index)].numpy())
         return index
 
     def num_calls(self) -> int:
@@ -362,6 +379,13 @@ class Observer:
         if self.spec.is_corpus:
             return seen  # a preempted request computes its tokens again: they are counted once
         return np.array([r.first_token if r else 0 for r in requests], np.int64)
+
+    def _tell_readers(self, layers: Sequence[LayerObserver], targets: np.ndarray) -> None:
+        """Which rows of the forward pass that comes next are read, where the CPU reads them; `targets` [T]."""
+        if layers and layers[0].reader is not None:
+            rows_to_read = RowsToRead.of(targets, layers[0].reading)
+            for layer in layers:
+                layer.rows_to_read = rows_to_read
 
     def _empty(self, rows: list[int]) -> None:
         """Of prompts that begin: bits of several tokens are added to what is there."""

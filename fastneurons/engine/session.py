@@ -274,6 +274,10 @@ class Session:
             config.additional_config = {
                 "fastneurons": self._spec(most_slots=max(2, -(-rows // len(self.languages))))
             }
+            if on_cpu:
+                from fastneurons.engine.cpu_norms import prefer_one_kernel
+
+                prefer_one_kernel(config)
             return Core(config)
         except TypeError as error:
             if "unexpected keyword argument" in str(error):

@@ -196,5 +196,7 @@ def _gather_ranks(tensor: Tensor) -> Tensor:
     """The last dimensions of all tensor-parallel ranks side by side."""
     from vllm.distributed import get_tp_group
 
-    gathered: Tensor = get_tp_group().all_gather(tensor, dim=-1)
-    return gathered.contiguous()
+    # Between processes on CPUs with AVX-512, vLLM gathers floating-point numbers alone; these hold any category.
+    sent = tensor.float() if tensor.device.type == "cpu" else tensor
+    gathered: Tensor = get_tp_group().all_gather(sent, dim=-1)
+    return gathered.to(tensor.dtype).contiguous()

@@ -158,12 +158,12 @@ def test_an_error_of_the_source_comes_after_all_rows_before_it(models, open_sess
 
 def test_an_error_in_the_op_is_told_and_does_not_hang_the_engine(models, open_session, monkeypatch):
     session = open_session(models(), options=tiny_options())
-    from fastneurons.engine import observer
+    from fastneurons.engine.observer import Reader
 
     def fails(*args, **kwargs):
         raise ValueError("no such plane")
 
-    monkeypatch.setattr(observer, "observe_cpu", fails)
+    monkeypatch.setattr(Reader, "__call__", fails)
     with pytest.raises(EngineError, match=r"layers\.0\.mlp\.act_fn: ValueError: no such plane"):
         list(session.measure(examples(3, seed=9)))
 

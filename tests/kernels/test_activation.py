@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fastneurons_kernels.activation import activation, activation_reference, activation_triton
-from fastneurons_kernels.activation_cpu import activation_cpu, observe_cpu
+from fastneurons_kernels.activation_cpu import Reader, RowsToRead, activation_cpu
 from fastneurons_kernels.functions import FUNCTIONS
 from fastneurons_kernels.reading import NEAR_MARGIN, Reading, near_parts, near_threshold_count, num_words
 from hypothesis import given, settings
@@ -253,7 +253,7 @@ def test_the_cpu_observer_leaves_its_input_and_reads_the_models_own_product(
     got, want = clone(before), clone(before)
     arguments = {"function": function, "gated": gated, "parameters": PARAMETERS.get(function, ())}
     product = activation_reference(x, want, **arguments)
-    observe_cpu(x, product, got, **arguments)
+    Reader(got, dtype, neurons, **arguments)(x, product, RowsToRead.of(got.targets[:rows].numpy(), got))
     for name, tensor in buffers_of(got).items():
         assert_same(tensor, getattr(want, name), name)
     assert torch.equal(x.nan_to_num(1), kept.nan_to_num(1))
@@ -401,7 +401,11 @@ def test_wrong_arguments_are_named():
         with pytest.raises(ValueError, match=message):
             activation(tensor, reading, function="silu", gated=True, **more)
     with pytest.raises(IndexError, match="target 4, but there are 4 rows"):
-        targets = torch.tensor([4, -1], dtype=torch.int32)
-        observe_cpu(x, None, replace(good, targets=targets), function="silu", gated=True)
+        RowsToRead.of(torch.tensor([4, -1], dtype=torch.int32).numpy(), good)
+    rows = RowsToRead.of(good.targets[:2].numpy(), good)
+    read = Reader(good, x.dtype, 32, function="silu", gated=True)
+    with pytest.raises(ValueError, match="x must be"):
+        read(x.half(), None, rows)
+    read = Reader(replace(good, coefficients=floats), x.dtype, 32, function="silu", gated=True)
     with pytest.raises(ValueError, match="no product is given"):
-        observe_cpu(x, None, replace(good, coefficients=floats), function="silu", gated=True)
+        read(x, None, rows)
