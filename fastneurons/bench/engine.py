@@ -272,12 +272,13 @@ def _timed_commits() -> Iterator[list[float]]:
     from fastneurons.store import StoreWriter
 
     spent: list[float] = []
-    commit = StoreWriter.commit
+    # What the writer's own thread does with a window; `commit` hands it over.
+    write = StoreWriter._write
 
     def timed(self: StoreWriter, window: Any) -> None:
         began = time.perf_counter()
-        commit(self, window)
+        write(self, window)
         spent.append(time.perf_counter() - began)
 
-    with mock.patch.object(StoreWriter, "commit", timed):
+    with mock.patch.object(StoreWriter, "_write", timed):
         yield spent

@@ -12,6 +12,7 @@ from vllm import ir
 from vllm.platforms import current_platform
 
 _PROVIDER = "fastneurons_cpu"
+_VECTOR = 16  # the kernel takes whole vectors only
 
 current_platform.import_kernels()
 
@@ -35,6 +36,7 @@ def _fits(x: Tensor, weight: Tensor | None, variance_size: int | None) -> bool:
         and weight is not None
         and weight.dtype == x.dtype
         and x.dim() == 2
+        and x.shape[1] % _VECTOR == 0
         and x.is_contiguous()
     )
 
