@@ -20,6 +20,8 @@ import numpy as np
 import typer
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from fastneurons.bench.rounds import Percentiles
 
 _PROMPT_LENGTH = 8
@@ -128,42 +130,48 @@ def measure(case: Case) -> "tuple[int, Percentiles, float]":
 
 
 def draw(found: list[Row], path: Path) -> None:
-    """A column for each axis: rates above, memory below."""
+    """Write the picture."""
     import matplotlib
+
+    from fastneurons.report.style import STYLE, check_ending, save
+
+    check_ending(path)
+    with matplotlib.rc_context(STYLE):
+        save(figure_of(found), path)
+
+
+def figure_of(found: list[Row]) -> "Figure":
+    """A column for each axis: rates above, memory below."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullLocator
 
-    from fastneurons.report.style import ACCENT, FAINT, STYLE, check_ending, save
+    from fastneurons.report.style import ACCENT, FAINT
 
-    check_ending(path)
     axes_names = list(dict.fromkeys(row.axis for row in found))
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2.7 * len(axes_names), 4.4), layout="constrained")
-        panels: Any = figure.subplots(2, len(axes_names), squeeze=False, sharex="col", sharey="row")
-        for column, name in enumerate(axes_names):
-            rows = [row for row in found if row.axis == name]
-            values = [row.value for row in rows]
-            rates = [row.tokens_per_s for row in rows]
-            above, below = panels[:, column]
-            above.fill_between(
-                values, [r.p20 for r in rates], [r.p80 for r in rates], color=ACCENT, alpha=0.15
-            )
-            above.plot(values, [r.median for r in rates], "o-", color=ACCENT, markersize=4)
-            below.plot(values, [row.peak_mib for row in rows], "o-", color=ACCENT, markersize=4)
-            for panel in (above, below):
-                panel.set_xscale("log")
-                panel.grid(axis="y", color=FAINT, linewidth=0.8)
-                panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-            few = values if len(values) <= 4 else values[:: 2 if len(values) < 7 else 3]
-            below.set_xticks(few, [f"{value:,}" for value in few])
-            below.xaxis.set_minor_locator(NullLocator())
-            below.set_xlabel(name)
-        # Columns share these: set when all is drawn.
-        panels[0, 0].set_ylim(0, 1.08 * max(row.tokens_per_s.p80 for row in found))
-        panels[1, 0].set_ylim(0, 1.08 * max(row.peak_mib for row in found))
-        panels[0, 0].set_ylabel("tokens per second")
-        panels[1, 0].set_ylabel("peak memory, MiB")
-        save(figure, path)
+    figure = Figure(figsize=(2.7 * len(axes_names), 4.4), layout="constrained")
+    panels: Any = figure.subplots(2, len(axes_names), squeeze=False, sharex="col", sharey="row")
+    for column, name in enumerate(axes_names):
+        rows = [row for row in found if row.axis == name]
+        values = [row.value for row in rows]
+        rates = [row.tokens_per_s for row in rows]
+        above, below = panels[:, column]
+        above.fill_between(values, [r.p20 for r in rates], [r.p80 for r in rates], color=ACCENT, alpha=0.15)
+        above.plot(values, [r.median for r in rates], "o-", color=ACCENT, markersize=4)
+        below.plot(values, [row.peak_mib for row in rows], "o-", color=ACCENT, markersize=4)
+        for panel in (above, below):
+            panel.set_xscale("log")
+            panel.grid(axis="y", color=FAINT, linewidth=0.8)
+            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        few = values if len(values) <= 4 else values[:: 2 if len(values) < 7 else 3]
+        below.set_xticks(few, [f"{value:,}" for value in few])
+        below.xaxis.set_minor_locator(NullLocator())
+        below.set_xlabel(name)
+    # Columns share these: set when all is drawn.
+    panels[0, 0].set_ylim(0, 1.08 * max(row.tokens_per_s.p80 for row in found))
+    panels[1, 0].set_ylim(0, 1.08 * max(row.peak_mib for row in found))
+    panels[0, 0].set_ylabel("tokens per second")
+    panels[1, 0].set_ylabel("peak memory, MiB")
+    return figure
 
 
 if __name__ == "__main__":

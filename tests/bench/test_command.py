@@ -1,32 +1,36 @@
 """`fastneurons bench` as a user runs it, on a tiny model."""
 
 import json
-import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+README = (Path(__file__).parents[2] / "README.md").read_text()
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+
+def bench(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "fastneurons", "bench", *arguments],
-        capture_output=True, text=True, check=False, env=os.environ,
+        capture_output=True, text=True, check=False, cwd=folder,
     )  # fmt: skip
 
 
 @pytest.mark.engine
 def test_modes_are_timed_beside_the_unpatched_engine(models, tmp_path):
-    figures, data = tmp_path / "bench.json", tmp_path / "data.jsonl"
+    """The README's command, on a tiny model."""
+    figures, data = tmp_path / "bench.json", tmp_path / "facts.jsonl"
     rows = [{"id": f"e{k}", "prompts": {"en": f"one {k}", "de": f"eins {k}"}} for k in range(20)]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    names = ["unpatched", "attribution+store"]
-    done = bench(
-        str(models()), "--contenders", ",".join(names), "--data", str(data), "--tokens", "100", "--rounds", "1",
-        "--max-model-len", "256", "--json", str(figures),
-    )  # fmt: skip
+    [line] = [line for line in README.splitlines() if line.startswith("fastneurons bench")]
+    words = [{"Qwen/Qwen3-8B": str(models())}.get(word, word) for word in shlex.split(line)[2:]]
+    names = ["unpatched", "last+store", "notebook"]
+    assert words[words.index("--contenders") + 1] == ",".join(names)
+    done = bench(*words, "--tokens", "100", "--rounds", "1", "--max-model-len", "256", folder=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "attribution+store (2 of 2): the last token, with attribution, into a store" in done.stderr
+    assert "last+store (2 of 3): the last token of each prompt, into a store" in done.stderr
     assert "prompts as they are, 2 languages" in done.stdout
     found = json.loads(figures.read_text())
     assert [r["contender"] for r in found["results"]] == names

@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def followed(folder):
     """The block of `fastneurons` commands, run one after another."""
-    [block] = [block for block in blocks("sh") if block.startswith("fastneurons")]
+    [block] = [block for block in blocks("sh") if block.startswith("fastneurons data")]
     for command in block.splitlines():
         words = [word.replace(MODEL, str(folder / "model")) for word in shlex.split(command, comments=True)]
         done = subprocess.run(
@@ -74,7 +74,7 @@ def test_options_that_are_named_exist():
             [sys.executable, "-m", "fastneurons", command, "--help"],
             capture_output=True, text=True, check=True, env={"COLUMNS": "200"},
         ).stdout
-        for command in ("run", "summary", "plot")
+        for command in ("run", "summary", "plot", "bench")
     )  # fmt: skip
     named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", README))
     assert {option for option in named if option not in help_text} == set()
