@@ -28,10 +28,12 @@ class RowsToRead(NamedTuple):
     Args:
         rows: int64 [M], of x.
         targets: int32 [M], where each is read into.
+        end: Rows that x must have.
     """
 
     rows: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int32]
+    end: int
 
     @classmethod
     def of(cls, targets: npt.NDArray[np.int32], reading: Reading) -> "RowsToRead":
@@ -42,13 +44,14 @@ class RowsToRead(NamedTuple):
         """
         rows = np.flatnonzero(targets >= 0)
         to = targets[rows]
+        end = int(rows[-1]) + 1 if rows.size else 0
         if rows.size and to.max() >= reading.num_rows:
             raise IndexError(f"target {to.max()}, but there are {reading.num_rows} rows to read into")
         if reading.position == "corpus":
             # By targets, so that each part of the rows has few.
             rows = rows[np.argsort(to, kind="stable")]
             to = targets[rows]
-        return cls(rows, to)
+        return cls(rows, to, end)
 
 
 class Reader:
@@ -102,11 +105,11 @@ class Reader:
         Raises:
             ValueError: x is of another kind, or there is no product where it is needed.
         """
-        rows, targets = which
+        rows, targets, end = which
         if not rows.size:
             return
-        if (x.dtype, x.shape[1]) != self._like:
-            raise ValueError(f"x must be {self._like[0]} [T, {self._like[1]}], got {layout(x)}")
+        if (x.dtype, x.shape[1]) != self._like or len(x) < end:
+            raise ValueError(f"x must be {self._like[0]} [{end} or more, {self._like[1]}], got {layout(x)}")
         if product is None and (self._of_product or self._coefficients is not None):
             raise ValueError("coefficients are to be read, but no product is given")
         source = product if self._of_product and product is not None else x

@@ -30,9 +30,11 @@ def parts_of(num_numbers: int) -> int:
 @functools.cache
 def pool() -> int:
     """The address of OpenMP's entry to a parallel region, in the library that PyTorch runs on; 0: there is none."""
-    for library in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*")):
+    # A library that was loaded before all others, as vLLM does it, is the one that PyTorch finds, too.
+    own = sorted(map(str, (Path(torch.__file__).parent / "lib").glob("libgomp*.so*")))
+    for library in (None, *own):
         try:
-            entry = ctypes.CDLL(str(library)).GOMP_parallel
+            entry = ctypes.CDLL(library).GOMP_parallel
         except (OSError, AttributeError):
             continue
         return ctypes.cast(entry, ctypes.c_void_p).value or 0

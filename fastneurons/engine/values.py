@@ -5,7 +5,8 @@ the original, quantised checkpoints hold codes: so unit rows are pushed through 
 which gives what it computes with.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -52,8 +53,25 @@ class ValueVectors:
             e = rows.to(vectors.dtype).float()
             for first in range(0, len(vectors), _NEURONS_AT_ONCE):
                 some = slice(first, first + _NEURONS_AT_ONCE)
-                out[:, layer, some] = e @ vectors[some].float().T
+                with _exact_bfloat16(vectors.dtype):
+                    out[:, layer, some] = e @ vectors[some].float().T
         return out
+
+
+@contextlib.contextmanager
+def _exact_bfloat16(dtype: torch.dtype) -> Iterator[None]:
+    """Within it, CPUs that multiply bfloat16 do so with float32 numbers that are bfloat16 anyway.
+
+    Their products are exact and their sums in float32, as without it: only the time is another.
+    """
+    matmul = torch.backends.mkldnn.matmul
+    before = matmul.fp32_precision
+    if dtype == torch.bfloat16:
+        matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def value_vectors(site: Site, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -406,6 +406,8 @@ def test_wrong_arguments_are_named():
     read = Reader(good, x.dtype, 32, function="silu", gated=True)
     with pytest.raises(ValueError, match="x must be"):
         read(x.half(), None, rows)
+    with pytest.raises(ValueError, match=r"x must be .* \[2 or more, 64\]"):
+        read(x[:1], None, rows._replace(end=2))
     read = Reader(replace(good, coefficients=floats), x.dtype, 32, function="silu", gated=True)
     with pytest.raises(ValueError, match="no product is given"):
         read(x, None, rows)
