@@ -64,7 +64,7 @@ def _exact_bfloat16(dtype: torch.dtype) -> Iterator[None]:
 
     Their products are exact and their sums in float32, as without it: only the time is another.
     """
-    matmul = torch.backends.mkldnn.matmul
+    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = matmul.fp32_precision
     if dtype == torch.bfloat16:
         matmul.fp32_precision = "bf16"
