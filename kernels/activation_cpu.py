@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from fastneurons_kernels.codes import WORD_BITS, bits_in_range, code_of, in_range, popcount
+from fastneurons_kernels.codes import bits_in_range, bits_of, code_of, in_range, popcount
 from fastneurons_kernels.compiled import compiled
 from fastneurons_kernels.functions import get_function
-from fastneurons_kernels.reading import ABOVE, BLOCK_NEURONS, REACHED, Reading, check_input, layout
+from fastneurons_kernels.reading import ABOVE, BLOCK_NEURONS, REACHED, WORD_BITS, Reading, check_input, layout
 from fastneurons_kernels.threads import lock, parts_of, pool, share_out, unlock
 from fastneurons_kernels.thresholds import IDENTITY, code_ranges
 
@@ -92,7 +92,7 @@ class Reader:
             for name in ("words", "near", "edges", "counts")
             if (tensor := getattr(reading, name)) is not None
         }
-        self._coefficients = None if reading.coefficients is None else _bits(reading.coefficients)
+        self._coefficients = None if reading.coefficients is None else bits_of(reading.coefficients)
 
     def __call__(self, x: torch.Tensor, product: torch.Tensor | None, which: RowsToRead) -> None:
         """Read.
@@ -114,7 +114,7 @@ class Reader:
             raise ValueError("coefficients are to be read, but no product is given")
         source = product if self._of_product and product is not None else x
         threads = (pool(), parts_of(rows.size * self._neurons))
-        given = (_bits(source.contiguous()), rows, targets, self._neurons, self._tests)
+        given = (bits_of(source.contiguous()), rows, targets, self._neurons, self._tests)
         if "counts" in self._outputs:
             _count(*threads, *given, self._outputs["counts"])
         elif "edges" in self._outputs:
@@ -122,7 +122,7 @@ class Reader:
         else:
             _pack(*threads, *given, self._outputs["words"], self._outputs["near"])
         if self._coefficients is not None and product is not None:
-            _keep(*threads, _bits(product.contiguous()), rows, targets, self._coefficients)
+            _keep(*threads, bits_of(product.contiguous()), rows, targets, self._coefficients)
 
 
 def activation_cpu(
@@ -147,11 +147,6 @@ def activation_cpu(
         read = Reader(reading, x.dtype, num_neurons, function=function, gated=gated, parameters=parameters)
         read(x, product, RowsToRead.of(reading.targets[:num_rows].numpy(), reading))
     return product if out is None else out.copy_(product)
-
-
-def _bits(values: torch.Tensor) -> npt.NDArray[np.integer]:
-    """The numbers' bits: numpy has no bf16."""
-    return values.view(torch.int16 if values.element_size() == 2 else torch.int32).numpy()
 
 
 # Of `CodeRanges.ranges` [S, 3, 2, 2]: of a threshold, which side, towards the right or left, first code and number.

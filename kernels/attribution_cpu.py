@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from fastneurons_kernels.attribution import Contributions, outputs
 from fastneurons_kernels.categories import NUM_CATEGORIES
-from fastneurons_kernels.codes import float32_of
+from fastneurons_kernels.codes import bits_of, float32_of
 from fastneurons_kernels.compiled import compiled
 from fastneurons_kernels.threads import parts_of, pool, share_out
 from fastneurons_kernels.top import keys, largest
@@ -26,7 +26,7 @@ def contributions_cpu(
     """The contract, an example at a time."""
     result = outputs(coefficients, rows, planes, norms, projections, answers, top_k)
     _, N, I = coefficients.shape  # noqa: E741
-    bits = coefficients.view(torch.int32 if coefficients.dtype == torch.float32 else torch.int16).numpy()
+    bits = bits_of(coefficients)
     parts = parts_of(_READINGS * rows.shape[1] * N * I)
     out = [tensor.numpy() for tensor in result]
     for e in range(len(rows)):

@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 from fastneurons_kernels.categories import NUM_CATEGORIES, Categories, check, outputs
-from fastneurons_kernels.codes import WORD_BITS, add_bits, popcount
+from fastneurons_kernels.codes import add_bits, popcount
 from fastneurons_kernels.compiled import compiled
+from fastneurons_kernels.reading import WORD_BITS
 from fastneurons_kernels.threads import parts_of, pool, share_out
 
 

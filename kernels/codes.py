@@ -9,13 +9,20 @@ and gather their bits one by one.
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import torch
+from fastneurons_kernels.reading import WORD_BITS
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-WORD_BITS = 32
-
 _Typed = tuple[Any, Any]
+
+
+def bits_of(values: torch.Tensor) -> npt.NDArray[np.integer]:
+    """A CPU tensor's numbers as their bits, signed integers: numpy has no bf16."""
+    return values.view(torch.int16 if values.element_size() == 2 else torch.int32).numpy()
 
 
 @intrinsic  # type: ignore[untyped-decorator]
