@@ -17,6 +17,9 @@ Arrays = dict[str, NDArray[Any]]
 
 STRING = "string"
 
+# Codes 0, 1, 2, 3, by how many of an example's languages activate a neuron: none, one, some, all.
+CATEGORIES = ("non-activated", "specific", "partial-shared", "all-shared")
+
 # Which runs have an array: all of them; those that compare languages in each example; those with attribution; those
 # that count the tokens of a corpus.
 Runs = Literal["all", "comparing", "attributing", "counting"]
@@ -27,8 +30,8 @@ Ranks = Literal["neurons", "bits", "sum", "max", "min", "same"]
 
 
 @dataclass(frozen=True)
-class ArraySpec:
-    """An array.
+class Array:
+    """An array of a run.
 
     Args:
         name: Its name, in the store and everywhere else.
@@ -75,48 +78,48 @@ _PER_LANGUAGE = ("example", "threshold", "language", "layer")
 _SCORES = ("example", "language", "layer", "category")
 
 ARRAYS = (
-    ArraySpec("example_id", STRING, ("example",), fill=""),
-    ArraySpec("task", "int32", ("example",)),
-    ArraySpec("outcome", "uint8", ("example",)),
-    ArraySpec("token_count", "int32", ("example", "language")),
-    ArraySpec("present", "bool", ("example", "language"), fill=False, ranks="same"),
-    ArraySpec(
+    Array("example_id", STRING, ("example",), fill=""),
+    Array("task", "int32", ("example",)),
+    Array("outcome", "uint8", ("example",)),
+    Array("token_count", "int32", ("example", "language")),
+    Array("present", "bool", ("example", "language"), fill=False, ranks="same"),
+    Array(
         "activated", "uint8", (*_PER_LANGUAGE, "byte"), "comparing", optional=True, ranks="bits"
     ),
-    ArraySpec("activated_count", "int32", _PER_LANGUAGE, "comparing", ranks="sum"),
-    ArraySpec("near_threshold_count", "int32", _PER_LANGUAGE, "comparing", ranks="sum"),
-    ArraySpec(
+    Array("activated_count", "int32", _PER_LANGUAGE, "comparing", ranks="sum"),
+    Array("near_threshold_count", "int32", _PER_LANGUAGE, "comparing", ranks="sum"),
+    Array(
         "category_count", "int32", ("example", "threshold", "layer", "category"), "comparing", ranks="sum"
     ),
-    ArraySpec(
+    Array(
         "occupancy", "int32", ("task", "threshold", "layer", "neuron", "category"), "comparing",
         ranks="neurons", summed_by="task",
     ),
-    ArraySpec("contribution_share", "float32", _SCORES, "attributing", fill=nan),
-    ArraySpec("contribution_max", "float32", _SCORES, "attributing", fill=nan, ranks="max"),
-    ArraySpec("contribution_mean", "float32", _SCORES, "attributing", fill=nan),
-    ArraySpec("contribution_min", "float32", _SCORES, "attributing", fill=nan, ranks="min"),
-    ArraySpec("contribution_sum", "float32", _SCORES, "attributing", fill=nan, ranks="sum"),
-    ArraySpec("effective_max", "float32", _SCORES, "attributing", fill=nan, ranks="max"),
-    ArraySpec("effective_mean", "float32", _SCORES, "attributing", fill=nan),
-    ArraySpec("effective_min", "float32", _SCORES, "attributing", fill=nan, ranks="min"),
-    ArraySpec(
+    Array("contribution_share", "float32", _SCORES, "attributing", fill=nan),
+    Array("contribution_max", "float32", _SCORES, "attributing", fill=nan, ranks="max"),
+    Array("contribution_mean", "float32", _SCORES, "attributing", fill=nan),
+    Array("contribution_min", "float32", _SCORES, "attributing", fill=nan, ranks="min"),
+    Array("contribution_sum", "float32", _SCORES, "attributing", fill=nan, ranks="sum"),
+    Array("effective_max", "float32", _SCORES, "attributing", fill=nan, ranks="max"),
+    Array("effective_mean", "float32", _SCORES, "attributing", fill=nan),
+    Array("effective_min", "float32", _SCORES, "attributing", fill=nan, ranks="min"),
+    Array(
         "coefficient", "float16", ("example", "language", "layer", "neuron"), "attributing",
         optional=True, fill=nan, ranks="neurons",
     ),
-    ArraySpec(
+    Array(
         # int64: past 2.1 billion tokens of a language, int32 wraps silently.
         "activation_count", "int64", ("threshold", "language", "layer", "neuron"), "counting",
         ranks="neurons", summed_by="language",
     ),
-    ArraySpec("corpus_tokens", "int64", ("language",), "counting", summed_by="language"),
+    Array("corpus_tokens", "int64", ("language",), "counting", summed_by="language"),
 )  # fmt: skip
 
 # What workers give beside: the store has shares and means that are made of it.
 INTERMEDIATE = (
-    ArraySpec("answered", "bool", ("example", "language"), "attributing", ranks="same"),
-    ArraySpec("top_count", "int32", _SCORES, "attributing", ranks="same"),
-    ArraySpec("effective_sum", "float64", _SCORES, "attributing", ranks="sum"),
+    Array("answered", "bool", ("example", "language"), "attributing", ranks="same"),
+    Array("top_count", "int32", _SCORES, "attributing", ranks="same"),
+    Array("effective_sum", "float64", _SCORES, "attributing", ranks="sum"),
 )
 
 _BY_NAME = {spec.name: spec for spec in (*ARRAYS, *INTERMEDIATE)}
@@ -125,7 +128,7 @@ _BY_NAME = {spec.name: spec for spec in (*ARRAYS, *INTERMEDIATE)}
 ATTRIBUTION = tuple(spec.name for spec in ARRAYS if spec.dims == _SCORES)
 
 
-def spec_of(name: str) -> ArraySpec:
+def spec_of(name: str) -> Array:
     """The description of an array by its name. Raises KeyError where there is none."""
     return _BY_NAME[name]
 
@@ -146,7 +149,7 @@ def nothing(kind: Runs, kept: Collection[str], sizes: Mapping[str, int]) -> Arra
 def spread(arrays: Arrays, places: Sequence[int], length: int) -> Arrays:
     """Arrays of some examples on an example axis of `length`, each at its place, fill values elsewhere."""
     if len(places) == length:
-        return arrays
+        return dict(arrays)
     whole = {}
     for name, array in arrays.items():
         if not spec_of(name).grows:
