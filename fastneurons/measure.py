@@ -12,8 +12,8 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastneurons.arrays import join
 from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.options import DataOptions
@@ -23,7 +23,7 @@ from fastneurons.engine.session import ModelFacts, Session
 from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress, Silent, progress_for
-from fastneurons.store import Header, Store, StoreWriter, Window, check_output, open_store
+from fastneurons.store import Header, Outcome, Store, StoreWriter, Window, check_output, open_store
 
 
 @dataclass(frozen=True)
@@ -312,7 +312,9 @@ def _measure(
             measured=writer.committed_ids() if corpus else (),
         ):
             window.append(measured)
-            progress.advance(len(measured.rows), int(measured.present.sum()), int(measured.token_count.sum()))
+            progress.advance(
+                len(measured.rows), int(measured["present"].sum()), int(measured["token_count"].sum())
+            )
             if (measured.first + len(measured.rows)) % options.window == 0:
                 written.commit(window)
                 window = []
@@ -385,60 +387,26 @@ def _rest(
 
 def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
     """Groups of rows, put together into a window of the store."""
+    # A row may come without its task where there is only one; those of a group are of one task.
+    task_of: dict[str | None, int] = {name: number for number, name in enumerate(tasks)}
     rows = [row for part in parts for row in part.rows]
-    # A row may come without its task where there is only one.
-    task = [tasks.index(row.task) if row.task in tasks else 0 for row in rows]
+    arrays = join(
+        [part.arrays for part in parts], [task_of.get(part.rows[0].task, 0) for part in parts], len(tasks)
+    )
+    arrays["example_id"] = np.array([row.id for row in rows], np.dtypes.StringDType())
+    arrays["task"] = np.array([task_of.get(row.task, 0) for row in rows], np.int32)
+    skipped = [isinstance(row, Skipped) for row in rows]
+    arrays["outcome"] = np.where(skipped, Outcome.SKIPPED, Outcome.MEASURED).astype(np.uint8)
     first = parts[0].first
     return Window(
-        first=first,
-        example_id=[row.id for row in rows],
-        task=np.array(task, np.int32),
-        outcome=np.array([2 if isinstance(row, Skipped) else 1 for row in rows], np.uint8),
-        token_count=np.concatenate([part.token_count for part in parts]),
-        present=np.concatenate([part.present for part in parts]),
-        activated=_joined([part.activated for part in parts]),
-        activated_count=_joined([part.activated_count for part in parts]),
-        category_count=_joined([part.category_count for part in parts]),
-        near_threshold_count=_joined([part.near_threshold_count for part in parts]),
-        occupancy=_by_task(parts, tasks),
-        attribution=_attribution(parts),
-        coefficient=_joined([part.coefficient for part in parts]),
-        activation_count=_added([part.activation_count for part in parts]),
-        corpus_tokens=_added([part.corpus_tokens for part in parts]),
-        skipped=[
-            {"index": first + i, "id": row.id, "where": row.where, "reason": row.reason}
-            for i, row in enumerate(rows)
+        first,
+        arrays,
+        [
+            {"index": first + index, "id": row.id, "where": row.where, "reason": row.reason}
+            for index, row in enumerate(rows)
             if isinstance(row, Skipped)
         ],
     )
-
-
-def _joined(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
-    """Arrays one after another; None where the run has no such array."""
-    there = [array for array in arrays if array is not None]
-    return np.concatenate(there) if there else None
-
-
-def _added(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
-    """The sum of arrays; None where the run has no such array."""
-    there = [array for array in arrays if array is not None]
-    return np.sum(there, axis=0) if there else None
-
-
-def _by_task(parts: Sequence[MeasuredRows], tasks: tuple[str, ...]) -> NDArray[np.int32] | None:
-    """Occupancy of each task, [K, S, N, I, 4]; rows of a part are of one task."""
-    if parts[0].occupancy is None:
-        return None
-    occupancy = np.zeros((len(tasks), *parts[0].occupancy.shape), np.int32)
-    for part in parts:
-        own = part.rows[0].task
-        occupancy[tasks.index(own) if own in tasks else 0] += part.occupancy
-    return occupancy
-
-
-def _attribution(parts: Sequence[MeasuredRows]) -> dict[str, NDArray[Any]] | None:
-    there = [part.attribution for part in parts if part.attribution is not None]
-    return {name: np.concatenate([each[name] for each in there]) for name in there[0]} if there else None
 
 
 @contextlib.contextmanager

@@ -54,12 +54,11 @@ class Measured(Contender):
         parts = self._measure(work)
         what = self._session.what
         if what.position == "corpus":
-            counts = [part.activation_count for part in parts if part.activation_count is not None]
-            return Findings(activation_count=np.sum(counts, axis=0)[0])
-        packed = np.concatenate([part.activated for part in parts if part.activated is not None])
+            return Findings(activation_count=np.sum([part["activation_count"] for part in parts], axis=0)[0])
+        packed = np.concatenate([part["activated"] for part in parts])
         neurons = self._session.facts.neurons
         bits = np.unpackbits(packed, axis=-1, count=neurons, bitorder="little")  # [B, S, L, N, I]
-        shares = [part.attribution["contribution_share"] for part in parts if part.attribution]
+        shares = [part["contribution_share"] for part in parts if "contribution_share" in part]
         return Findings(
             category=categories_of(bits.astype(bool), axis=2).swapaxes(0, 1),
             thresholds=what.thresholds,

@@ -1,8 +1,7 @@
 """One result from the slices that an engine's workers hold.
 
-A tensor-parallel rank holds a slice of the neurons of its layers, a pipeline stage a slice of the
-layers. Bits, per-neuron counts and coefficients are put side by side, counts of neurons add up; of
-scores, the largest of all is the largest of each rank's largest, and likewise what else is kept of them.
+A tensor-parallel rank holds a slice of the neurons of its layers, a pipeline stage a slice of the layers.
+`fastneurons/arrays.py` says of each array how the ranks' slices combine.
 """
 
 from collections.abc import Sequence
@@ -12,34 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = dict[str, NDArray[Any]]
-
-# What the store has of scores, float32 [E, L, N, 4] each; docs/store.md says what they are.
-ATTRIBUTION = (
-    "contribution_share",
-    "contribution_max",
-    "contribution_mean",
-    "contribution_min",
-    "contribution_sum",
-    "effective_max",
-    "effective_mean",
-    "effective_min",
-)
-
-# The layer and neuron axes of the arrays of each rank; what has no neuron axis adds up unless said below.
-_LAYER_AXIS = {
-    "activated": 3,
-    "activated_count": 3,
-    "near_threshold_count": 3,
-    "category_count": 2,
-    "occupancy": 1,
-    "activation_count": 2,
-    "coefficient": 2,
-    **dict.fromkeys(ATTRIBUTION, 2),
-}
-_NEURON_AXIS = {"occupancy": 2, "activation_count": 3, "coefficient": 3}
-# The same on every rank of a stage.
-_SHARED = ("present", "answered", "top_count")
+from fastneurons.arrays import ATTRIBUTION, Array, Arrays, spec_of
 
 
 @dataclass(frozen=True)
@@ -72,31 +44,33 @@ def merge(slices: Sequence[Slice], arrays: Sequence[Arrays]) -> Arrays:
         merged.append(_with_attribution(stage) if "top_count" in stage else stage)
     if len(merged) == 1:
         return merged[0]
-    return {name: np.concatenate([m[name] for m in merged], axis=_LAYER_AXIS[name]) for name in merged[0]}
+    return {
+        name: np.concatenate([m[name] for m in merged], axis=spec_of(name).part_dims.index("layer"))
+        for name in merged[0]
+    }
 
 
 def _merge_neurons(neurons: list[int], arrays: list[Arrays]) -> Arrays:
     if len(arrays) == 1:
         return arrays[0]
-    out = {}
-    for name in arrays[0]:
-        parts = [a[name] for a in arrays]
-        if name in _SHARED:
-            out[name] = parts[0]
-        elif name == "activated":
-            out[name] = concatenate_bits(parts, neurons)
-        elif name in _NEURON_AXIS:
-            out[name] = np.concatenate(parts, axis=_NEURON_AXIS[name])
-        elif name.endswith("_max"):
-            out[name] = np.maximum.reduce(parts)
-        elif name.endswith("_min"):
-            out[name] = np.minimum.reduce(parts)
-        elif name.endswith("_sum"):
-            with np.errstate(invalid="ignore"):  # infinite ones of both signs have no sum
-                out[name] = np.add.reduce(parts, dtype=np.float64)
-        else:
-            out[name] = np.sum(parts, axis=0, dtype=parts[0].dtype)
-    return out
+    return {name: _merged(spec_of(name), [a[name] for a in arrays], neurons) for name in arrays[0]}
+
+
+def _merged(spec: Array, parts: list[NDArray[Any]], neurons: list[int]) -> NDArray[Any]:
+    """One array from each rank's, of which each has the neurons of its slice."""
+    if spec.ranks == "same":
+        return parts[0]
+    if spec.ranks == "bits":
+        return concatenate_bits(parts, neurons)
+    if spec.ranks == "neurons":
+        return np.concatenate(parts, axis=spec.part_dims.index("neuron"))
+    assert spec.ranks is not None, f"{spec.name} comes from no worker"
+    combine = {"sum": np.add, "max": np.maximum, "min": np.minimum}[spec.ranks]
+    # Scores are added in float64.
+    exact = np.float64 if spec.ranks == "sum" and parts[0].dtype.kind == "f" else parts[0].dtype
+    with np.errstate(invalid="ignore"):  # infinite ones of both signs have no sum
+        whole: NDArray[Any] = combine.reduce(parts, dtype=exact)
+    return whole
 
 
 def concatenate_bits(parts: list[NDArray[np.uint8]], neurons: list[int]) -> NDArray[np.uint8]:

@@ -7,32 +7,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastneurons.arrays import Arrays, spread
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.encode import Tokenised
-from fastneurons.engine.merge import ATTRIBUTION, Arrays
 
 
 @dataclass(frozen=True)
 class MeasuredRows:
     """E consecutive rows of one task, measured or skipped, in input order.
 
-    Arrays are those of the store (docs/store.md) for these rows, and None where the run has no such array.
-    Of a row that was skipped there are zeros, NaN in `attribution`.
+    Args:
+        first: The index of the first one in the source; of a corpus, of the first block.
+        rows: The rows.
+        arrays: By their names (`fastneurons/arrays.py`), those that the run has: for growing arrays E entries, fill
+            values where a row was skipped; sums over the rows measured.
     """
 
     first: int
     rows: list[Example | Skipped]
-    token_count: NDArray[np.int32]  # [E, L]
-    present: NDArray[np.bool_]  # [E, L]
-    activated: NDArray[np.uint8] | None = None  # [E, S, L, N, B]
-    activated_count: NDArray[np.int32] | None = None  # [E, S, L, N]
-    near_threshold_count: NDArray[np.int32] | None = None  # [E, S, L, N]
-    category_count: NDArray[np.int32] | None = None  # [E, S, N, 4]
-    occupancy: NDArray[np.int32] | None = None  # [S, N, I, 4], over the examples measured
-    attribution: Arrays | None = None  # contribution_share and its like, each float32 [E, L, N, 4]
-    coefficient: NDArray[np.float16] | None = None  # [E, L, N, I]
-    activation_count: NDArray[np.int64] | None = None  # [S, L, N, I], over the rows measured
-    corpus_tokens: NDArray[np.int64] | None = None  # [L], over the rows measured
+    arrays: Arrays
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """An array by its name. Raises KeyError where the run has no such array."""
+        return self.arrays[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.arrays
 
 
 @dataclass
@@ -86,31 +86,10 @@ class Placement:
 
     def measured_rows(self, first: int, arrays: Arrays) -> MeasuredRows:
         """All rows with what was read, `arrays` of the M measured ones spread over the E."""
-        present = self.token_count > 0
-        whole: dict[str, Any] = {
-            name: array if name in _SUMS else self._spread(array, np.nan if name in ATTRIBUTION else 0)
-            for name, array in arrays.items()
-        }
-        attribution = {name: whole.pop(name) for name in ATTRIBUTION if name in whole}
-        if "activation_count" in whole:
+        whole = spread(arrays, self.measured, len(self.rows))
+        whole["token_count"] = self.token_count
+        whole["present"] = self.token_count > 0
+        if "activation_count" in arrays:
             whole["corpus_tokens"] = self.token_count.sum(0, dtype=np.int64)
-        return MeasuredRows(
-            first=first,
-            rows=[row.example if isinstance(row, Tokenised) else row for row in self.rows],
-            token_count=self.token_count,
-            present=present,
-            attribution=attribution or None,
-            **whole,
-        )
-
-    def _spread(self, array: NDArray[Any], fill: float) -> NDArray[Any]:
-        """`array` [M, ...] at the measured places along an axis of E."""
-        if len(self.measured) == len(self.rows):
-            return array
-        whole = np.full((len(self.rows), *array.shape[1:]), fill, array.dtype)
-        whole[self.measured] = array
-        return whole
-
-
-# Over rows, not one each.
-_SUMS = ("occupancy", "activation_count")
+        rows = [row.example if isinstance(row, Tokenised) else row for row in self.rows]
+        return MeasuredRows(first, rows, whole)

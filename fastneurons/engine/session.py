@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastneurons.arrays import CATEGORIES, Arrays, nothing
 from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.core import Core
@@ -33,7 +34,7 @@ from fastneurons.engine.environment import (
     give_freed_memory_back,
 )
 from fastneurons.engine.feed import Feed
-from fastneurons.engine.merge import ATTRIBUTION, Arrays, Slice, merge
+from fastneurons.engine.merge import Slice, merge
 from fastneurons.engine.placement import InFlight, MeasuredRows, Placement
 from fastneurons.engine.wire import from_wire, to_wire
 from fastneurons.errors import EngineError, InputError, StoreError
@@ -469,21 +470,21 @@ class Session:
 
     def _nothing(self, keep_bits: bool) -> Arrays:
         """The arrays of no examples."""
-        S, L, N = len(self.what.thresholds), len(self.languages), len(self.facts.layers)
         neurons = self.facts.neurons
-        arrays: Arrays = {
-            "activated_count": np.zeros((0, S, L, N), np.int32),
-            "near_threshold_count": np.zeros((0, S, L, N), np.int32),
-            "category_count": np.zeros((0, S, N, 4), np.int32),
-            "occupancy": np.zeros((S, N, neurons, 4), np.int32),
+        sizes = {
+            "threshold": len(self.what.thresholds),
+            "language": len(self.languages),
+            "layer": len(self.facts.layers),
+            "neuron": neurons,
+            "byte": -(-neurons // 8),
+            "category": len(CATEGORIES),
         }
-        if keep_bits:
-            arrays["activated"] = np.zeros((0, S, L, N, -(-neurons // 8)), np.uint8)
-        if self.what.attribution:
-            arrays |= {name: np.zeros((0, L, N, 4), np.float32) for name in ATTRIBUTION}
-        if self.what.keep_coefficients:
-            arrays["coefficient"] = np.zeros((0, L, N, neurons), np.float16)
-        return arrays
+        kept = {"activated": keep_bits, "coefficient": self.what.keep_coefficients}
+        return nothing(
+            "attributing" if self.what.attribution else "comparing",
+            [name for name, wanted in kept.items() if wanted],
+            sizes,
+        )
 
     def _unembedding_rows(self, tokens: list[int]) -> NDArray[np.float32]:
         """Rows of the unembedding, float32 [U, H]; those asked for before are known."""

@@ -1,7 +1,8 @@
 """The store: a Zarr group that a run fills window by window, and that everything else is read from."""
 
+from fastneurons.arrays import ATTRIBUTION, CATEGORIES
 from fastneurons.store.reader import SkippedRow, Store, StoredArray, open_store
-from fastneurons.store.schema import ATTRIBUTION, CATEGORIES, FORMAT, NEAR_THRESHOLD, Header, Outcome
+from fastneurons.store.schema import FORMAT, NEAR_THRESHOLD, Header, Outcome
 from fastneurons.store.writer import StoreWriter, Window, check_output
 
 __all__ = [

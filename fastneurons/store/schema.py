@@ -1,12 +1,9 @@
-"""What a store holds: its attributes, arrays and coordinates. The only place that spells array names.
+"""How a store lays out what `fastneurons/arrays.py` describes: attributes, chunks, shards, checkpoints, coordinates."""
 
-An array is a line of the table below: what it holds, and which runs have it.
-"""
-
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from enum import IntEnum
-from math import nan, prod
+from math import prod
 from typing import Any
 
 import msgspec
@@ -14,10 +11,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from fastneurons import arrays
+from fastneurons.arrays import CATEGORIES, STRING, Array
+
 # Raised when a store written now could be misread by an older fastneurons.
 FORMAT = 1
-
-CATEGORIES = ("non-activated", "specific", "partial-shared", "all-shared")
 
 # Activations within this distance of a threshold are in `near_threshold_count`: rounding could turn them.
 NEAR_THRESHOLD = 1e-3
@@ -89,51 +87,24 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return self.top_k is not None
 
 
-def _always(header: Header) -> bool:
-    return True
-
-
-def _compares_languages(header: Header) -> bool:
-    return not header.is_corpus
-
-
-def _counts_tokens(header: Header) -> bool:
-    return header.is_corpus
-
-
-def _attributes(header: Header) -> bool:
-    return header.has_attribution
-
-
 @dataclass(frozen=True)
-class ArraySpec:
-    """An array of the store.
+class ArraySpec(Array):
+    """An array as it lies in a store.
 
     Args:
-        name: Its name.
-        dtype: A numpy dtype, or "string" for variable-length UTF-8.
-        dims: Its dimension names; an array with "example" first grows with the run.
-        when: Which runs may have it.
-        optional: Whether such a run has a choice.
-        fill: The value where nothing was written.
-        summed_by: Of an array that is a sum over examples: the dimension of which a window may change one
-            index and not the next, and which is therefore written index by index while the run goes on.
         apart: Dimensions of which each index is an object of its own.
     """
 
-    name: str
-    dtype: str
-    dims: tuple[str, ...]
-    when: Callable[[Header], bool] = _always
-    optional: bool = False
-    fill: int | float | str = 0
-    summed_by: str | None = None
     apart: tuple[str, ...] = ()
 
-    @property
-    def grows(self) -> bool:
-        """Whether each window adds examples to it."""
-        return self.dims[0] == "example"
+    def when(self, header: Header) -> bool:
+        """Whether a run of that header may have it."""
+        return {
+            "all": True,
+            "comparing": not header.is_corpus,
+            "attributing": header.has_attribution,
+            "counting": header.is_corpus,
+        }[self.runs]
 
     @property
     def checkpoint(self) -> "ArraySpec":
@@ -144,7 +115,7 @@ class ArraySpec:
         """
         assert self.summed_by is not None
         name, dims = f"{self.name}_checkpoint", ("snapshot", *self.dims)
-        return ArraySpec(name, self.dtype, dims, self.when, apart=("snapshot", self.summed_by))
+        return ArraySpec(name, self.dtype, dims, self.runs, apart=("snapshot", self.summed_by))
 
     def part(self, index: int) -> tuple[slice | int, ...]:
         """Where on a sum's axes that index of `summed_by` is."""
@@ -184,7 +155,7 @@ class ArraySpec:
         return (chunks * chunk[0], *chunk[1:])
 
     def _bytes(self, shape: tuple[int, ...]) -> int:
-        return prod(shape) * (16 if self.dtype == _STRING else np.dtype(self.dtype).itemsize)
+        return prod(shape) * (16 if self.dtype == STRING else np.dtype(self.dtype).itemsize)
 
 
 def largest_divisor(number: int, limit: int) -> int:
@@ -250,54 +221,10 @@ COEFFICIENT = "coefficient"
 EXAMPLE_ID = "example_id"
 OUTCOME = "outcome"
 
-# What attribution tells of each category.
-ATTRIBUTION = (
-    "contribution_share",
-    "contribution_max",
-    "contribution_mean",
-    "contribution_min",
-    "contribution_sum",
-    "effective_max",
-    "effective_mean",
-    "effective_min",
-)
-
-_STRING = "string"
-
 COORDINATES = (
-    ArraySpec("language", _STRING, ("language",), fill=""),
+    ArraySpec("language", STRING, ("language",), fill=""),
     ArraySpec("layer", "int32", ("layer",)),
     ArraySpec("threshold", "float64", ("threshold",)),
-    ArraySpec("category", _STRING, ("category",), fill=""),
+    ArraySpec("category", STRING, ("category",), fill=""),
 )
-
-_PER_LANGUAGE = ("example", "threshold", "language", "layer")
-
-ARRAYS = (
-    ArraySpec(EXAMPLE_ID, _STRING, ("example",), fill=""),
-    ArraySpec("task", "int32", ("example",)),
-    ArraySpec(OUTCOME, "uint8", ("example",), fill=Outcome.NOT_RUN),
-    ArraySpec("token_count", "int32", ("example", "language")),
-    ArraySpec("present", "bool", ("example", "language"), fill=False),
-    ArraySpec(ACTIVATED, "uint8", (*_PER_LANGUAGE, "byte"), _compares_languages, optional=True),
-    ArraySpec("activated_count", "int32", _PER_LANGUAGE, _compares_languages),
-    ArraySpec("near_threshold_count", "int32", _PER_LANGUAGE, _compares_languages),
-    ArraySpec("category_count", "int32", ("example", "threshold", "layer", "category"), _compares_languages),
-    ArraySpec(
-        "occupancy", "int32", ("task", "threshold", "layer", "neuron", "category"), _compares_languages,
-        summed_by="task",
-    ),
-    *(
-        ArraySpec(name, "float32", ("example", "language", "layer", "category"), _attributes, fill=nan)
-        for name in ATTRIBUTION
-    ),
-    ArraySpec(
-        COEFFICIENT, "float16", ("example", "language", "layer", "neuron"), _attributes, optional=True, fill=nan
-    ),
-    ArraySpec(
-        # int64: past 2.1 billion tokens of a language, int32 wraps silently.
-        "activation_count", "int64", ("threshold", "language", "layer", "neuron"), _counts_tokens,
-        summed_by="language",
-    ),
-    ArraySpec("corpus_tokens", "int64", ("language",), _counts_tokens, summed_by="language"),
-)  # fmt: skip
+ARRAYS = tuple(ArraySpec(**{f.name: getattr(spec, f.name) for f in fields(spec)}) for spec in arrays.ARRAYS)

@@ -13,16 +13,16 @@ import errno
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, cast
 
 import msgspec
-import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
+from fastneurons.arrays import Arrays
 from fastneurons.errors import FastneuronsError, InputError, StoreError
 from fastneurons.store import schema
 from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Commit, Root, Writer, decode, is_store
@@ -38,41 +38,18 @@ _FIRST_WINDOWS = 16
 class Window:
     """E consecutive examples, from index `first` on: the unit of commit.
 
-    Arrays are those of the store of the same name, for these examples; its fill value where a row was
-    skipped, and None where the run has no such array.
-
     Args:
-        attribution: The eight arrays of `schema.ATTRIBUTION` by name.
-        occupancy: Over the measured ones of these examples alone; likewise `activation_count` and
-            `corpus_tokens`.
+        arrays: Those of the store by their names: for growing arrays an entry an example, fill values where a row was
+            skipped; sums over the measured ones of these examples alone.
         skipped: What to write to `skipped.jsonl`: index, id, where and reason of each skipped row.
     """
 
     first: int
-    example_id: list[str]
-    task: NDArray[np.int32]  # [E]
-    outcome: NDArray[np.uint8]  # [E], a schema.Outcome
-    token_count: NDArray[np.int32]  # [E, L]
-    present: NDArray[np.bool_]  # [E, L]
-    activated: NDArray[np.uint8] | None = None  # [E, S, L, N, B]
-    activated_count: NDArray[np.int32] | None = None  # [E, S, L, N]
-    category_count: NDArray[np.int32] | None = None  # [E, S, N, 4]
-    near_threshold_count: NDArray[np.int32] | None = None  # [E, S, L, N]
-    occupancy: NDArray[np.int32] | None = None  # [K, S, N, I, 4]
-    attribution: Mapping[str, NDArray[np.float32]] | None = None  # each [E, L, N, 4]
-    coefficient: NDArray[np.float16] | None = None  # [E, L, N, I]
-    activation_count: NDArray[np.int64] | None = None  # [S, L, N, I]
-    corpus_tokens: NDArray[np.int64] | None = None  # [L]
-    skipped: Sequence[Mapping[str, Any]] = field(default=())
+    arrays: Arrays
+    skipped: Sequence[Mapping[str, Any]] = ()
 
     def __len__(self) -> int:
-        return len(self.example_id)
-
-    def array(self, name: str) -> Any:
-        """What goes into the store's array of that name; None where nothing was given."""
-        if name in schema.ATTRIBUTION:
-            return (self.attribution or {}).get(name)
-        return getattr(self, name)
+        return len(self.arrays[schema.EXAMPLE_ID])
 
 
 def check_output(path: str, *, resume: bool = False, overwrite: bool = False) -> None:
@@ -360,13 +337,10 @@ class StoreWriter:
             self._put_root(commit=Commit(end, commit.skipped_bytes + len(lines), commit.writer, **snapshots))
 
     def _values(self, spec: ArraySpec, window: Window) -> NDArray[Any]:
-        values = window.array(spec.name)
-        assert values is not None, f"{spec.name} is missing"
-        if spec.dtype == "string":
-            return np.array(values, np.dtypes.StringDType())
+        values = window.arrays[spec.name]
         expected = spec.shape(self._root.header, len(window))
         assert values.shape == expected, f"{spec.name}: {values.shape}, should be {expected}"
-        return cast(NDArray[Any], values)
+        return values
 
     def _add(self, spec: ArraySpec, added: NDArray[Any]) -> list[int]:
         """Write a sum, where the window changes it, to the snapshots that do not count yet; which will."""

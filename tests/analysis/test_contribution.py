@@ -86,7 +86,7 @@ def test_a_run_without_attribution_is_told(tmp_path):
 def test_shares_that_do_not_add_up_are_damage(share, tmp_path):
     run = draw(8, top_k=3)
     window = run.window(0, 4)
-    window.attribution["contribution_share"][2, 0, 1, 3] = share
+    window.arrays["contribution_share"][2, 0, 1, 3] = share
     with StoreWriter.create(str(tmp_path / "run.zarr"), run.header) as writer:
         writer.commit(window)
     with pytest.raises(StoreError, match="the shares of example 2 do not add up to 1"):

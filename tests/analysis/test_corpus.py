@@ -55,7 +55,7 @@ def test_a_language_with_no_tokens_has_no_probability(tmp_path):
 
 def test_more_activations_than_tokens_are_damage(tmp_path):
     window = RUN.window(0, 5)
-    window.activation_count[0, 2, 1, 3] = window.corpus_tokens[2] + 1
+    window.arrays["activation_count"][0, 2, 1, 3] = window.arrays["corpus_tokens"][2] + 1
     with StoreWriter.create(str(tmp_path / "run.zarr"), RUN.header) as writer:
         writer.commit(window)
     store = open_store(str(tmp_path / "run.zarr"))

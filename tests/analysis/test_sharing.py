@@ -110,13 +110,15 @@ def test_tasks_apart(store):
 def test_an_example_without_a_language_does_not_count_for_it(tmp_path):
     run = draw(4, thresholds=[0.0])
     window = run.window(0, 4)
-    window.present[0, 1] = False
-    window.activated_count[0, :, 1] = 0
+    window.arrays["present"][0, 1] = False
+    window.arrays["activated_count"][0, :, 1] = 0
     with StoreWriter.create(str(tmp_path / "run.zarr"), run.header) as writer:
         writer.commit(window)
     found = shares(open_store(str(tmp_path / "run.zarr")))
-    np.testing.assert_allclose(found.activated[1], window.activated_count[2:, 0, 1].mean(0) / 13)
-    np.testing.assert_allclose(found.activated[0], window.activated_count[[0, 2, 3], 0, 0].mean(0) / 13)
+    np.testing.assert_allclose(found.activated[1], window.arrays["activated_count"][2:, 0, 1].mean(0) / 13)
+    np.testing.assert_allclose(
+        found.activated[0], window.arrays["activated_count"][[0, 2, 3], 0, 0].mean(0) / 13
+    )
 
 
 def test_nothing_measured_is_no_value_and_no_error(tmp_path):
@@ -136,7 +138,7 @@ def test_an_unknown_threshold_is_refused(store):
 def test_counts_that_do_not_add_up_are_damage(tmp_path):
     run = draw(8)
     window = run.window(0, 4)
-    window.category_count[2, 0, 1, 3] += 1
+    window.arrays["category_count"][2, 0, 1, 3] += 1
     with StoreWriter.create(str(tmp_path / "run.zarr"), run.header) as writer:
         writer.commit(window)
     with pytest.raises(StoreError, match="categories of example 2 do not add up to 13 neurons"):

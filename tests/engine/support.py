@@ -37,9 +37,9 @@ def measure(session: Any, rows: list[Any], **arguments: Any) -> dict[str, np.nda
     """All arrays of a session's `measure`, put together; `occupancy` added up."""
     parts = list(session.measure(rows, **arguments))
     names = ["token_count", "present", "activated_count", "near_threshold_count", "category_count"]
-    if parts[0].activated is not None:
+    if "activated" in parts[0]:
         names.append("activated")
-    arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
-    arrays["occupancy"] = np.sum([p.occupancy for p in parts], axis=0)
+    arrays = {name: np.concatenate([p[name] for p in parts]) for name in names}
+    arrays["occupancy"] = np.sum([p["occupancy"] for p in parts], axis=0)
     assert [row.id for p in parts for row in p.rows] == [row.id for row in rows]
     return arrays

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastneurons.arrays import ATTRIBUTION
 from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data.example import Example
 from tests.engine.agreement import unpack
@@ -115,7 +116,7 @@ def assert_equal(
 
 
 def together(parts: list[Any]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part.attribution[name] for part in parts]) for name in parts[0].attribution}
+    return {name: np.concatenate([part[name] for part in parts]) for name in ATTRIBUTION}
 
 
 @pytest.mark.parametrize(("architecture", "ranks"), [("Bloom", 1), ("Llama", 1), ("Llama", 2)])
@@ -144,10 +145,10 @@ def test_a_random_model(architecture, ranks, models, open_session, tmp_path):
             for row in rows
         ]
     )
-    bits = unpack(np.concatenate([part.activated for part in parts])[:, 0], num_neurons).astype(bool)
+    bits = unpack(np.concatenate([part["activated"] for part in parts])[:, 0], num_neurons).astype(bool)
     expected = expected_attribution(reference, bits, tokens, session.facts.top_k)
     assert_equal(together(parts), expected, reference, session.facts.top_k)
-    coefficients = np.concatenate([part.coefficient for part in parts])
+    coefficients = np.concatenate([part["coefficient"] for part in parts])
     assert coefficients.dtype == np.float16
     np.testing.assert_allclose(coefficients, reference["coefficients"], rtol=2e-3, atol=1e-4)
 
@@ -165,7 +166,7 @@ def test_smollm2_on_facts(open_session, tmp_path):
     tokens = np.array(
         [[first_answer_token(session._tokenizer, row, code) for code in LANGUAGES] for row in rows]
     )
-    bits = unpack(np.concatenate([part.activated for part in parts])[:, 0], 1536).astype(bool)
+    bits = unpack(np.concatenate([part["activated"] for part in parts])[:, 0], 1536).astype(bool)
     expected = expected_attribution(reference, bits, tokens, 75)
     assert_equal(together(parts), expected, reference, 75)
 
@@ -192,4 +193,4 @@ def test_what_was_skipped_has_no_scores(models, open_session):
 def test_a_session_whose_rows_are_all_skipped(models, open_session):
     session = open_session(models(), what=Measurement(attribution=True), options=tiny_options())
     [part] = session.measure([Example("long", dict.fromkeys(LANGUAGES, "x" * 600))])
-    assert np.isnan(part.attribution["contribution_share"]).all()
+    assert np.isnan(part["contribution_share"]).all()

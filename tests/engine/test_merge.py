@@ -6,8 +6,8 @@ import torch
 from fastneurons_kernels.attribution_cpu import contributions_cpu
 from fastneurons_kernels.top import top_count_cpu
 
-from fastneurons.engine.merge import ATTRIBUTION, Slice, concatenate_bits, merge
-from fastneurons.store import ATTRIBUTION as STORED
+from fastneurons.arrays import ATTRIBUTION
+from fastneurons.engine.merge import Slice, concatenate_bits, merge
 
 E, S, L, N, I = 2, 2, 3, 4, 27  # noqa: E741
 TOP_K = 7
@@ -179,7 +179,3 @@ def test_scores_of_slices_are_those_of_the_whole(split, stages, special):
     for name in ATTRIBUTION:
         if not name.endswith(("_sum", "_mean")):
             np.testing.assert_array_equal(merged[name], alone[name], err_msg=name)
-
-
-def test_the_names_are_the_store_s():
-    assert ATTRIBUTION == STORED

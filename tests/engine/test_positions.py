@@ -116,8 +116,8 @@ def assert_counts(
     parts: list[Any], rows: list[Example], values: list[np.ndarray], threshold: float = 0.0
 ) -> None:
     """Counts of a corpus against the tokens above the threshold, but for those too close to tell."""
-    counts = np.sum([part.activation_count for part in parts], axis=0)[0]  # [L, N, I]
-    tokens = np.sum([part.corpus_tokens for part in parts], axis=0)
+    counts = np.sum([part["activation_count"] for part in parts], axis=0)[0]  # [L, N, I]
+    tokens = np.sum([part["corpus_tokens"] for part in parts], axis=0)
     for index in range(len(LANGUAGES)):
         of_language = np.concatenate(values[index :: len(LANGUAGES)])
         assert tokens[index] == len(of_language)
@@ -136,10 +136,10 @@ def test_corpus(signal, models, every_token, open_session):
     assert_counts(parts, ROWS, values)
     # Documents are rows, one language each; windows of 16 of them are counted together.
     assert [len(part.rows) for part in parts] == [16, 16, 16, 16, 16, 10]
-    assert all((part.present.sum(1) == 1).all() for part in parts)
+    assert all((part["present"].sum(1) == 1).all() for part in parts)
     again = list(session.measure(ROWS, first=32, window=16))
     for part, before in zip(again, parts[2:], strict=True):
-        np.testing.assert_array_equal(part.activation_count, before.activation_count)
+        np.testing.assert_array_equal(part["activation_count"], before["activation_count"])
 
 
 def test_corpus_in_blocks(models, every_token, open_session):
@@ -151,10 +151,10 @@ def test_corpus_in_blocks(models, every_token, open_session):
     blocks = [text[k : k + 50] for k in range(0, len(text), 50)]
     assert [row.id for part in parts for row in part.rows] == [f"en:{k}" for k in range(len(blocks))]
     values = np.concatenate(every_token(model, blocks)["activations"])
-    counts = np.sum([part.activation_count for part in parts], axis=0)[0, 0]
+    counts = np.sum([part["activation_count"] for part in parts], axis=0)[0, 0]
     close = (np.abs(values) <= WITHIN).sum(0)
     assert (np.abs(counts - (values > 0).sum(0)) <= close).all()
-    assert sum(part.corpus_tokens[0] for part in parts) == len(text)
+    assert sum(part["corpus_tokens"][0] for part in parts) == len(text)
 
 
 def test_a_corpus_that_is_stopped_hands_on_what_was_in_flight(models, open_session):
@@ -168,7 +168,7 @@ def test_a_corpus_that_is_stopped_hands_on_what_was_in_flight(models, open_sessi
     whole = list(session.measure(ROWS * 10, window=30))
     for part, expected in zip(parts, whole, strict=False):
         if len(part.rows) == 30:
-            np.testing.assert_array_equal(part.activation_count, expected.activation_count)
+            np.testing.assert_array_equal(part["activation_count"], expected["activation_count"])
 
 
 def test_the_answer_given_the_prompt(models, every_token, open_session):
@@ -193,7 +193,7 @@ def test_the_answer_given_the_prompt(models, every_token, open_session):
         of_prompt[-len(answers[lang].encode()) :]
         for of_prompt, lang in zip(values, LANGUAGES * len(good), strict=True)
     ]
-    activated = np.concatenate([part.activated for part in parts])
+    activated = np.concatenate([part["activated"] for part in parts])
     assert_bits(np.delete(activated, 3, axis=0)[:, 0], largest(spans, len(good)))
 
 
@@ -202,7 +202,7 @@ def test_two_ranks_count_as_one(models, open_session):
     for ranks in (1, 2):
         options = tiny_options(tensor_parallel_size=ranks)
         session = open_session(model, what=Measurement((0.0, 0.1), "corpus"), options=options)
-        found.append(sum(part.activation_count for part in session.measure(ROWS)))
+        found.append(sum(part["activation_count"] for part in session.measure(ROWS)))
         session.close()  # each binds threads to cores in its own way
     np.testing.assert_array_equal(*found)
 

@@ -120,11 +120,11 @@ def test_skipped_rows_and_missing_languages_take_their_place(models, open_sessio
     assert isinstance(long, Skipped)
     assert "prompt in de has 600 tokens, the model takes 511" in long.reason
     assert all(part.first // 4 == (part.first + len(part.rows) - 1) // 4 for part in parts)
-    counts = np.concatenate([part.category_count for part in parts])
+    counts = np.concatenate([part["category_count"] for part in parts])
     assert (counts.sum(-1) == tiny.NEURONS).all(axis=(1, 2)).tolist() == [True, False] + [True] * 5 + [
         False
     ] * 2
-    present = np.concatenate([part.present for part in parts])
+    present = np.concatenate([part["present"] for part in parts])
     assert present[3].tolist() == [True, True, False]
     # With two languages present, none is shared by some but not all.
     assert (counts[3, 0, :, 2] == 0).all()

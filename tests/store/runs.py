@@ -173,13 +173,10 @@ class Run:
             first = end
 
     def window(self, first: int, end: int, keep_bits: bool = True) -> Window:
-        arrays: dict[str, Any] = self.arrays(slice(first, end))
-        arrays["example_id"] = arrays["example_id"].tolist()
+        arrays = self.arrays(slice(first, end))
         if not keep_bits:
-            arrays["activated"] = None
-        if self.header.has_attribution:
-            arrays["attribution"] = {name: arrays.pop(name) for name in ATTRIBUTION}
-        return Window(first=first, skipped=[s for s in self.skipped() if first <= s["index"] < end], **arrays)
+            arrays.pop("activated", None)
+        return Window(first, arrays, [s for s in self.skipped() if first <= s["index"] < end])
 
     def write(self, path: Path | str, resume: bool = False, keep_bits: bool = True) -> None:
         begin = StoreWriter.resume if resume else StoreWriter.create

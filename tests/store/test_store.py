@@ -98,7 +98,7 @@ def test_a_corpus_counts_past_what_32_bits_hold(tmp_path):
     run = draw(8, position="corpus", languages=["en"], thresholds=[0.0])
     with StoreWriter.create(str(tmp_path / "run.zarr"), run.header) as writer:
         for window in run.windows():
-            window.activation_count[:] = window.corpus_tokens[:] = 2**31
+            window.arrays["activation_count"][:] = window.arrays["corpus_tokens"][:] = 2**31
             writer.commit(window)
         writer.finish()
     store = open_store(str(tmp_path / "run.zarr"))

@@ -1,0 +1,182 @@
+"""Every array of a run, described once: dimensions, dtype, fill value, who has it, and how parts of it combine.
+
+Workers fill these arrays, `engine/merge.py` puts the ranks' slices together, a window joins what was measured group by
+group, and the store's schema lays them out. All of them follow this table: a new array is one entry here and the code
+that computes it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+
+STRING = "string"
+
+# Codes 0, 1, 2, 3, by how many of an example's languages activate a neuron: none, one, some, all.
+CATEGORIES = ("non-activated", "specific", "partial-shared", "all-shared")
+
+# Which runs have an array: all of them; those that compare languages in each example; those with attribution; those
+# that count the tokens of a corpus.
+Runs = Literal["all", "comparing", "attributing", "counting"]
+
+# How the slices of tensor-parallel ranks, each with some of a layer's neurons, make the whole. "neurons": side by side.
+# "bits": likewise, packed. "sum", "max", "min": what their names say. "same": each rank has the whole.
+Ranks = Literal["neurons", "bits", "sum", "max", "min", "same"]
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array of a run.
+
+    Args:
+        name: Its name, in the store and everywhere else.
+        dtype: A numpy dtype, or "string" for variable-length UTF-8.
+        dims: Its dimension names. An array with "example" first grows with the run; any other is a sum over examples.
+        runs: Which runs have it.
+        optional: Whether such a run has a choice.
+        fill: The value where nothing was measured.
+        ranks: How the slices of tensor-parallel ranks combine; None where no worker fills it. Those of pipeline
+            stages lie one after another on the layer axis.
+        summed_by: Of a sum over examples: the dimension of which a window may change one index and not the next, and
+            which is therefore written index by index while the run goes on.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[str, ...]
+    runs: Runs = "all"
+    optional: bool = False
+    fill: int | float | str = 0
+    ranks: Ranks | None = None
+    summed_by: str | None = None
+
+    @property
+    def grows(self) -> bool:
+        """Whether each window adds examples to it."""
+        return self.dims[0] == "example"
+
+    @property
+    def part_dims(self) -> tuple[str, ...]:
+        """The dimensions of what a worker gives: of the examples of one task."""
+        return tuple(dim for dim in self.dims if dim != "task")
+
+    def empty(self, sizes: Mapping[str, int]) -> NDArray[Any]:
+        """What a worker would give for no examples: no rows, or a sum of nothing.
+
+        Args:
+            sizes: The size of each dimension but "example".
+        """
+        return np.zeros([0 if dim == "example" else sizes[dim] for dim in self.part_dims], self.dtype)
+
+
+_PER_LANGUAGE = ("example", "threshold", "language", "layer")
+_SCORES = ("example", "language", "layer", "category")
+
+ARRAYS = (
+    Array("example_id", STRING, ("example",), fill=""),
+    Array("task", "int32", ("example",)),
+    Array("outcome", "uint8", ("example",)),
+    Array("token_count", "int32", ("example", "language")),
+    Array("present", "bool", ("example", "language"), fill=False, ranks="same"),
+    Array(
+        "activated", "uint8", (*_PER_LANGUAGE, "byte"), "comparing", optional=True, ranks="bits"
+    ),
+    Array("activated_count", "int32", _PER_LANGUAGE, "comparing", ranks="sum"),
+    Array("near_threshold_count", "int32", _PER_LANGUAGE, "comparing", ranks="sum"),
+    Array(
+        "category_count", "int32", ("example", "threshold", "layer", "category"), "comparing", ranks="sum"
+    ),
+    Array(
+        "occupancy", "int32", ("task", "threshold", "layer", "neuron", "category"), "comparing",
+        ranks="neurons", summed_by="task",
+    ),
+    Array("contribution_share", "float32", _SCORES, "attributing", fill=nan),
+    Array("contribution_max", "float32", _SCORES, "attributing", fill=nan, ranks="max"),
+    Array("contribution_mean", "float32", _SCORES, "attributing", fill=nan),
+    Array("contribution_min", "float32", _SCORES, "attributing", fill=nan, ranks="min"),
+    Array("contribution_sum", "float32", _SCORES, "attributing", fill=nan, ranks="sum"),
+    Array("effective_max", "float32", _SCORES, "attributing", fill=nan, ranks="max"),
+    Array("effective_mean", "float32", _SCORES, "attributing", fill=nan),
+    Array("effective_min", "float32", _SCORES, "attributing", fill=nan, ranks="min"),
+    Array(
+        "coefficient", "float16", ("example", "language", "layer", "neuron"), "attributing",
+        optional=True, fill=nan, ranks="neurons",
+    ),
+    Array(
+        # int64: past 2.1 billion tokens of a language, int32 wraps silently.
+        "activation_count", "int64", ("threshold", "language", "layer", "neuron"), "counting",
+        ranks="neurons", summed_by="language",
+    ),
+    Array("corpus_tokens", "int64", ("language",), "counting", summed_by="language"),
+)  # fmt: skip
+
+# What workers give beside: the store has shares and means that are made of it.
+INTERMEDIATE = (
+    Array("answered", "bool", ("example", "language"), "attributing", ranks="same"),
+    Array("top_count", "int32", _SCORES, "attributing", ranks="same"),
+    Array("effective_sum", "float64", _SCORES, "attributing", ranks="sum"),
+)
+
+_BY_NAME = {spec.name: spec for spec in (*ARRAYS, *INTERMEDIATE)}
+
+# What attribution says of each category, float32 [E, L, N, 4] each.
+ATTRIBUTION = tuple(spec.name for spec in ARRAYS if spec.dims == _SCORES)
+
+
+def spec_of(name: str) -> Array:
+    """The description of an array by its name. Raises KeyError where there is none."""
+    return _BY_NAME[name]
+
+
+def nothing(kind: Runs, kept: Collection[str], sizes: Mapping[str, int]) -> Arrays:
+    """The arrays that workers would give for no examples.
+
+    Args:
+        kind: "comparing" or "attributing".
+        kept: Which of the optional arrays are wanted.
+        sizes: The size of each dimension but "example".
+    """
+    kinds = {"comparing"} | ({"attributing"} if kind == "attributing" else set())
+    wanted = [spec for spec in ARRAYS if spec.runs in kinds and (not spec.optional or spec.name in kept)]
+    return {spec.name: spec.empty(sizes) for spec in wanted}
+
+
+def spread(arrays: Arrays, places: Sequence[int], length: int) -> Arrays:
+    """Arrays of some examples on an example axis of `length`, each at its place, fill values elsewhere."""
+    if len(places) == length:
+        return dict(arrays)
+    whole = {}
+    for name, array in arrays.items():
+        if not spec_of(name).grows:
+            whole[name] = array
+            continue
+        whole[name] = np.full((length, *array.shape[1:]), spec_of(name).fill, array.dtype)
+        whole[name][list(places)] = array
+    return whole
+
+
+def join(parts: Sequence[Arrays], tasks: Sequence[int], num_tasks: int) -> Arrays:
+    """Groups of examples put together: growing arrays one after another, sums added, of each task where they are apart.
+
+    Args:
+        parts: Each group's arrays; the same names in each.
+        tasks: The task of each group.
+        num_tasks: K.
+    """
+    joined: Arrays = {}
+    for name in parts[0]:
+        spec = spec_of(name)
+        if spec.grows:
+            joined[name] = np.concatenate([part[name] for part in parts])
+        elif "task" in spec.dims:
+            joined[name] = np.zeros((num_tasks, *parts[0][name].shape), spec.dtype)
+            for part, task in zip(parts, tasks, strict=True):
+                joined[name][task] += part[name]
+        else:
+            joined[name] = np.sum([part[name] for part in parts], axis=0)
+    return joined
