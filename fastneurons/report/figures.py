@@ -17,7 +17,7 @@ from fastneurons.languages import language, short_code
 from fastneurons.model_name import short_name
 from fastneurons.report.cells import signal_name, where_read
 from fastneurons.report.findings import Findings
-from fastneurons.report.style import ACCENT, COLOURS, FAINT, STYLE, check_ending, save
+from fastneurons.report.style import ACCENT, COLOURS, FAINT, STYLE, apart, check_ending, save
 from fastneurons.store import CATEGORIES
 
 if TYPE_CHECKING:
@@ -168,31 +168,12 @@ def _label_lines(
     """Name each line at its right end, apart from each other by `height` inches."""
     low, top = axes.get_ylim()
     gap = (top - low) * height / (axes.figure.get_figheight() - _AROUND_HEIGHT)  # type: ignore[union-attr]
-    for label, place, colour in zip(labels, _apart(ends, gap, low, top), colours, strict=True):
+    for label, place, colour in zip(labels, apart(ends, gap, low, top), colours, strict=True):
         axes.annotate(
             label, (1.0, place), xycoords=("axes fraction", "data"), xytext=(4, 0),
             textcoords="offset points", va="center", ha="left", color=colour, fontsize=8.5,
             fontweight="bold", linespacing=1.05,
         )  # fmt: skip
-
-
-def _apart(ends: Sequence[float], gap: float, low: float, top: float) -> list[float]:
-    """Places as near to `ends` as they can be at least `gap` apart, in their order, between `low` and `top`.
-
-    Where there is not enough room between those, they go past `top`.
-    """
-    order = np.argsort(ends, kind="stable")
-    steps = gap * np.arange(len(order))
-    # Less its step, a place must not be below the one before: pool those that are to their mean.
-    pools: list[list[float]] = []
-    for end in np.array(ends, np.float64)[order] - steps:
-        pools.append([float(end)])
-        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
-            pools[-2:] = [pools[-2] + pools[-1]]
-    level = np.concatenate([np.full(len(pool), np.mean(pool)) for pool in pools])
-    places = np.empty(len(order))
-    places[order] = np.maximum(np.minimum(level, top - steps[-1]), low) + steps
-    return [float(place) for place in places]
 
 
 def _language_colours(number: int) -> list[str]:
