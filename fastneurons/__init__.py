@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastneurons.errors import EngineError, FastneuronsError, InputError, StoreError
 
 if TYPE_CHECKING:
-    from fastneurons.api import open, run
+    from fastneurons.api import findings, open, run
     from fastneurons.data import Example
 
 __version__ = "0.1.0"
@@ -24,13 +24,14 @@ __all__ = [
     "InputError",
     "StoreError",
     "__version__",
+    "findings",
     "open",
     "run",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("open", "run"):
+    if name in ("findings", "open", "run"):
         from fastneurons import api
 
         return getattr(api, name)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data import Example, Skipped
@@ -14,6 +14,9 @@ from fastneurons.languages import parse_languages
 from fastneurons.measure import RunOptions, Source, measure_into_store, task_source
 from fastneurons.progress import RunProgress
 from fastneurons.store import Store, open_store
+
+if TYPE_CHECKING:
+    from fastneurons.report import Findings
 
 Path = str | PathLike[str]
 
@@ -126,6 +129,23 @@ def open(path: Path) -> Store:
         StoreError: nothing is there, or it is no store, or it is damaged.
     """
     return open_store(fspath(path))
+
+
+def findings(store: Store | Path, threshold: float | None = None) -> "Findings":
+    """Compute all that `fastneurons summary` and `plot` show of a store, once.
+
+    Args:
+        store: An open store, or its local path or fsspec URL; complete or not.
+        threshold: One of the store's thresholds; its first for None.
+    Returns:
+        Findings for `fastneurons.report`: `print_findings`, `findings_json`, `draw_findings`.
+    Raises:
+        InputError: the store has no such threshold.
+        StoreError: nothing is there, or it is no store, or it is damaged.
+    """
+    from fastneurons.report import compute_findings  # here: a run needs no report
+
+    return compute_findings(store if isinstance(store, Store) else open(store), threshold)
 
 
 def engine_options(**arguments: Any) -> EngineOptions:

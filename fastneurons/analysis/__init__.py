@@ -1,9 +1,21 @@
-"""What a store tells, from numpy and the store alone."""
+"""Analyses of a store, from numpy and the store alone.
+
+The functions listed here read a store. The modules `sharing`, `contribution` and `corpus` have the same analyses as
+functions of plain arrays.
+"""
 
 from fastneurons.analysis.bootstrap import Estimate
-from fastneurons.analysis.contribution import Attribution, attribution
-from fastneurons.analysis.corpus import TokenShares, activation_probability, token_shares
-from fastneurons.analysis.sharing import Shares, shares, shares_by_task
+from fastneurons.analysis.stores import (
+    Attribution,
+    Shares,
+    TokenShares,
+    activation_probability,
+    attribution,
+    shares,
+    shares_and_by_task,
+    shares_by_task,
+    token_shares,
+)
 
 __all__ = [
     "Attribution",
@@ -13,6 +25,7 @@ __all__ = [
     "activation_probability",
     "attribution",
     "shares",
+    "shares_and_by_task",
     "shares_by_task",
     "token_shares",
 ]

@@ -1,14 +1,15 @@
-"""Means over examples with their uncertainty, in one pass over a store and in memory that does not grow with it."""
+"""Means over examples with their uncertainty, in one pass and in memory that does not grow with the examples.
+
+Arrays alone: the functions know nothing of stores. Examples come in blocks, each with weights that say how often
+every bootstrap replicate draws every example; a mean and its replicates are then quotients of weighted sums.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp, factorial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from fastneurons.store import Outcome, Store
 
 Floats = NDArray[np.float64]
 
@@ -20,7 +21,13 @@ _TAIL = 2.5  # per cent on either side: intervals of 95 %
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over examples, with its 95 % bootstrap interval over examples; NaN where there is nothing."""
+    """A mean over examples, with its 95 % bootstrap interval over examples; NaN where there is no value.
+
+    Args:
+        mean: float64, of any shape.
+        low: Lower ends of the intervals, in the shape of `mean`.
+        high: Upper ends, likewise.
+    """
 
     mean: Floats
     low: Floats
@@ -28,7 +35,7 @@ class Estimate:
 
     @classmethod
     def of(cls, mean: Floats, replicated: Floats) -> "Estimate":
-        """An estimate from its replicates, on the first axis; one that drew no value does not count."""
+        """Take the interval from replicates [R, ...]; one that drew no value (NaN or infinite) does not count."""
         low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
         found = np.isfinite(replicated).any(0)
         if found.any():
@@ -36,25 +43,15 @@ class Estimate:
         return cls(mean, low, high)
 
 
-def measured_blocks(
-    store: Store, replicates: int, *names: str
-) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]], NDArray[np.float32]]]:
-    """The examples measured, in order, a block at a time.
+def bootstrap_generator() -> np.random.Generator:
+    """Random generator with the seed that all analyses share: the same examples give the same intervals."""
+    return np.random.default_rng(_SEED)
 
-    Args:
-        replicates: R bootstrap replicates; even.
-        names: Arrays whose first axis is the example.
-    Yields:
-        The indices of a block's examples, its part of each array by name, and its weights [E, R].
-    """
-    rng = np.random.default_rng(_SEED)
-    for first, window in store.windows("outcome", *names):
-        # Divided where windows are so long that the weights would take much memory.
-        for start in range(0, len(window["outcome"]), _BLOCK_EXAMPLES):
-            rows = slice(start, start + _BLOCK_EXAMPLES)
-            chosen = np.flatnonzero(window["outcome"][rows] == Outcome.MEASURED)
-            block = {name: window[name][rows][chosen] for name in names}
-            yield first + start + chosen, block, poisson_weights(rng, len(chosen), replicates)
+
+def blocks(num_examples: int) -> Iterator[slice]:
+    """Cut examples into blocks short enough that their weights take little memory."""
+    for start in range(0, num_examples, _BLOCK_EXAMPLES):
+        yield slice(start, min(start + _BLOCK_EXAMPLES, num_examples))
 
 
 def poisson_weights(rng: np.random.Generator, num_examples: int, replicates: int) -> NDArray[np.float32]:
@@ -62,8 +59,8 @@ def poisson_weights(rng: np.random.Generator, num_examples: int, replicates: int
 
     Independent Poisson(1) counts stand in for drawing with replacement, which would need to know the number
     of examples beforehand. They are looked up in a table of 2**16 quantiles, ten times faster than
-    numpy's own draws; the means differ by less than 1e-5. Drawn example by example, so that they do not
-    depend on the blocks in which examples arrive.
+    numpy's own draws; the means differ by less than 1e-5. Weights are drawn example by example, so that they
+    do not depend on the blocks in which examples arrive.
 
     Args:
         replicates: Even, as numpy draws these numbers in pairs.

@@ -1,109 +1,94 @@
-"""What a corpus' counts tell: how often a neuron is activated in each language, token by token."""
+"""How often a corpus activates each neuron in each language, token by token, from arrays of counts.
 
+    from fastneurons.analysis import corpus
+
+    corpus.activation_probability(activation_count, corpus_tokens)  # [L, N, I]
+
+`fastneurons.analysis.activation_probability` and `token_shares` read the arrays from a store.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.analysis.bootstrap import Floats
-from fastneurons.errors import InputError, StoreError
-from fastneurons.store import Outcome, Store
+from fastneurons.analysis.checks import ContradictionError, check_shapes
+from fastneurons.analysis.sharing import mean_over_languages
 
 
 @dataclass(frozen=True)
-class TokenShares:
-    """How many tokens of a corpus activate its model's neurons, at one threshold.
+class TokenMeans:
+    """How many tokens of a corpus activate its model's neurons, at one threshold; NaN for a language with no tokens.
 
     Args:
-        threshold: A neuron is activated where its activation is above.
-        num_texts: Texts measured.
-        languages: The L codes.
-        layers: The N layer numbers.
-        texts: int64 [L], texts of each language.
-        tokens: int64 [L], their tokens.
+        tokens: int64 [L], tokens of each language.
         activated: float64 [L, N], share of tokens that activate a neuron, mean over a layer's neurons; also
             the share of a layer's neurons that a token activates, mean over tokens.
         activated_overall: float64 [L], mean over all layers' neurons.
+        activated_mean: float64 [N], mean of `activated` over the languages that have tokens.
+        activated_overall_mean: Mean of `activated_overall`, likewise.
     """
 
-    threshold: float
-    num_texts: int
-    languages: tuple[str, ...]
-    layers: tuple[int, ...]
-    texts: NDArray[np.int64]
     tokens: NDArray[np.int64]
     activated: Floats
     activated_overall: Floats
+    activated_mean: Floats
+    activated_overall_mean: float
+
+    @classmethod
+    def of(cls, tokens: NDArray[np.int64], activated: Floats) -> "TokenMeans":
+        """Add the means over layers and languages to shares [L, N]."""
+        overall = activated.mean(1)
+        return cls(
+            tokens, activated, overall, mean_over_languages(activated), float(mean_over_languages(overall))
+        )
 
 
-def activation_probability(store: Store) -> Floats:
+def activation_probability(
+    activation_count: NDArray[np.int64],
+    corpus_tokens: NDArray[np.int64],
+    languages: Sequence[str] | None = None,
+) -> Floats:
     """Share of a language's tokens that activate each neuron.
 
     Args:
-        store: A store of a corpus, complete or not.
+        activation_count: int64 [..., L, N, I], tokens that activate the neuron.
+        corpus_tokens: int64 [L], tokens read of each language.
+        languages: The L codes, for messages.
     Returns:
-        float64 [S, L, N, I] in [0, 1]; NaN for a language with no tokens: "not read" is not "never activated".
+        float64 in the shape of the counts, in [0, 1]; NaN for a language with no tokens: "not read" is not
+        "never activated".
     Raises:
-        InputError: the store is not of a corpus.
-        StoreError: a count exceeds its language's tokens, or an array is damaged.
+        InputError: the shapes do not fit together.
+        ContradictionError: a count exceeds its language's tokens.
     Source: Tang et al. 2024, arXiv:2402.16438.
     """
-    tokens = _tokens(store)
-    probability = np.empty(store["activation_count"].shape)
-    for language in range(len(tokens)):
-        probability[:, language] = _probability(store, language, tokens)
-    return probability
-
-
-def token_shares(store: Store, threshold: float | None = None) -> TokenShares:
-    """Means of the activation probability over neurons, a language at a time.
-
-    Args:
-        store: A store of a corpus, complete or not.
-        threshold: One of the store's thresholds; its first for None.
-    Raises:
-        InputError: the store is not of a corpus, or has no such threshold.
-        StoreError: a count exceeds its language's tokens, or an array is damaged.
-    """
-    tokens, t = _tokens(store), store.threshold_index(threshold)
-    header = store.header
-    activated = np.zeros((len(header.languages), len(header.layers)))
-    for language in range(len(tokens)):
-        activated[language] = _probability(store, language, tokens, slice(t, t + 1))[0].mean(-1)
-    texts = np.zeros(len(header.languages), np.int64)
-    num_texts = 0
-    for _, block in store.windows("outcome", "present"):
-        measured = block["outcome"] == Outcome.MEASURED
-        num_texts += int(measured.sum())
-        texts += block["present"][measured].sum(0)
-    return TokenShares(
-        threshold=header.thresholds[t],
-        num_texts=num_texts,
-        languages=tuple(header.languages),
-        layers=tuple(header.layers),
-        texts=texts,
-        tokens=tokens,
-        activated=activated,
-        activated_overall=activated.mean(1),
-    )
-
-
-def _tokens(store: Store) -> NDArray[np.int64]:
-    if not store.header.is_corpus:
-        raise InputError(f"{store.path} is not of a corpus; measure with --position corpus")
-    return store["corpus_tokens"][...]
-
-
-def _probability(
-    store: Store, language: int, tokens: NDArray[np.int64], thresholds: slice = slice(None)
-) -> Floats:
-    """float64 [S, N, I] of one language."""
-    count = store["activation_count"][thresholds, language]
-    if (count > tokens[language]).any():
-        raise StoreError(
-            f"{store.path}: array activation_count is damaged: {count.max():,} tokens of "
-            f"{store.header.languages[language]} activate a neuron, and {tokens[language]:,} were read"
+    letters = "ABDFG"[: max(0, activation_count.ndim - 3)] + "LNI"
+    check_shapes({}, activation_count=(activation_count, letters), corpus_tokens=(corpus_tokens, "L"))
+    tokens = corpus_tokens[:, None, None]
+    if (activation_count > tokens).any():
+        count = activation_count.reshape(-1, *activation_count.shape[-3:]).max((0, 2, 3))
+        k = int(np.flatnonzero(count > corpus_tokens)[0])
+        name = f"language {k}" if languages is None else languages[k]
+        raise ContradictionError(
+            "activation_count",
+            f"{count[k]:,} tokens of {name} activate a neuron, and {corpus_tokens[k]:,} were read",
         )
     with np.errstate(invalid="ignore", divide="ignore"):
-        probability: Floats = count / tokens[language]
+        probability: Floats = activation_count / tokens
     return probability
+
+
+def token_shares(activation_count: NDArray[np.int64], corpus_tokens: NDArray[np.int64]) -> TokenMeans:
+    """Means of the activation probability over neurons.
+
+    Args:
+        activation_count: int64 [L, N, I], tokens that activate the neuron.
+        corpus_tokens: int64 [L], tokens read of each language.
+    Raises:
+        As `activation_probability`.
+    """
+    check_shapes({}, activation_count=(activation_count, "LNI"))
+    return TokenMeans.of(corpus_tokens, activation_probability(activation_count, corpus_tokens).mean(-1))

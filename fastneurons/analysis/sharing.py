@@ -1,6 +1,12 @@
-"""Shares of neurons: by category, by language, by layer; means over examples with their uncertainty.
+"""Shares of neurons by category, by language and by layer, from arrays of counts.
 
-One pass over the store's counts, in memory that does not grow with it.
+    from fastneurons.analysis import sharing
+
+    found = sharing.shares(category_count, activated_count, near_threshold_count, present, neurons=14336)
+    found.category.mean  # [N, 4]
+
+`ShareSums` does the same block by block, for more examples than memory holds. `fastneurons.analysis.shares` reads the
+arrays from a store.
 """
 
 from dataclasses import dataclass
@@ -8,137 +14,170 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastneurons.analysis.bootstrap import REPLICATES, Estimate, Floats, measured_blocks
-from fastneurons.errors import InputError, StoreError
-from fastneurons.store import CATEGORIES, Store
+from fastneurons.analysis.bootstrap import (
+    REPLICATES,
+    Estimate,
+    Floats,
+    blocks,
+    bootstrap_generator,
+    poisson_weights,
+)
+from fastneurons.analysis.checks import ContradictionError, check_shapes
+
+NUM_CATEGORIES = 4
 
 
 @dataclass(frozen=True)
-class Shares:
-    """Shares of neurons at one threshold, over the examples measured, or over those of one task.
+class ShareMeans:
+    """Shares of neurons at one threshold: means over examples. NaN where there is no example.
 
     Args:
-        threshold: A neuron is activated where its activation is above.
-        task: The task; None for all.
-        num_examples: Examples measured.
-        languages: The L codes.
-        layers: The N layer numbers.
+        num_examples: Examples that the means are over.
         category: [N, 4], share of each layer's neurons in each category.
         category_overall: [4], likewise of all layers' neurons.
-        activated: [L, N], share of each layer's neurons that each language activates.
+        activated: float64 [L, N], share of each layer's neurons that each language activates, mean over the
+            examples that have a prompt in that language.
         activated_overall: [L], likewise of all layers' neurons.
+        activated_mean: float64 [N], mean of `activated` over the languages that have a value.
+        activated_overall_mean: Mean of `activated_overall`, likewise.
         near_threshold: Share of activations so near the threshold that rounding could turn them.
     """
 
-    threshold: float
-    task: str | None
     num_examples: int
-    languages: tuple[str, ...]
-    layers: tuple[int, ...]
     category: Estimate
     category_overall: Estimate
     activated: Floats
     activated_overall: Estimate
+    activated_mean: Floats
+    activated_overall_mean: float
     near_threshold: float
 
 
-def shares(store: Store, threshold: float | None = None, replicates: int = REPLICATES) -> Shares:
-    """Shares of neurons over all examples measured.
+def shares(
+    category_count: NDArray[np.integer],
+    activated_count: NDArray[np.integer],
+    near_threshold_count: NDArray[np.integer],
+    present: NDArray[np.bool_],
+    neurons: int,
+    replicates: int = REPLICATES,
+) -> ShareMeans:
+    """Shares of neurons over all examples of some arrays; pass the examples measured alone.
 
     Args:
-        store: A store, complete or not.
-        threshold: One of the store's thresholds; its first for None.
+        category_count: Integers [E, N, 4], neurons of each layer in each category.
+        activated_count: Integers [E, L, N], neurons of each layer that each language activates; 0 where the
+            example has no prompt in the language.
+        near_threshold_count: Integers [E, L, N], activations near the threshold.
+        present: bool [E, L], whether the example has a prompt in the language.
+        neurons: I, of a layer.
         replicates: Bootstrap replicates; even.
     Raises:
-        InputError: the store has no such threshold, or is of a corpus.
-        StoreError: an array is damaged.
+        InputError: the shapes do not fit together.
+        ContradictionError: an example's categories do not add up to the layer's neurons.
     """
-    return _accumulate(store, threshold, replicates, by_task=False)[0].result(store, None)
+    check_shapes({"C": NUM_CATEGORIES}, category_count=(category_count, "ENC"))
+    sums = ShareSums(activated_count.shape[1], category_count.shape[1], neurons, replicates)
+    rng = bootstrap_generator()
+    for rows in blocks(len(category_count)):
+        weights = poisson_weights(rng, rows.stop - rows.start, replicates)
+        sums.add(
+            category_count[rows], activated_count[rows], near_threshold_count[rows], present[rows], weights
+        )
+    return sums.means()
 
 
-def shares_by_task(
-    store: Store, threshold: float | None = None, replicates: int = REPLICATES
-) -> dict[str, Shares]:
-    """`shares` of each of the store's tasks, by its name."""
-    sums = _accumulate(store, threshold, replicates, by_task=True)
-    return {task: sums[k].result(store, task) for k, task in enumerate(store.header.tasks)}
+class ShareSums:
+    """Sums over examples from which shares follow, plain and for each bootstrap replicate.
 
+    Their size does not depend on the number of examples.
 
-class _Sums:
-    """Sums over examples, plain and for each replicate."""
+    Args:
+        num_languages: L.
+        num_layers: N.
+        neurons: I, of a layer.
+        replicates: R, of the weights.
+    """
 
-    def __init__(self, store: Store, threshold_index: int, replicates: int) -> None:
-        header = store.header
-        L, N = len(header.languages), len(header.layers)
-        self.threshold = header.thresholds[threshold_index]
-        self.num_examples = 0
-        self.category = np.zeros((N, len(CATEGORIES)))
-        self.activated = np.zeros((L, N))
-        self.present = np.zeros(L)
-        self.near_threshold = 0.0
+    def __init__(self, num_languages: int, num_layers: int, neurons: int, replicates: int) -> None:
+        self._sizes = {"L": num_languages, "N": num_layers, "C": NUM_CATEGORIES, "R": replicates}
+        self._neurons = neurons
+        self._num_examples = 0
+        self._category = np.zeros((num_layers, NUM_CATEGORIES))
+        self._activated = np.zeros((num_languages, num_layers))
+        self._present = np.zeros(num_languages)
+        self._near_threshold = 0.0
         # The same per replicate: examples, [N * 4] of categories, [L] of languages, [L] of their presence.
-        self.replicated = np.zeros((replicates, 1 + N * len(CATEGORIES) + 2 * L))
+        self._replicated = np.zeros((replicates, 1 + num_layers * NUM_CATEGORIES + 2 * num_languages))
 
     def add(
         self,
-        category: Floats,  # [E, N, 4]
-        activated: Floats,  # [E, L, N]
-        near_threshold: float,
-        present: NDArray[np.bool_],  # [E, L]
-        weights: NDArray[np.float32],  # [E, R]
+        category_count: NDArray[np.integer],
+        activated_count: NDArray[np.integer],
+        near_threshold_count: NDArray[np.integer],
+        present: NDArray[np.bool_],
+        weights: NDArray[np.float32],
+        examples: NDArray[np.int64] | None = None,
     ) -> None:
-        E = len(category)
-        self.num_examples += E
-        self.category += category.sum(0)
-        self.activated += activated.sum(0)
-        self.present += present.sum(0)
-        self.near_threshold += near_threshold
-        columns = [np.ones((E, 1)), category.reshape(E, self.category.size), activated.mean(-1), present]
-        self.replicated += weights.T.astype(np.float64) @ np.concatenate(columns, 1)
+        """Add a block of examples.
 
-    def result(self, store: Store, task: str | None) -> Shares:
-        N, C, L = *self.category.shape, len(self.present)
-        examples, category, activated, present = np.split(self.replicated, np.cumsum([1, N * C, L]), 1)
+        Args:
+            category_count: As for `shares`, as are the next three.
+            weights: float32 [E, R], of `poisson_weights`.
+            examples: int64 [E], numbers of the examples for messages; None counts those added before.
+        Raises:
+            InputError: the shapes do not fit together.
+            ContradictionError: an example's categories do not add up to the layer's neurons.
+        """
+        check_shapes(
+            self._sizes,
+            category_count=(category_count, "ENC"),
+            activated_count=(activated_count, "ELN"),
+            near_threshold_count=(near_threshold_count, "ELN"),
+            present=(present, "EL"),
+            weights=(weights, "ER"),
+        )
+        wrong = np.flatnonzero((category_count.sum(-1) != self._neurons).any(-1))
+        if len(wrong):
+            example = self._num_examples + wrong[0] if examples is None else examples[wrong[0]]
+            raise ContradictionError(
+                "category_count",
+                f"the categories of example {example} do not add up to {self._neurons} neurons",
+            )
+        E = len(category_count)
+        category, activated = category_count / self._neurons, activated_count / self._neurons
+        self._num_examples += E
+        self._category += category.sum(0)
+        self._activated += activated.sum(0)
+        self._present += present.sum(0)
+        self._near_threshold += float(near_threshold_count.sum((1, 2), dtype=np.float64).sum())
+        columns = [np.ones((E, 1)), category.reshape(E, self._category.size), activated.mean(-1), present]
+        self._replicated += weights.T.astype(np.float64) @ np.concatenate(columns, 1)
+
+    def means(self) -> ShareMeans:
+        """Shares over all examples added so far."""
+        N, C, L = *self._category.shape, len(self._present)
+        examples, category, activated, present = np.split(self._replicated, np.cumsum([1, N * C, L]), 1)
         with np.errstate(invalid="ignore", divide="ignore"):
             category = (category / examples).reshape(-1, N, C)
-            mean = self.category / self.num_examples if self.num_examples else np.full((N, C), np.nan)
-            by_language = self.activated / self.present[:, None]
-            activations = float(self.present.sum()) * N * store.header.neurons
-            return Shares(
-                threshold=self.threshold,
-                task=task,
-                num_examples=self.num_examples,
-                languages=tuple(store.header.languages),
-                layers=tuple(store.header.layers),
-                category=Estimate.of(mean, category),
-                category_overall=Estimate.of(mean.mean(0), category.mean(1)),
-                activated=by_language,
-                activated_overall=Estimate.of(by_language.mean(1), activated / present),
-                near_threshold=self.near_threshold / activations if activations else float("nan"),
-            )
+            mean = self._category / self._num_examples if self._num_examples else np.full((N, C), np.nan)
+            by_language = self._activated / self._present[:, None]
+            overall = Estimate.of(by_language.mean(1), activated / present)
+        activations = float(self._present.sum()) * N * self._neurons
+        return ShareMeans(
+            num_examples=self._num_examples,
+            category=Estimate.of(mean, category),
+            category_overall=Estimate.of(mean.mean(0), category.mean(1)),
+            activated=by_language,
+            activated_overall=overall,
+            activated_mean=mean_over_languages(by_language),
+            activated_overall_mean=float(mean_over_languages(overall.mean)),
+            near_threshold=self._near_threshold / activations if activations else float("nan"),
+        )
 
 
-def _accumulate(store: Store, threshold: float | None, replicates: int, by_task: bool) -> list[_Sums]:
-    """One pass over the counts."""
-    if store.header.is_corpus:
-        raise InputError(f"{store.path} is of a corpus: it counts tokens, and has no categories")
-    t = store.threshold_index(threshold)
-    I = store.header.neurons  # noqa: E741
-    sums = [_Sums(store, t, replicates) for _ in (store.header.tasks if by_task else range(1))]
-    names = ("task", "present", "category_count", "activated_count", "near_threshold_count")
-    for examples, block, weights in measured_blocks(store, replicates, *names):
-        count = block["category_count"][:, t]
-        wrong = np.flatnonzero((count.sum(-1) != I).any(-1))
-        if len(wrong):
-            raise StoreError(
-                f"{store.path}: array category_count is damaged: "
-                f"the categories of example {examples[wrong[0]]} do not add up to {I} neurons"
-            )
-        category = count / I
-        activated = block["activated_count"][:, t] / I
-        near = block["near_threshold_count"][:, t].sum((1, 2), dtype=np.float64)
-        present, task = block["present"], block["task"]
-        for k, total in enumerate(sums):
-            rows = task == k if by_task else slice(None)
-            total.add(category[rows], activated[rows], float(near[rows].sum()), present[rows], weights[rows])
-    return sums
+def mean_over_languages(values: Floats) -> Floats:
+    """Mean of float64 [L, ...] over the languages that have a value; NaN where none has."""
+    there = np.isfinite(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: Floats = np.where(there, values, 0).sum(0) / there.sum(0)
+    return mean

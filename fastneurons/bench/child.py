@@ -1,15 +1,19 @@
-"""A contender's process, and how it is asked."""
+"""Contenders, and the machine's matrix products, in processes of their own; how they are asked."""
 
 import multiprocessing
 import time
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastneurons.bench.contender import Findings, Setting, Work
 from fastneurons.bench.contenders import CONTENDERS
 from fastneurons.errors import FastneuronsError
+
+if TYPE_CHECKING:
+    from fastneurons.bench.limit import Limit
+    from fastneurons.machine import Machine
 
 
 class ChildError(FastneuronsError):
@@ -43,25 +47,72 @@ class Round:
     store_s: float | None = None
 
 
-class Child:
+class _Process:
+    """An object in a process of its own, and the pipe by which its methods are called.
+
+    Args:
+        make: Makes the object, in that process; its `about` is what the process answers first.
+        arguments: Of `make`.
+        verbose: Let the process's log through.
+    Raises:
+        ChildError: the object cannot be made.
+    """
+
+    def __init__(self, make: Any, *arguments: Any, verbose: bool = False) -> None:
+        # Spawned: a forked process would share what torch and vLLM have started here.
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, make, arguments, verbose))
+        self._process.start()
+        other.close()
+        try:
+            self.about = self._answer()
+        except ChildError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.is_alive():
+            try:
+                self._pipe.send(("close", ()))
+                self._process.join(timeout=60)
+            except OSError:
+                pass
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+    def _ask(self, verb: str, *arguments: Any) -> Any:
+        self._pipe.send((verb, arguments))
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            kind, value = self._pipe.recv()
+        except EOFError as error:
+            self._process.join()
+            raise ChildError(f"its process ended with exit status {self._process.exitcode}") from error
+        if kind == "error":
+            raise ChildError(value)
+        return value
+
+
+class Child(_Process):
     """A contender in a process of its own, loaded.
 
     Args:
         name: Of `CONTENDERS`.
-        setting: What it is told.
+        setting: The model, the languages and the engine's arguments.
         verbose: Let its log through.
     Raises:
         ChildError: it cannot be loaded.
     """
 
     def __init__(self, name: str, setting: Setting, verbose: bool = False) -> None:
-        # Spawned: a forked process would share what torch and vLLM have started here.
-        context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, name, setting, verbose))
-        self._process.start()
-        other.close()
-        self.start_s, self.portion = self._answer()
+        super().__init__(_LoadedContender, name, setting, verbose=verbose)
+        self.start_s, self.portion = self.about
 
     def find(self, work: Work) -> Findings:
         """As `Asked`; raises ChildError where it fails, as do the others."""
@@ -78,99 +129,112 @@ class Child:
         seconds: float | None = self._ask("reference_round", work)
         return seconds
 
+
+class LimitChild(_Process):
+    """The machine's matrix products in a process of their own, and what machine it is.
+
+    Args:
+        setting: The model and its dtype.
+    Raises:
+        ChildError: the model's configuration cannot be loaded.
+    """
+
+    machine: "Machine"
+    dtype: str
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(_LoadedProducts, setting)
+        self.machine, self.dtype = self.about
+
+    def measure(self) -> "Limit":
+        """Time the products once more; the best so far."""
+        limit: Limit = self._ask("measure")
+        return limit
+
+
+class _LoadedContender:
+    """A contender in its process; its methods are timed there, so that the pipe takes no part."""
+
+    def __init__(self, name: str, setting: Setting) -> None:
+        began = time.perf_counter()
+        self._contender = CONTENDERS[name].made(setting)
+        self.about = time.perf_counter() - began, self._contender.portion
+        self.find, self.close = self._contender.find, self._contender.close
+
+    def round(self, work: Work) -> Round:
+        began = time.perf_counter()
+        self._contender.round(work)
+        return Round(time.perf_counter() - began, self._contender.store_s)
+
+    def reference_round(self, work: Work) -> float | None:
+        began = time.perf_counter()
+        there = self._contender.reference_round(work)
+        return time.perf_counter() - began if there else None
+
+
+class _LoadedProducts:
+    """The matrix products of a model, in their process."""
+
+    def __init__(self, setting: Setting) -> None:
+        import transformers
+
+        from fastneurons.bench.hooks import dtype_of
+        from fastneurons.bench.limit import MatrixProducts
+        from fastneurons.machine import this_machine
+
+        dtype = dtype_of(setting)
+        products = MatrixProducts(transformers.AutoConfig.from_pretrained(setting.model), dtype)
+        self.about = this_machine(), str(dtype).removeprefix("torch.")
+        self.measure = products.measure
+
     def close(self) -> None:
-        """End the process."""
-        if self._process.is_alive():
-            try:
-                self._pipe.send(("close", None))
-                self._process.join(timeout=60)
-            except OSError:
-                pass
-        if self._process.is_alive():
-            self._process.kill()
-        self._process.join()
-        self._pipe.close()
+        pass
 
-    def _ask(self, verb: str, work: Work) -> Any:
-        self._pipe.send((verb, work))
-        return self._answer()
 
-    def _answer(self) -> Any:
-        try:
-            kind, value = self._pipe.recv()
-        except EOFError as error:
-            self._process.join()
-            raise ChildError(f"its process ended with exit status {self._process.exitcode}") from error
-        if kind == "error":
-            raise ChildError(value)
-        return value
+class _Called:
+    """One call of a function, in its process; the answer is what it gives."""
+
+    def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
+        self.about = function(*arguments)
+
+    def close(self) -> None:
+        pass
 
 
 def in_a_process(function: Any, *arguments: Any) -> Any:
-    """What a function gives, called in a process of its own.
+    """Call a function in a process of its own.
 
     Raises:
         ChildError: it raised.
     """
-    context = multiprocessing.get_context("spawn")
-    mine, other = context.Pipe()
-    process = context.Process(target=_call, args=(other, function, arguments))
-    process.start()
-    other.close()
-    try:
-        kind, value = mine.recv()
-    except EOFError:
-        kind, value = "error", "its process ended"
-    process.join()
-    if kind == "error":
-        raise ChildError(value)
-    return value
+    process = _Process(_Called, function, arguments)
+    process.close()
+    return process.about
 
 
-def _call(pipe: Connection, function: Any, arguments: tuple[Any, ...]) -> None:
-    from fastneurons.engine.quiet import quiet
-
-    with quiet():
-        try:
-            pipe.send(("value", function(*arguments)))
-        except Exception as error:
-            pipe.send(("error", _sentence(error)))
-
-
-def _serve(pipe: Connection, name: str, setting: Setting, verbose: bool) -> None:
+def _serve(pipe: Connection, make: Any, arguments: tuple[Any, ...], verbose: bool) -> None:
+    """Make an object, answer with what it says about itself, then call its methods as they are asked for."""
     from fastneurons.engine.quiet import quiet
 
     with quiet(verbose):
         try:
-            began = time.perf_counter()
-            contender = CONTENDERS[name].made(setting)
-            pipe.send(("value", (time.perf_counter() - began, contender.portion)))
+            served = make(*arguments)
+            pipe.send(("value", served.about))
         except Exception as error:
             pipe.send(("error", _sentence(error)))
             return
         while True:
             try:
-                verb, work = pipe.recv()
+                verb, given = pipe.recv()
             except EOFError:
                 break
             if verb == "close":
                 break
             try:
-                pipe.send(("value", _done(contender, verb, work)))
+                pipe.send(("value", getattr(served, verb)(*given)))
             except Exception as error:
                 pipe.send(("error", _sentence(error)))
-        contender.close()
-
-
-def _done(contender: Any, verb: str, work: Work) -> Any:
-    if verb == "find":
-        return contender.find(work)
-    began = time.perf_counter()
-    there = getattr(contender, verb)(work)
-    seconds = time.perf_counter() - began
-    if verb == "round":
-        return Round(seconds, contender.store_s)
-    return seconds if there else None
+        served.close()
 
 
 def _sentence(error: Exception) -> str:

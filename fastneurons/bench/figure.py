@@ -12,7 +12,7 @@ from fastneurons.bench.report import Report, by_contender
 from fastneurons.bench.rounds import Percentiles
 from fastneurons.errors import InputError
 from fastneurons.model_name import short_name
-from fastneurons.report.style import COLOURS, FAINT, INK, STYLE, check_ending, save
+from fastneurons.report.style import COLOURS, FAINT, INK, STYLE, apart, check_ending, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,9 @@ def _draw_panel(axes: "Axes", report: Report, num_languages: int) -> None:
     axes.set_axisbelow(True)
     axes.set_xlabel("tokens of a prompt")
     axes.set_title(f"{num_languages} languages", loc="left", fontsize=9)
-    _name_lines(axes, lines, report.limit_tokens_per_s)
+    above = any(report.is_above_limit(r) for r in report.results if r.num_languages == num_languages)
+    limit = "matrix products alone" + (" (exceeded)" if above else "")
+    _name_lines(axes, lines, report.limit_tokens_per_s, limit)
 
 
 def _look(number: int) -> tuple[str, str]:
@@ -81,35 +83,26 @@ def _look(number: int) -> tuple[str, str]:
     return COLOURS[number % len(COLOURS)], "-" if number < len(COLOURS) else "--"
 
 
-def _name_lines(axes: "Axes", lines: dict[str, list[tuple[int, Percentiles]]], limit: float) -> None:
+def _name_lines(
+    axes: "Axes", lines: dict[str, list[tuple[int, Percentiles]]], limit: float, limit_name: str
+) -> None:
     """Each line's name at the right, moved apart where they would meet, with a thin line to its end."""
     ends = [
         (points[-1][1].median, points[-1][0], name, _look(number)[0])
         for number, (name, points) in enumerate(lines.items())
     ]
     right = max(length for _, length, _, _ in ends)
-    ends.append((limit, right, "matrix products alone", INK))
-    ends.sort(reverse=True)
+    ends.append((limit, right, limit_name, INK))
+    ends.sort()
     # In points from the bottom: names are as high as type is, whatever the axis spans.
     low, high = (log10(value) for value in axes.get_ylim())
     wanted = [(log10(value) - low) / (high - low) * 72 * _HEIGHT * 0.78 for value, *_ in ends]
-    for (value, length, name, colour), own, place in zip(ends, wanted, _apart(wanted), strict=True):
+    for (value, length, name, colour), own, place in zip(
+        ends, wanted, apart(wanted, _LEAST_GAP), strict=True
+    ):
         lead = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6}
         axes.annotate(
             name, (length, value), xytext=(_ROOM, place - own), textcoords="offset points", color=colour,
             fontsize=7.5, va="center", annotation_clip=False,
             arrowprops={**lead, "shrinkA": 2, "shrinkB": 4, "relpos": (0, 0.5)},
         )  # fmt: skip
-
-
-def _apart(wanted: list[float]) -> list[float]:
-    """Falling places, each as near to the one that is wanted as `_LEAST_GAP` between neighbours lets it be."""
-    blocks: list[tuple[float, int]] = []  # mean of the first name's place, number of names
-    for number, place in enumerate(wanted):
-        block = (place + number * _LEAST_GAP, 1)
-        while blocks and blocks[-1][0] < block[0]:
-            mean, size = blocks.pop()
-            block = ((mean * size + block[0] * block[1]) / (size + block[1]), size + block[1])
-        blocks.append(block)
-    firsts = [mean for mean, size in blocks for _ in range(size)]
-    return [first - number * _LEAST_GAP for number, first in enumerate(firsts)]

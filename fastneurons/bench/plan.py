@@ -5,22 +5,18 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from fastneurons.bench.child import Child, in_a_process
+from fastneurons.bench.child import Child, LimitChild, in_a_process
 from fastneurons.bench.contender import Setting, Work
-from fastneurons.bench.hooks import dtype_of
-from fastneurons.bench.limit import Limit, matrix_product_limit
 from fastneurons.bench.reference import Reference, differs, reference
 from fastneurons.bench.report import Report
 from fastneurons.bench.rounds import Point, Result, race
 from fastneurons.bench.work import languages_of, make_work, work_of
 from fastneurons.config import EngineOptions
 from fastneurons.errors import InputError
-from fastneurons.machine import Machine, this_machine
 
 # What contenders must find before they are timed: enough to see an error in any of them, few enough to hold.
 _CHECKED_EXAMPLES = 2
 _CHECKED_LENGTH = 24
-_STEP = 2048  # tokens, for the machine's limit
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,28 @@ def carry_out(plan: Plan, told: Callable[[str], Any], verbose: bool = False) -> 
         ChildError: the reference cannot be computed.
     """
     tokenizer = _tokenizer(plan)
-    machine, limit, dtype = in_a_process(_machine_and_limit, Setting(plan.model, (), plan.engine.dtype))
+    products = LimitChild(Setting(plan.model, (), plan.engine.dtype))
+    try:
+        results = _race_all(plan, tokenizer, products, told, verbose)
+        limit = products.measure()
+    finally:
+        products.close()
     told(f"matrix products alone: {limit.flops / 1e9:,.0f} GFLOP/s, {limit.tokens_per_s:,.0f} tokens/s")
+    return Report(
+        plan.model,
+        products.dtype,
+        datetime.now(UTC).date().isoformat(),
+        products.machine,
+        plan.rounds,
+        limit.tokens_per_s,
+        limit.flops,
+        results,
+    )
+
+
+def _race_all(
+    plan: Plan, tokenizer: Any, products: LimitChild, told: Callable[[str], Any], verbose: bool
+) -> list[Result]:
     results: list[Result] = []
     for languages, points in _points(plan, tokenizer):
         setting = Setting(plan.model, languages, plan.engine.dtype, _engine_arguments(plan.engine))
@@ -79,17 +95,9 @@ def carry_out(plan: Plan, told: Callable[[str], Any], verbose: bool = False) -> 
             check=check,
             rounds=plan.rounds,
             told=told,
+            every_round=products.measure,
         )
-    return Report(
-        plan.model,
-        dtype,
-        datetime.now(UTC).date().isoformat(),
-        machine,
-        plan.rounds,
-        limit.tokens_per_s,
-        limit.flops,
-        results,
-    )
+    return results
 
 
 def _points(plan: Plan, tokenizer: Any) -> list[tuple[tuple[str, ...], list[Point]]]:
@@ -155,11 +163,3 @@ def _tokenizer(plan: Plan) -> Any:
     except (OSError, ValueError) as error:
         line = (str(error).strip().splitlines() or ["?"])[0]
         raise InputError(f"{plan.model}: its tokenizer cannot be loaded: {line}") from error
-
-
-def _machine_and_limit(setting: Setting) -> tuple[Machine, Limit, str]:
-    import transformers
-
-    dtype = dtype_of(setting)
-    config = transformers.AutoConfig.from_pretrained(setting.model)
-    return this_machine(), matrix_product_limit(config, dtype, _STEP), str(dtype).removeprefix("torch.")

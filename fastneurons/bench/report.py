@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from fastneurons.bench.contenders import CONTENDERS
 from fastneurons.bench.rounds import Percentiles, Result
@@ -15,6 +17,26 @@ from fastneurons.report.cells import table
 _WIDTH = 120
 # A small data set: so many tokens, start-up included, as one number beside the two.
 _TOGETHER = 100_000
+_HEADINGS = {
+    "contender": "",
+    "rate": "tokens/s",
+    "rates": "",
+    "prompts": "prompts/s",
+    "ratio": "to vLLM\nalone",
+    "ratios": "",
+    "limit": "of the\nlimit",
+    "store": "store\ns",
+    "start": "start\ns",
+    "together": "and 100k\ntokens s",
+}
+# Columns that stay in one table: a median and its percentiles.
+_TOGETHER_IN_TABLE = (
+    ("rate", "rates"), ("prompts",), ("ratio", "ratios"), ("limit",), ("store",), ("start",), ("together",),
+)  # fmt: skip
+_ABOVE_LIMIT = (
+    "* Faster than the matrix products alone, so the limit is not one here: either they were timed while the "
+    "machine was busy, or the contender skips work that they include."
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +49,7 @@ class Report:
         date: When it ended.
         machine: Where.
         rounds: How often each contender was timed.
-        limit_tokens_per_s: As fast as tokens could pass if there were nothing but matrix products, by languages.
+        limit_tokens_per_s: Rate of tokens if there were nothing but matrix products, at their best.
         limit_flops: Operations a second of these products.
         results: In the order of the run.
     """
@@ -42,8 +64,13 @@ class Report:
     results: Sequence[Result]
 
     def share_of_limit(self, result: Result) -> float | None:
-        """Of the machine's rate of matrix products, what a contender reaches."""
+        """Share of the machine's rate of matrix products that a contender reaches; `is_above_limit` where over 1."""
         return result.tokens_per_s.median / self.limit_tokens_per_s if result.tokens_per_s else None
+
+    def is_above_limit(self, result: Result) -> bool:
+        """Whether a contender was faster than the matrix products, which then were no limit."""
+        share = self.share_of_limit(result)
+        return share is not None and share > 1
 
     def together_s(self, result: Result) -> float | None:
         """Seconds of start-up and 100,000 tokens together, with the writing of results where they are written."""
@@ -55,7 +82,11 @@ class Report:
         """All of it; null where there is no value."""
         results = [
             asdict(r)
-            | {"share_of_limit": self.share_of_limit(r), "start_and_100k_tokens_s": self.together_s(r)}
+            | {
+                "share_of_limit": self.share_of_limit(r),
+                "above_limit": self.is_above_limit(r),
+                "start_and_100k_tokens_s": self.together_s(r),
+            }
             for r in self.results
         ]
         return asdict(self) | {"results": results}
@@ -72,7 +103,8 @@ def print_report(report: Report, file: TextIO) -> None:
         markup=False,
     )
     print_line(
-        f"Matrix products alone: {report.limit_flops / 1e9:,.0f} GFLOP/s, {report.limit_tokens_per_s:,.0f} tokens/s. "
+        f"Matrix products alone, at best: {report.limit_flops / 1e9:,.0f} GFLOP/s, "
+        f"{report.limit_tokens_per_s:,.0f} tokens/s. "
         f"Medians of {report.rounds} rounds, in brackets 20th and 80th percentile.",
         markup=False,
     )
@@ -85,40 +117,60 @@ def print_report(report: Report, file: TextIO) -> None:
 
 
 def _print_point(console: Console, report: Report, results: Sequence[Result]) -> None:
-    made = table(
-        "",
-        "tokens/s",
-        "",
-        "prompts/s",
-        "to vLLM\nalone",
-        "",
-        "of the\nlimit",
-        "store s",
-        "start s",
-        "and 100k\ntokens s",
-        left=1,
-    )
-    for result in results:
-        if result.tokens_per_s is None:
-            continue
-        rate, ratio = result.tokens_per_s, result.ratio
-        share = report.share_of_limit(result)
-        made.add_row(
-            result.contender,
-            f"{rate.median:,.0f}",
-            f"({rate.p20:,.0f}-{rate.p80:,.0f})",
-            f"{rate.median * result.prompts / result.tokens:,.1f}",
-            _ratio(ratio.median) if ratio else "",
-            f"({_ratio(ratio.p20)}-{_ratio(ratio.p80)})" if ratio else "",
-            f"{share:.0%}" if share is not None and share >= 0.1 else f"{share:.1%}",
-            f"{result.store_s:.2f}" if result.store_s is not None else "",
-            f"{result.start_s:.1f}",
-            f"{report.together_s(result):,.0f}",
-        )
-    console.print(made)
+    timed = [result for result in results if result.tokens_per_s is not None]
+    for made in _tables(console, [_cells(report, result) for result in timed]) if timed else ():
+        console.print(made)
+    if any(map(report.is_above_limit, timed)):
+        console.print(_ABOVE_LIMIT, markup=False)
     for result in results:
         if result.why_not is not None:
             console.print(f"{result.contender}: not timed: {result.why_not}", markup=False)
+
+
+def _tables(console: Console, rows: Sequence[dict[str, str]]) -> list[Table]:
+    """All columns in one table, or in as few as it takes where the terminal is too narrow for one."""
+    # Measured as if there were room for all: otherwise a table never takes more than the console's width.
+    unbounded = console.options.update(width=10_000)
+    tables: list[tuple[str, ...]] = []
+    for group in _TOGETHER_IN_TABLE:
+        wider = (*tables[-1], *group) if tables else ("contender", *group)
+        if tables and Measurement.get(console, unbounded, _table(rows, wider)).maximum > console.width:
+            tables.append(("contender", *group))
+        else:
+            tables[-1:] = [wider]
+    return [_table(rows, columns) for columns in tables]
+
+
+def _table(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> Table:
+    made = table("", *(_HEADINGS[column] for column in columns[1:]), left=1)
+    for row in rows:
+        made.add_row(*(row[column] for column in columns))
+    return made
+
+
+def _cells(report: Report, result: Result) -> dict[str, str]:
+    """A row of the table, by the keys of `_HEADINGS`."""
+    rate, ratio, share = result.tokens_per_s, result.ratio, report.share_of_limit(result)
+    together = report.together_s(result)
+    assert rate is not None
+    assert share is not None
+    return {
+        "contender": result.contender,
+        "rate": f"{rate.median:,.0f}",
+        "rates": f"({rate.p20:,.0f}-{rate.p80:,.0f})",
+        "prompts": f"{rate.median * result.prompts / result.tokens:,.1f}",
+        "ratio": _ratio(ratio.median) if ratio else "",
+        "ratios": f"({_ratio(ratio.p20)}-{_ratio(ratio.p80)})" if ratio else "",
+        "limit": _share(share) + ("*" if report.is_above_limit(result) else ""),
+        "store": f"{result.store_s:.2f}" if result.store_s is not None else "",
+        "start": f"{result.start_s:.1f}" if result.start_s is not None else "",
+        "together": f"{together:,.0f}" if together is not None else "",
+    }
+
+
+def _share(share: float) -> str:
+    """In per cent; one just above 1 has the digit that shows it."""
+    return f"{share:.0%}" if 0.1 <= share <= 1 or share >= 1.005 else f"{share:.1%}"
 
 
 def _ratio(value: float) -> str:

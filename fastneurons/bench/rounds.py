@@ -1,12 +1,12 @@
 """The race: each contender checked, warmed up, and timed by turns with the engine that it is compared with."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from fastneurons.bench.child import Asked, ChildError
+from fastneurons.bench.child import Asked, ChildError, Round
 from fastneurons.bench.contender import Findings, Work
 from fastneurons.bench.contenders import CONTENDERS
 
@@ -77,6 +77,7 @@ def race(
     check: Work,
     rounds: int,
     told: Callable[[str], Any],
+    every_round: Callable[[], Any] = lambda: None,
 ) -> list[Result]:
     """Time contenders on points of one number of languages.
 
@@ -91,117 +92,123 @@ def race(
         check: What they are findings of.
         rounds: How often each is timed.
         told: Called with a line for people.
+        every_round: Called at the start of each round that is timed, to time the machine itself by turns with it.
     """
-    bases: dict[str, Asked] = {}
+    run = _Race(points, load, differs, check, rounds, told, every_round)
     results: list[Result] = []
     try:
         for number, name in enumerate(names, 1):
             told(f"{name} ({number} of {len(names)}): {CONTENDERS[name].what}")
-            found = list(_of_one(name, points, load, differs, check, rounds, told, bases))
-            results += found
+            results += run.results_of(name)
     finally:
-        for base in bases.values():
-            base.close()
+        run.close()
     return results
 
 
-def _of_one(
-    name: str,
-    points: Sequence[Point],
-    load: Load,
-    differs: Callable[[Findings], str | None],
-    check: Work,
-    rounds: int,
-    told: Callable[[str], Any],
-    bases: dict[str, Asked],
-) -> list[Result]:
-    """One contender's results; where it cannot be timed, that it was not and why."""
+@dataclass(frozen=True)
+class _Race:
+    """The arguments of `race`, and the unpatched engines that others are compared with, by name."""
 
-    def not_timed(why: str, done: Sequence[Result] = ()) -> list[Result]:
-        told(f"  not timed: {why}")
-        rest = points[len(done) :]
+    points: Sequence[Point]
+    load: Load
+    differs: Callable[[Findings], str | None]
+    check: Work
+    rounds: int
+    told: Callable[[str], Any]
+    every_round: Callable[[], Any]
+    bases: dict[str, Asked] = field(default_factory=dict)
+
+    def results_of(self, name: str) -> list[Result]:
+        """One contender's results; where it cannot be timed, that it was not and why."""
+        results: list[Result] = []
+        is_base = name == CONTENDERS[name].base or name.startswith("unpatched")
+        contender: Asked | None = None
+        try:
+            package = CONTENDERS[name].missing()
+            if package is not None:
+                return self._not_timed(name, f"not installed: pip install {package}")
+            contender = self.bases[name] if name in self.bases else self.load(name)
+            if is_base:
+                self.bases[name] = contender
+            else:
+                difference = self.differs(contender.find(self.check))
+                if difference is not None:
+                    return self._not_timed(name, difference)
+            for point in self.points:
+                results.append(
+                    self._timed(name, contender, point, None if is_base else CONTENDERS[name].base)
+                )
+                self.told(f"  {_line(results[-1])}")
+        except ChildError as error:
+            return self._not_timed(name, str(error), results)
+        finally:
+            if contender is not None and not is_base:
+                contender.close()
+        return results
+
+    def close(self) -> None:
+        """End the engines that others were compared with."""
+        for base in self.bases.values():
+            base.close()
+
+    def _not_timed(self, name: str, why: str, done: Sequence[Result] = ()) -> list[Result]:
+        self.told(f"  not timed: {why}")
+        rest = self.points[len(done) :]
         return [*done, *(Result(name, p.prompt_length, p.num_languages, why_not=why) for p in rest)]
 
-    is_base = name == CONTENDERS[name].base or name.startswith("unpatched")
-    results: list[Result] = []
-    contender: Asked | None = None
-    try:
-        package = CONTENDERS[name].missing()
-        if package is not None:
-            return not_timed(f"not installed: pip install {package}")
-        contender = bases[name] if name in bases else load(name)
-        if is_base:
-            bases[name] = contender
-        else:
-            difference = differs(contender.find(check))
-            if difference is not None:
-                return not_timed(difference)
-        for point in points:
-            base_name = CONTENDERS[name].base
+    def _base(self, name: str) -> Asked:
+        if name not in self.bases:
+            self.bases[name] = self.load(name)
+        return self.bases[name]
 
-            def base(base_name: str = base_name) -> Asked:
-                if base_name not in bases:
-                    bases[base_name] = load(base_name)
-                return bases[base_name]
-
-            results.append(_timed(name, contender, point, rounds, None if is_base else base, base_name))
-            told(f"  {_line(results[-1])}")
-    except ChildError as error:
-        return not_timed(str(error), results)
-    finally:
-        if contender is not None and not is_base:
-            contender.close()
-    return results
-
-
-def _timed(
-    name: str,
-    contender: Asked,
-    point: Point,
-    rounds: int,
-    base: Callable[[], Asked] | None,
-    base_name: str,
-) -> Result:
-    """Rounds of one point, by turns with what it is compared with, in changing order."""
-    examples = max(1, round(contender.portion * len(point.work.prompts)))
-    work = point.work.first(examples)
-    contender.round(work)
-    if base is None:
-        found = [contender.round(work) for _ in range(rounds)]
+    def _timed(self, name: str, contender: Asked, point: Point, base: str | None) -> Result:
+        """Rounds of one point, by turns with the engine that it is compared with, in changing order."""
+        work = point.work.first(max(1, round(contender.portion * len(point.work.prompts))))
+        contender.round(work)
+        compared_with, compared = self._compared(contender, point.work, base)
+        found: list[Round] = []
         reference: list[float] = []
-        compared_with = None
-    else:
-        compared_with = "the same engine"
-        own_reference = contender.reference_round(point.work)
-        if own_reference is None:
-            compared_with = base_name
-            base().round(point.work)
-
-        def compared() -> float:
-            seconds = contender.reference_round(point.work) if own_reference is not None else None
-            return point.work.num_tokens / (base().round(point.work).seconds if seconds is None else seconds)
-
-        found, reference = [], []
-        for number in range(rounds):
+        for number in range(self.rounds):
+            self.every_round()
             if number % 2:
                 found.append(contender.round(work))
-            reference.append(compared())
+            if compared is not None:
+                reference.append(point.work.num_tokens / compared())
             if not number % 2:
                 found.append(contender.round(work))
-    rates = [work.num_tokens / each.seconds for each in found]
-    written = [each.store_s for each in found if each.store_s is not None]
-    return Result(
-        contender=name,
-        prompt_length=point.prompt_length,
-        num_languages=point.num_languages,
-        prompts=len(work.rows),
-        tokens=work.num_tokens,
-        start_s=contender.start_s,
-        tokens_per_s=Percentiles.of(rates),
-        ratio=Percentiles.of([a / b for a, b in zip(rates, reference, strict=True)]) if reference else None,
-        compared_with=compared_with,
-        store_s=float(np.median(written)) if written else None,
-    )
+        rates = [work.num_tokens / each.seconds for each in found]
+        ratios = [a / b for a, b in zip(rates, reference, strict=True)] if reference else None
+        written = [each.store_s for each in found if each.store_s is not None]
+        return Result(
+            contender=name,
+            prompt_length=point.prompt_length,
+            num_languages=point.num_languages,
+            prompts=len(work.rows),
+            tokens=work.num_tokens,
+            start_s=contender.start_s,
+            tokens_per_s=Percentiles.of(rates),
+            ratio=Percentiles.of(ratios) if ratios else None,
+            compared_with=compared_with,
+            store_s=float(np.median(written)) if written else None,
+        )
+
+    def _compared(
+        self, contender: Asked, work: Work, base: str | None
+    ) -> tuple[str | None, Callable[[], float] | None]:
+        """The engine that a contender is compared with, by its name, warm; and a call that gives its seconds."""
+        if base is None:
+            return None, None
+        if contender.reference_round(work) is None:
+            engine = self._base(base)
+            engine.round(work)
+            return base, lambda: engine.round(work).seconds
+
+        def same_engine() -> float:
+            seconds = contender.reference_round(work)
+            assert seconds is not None
+            return seconds
+
+        return "the same engine", same_engine
 
 
 def _line(result: Result) -> str:

@@ -20,14 +20,14 @@ def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False
     With attribution also how much each category matters for the answer; of a corpus, how many of each
     language's tokens activate neurons.
     """
-    from fastneurons.report import print_summary, summary_json
+    from fastneurons.report import compute_findings, findings_json, print_findings
     from fastneurons.store import open_store
 
-    opened = open_store(store)
+    found = compute_findings(open_store(store), threshold)
     if as_json:
-        print(summary_json(opened, threshold))
+        print(findings_json(found))
     else:
-        print_summary(opened, sys.stdout, threshold)
+        print_findings(found, sys.stdout)
 
 
 def plot(

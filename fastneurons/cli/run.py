@@ -169,7 +169,7 @@ def demo(
     from fastneurons.data.facts import DEFAULT_LANGUAGES, facts
     from fastneurons.languages import parse_languages
     from fastneurons.measure import RunOptions, Source, measure_into_store
-    from fastneurons.report import plot, print_summary
+    from fastneurons.report import compute_findings, draw_findings, print_findings
     from fastneurons.store import check_output
 
     codes = parse_languages(languages) if languages else DEFAULT_LANGUAGES
@@ -193,9 +193,10 @@ def demo(
     rows = list(facts(codes))
     source = Source(("capitals",), f"CLDR facts in {','.join(codes)}", rows, total=len(rows))
     store = measure_into_store(str(model), source, codes, str(out), what, options, engine, verbose=verbose)
-    print_summary(store, sys.stdout)
+    found = compute_findings(store)
+    print_findings(found, sys.stdout)
     picture = output / "demo.png"
-    plot(store, picture)
+    draw_findings(found, picture)
     _closing_line(str(out), store.is_complete)
     _say(f"picture: {picture}")
 

@@ -82,14 +82,14 @@ def language_headings(languages: Sequence[str]) -> Sequence[str]:
     return languages if len(languages) <= LANGUAGE_COLUMNS else ("activated", "least", "most")
 
 
-def language_cells(values: Any, languages: Sequence[str]) -> list[str]:
-    """The cells below `language_headings`, from shares [L]."""
+def language_cells(values: Any, mean: float, languages: Sequence[str]) -> list[str]:
+    """The cells below `language_headings`, from shares [L] and their mean."""
     if len(languages) <= LANGUAGE_COLUMNS:
         return [percent(value) for value in values]
     if not np.isfinite(values).any():
         return ["-", "-", "-"]
     least, most = int(np.nanargmin(values)), int(np.nanargmax(values))
-    return [percent(np.nanmean(values)), *(f"{percent(values[k])} {languages[k]}" for k in (least, most))]
+    return [percent(mean), *(f"{percent(values[k])} {languages[k]}" for k in (least, most))]
 
 
 # -- JSON -------------------------------------------------------------------------------------------------

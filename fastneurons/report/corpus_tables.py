@@ -50,7 +50,9 @@ def _language_table(found: TokenShares) -> Table:
 def _layer_table(found: TokenShares) -> Table:
     made = table("layer", *language_headings(found.languages))
     for index, layer in enumerate(found.layers):
-        made.add_row(str(layer), *language_cells(found.activated[:, index], found.languages))
+        activated = found.activated[:, index], found.activated_mean[index]
+        made.add_row(str(layer), *language_cells(*activated, found.languages))
     made.add_section()
-    made.add_row("all", *language_cells(found.activated_overall, found.languages), style="bold")
+    overall = language_cells(found.activated_overall, found.activated_overall_mean, found.languages)
+    made.add_row("all", *overall, style="bold")
     return made

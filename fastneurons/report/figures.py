@@ -11,13 +11,14 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from fastneurons.analysis import Attribution, Estimate, Shares, TokenShares, attribution, shares, token_shares
+from fastneurons.analysis import Estimate, Shares
 from fastneurons.errors import InputError
 from fastneurons.languages import language, short_code
 from fastneurons.model_name import short_name
 from fastneurons.report.cells import signal_name, where_read
-from fastneurons.report.style import ACCENT, COLOURS, FAINT, STYLE, check_ending, save
-from fastneurons.store import CATEGORIES, Store
+from fastneurons.report.findings import Findings
+from fastneurons.report.style import ACCENT, COLOURS, FAINT, STYLE, apart, check_ending, save
+from fastneurons.store import CATEGORIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,29 +33,26 @@ _ROW_HEIGHT = 0.19  # a language's
 _LABEL_HEIGHT = 0.29  # a line's name and mean
 
 
-def draw(store: Store, path: Path, threshold: float | None = None) -> None:
-    """`fastneurons.report.plot`."""
+def draw(found: Findings, path: Path) -> None:
+    """`fastneurons.report.draw_findings`."""
     check_ending(path)
-    if not store.measured.any():
-        raise InputError(f"{store.path}: nothing was measured yet, so there is nothing to draw")
+    if not found.num_measured:
+        raise InputError(f"{found.store}: nothing was measured yet, so there is nothing to draw")
     with matplotlib.rc_context(STYLE):
-        if store.header.is_corpus:
-            figure = corpus_figure(store, token_shares(store, threshold))
-        else:
-            found = attribution(store) if store.header.has_attribution else None
-            figure = sharing_figure(store, shares(store, threshold), found)
-        save(figure, path)
+        save(corpus_figure(found) if found.corpus is not None else sharing_figure(found), path)
 
 
-def sharing_figure(store: Store, found: Shares, attributed: Attribution | None = None) -> Figure:
+def sharing_figure(found: Findings) -> Figure:
     """Categories by layer as lines with their intervals, and languages as dots with theirs.
 
     With attribution, between them: categories among a layer's most contributing neurons.
     """
+    shares, attributed = found.sharing, found.attribution
+    assert shares is not None
     panels = ["layers", "layers", "languages"] if attributed else ["layers", "languages"]
-    figure, axes = _figure(panels, max(_LEAST_HEIGHT, 1.5 + _ROW_HEIGHT * len(found.languages)))
-    shown = [c for c, name in enumerate(CATEGORIES) if name != "partial-shared" or len(found.languages) > 2]
-    shares_of = {"share of neurons": (found.category, found.category_overall)}
+    figure, axes = _figure(panels, max(_LEAST_HEIGHT, 1.5 + _ROW_HEIGHT * len(shares.languages)))
+    shown = [c for c, name in enumerate(CATEGORIES) if name != "partial-shared" or len(shares.languages) > 2]
+    shares_of = {"share of neurons": (shares.category, shares.category_overall)}
     if attributed:
         name = f"share of the {attributed.top_k:,} most contributing neurons"
         contribution = "contribution_share"
@@ -63,36 +61,38 @@ def sharing_figure(store: Store, found: Shares, attributed: Attribution | None =
     top = 105 * max(float(np.nanmax(by_layer.high)) for by_layer, _ in shares_of.values())
     for panel, (name, (by_layer, overall)) in zip(axes, shares_of.items(), strict=False):
         panel.set_ylabel(name)
-        _draw_categories(panel, found.layers, by_layer, overall, shown, top)
-    _draw_languages(axes[-1], found)
-    parts = [f"{found.num_examples:,} examples", f"{len(found.languages)} languages"]
+        _draw_categories(panel, shares.layers, by_layer, overall, shown, top)
+    _draw_languages(axes[-1], shares)
+    parts = [f"{shares.num_examples:,} examples", f"{len(shares.languages)} languages"]
     if attributed and attributed.threshold != found.threshold:
         parts.append(f"contributions at threshold {attributed.threshold:g}")
-    _name(figure, store, found.threshold, [*parts, "bands: 95 % bootstrap intervals"])
+    _name(figure, found, [*parts, "bands: 95 % bootstrap intervals"])
     return figure
 
 
-def corpus_figure(store: Store, found: TokenShares) -> Figure:
+def corpus_figure(found: Findings) -> Figure:
     """Activation probability by layer, a line for each language."""
-    read = np.flatnonzero(found.tokens > 0)
+    corpus = found.corpus
+    assert corpus is not None
+    read = np.flatnonzero(corpus.tokens > 0)
     figure, [axes] = _figure(["corpus"], max(_LEAST_HEIGHT, _AROUND_HEIGHT + _ROW_HEIGHT * len(read)))
-    order = read[np.argsort(found.activated[read, -1], kind="stable")]
+    order = read[np.argsort(corpus.activated[read, -1], kind="stable")]
     colours = _language_colours(len(order))
     for colour, k in zip(colours, order, strict=True):
-        _draw_line(axes, found.layers, 100 * found.activated[k], colour, 1.3)
+        _draw_line(axes, corpus.layers, 100 * corpus.activated[k], colour, 1.3)
     _style_layers(axes)
     axes.set_ylabel("activation probability")
-    axes.set_ylim(*_padded(100 * found.activated[read]))
+    axes.set_ylim(*_padded(100 * corpus.activated[read]))
     labels = [
-        f"{_language_label(found.languages[k])}  {100 * found.activated_overall[k]:.1f} %" for k in order
+        f"{_language_label(corpus.languages[k])}  {100 * corpus.activated_overall[k]:.1f} %" for k in order
     ]
-    _label_lines(axes, labels, 100 * found.activated[order, -1], colours, _ROW_HEIGHT)
+    _label_lines(axes, labels, 100 * corpus.activated[order, -1], colours, _ROW_HEIGHT)
     parts = [
-        f"{found.tokens.sum():,} tokens",
+        f"{corpus.tokens.sum():,} tokens",
         f"{len(read)} languages",
         "means over neurons; in labels, also over layers",
     ]
-    _name(figure, store, found.threshold, parts)
+    _name(figure, found, parts)
     return figure
 
 
@@ -106,16 +106,16 @@ def _figure(panels: Sequence[str], height: float) -> "tuple[Figure, list[Axes]]"
     return figure, list(figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)[0])
 
 
-def _name(figure: Figure, store: Store, threshold: float, parts: Sequence[str]) -> None:
+def _name(figure: Figure, found: Findings, parts: Sequence[str]) -> None:
     """The model above the panels, and below it what was measured of it."""
-    header = store.header
-    reading = f"{signal_name(header)} > {threshold:g} {where_read(header)}"
+    header = found.header
+    reading = f"{signal_name(header)} > {found.threshold:g} {where_read(header)}"
     caption = [
         header.task,
         *parts[:2],
         reading,
         *parts[2:],
-        *([] if store.is_complete else ["run not complete"]),
+        *([] if found.is_complete else ["run not complete"]),
     ]
     # The empty second line keeps room for the caption, which is set smaller.
     left = 0.12 / figure.get_figwidth()
@@ -168,31 +168,12 @@ def _label_lines(
     """Name each line at its right end, apart from each other by `height` inches."""
     low, top = axes.get_ylim()
     gap = (top - low) * height / (axes.figure.get_figheight() - _AROUND_HEIGHT)  # type: ignore[union-attr]
-    for label, place, colour in zip(labels, _apart(ends, gap, low, top), colours, strict=True):
+    for label, place, colour in zip(labels, apart(ends, gap, low, top), colours, strict=True):
         axes.annotate(
             label, (1.0, place), xycoords=("axes fraction", "data"), xytext=(4, 0),
             textcoords="offset points", va="center", ha="left", color=colour, fontsize=8.5,
             fontweight="bold", linespacing=1.05,
         )  # fmt: skip
-
-
-def _apart(ends: Sequence[float], gap: float, low: float, top: float) -> list[float]:
-    """Places as near to `ends` as they can be at least `gap` apart, in their order, between `low` and `top`.
-
-    Where there is not enough room between those, they go past `top`.
-    """
-    order = np.argsort(ends, kind="stable")
-    steps = gap * np.arange(len(order))
-    # Less its step, a place must not be below the one before: pool those that are to their mean.
-    pools: list[list[float]] = []
-    for end in np.array(ends, np.float64)[order] - steps:
-        pools.append([float(end)])
-        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
-            pools[-2:] = [pools[-2] + pools[-1]]
-    level = np.concatenate([np.full(len(pool), np.mean(pool)) for pool in pools])
-    places = np.empty(len(order))
-    places[order] = np.maximum(np.minimum(level, top - steps[-1]), low) + steps
-    return [float(place) for place in places]
 
 
 def _language_colours(number: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Shares of neurons by layer, category and language, as tables and as numbers for JSON."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def sharing_numbers(found: Shares) -> dict[str, Any]:
     }
 
 
-def print_sharing(console: Console, found: Shares, by_task: dict[str, Shares]) -> None:
+def print_sharing(console: Console, found: Shares, by_task: Mapping[str, Shares]) -> None:
     """A table of layers; of tasks, if there are several; and of languages, if there are many."""
     console.print(_layer_table(found))
     if len(by_task) > 1:
@@ -63,17 +64,19 @@ def _layer_table(found: Shares) -> Table:
     made = table("layer", *CATEGORY_HEADINGS, *language_headings(found.languages))
     for index, layer in enumerate(found.layers):
         category = [percent(value) for value in found.category.mean[index]]
-        made.add_row(str(layer), *category, *language_cells(found.activated[:, index], found.languages))
+        activated = found.activated[:, index], found.activated_mean[index]
+        made.add_row(str(layer), *category, *language_cells(*activated, found.languages))
     made.add_section()
     total, overall = found.category_overall, found.activated_overall
     category = [percent(value) for value in total.mean]
-    made.add_row("all", *category, *language_cells(overall.mean, found.languages), style="bold")
+    activated_overall = language_cells(overall.mean, found.activated_overall_mean, found.languages)
+    made.add_row("all", *category, *activated_overall, style="bold")
     plus_minus = [half_width(overall, k) for k in range(len(found.languages))] if each else ["", "", ""]
     made.add_row("", *(half_width(total, c) for c in range(len(CATEGORIES))), *plus_minus, style="dim")
     return made
 
 
-def _task_table(by_task: dict[str, Shares]) -> Table:
+def _task_table(by_task: Mapping[str, Shares]) -> Table:
     made = table("task", "examples", *CATEGORY_HEADINGS, left=1)
     for task, found in by_task.items():
         overall = (percent(value) for value in found.category_overall.mean)

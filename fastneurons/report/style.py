@@ -1,7 +1,11 @@
 """How figures look, and how they are written: the same input gives the same file."""
 
+from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fastneurons.errors import InputError
 
@@ -53,3 +57,22 @@ def save(figure: "Figure", path: Path) -> None:
         figure.savefig(path, dpi=DPI, metadata=METADATA.get(path.suffix.lower()))
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def apart(ends: Sequence[float], gap: float, low: float = -inf, top: float = inf) -> list[float]:
+    """Places for labels, as near to `ends` as they can be at least `gap` apart, in their order.
+
+    They lie between `low` and `top`; where there is not enough room between those, they go past `top`.
+    """
+    order = np.argsort(ends, kind="stable")
+    steps = gap * np.arange(len(order))
+    # Less its step, a place must not be below the one before: pool those that are to their mean.
+    pools: list[list[float]] = []
+    for end in np.array(ends, np.float64)[order] - steps:
+        pools.append([float(end)])
+        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    level = np.concatenate([np.full(len(pool), np.mean(pool)) for pool in pools])
+    places = np.empty(len(order))
+    places[order] = np.maximum(np.minimum(level, top - steps[-1]), low) + steps
+    return [float(place) for place in places]

@@ -1,70 +1,27 @@
-"""The summary of a store: tables for a terminal, or one object for JSON."""
+"""The findings of a store as tables for a terminal, or as one object for JSON."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 import msgspec
 from rich.console import Console
 from rich.markup import escape
 
-from fastneurons.analysis import attribution, shares, shares_by_task, token_shares
 from fastneurons.model_name import short_name
 from fastneurons.report.attribution_tables import attribution_numbers, print_attribution
 from fastneurons.report.cells import count, signal_name, where_read
 from fastneurons.report.corpus_tables import corpus_numbers, print_corpus
+from fastneurons.report.findings import Findings
 from fastneurons.report.sharing_tables import print_sharing, sharing_numbers
-from fastneurons.store import SkippedRow, Store
 
 _PLAIN_WIDTH = 80
-# Skipped rows named for each reason.
-_NAMED = 3
 
 
-@dataclass(frozen=True)
-class SkipReason:
-    """Skipped rows whose reasons are the same but for numbers and what is quoted.
-
-    Args:
-        reason: That of the first.
-        count: How many there are.
-        varies: Whether there are differences of that kind.
-        first: The first few.
-    """
-
-    reason: str
-    count: int
-    varies: bool
-    first: list[SkippedRow]
-
-
-def skip_reasons(rows: Sequence[SkippedRow], named: int = _NAMED) -> list[SkipReason]:
-    """Skipped rows by reason, the most frequent first."""
-    groups: dict[str, list[SkippedRow]] = {}
-    for row in rows:
-        groups.setdefault(re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "*", row.reason), []).append(row)
-    ordered = sorted(groups.values(), key=len, reverse=True)
-    return [
-        SkipReason(group[0].reason, len(group), len({row.reason for row in group}) > 1, group[:named])
-        for group in ordered
-    ]
-
-
-def summary(store: Store, threshold: float | None = None) -> dict[str, Any]:
-    """What `print_summary` prints, as numbers that JSON can hold; null where there is no value.
-
-    Args:
-        store: A store, complete or not.
-        threshold: One of its thresholds; the first for None.
-    Raises:
-        InputError: the store has no such threshold.
-        StoreError: an array is damaged.
-    """
-    header, rows = store.header, store.skipped()
+def findings_numbers(found: Findings) -> dict[str, Any]:
+    """The numbers that `print_findings` prints, with more digits, as JSON can hold them; null where there is none."""
+    header = found.header
     result = {
-        "store": store.path,
-        "complete": store.is_complete,
+        "store": found.store,
+        "complete": found.is_complete,
         "model": header.model,
         "dtype": header.dtype,
         "task": header.task,
@@ -73,90 +30,82 @@ def summary(store: Store, threshold: float | None = None) -> dict[str, Any]:
         "position": header.position,
         "signal": header.signal,
         "neurons": header.neurons,
-        "examples": store.num_examples,
-        "measured": int(store.measured.sum()),
-        "skipped": len(rows),
-        "skip_reasons": msgspec.to_builtins(skip_reasons(rows)),
+        "examples": found.num_examples,
+        "measured": found.num_measured,
+        "skipped": found.num_skipped,
+        "skip_reasons": msgspec.to_builtins(found.skip_reasons),
     }
-    if header.is_corpus:
-        return result | corpus_numbers(token_shares(store, threshold))
-    result |= sharing_numbers(shares(store, threshold))
-    if len(header.tasks) > 1:
+    if found.corpus is not None:
+        result |= corpus_numbers(found.corpus)
+    if found.sharing is not None:
+        result |= sharing_numbers(found.sharing)
+    if found.by_task:
         result["tasks"] = {
             task: {"measured": part.num_examples, **sharing_numbers(part)}
-            for task, part in shares_by_task(store, threshold).items()
+            for task, part in found.by_task.items()
         }
-    if header.has_attribution:
-        result["attribution"] = attribution_numbers(attribution(store))
+    if found.attribution is not None:
+        result["attribution"] = attribution_numbers(found.attribution)
     return result
 
 
-def summary_json(store: Store, threshold: float | None = None) -> str:
-    """`summary` as JSON text, indented."""
-    return msgspec.json.format(msgspec.json.encode(summary(store, threshold)), indent=2).decode()
+def findings_json(found: Findings) -> str:
+    """`findings_numbers` as JSON text, indented."""
+    return msgspec.json.format(msgspec.json.encode(findings_numbers(found)), indent=2).decode()
 
 
-def print_summary(store: Store, stream: TextIO, threshold: float | None = None) -> None:
+def print_findings(found: Findings, stream: TextIO) -> None:
     """Print what a store tells and what was skipped.
 
     Shares of neurons by layer, category and language, and with attribution how much each category matters;
     of a corpus, how many of each language's tokens activate neurons.
 
     Args:
-        store: A store, complete or not.
+        found: The findings of a store.
         stream: Where to; plain and 80 columns wide unless it is a terminal.
-        threshold: One of the store's thresholds; the first for None.
-    Raises:
-        InputError: the store has no such threshold.
-        StoreError: an array is damaged.
     """
-    header = store.header
-    threshold = header.thresholds[store.threshold_index(threshold)]
-    noun = "text" if header.is_corpus else "example"
+    noun = "text" if found.header.is_corpus else "example"
     console = Console(file=stream, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False)
-    num_measured = int(store.measured.sum())
-    if not store.is_complete:
+    if not found.is_complete:
         console.print(
             "[bold yellow]Not complete:[/] its run goes on or was interrupted;\n"
-            f"this is of the {count(store.num_examples, noun)} committed by now."
+            f"this is of the {count(found.num_examples, noun)} committed by now."
         )
         console.print()
-    _print_heading(console, store, threshold, num_measured, noun)
-    if num_measured and header.is_corpus:
-        print_corpus(console, token_shares(store, threshold))
-    elif num_measured:
-        found = shares(store, threshold)
-        print_sharing(console, found, shares_by_task(store, threshold) if len(header.tasks) > 1 else {})
-        if header.has_attribution:
-            first = found if threshold == header.thresholds[0] else shares(store)
-            print_attribution(console, attribution(store), first)
-    _print_skipped(console, store.skipped(), noun)
+    _print_heading(console, found, noun)
+    if found.num_measured and found.corpus is not None:
+        print_corpus(console, found.corpus)
+    if found.num_measured and found.sharing is not None:
+        print_sharing(console, found.sharing, found.by_task)
+        if found.attribution is not None and found.attribution_sharing is not None:
+            print_attribution(console, found.attribution, found.attribution_sharing)
+    _print_skipped(console, found, noun)
 
 
-def _print_heading(console: Console, store: Store, threshold: float, num_measured: int, noun: str) -> None:
-    header = store.header
+def _print_heading(console: Console, found: Findings, noun: str) -> None:
+    header = found.header
     console.print(f"[bold]{escape(short_name(header.model))}[/] ({header.dtype}), {len(header.layers)} layers of "
                   f"{header.neurons:,} neurons")  # fmt: skip
-    skipped = store.num_examples - num_measured
+    skipped = found.num_examples - found.num_measured
     languages = count(len(header.languages), "language")
     console.print(
-        f"{escape(header.task)}: {count(num_measured, noun)} measured in {languages}"
+        f"{escape(header.task)}: {count(found.num_measured, noun)} measured in {languages}"
         + (f", {skipped:,} skipped" if skipped else "")
     )
-    others = [f"{t:g}" for t in header.thresholds if t != threshold]
+    others = [f"{t:g}" for t in header.thresholds if t != found.threshold]
     signal = f"{signal_name(header)} " if header.signal != "gate" else ""
     console.print(
-        f"activated: {signal}above {threshold:g} {where_read(header)}"
+        f"activated: {signal}above {found.threshold:g} {where_read(header)}"
         + (f" (also in the store: {', '.join(others)})" if others else "")
     )
 
 
-def _print_skipped(console: Console, rows: Sequence[SkippedRow], noun: str) -> None:
-    if not rows:
+def _print_skipped(console: Console, found: Findings, noun: str) -> None:
+    if not found.num_skipped:
         return
     console.print()
-    console.print(f"skipped: {count(len(rows), noun)}", style="bold")
-    for group in skip_reasons(rows):
+    console.print(f"skipped: {count(found.num_skipped, noun)}", style="bold")
+    for group in found.skip_reasons:
         alike = " (and the like)" if group.varies else ""
         console.print(f"[bold]{group.count:,}[/]  {escape(group.reason)}{alike}", soft_wrap=True)
         for row in group.first:

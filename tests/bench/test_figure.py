@@ -1,6 +1,7 @@
 """The tables and the picture of a race, from numbers that are given."""
 
 import io
+from dataclasses import replace
 from itertools import pairwise
 
 import matplotlib.image
@@ -60,6 +61,46 @@ def test_the_table_says_what_was_measured_and_what_was_not():
         "232",  # 12.5 s and 100,000 / 455
     ]
     assert "nnsight: not timed: not installed: pip install nnsight" in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_all_columns_are_whole_in_narrow_terminals(width, monkeypatch):
+    monkeypatch.setattr("fastneurons.bench.report._WIDTH", width)
+    rate, ratio = Percentiles(11_111.0, 10_111.0, 12_345.0), Percentiles(0.0123, 0.0120, 0.0124)
+    results = [
+        Result(name, 128, 10, 10, 1280, 112.5, rate, ratio, "unpatched", 12.25)
+        for name in ("notebook+attribution", "attribution:compiled")
+    ]
+    out = io.StringIO()
+    print_report(replace(report(), results=results, limit_tokens_per_s=9e4), out)
+    text = out.getvalue()
+    assert "…" not in text
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert max(map(len, lines)) <= width
+    cells = [cell for line in lines if line.startswith(" notebook") for cell in line.split()]
+    assert [cell for cell in cells if cell != "notebook+attribution"] == [
+        "11,111", "(10,111-12,345)", "86.8", "0.0123", "(0.0120-0.0124)", "12%", "12.25", "112.5", "122",
+    ]  # fmt: skip
+    headings = " ".join(" ".join(lines).split())
+    for heading in ("tokens/s", "prompts/s", "to vLLM", "of the", "store", "start", "and 100k"):
+        assert heading in headings
+    assert len([line for line in lines if line.startswith(" ─")]) == (1 if width == 120 else 2)
+
+
+@pytest.mark.parametrize(("limit", "cell"), [(400.0, "114%*"), (454.0, "100.2%*"), (455.0, "100%")])
+def test_a_rate_above_the_limit_is_said(limit, cell):
+    slow = replace(report(), limit_tokens_per_s=limit)
+    out = io.StringIO()
+    print_report(slow, out)
+    [line] = [line for line in out.getvalue().splitlines() if line.split()[:1] == ["last"] and "455" in line]
+    assert cell in line.split()
+    above = cell.endswith("*")
+    assert ("* Faster than the matrix products alone" in out.getvalue()) == above
+    names = [text.get_text() for text in figure_of(slow).axes[0].texts]
+    assert ("matrix products alone (exceeded)" in names) == above
+    [found] = [r for r in slow.as_json()["results"] if (r["contender"], r["prompt_length"]) == ("last", 128)]
+    assert found["above_limit"] == above
+    assert found["share_of_limit"] == 455 / limit
 
 
 def test_the_picture_has_a_line_for_each_contender_that_was_timed(tmp_path):

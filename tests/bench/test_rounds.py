@@ -41,7 +41,7 @@ class Fake:
         self.closed = True
 
 
-def run(contenders, names, rounds=3):
+def run(contenders, names, rounds=3, every_round=lambda: None):
     told: list[str] = []
     results = race(
         names,
@@ -51,6 +51,7 @@ def run(contenders, names, rounds=3):
         check=WORK,
         rounds=rounds,
         told=told.append,
+        every_round=every_round,
     )
     return results, told
 
@@ -71,6 +72,16 @@ def test_a_contender_is_warmed_up_and_timed_by_turns_in_changing_order_with_its_
     assert (result.compared_with, result.start_s, result.store_s) == ("the same engine", 1.5, 0.25)
     assert (result.prompts, result.tokens) == (16, 64)
     assert last.closed
+
+
+def test_the_machine_is_timed_at_the_start_of_each_round_but_not_of_the_warm_up():
+    asked: list[str] = []
+    unpatched = Fake("unpatched", asked, [1.0] * 3)
+    last = Fake("last", asked, [1.0] * 3, reference=[1.0] * 3)
+    run({"unpatched": unpatched, "last": last}, ["unpatched", "last"], 2, lambda: asked.append("machine"))
+    of_unpatched = ["unpatched 64", "machine", "unpatched 64", "machine", "unpatched 64"]
+    own, other = "last 64", "last reference"
+    assert asked == [*of_unpatched, "last find", own, other, "machine", other, own, "machine", own, other]
 
 
 def test_others_are_compared_with_the_unpatched_engine_by_tokens_a_second():

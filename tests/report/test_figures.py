@@ -8,7 +8,7 @@ import pytest
 
 from fastneurons.errors import InputError
 from fastneurons.report import plot
-from fastneurons.report.figures import _apart
+from fastneurons.report.style import apart
 from fastneurons.store import StoreWriter, open_store
 from tests.report.test_tables import CODES
 from tests.store.runs import draw
@@ -83,7 +83,7 @@ def test_a_corpus_is_a_line_for_each_language(tmp_path):
     ],
 )
 def test_labels_are_apart_in_the_order_of_their_lines(ends, expected):
-    assert _apart(ends, 1.0, 0.0, 10.0) == pytest.approx(expected)
+    assert apart(ends, 1.0, 0.0, 10.0) == pytest.approx(expected)
 
 
 def test_two_languages_share_all_or_nothing(tmp_path):

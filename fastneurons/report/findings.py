@@ -1,0 +1,127 @@
+"""Everything that a report says of a store, computed once; tables, JSON and figures take what it found."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fastneurons.analysis import (
+    Attribution,
+    Shares,
+    TokenShares,
+    attribution,
+    shares,
+    shares_and_by_task,
+    token_shares,
+)
+from fastneurons.store import Header, SkippedRow, Store
+
+# Skipped rows named for each reason.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class SkipReason:
+    """Skipped rows whose reasons are the same but for numbers and quoted text.
+
+    Args:
+        reason: Reason of the first.
+        count: How many there are.
+        varies: Whether the reasons differ in numbers or quoted text.
+        first: The first few.
+    """
+
+    reason: str
+    count: int
+    varies: bool
+    first: list[SkippedRow]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All numbers of a report, of the examples committed when they were computed, at one threshold.
+
+    Of a corpus, `corpus` has them and `sharing`, `attribution` and `attribution_sharing` are None; of other runs,
+    `corpus` is None. Where nothing was measured, means are NaN.
+
+    Args:
+        store: What the user calls the store.
+        header: Its header: the model, the languages, how activations were read.
+        is_complete: Whether the run that wrote it came to its end.
+        num_examples: Examples committed, skipped ones included.
+        num_measured: Examples measured.
+        num_skipped: Rows skipped.
+        skip_reasons: Skipped rows by reason, the most frequent first.
+        threshold: A neuron is activated where its signal is above.
+        sharing: Shares of neurons by category, language and layer, over all examples measured.
+        by_task: The same of each task, in the order of the header; empty where there is only one.
+        attribution: How much each category matters for the answer; None without attribution.
+        attribution_sharing: `sharing` at the threshold of `attribution`, which is the store's first.
+        corpus: How many tokens activate neurons, by language and layer.
+    """
+
+    store: str
+    header: Header
+    is_complete: bool
+    num_examples: int
+    num_measured: int
+    num_skipped: int
+    skip_reasons: Sequence[SkipReason]
+    threshold: float
+    sharing: Shares | None
+    by_task: Mapping[str, Shares]
+    attribution: Attribution | None
+    attribution_sharing: Shares | None
+    corpus: TokenShares | None
+
+
+def compute_findings(store: Store, threshold: float | None = None) -> Findings:
+    """Read a store's counts and compute all that a report needs, in memory that does not grow with the examples.
+
+    Args:
+        store: A store, complete or not.
+        threshold: One of its thresholds; the first for None.
+    Raises:
+        InputError: the store has no such threshold.
+        StoreError: an array is damaged.
+    """
+    header, t = store.header, store.threshold_index(threshold)
+    sharing: Shares | None = None
+    by_task: dict[str, Shares] = {}
+    attributed: Attribution | None = None
+    first: Shares | None = None
+    corpus: TokenShares | None = None
+    if header.is_corpus:
+        corpus = token_shares(store, threshold)
+    else:
+        sharing, by_task = shares_and_by_task(store, threshold, by_task=len(header.tasks) > 1)
+        if header.has_attribution:
+            attributed = attribution(store)
+            first = sharing if t == 0 else shares(store)
+    rows = store.skipped()
+    return Findings(
+        store=store.path,
+        header=header,
+        is_complete=store.is_complete,
+        num_examples=store.num_examples,
+        num_measured=int(store.measured.sum()),
+        num_skipped=len(rows),
+        skip_reasons=skip_reasons(rows),
+        threshold=header.thresholds[t],
+        sharing=sharing,
+        by_task=by_task,
+        attribution=attributed,
+        attribution_sharing=first,
+        corpus=corpus,
+    )
+
+
+def skip_reasons(rows: Sequence[SkippedRow], named: int = _NAMED) -> list[SkipReason]:
+    """Skipped rows by reason, the most frequent first."""
+    groups: dict[str, list[SkippedRow]] = {}
+    for row in rows:
+        groups.setdefault(re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "*", row.reason), []).append(row)
+    ordered = sorted(groups.values(), key=len, reverse=True)
+    return [
+        SkipReason(group[0].reason, len(group), len({row.reason for row in group}) > 1, group[:named])
+        for group in ordered
+    ]

@@ -1,0 +1,46 @@
+"""The machine's limit: each shape's best time of all turns counts, and it rises only."""
+
+import pytest
+import torch
+from transformers import LlamaConfig
+
+from fastneurons.bench.child import ChildError, LimitChild
+from fastneurons.bench.contender import Setting
+from fastneurons.bench.limit import MatrixProducts, layer_shapes
+
+CONFIG = LlamaConfig(
+    hidden_size=64, intermediate_size=96, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=3
+)
+
+
+def test_each_shapes_best_time_of_all_turns_counts(monkeypatch):
+    times = {128: [4.0, 1.0, 2.0], 64: [1.0, 3.0, 0.5], 192: [2.0, 2.0, 2.0]}
+    shapes = [(64, 128), (64, 64), (64, 192), (96, 64)]
+    assert layer_shapes(CONFIG) == shapes
+    products = MatrixProducts(CONFIG, torch.float32, tokens=10)
+    turn = 0
+    monkeypatch.setattr(products, "_time", lambda a, b: times[len(b)][turn])
+    rates = []
+    for turn in range(3):  # noqa: B007
+        limit = products.measure()
+        rates.append(limit.tokens_per_s)
+    operations = 2 * sum(k * n for k, n in shapes)
+    # Sums of the best of 64 -> 128, 64 -> 64, 64 -> 192 and 96 -> 64 after each turn.
+    best = [4.0 + 1.0 + 2.0 + 1.0, 1.0 + 1.0 + 2.0 + 1.0, 1.0 + 0.5 + 2.0 + 0.5]
+    assert rates == pytest.approx([10 / (3 * seconds) for seconds in best])
+    assert limit.flops == pytest.approx(10 * operations / best[-1])
+    assert (limit.flops_per_token, limit.tokens) == (3 * operations, 10)
+
+
+def test_it_is_timed_in_a_process_of_its_own_again_and_again(tmp_path):
+    CONFIG.save_pretrained(tmp_path)
+    products = LimitChild(Setting(str(tmp_path), (), "bfloat16"))
+    try:
+        rates = [products.measure().tokens_per_s for _ in range(3)]
+    finally:
+        products.close()
+    assert 0 < rates[0] <= rates[1] <= rates[2]
+    assert products.dtype == "bfloat16"
+    assert products.machine.cores
+    with pytest.raises(ChildError, match="none"):
+        LimitChild(Setting(str(tmp_path / "none"), ()))
