@@ -8,19 +8,15 @@ have names, passes over it.
 import csv
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-import msgspec
 
 from fastneurons.data.example import Skipped
+from fastneurons.data.json_text import decoded
 from fastneurons.data.lines import MAX_LINE_BYTES, is_blank, numbered_lines, too_long
-from fastneurons.data.problems import no_object, not_utf8
+from fastneurons.data.problems import UnusableError, kind, not_utf8
 from fastneurons.data.record import Record
 from fastneurons.errors import InputError
 
 _NOTHING = b" \r"  # in a TSV; a line of tabs is a row of empty cells
-
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def jsonl_records(path: str) -> Iterator[Record | Skipped]:
@@ -35,9 +31,14 @@ def jsonl_records(path: str) -> Iterator[Record | Skipped]:
             yield Skipped("", where, too_long())
         elif not is_blank(line):
             try:
-                yield Record(_decode_object(line), where)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                yield Skipped("", where, no_object(line))
+                value = decoded(line)
+            except UnusableError as error:
+                yield Skipped("", where, str(error))
+                continue
+            if isinstance(value, dict):
+                yield Record(value, where)
+            else:
+                yield Skipped("", where, f"{kind(value)} where an object must be")
 
 
 def text_records(path: str, columns: Sequence[str] | None = None) -> Iterator[Record | Skipped]:

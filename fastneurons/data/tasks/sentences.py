@@ -21,7 +21,9 @@ from fastneurons.data.tasks.task import (
     by_code,
     first_record,
     has,
+    key_text,
     needs_folder,
+    optional_id,
     text,
     wrong_form,
 )
@@ -157,7 +159,7 @@ def _fields(record: Record, language: str) -> dict[str, Any]:
 
 
 def _id(record: Record) -> str:
-    return text(record, "id")
+    return key_text(record, "id")
 
 
 def _column(name: str) -> str | None:
@@ -172,16 +174,16 @@ def _columns(
         found = {}
         for code in languages:
             value = record.fields.get(columns[code])
-            if isinstance(value, str) and value.strip():
+            if value is not None and not (isinstance(value, str) and not value.strip()):
                 found[code] = {"text": text(record, columns[code])}
-        return str(record.fields.get("id") or ""), found
+        return optional_id(record), found
 
     return split
 
 
 def _translation(record: Record, languages: Sequence[str]) -> tuple[str, dict[str, dict[str, Any]]]:
     texts = by_code(record.fields.get("translation"), "translation")
-    return str(record.fields.get("id") or ""), {
+    return optional_id(record), {
         code: {"text": texts[code]} for code in languages if code in texts
     }
 
