@@ -27,22 +27,11 @@ def decoded(data: bytes) -> Any:
         value = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise UnusableError(parsed(data)[1]) from None
-    refuse_repeated_keys(data, num_keys(value))
-    return value
-
-
-def refuse_repeated_keys(data: bytes, keys: int) -> None:
-    """Check that no key was lost.
-
-    Args:
-        data: JSON that can be decoded.
-        keys: How many keys the objects in it have, once decoded.
-    Raises:
-        UnusableError: it has more: some object has a key twice.
-    """
+    keys = num_keys(value)
     # A colon within a text only makes the first count larger.
     if data.count(b":") != keys and _TEXT.sub(b"", data).count(b":") != keys:
         raise UnusableError(_repeated(data))
+    return value
 
 
 def num_keys(value: Any) -> int:

@@ -16,7 +16,7 @@ import msgspec
 
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.files import data_files
-from fastneurons.data.json_text import num_keys, refuse_repeated_keys
+from fastneurons.data.json_text import decoded, num_keys
 from fastneurons.data.lines import is_blank, numbered_lines, too_long
 from fastneurons.data.problems import UnusableError, no_object, one_line
 from fastneurons.data.rows import RowReader, shown_id
@@ -128,7 +128,6 @@ class _Line(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Line).decode
-_decode_all = msgspec.json.Decoder().decode
 
 
 class _Parser:
@@ -160,13 +159,13 @@ class _Parser:
 
 
 def _refuse_repeated_keys(line: bytes, row: _Line) -> None:
-    """Raises UnusableError where an object in the line has a key twice."""
+    """Raises UnusableError where an object in the line has a key twice, or what was passed over cannot be read."""
     keys = 0
     for value in (row.id, row.prompts, row.answers):
         if value is not msgspec.UNSET:
             keys += 1 + (num_keys(value) if isinstance(value, dict | list) else 0)
     if line.count(b":") != keys:  # a colon in a text, another key besides these, or one of them twice
-        refuse_repeated_keys(line, num_keys(_decode_all(line)))
+        decoded(line)
 
 
 def _languages_of(line: bytes | None) -> list[str]:

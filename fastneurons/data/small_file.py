@@ -29,7 +29,9 @@ def read_small(path: str, most_bytes: int, what: str) -> bytes:
         mode = Path(path).stat().st_mode
         if stat.S_ISDIR(mode):
             raise InputError(f"{what} is a folder; a file is needed")
-        if not stat.S_ISREG(mode):  # a device may not end, a pipe may never begin, and neither can be read twice
+        if not stat.S_ISREG(
+            mode
+        ):  # a device may not end, a pipe may never begin, and neither can be read twice
             raise InputError(f"{what} is no regular file")
         with Path(path).open("rb") as file:
             data = file.read(most_bytes + 1)

@@ -183,9 +183,7 @@ def _columns(
 
 def _translation(record: Record, languages: Sequence[str]) -> tuple[str, dict[str, dict[str, Any]]]:
     texts = by_code(record.fields.get("translation"), "translation")
-    return optional_id(record), {
-        code: {"text": texts[code]} for code in languages if code in texts
-    }
+    return optional_id(record), {code: {"text": texts[code]} for code in languages if code in texts}
 
 
 def _flores(record: Record) -> str | None:
