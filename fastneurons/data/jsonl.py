@@ -18,13 +18,9 @@ from fastneurons.data.example import Example, Skipped
 from fastneurons.data.files import data_files
 from fastneurons.data.json_text import decoded, num_keys
 from fastneurons.data.lines import is_blank, numbered_lines, too_long
-from fastneurons.data.problems import UnusableError, no_object, one_line
-from fastneurons.data.rows import RowReader, shown_id
+from fastneurons.data.problems import UnusableError, no_object
+from fastneurons.data.rows import RowReader, check_usable, prompt_keys, shown_id
 from fastneurons.data.seen import FirstSeen
-from fastneurons.errors import InputError
-from fastneurons.languages import short_code
-
-LINES_CHECKED = 1000
 
 
 def open_jsonl(path: str | os.PathLike[str], languages: Sequence[str]) -> "JsonlSource":
@@ -79,31 +75,8 @@ class JsonlSource:
                 instead, or what is wrong with the first lines.
         """
         parse = self._parser()
-        problems: list[str] = []
-        there: dict[str, None] = {}
-        num_lines = 0
-        for path, number, line in self._lines():
-            row = parse(line, path, number)
-            if isinstance(row, Example):
-                return
-            num_lines += 1
-            if len(problems) < 3:
-                problems.append(f"{row.where}: {row.reason}")
-            there |= dict.fromkeys(_languages_of(line))
-            if num_lines == LINES_CHECKED:
-                break
-        if not num_lines:
-            raise InputError(f"{self.path} is empty")
-        which = f"the first {num_lines} lines" if num_lines == LINES_CHECKED else "its lines"
-        known = {short_code(key) for key in there}
-        missing = [code for code in self.languages if code not in known]
-        if there and missing:
-            raise InputError(
-                f"{self.path}: none of {which} has a prompt in {', '.join(missing)}; "
-                f"there are prompts in {', '.join(map(one_line, there))}"
-            )
-        hint = '; a line must be {"id": ..., "prompts": {"en": ..., "de": ...}}' if not there else ""
-        raise InputError(f"{self.path}: none of {which} is a usable example: {'; '.join(problems)}{hint}")
+        rows = ((parse(line, path, number), _languages_of(line)) for path, number, line in self._lines())
+        check_usable(self.path, rows, self.languages, "lines")
 
     def _parser(self) -> "_Parser":
         return _Parser(RowReader(self.languages, self._allow_missing, self._chat))
@@ -176,7 +149,7 @@ def _languages_of(line: bytes | None) -> list[str]:
         prompts = _decode(line).prompts
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return []
-    return [key for key, text in prompts.items() if text is not None] if isinstance(prompts, dict) else []
+    return prompt_keys(prompts)
 
 
 class _Places:

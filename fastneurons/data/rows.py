@@ -15,8 +15,10 @@ from fastneurons.data.example import Example, Skipped
 from fastneurons.data.messages import are_messages, chat_messages, contents
 from fastneurons.data.problems import UnusableError, kind, one_line
 from fastneurons.data.visible import BYTE_ORDER_MARK, emptiness
+from fastneurons.errors import InputError
 from fastneurons.languages import short_code
 
+ROWS_CHECKED = 1000
 MAX_ID_CHARACTERS = 1000
 
 
@@ -187,6 +189,52 @@ class RowReader:
             if others:
                 aliases[code] = tuple(others)
         return reference, aliases
+
+
+def check_usable(
+    place: str, rows: Iterable[tuple[Example | Skipped, Sequence[str]]], languages: Sequence[str], noun: str
+) -> None:
+    """Find out whether there is anything to measure among the first 1000 rows.
+
+    Args:
+        place: What is read.
+        rows: Its rows, with the languages that each has prompts in, as it spells them; read to the first example.
+        languages: Those asked for.
+        noun: What a row is called: `lines`.
+    Raises:
+        InputError: there is nothing; it says which languages there are instead, or what is wrong with the first rows.
+    """
+    problems: list[str] = []
+    there: dict[str, None] = {}
+    number = 0
+    for row, keys in islice(rows, ROWS_CHECKED):
+        if isinstance(row, Example):
+            return
+        number += 1
+        if len(problems) < 3:
+            problems.append(f"{row.where}: {row.reason}")
+        there |= dict.fromkeys(keys)
+    if not number:
+        raise InputError(f"{place} is empty")
+    which = f"the first {number} {noun}" if number == ROWS_CHECKED else f"its {noun}"
+    known = {short_code(key) for key in there}
+    missing = [code for code in languages if code not in known]
+    if there and missing:
+        raise InputError(
+            f"{place}: none of {which} has a prompt in {', '.join(missing)}; "
+            f"there are prompts in {', '.join(map(one_line, there))}"
+        )
+    hint = f'; a {noun[:-1]} must be {{"id": ..., "prompts": {{"en": ..., "de": ...}}}}' if not there else ""
+    raise InputError(f"{place}: none of {which} is a usable example: {'; '.join(problems)}{hint}")
+
+
+def prompt_keys(prompts: Any) -> list[str]:
+    """The languages that a row has prompts in, as it spells them."""
+    try:
+        values = as_object(prompts, "prompts")
+    except UnusableError:
+        return []
+    return [key for key, prompt in (values or {}).items() if prompt is not None]
 
 
 def as_object(value: Any, field: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from fastneurons.data.files import data_files, format_of
 from fastneurons.data.jsonl import JsonlSource
 from fastneurons.data.places import Chained, Place, sorted_files
 from fastneurons.data.records import Record
-from fastneurons.data.rows import RowReader, as_object, row_id
+from fastneurons.data.rows import RowReader, check_usable, prompt_keys, row_id
 from fastneurons.data.seen import FirstSeen
 from fastneurons.data.tasks.task import (
     Data,
@@ -20,6 +20,7 @@ from fastneurons.data.tasks.task import (
     UnusableError,
     first_record,
     needs_folder,
+    numbered_lines_note,
     piece,
     text,
     wrong_form,
@@ -145,9 +146,8 @@ class _Prompts(Data):
         records = self._records if self._records is not None else self._place.read()
         counts: dict[str, None] = {}
         for row in islice(records, _PEEKED):
-            prompts = _by_language(row.fields.get("prompts")) if isinstance(row, Record) else None
-            if prompts is not None:
-                codes = (short_code(str(key)) for key, value in prompts.items() if value is not None)
+            if isinstance(row, Record):
+                codes = map(short_code, prompt_keys(row.fields.get("prompts")))
                 counts |= dict.fromkeys(code for code in codes if code is not None)
         if not counts:
             raise InputError(
@@ -158,7 +158,16 @@ class _Prompts(Data):
 
     def check(self, languages: Sequence[str], allow_missing: bool) -> None:
         """A look at the first rows, where a language is missing or the file is something else."""
-        if self._records is None:
+        if self._records is not None:
+            read = RowReader(languages, allow_missing)
+            rows = (
+                (row, ())
+                if isinstance(row, Skipped)
+                else (_read(read, row), prompt_keys(row.fields.get("prompts")))
+                for row in self._records
+            )
+            check_usable(self._place.location, rows, languages, "rows")
+        else:
             JsonlSource(self._place.location, languages, allow_missing, chat=True).check()
 
     def aligned(self, languages: Sequence[str]) -> Iterator[Aligned | LeftOut | Skipped]:
@@ -172,7 +181,7 @@ class _Prompts(Data):
             if isinstance(record, Skipped):
                 yield record
                 continue
-            found = read(*map(record.fields.get, ("id", "prompts", "answers")), record.where)
+            found = _read(read, record)
             if isinstance(found, Skipped):
                 yield found
             elif first := ids.of(found.id, number):
@@ -181,11 +190,9 @@ class _Prompts(Data):
                 yield _aligned(found)
 
 
-def _by_language(value: Any) -> dict[str, Any] | None:
-    try:
-        return as_object(value, "prompts")
-    except UnusableError:
-        return None
+def _read(read: RowReader, record: Record) -> Example | Skipped:
+    fields = record.fields
+    return read(fields.get("id"), fields.get("prompts"), fields.get("answers"), record.where)
 
 
 def _aligned(row: Example) -> Aligned:
@@ -241,7 +248,9 @@ class Corpus(Task):
                 first = first_record(parts[code], paths[0])
                 if _text_column(first) is None:
                     raise wrong_form(self, first, "text, or content")
-            return _Texts(parts, None, tuple(parts), place.describe(files.split))
+            texts = _Texts(parts, None, tuple(parts), place.describe(files.split))
+            texts.notes = numbered_lines_note(self.name, parts)
+            return texts
         records = Chained(place, files.others)
         first = first_record(records, place.location)
         if _text_column(first) is None or _row_language(first) is None:

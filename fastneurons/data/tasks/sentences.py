@@ -23,6 +23,7 @@ from fastneurons.data.tasks.task import (
     has,
     key_text,
     needs_folder,
+    numbered_lines_note,
     optional_id,
     text,
     wrong_form,
@@ -91,7 +92,9 @@ class Parallel(Task):
             if "id" in first.fields:
                 key = _id
             parts[code] = records
-        return PerLanguage(parts, _fields, key, place.location, describe)
+        data = PerLanguage(parts, _fields, key, place.location, describe)
+        data.notes = numbered_lines_note(self.name, parts)
+        return data
 
     def _table(self, place: Place, records: Records, describe: str) -> Data:
         first = first_record(records, place.location)

@@ -193,7 +193,7 @@ class TaskSource:
 
     def notes(self) -> list[str]:
         """After an iteration: what to tell people about how the rows came together."""
-        lines = [line for part in self._parts for line in part.count.lines()]
+        lines = [line for part in self._parts for line in (*part.data.notes, *part.count.lines())]
         if self._selection is not None and (lost := self._selection.not_found()):
             lines.append(
                 f"--select {self._selection.text}: no example has the ids {shown(map(one_line, lost))}"

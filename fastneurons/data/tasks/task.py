@@ -1,5 +1,6 @@
 """What a task is, and the three ways in which data sets hold several languages."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -37,11 +38,13 @@ class Data:
         languages: Those that the place has, in its order.
         describe: What is read, for people and for checking a resumed run.
         lists_languages: Whether `languages` are those that are there, or all that could be.
+        notes: What people should be told about the place.
     """
 
     languages: tuple[str, ...]
     describe: str
     lists_languages: bool = True
+    notes: tuple[str, ...] = ()
 
     def check(self, languages: Sequence[str], allow_missing: bool) -> None:
         """Whether the place has these languages.
@@ -435,6 +438,23 @@ def first_record(records: Records, what: str) -> Record:
         if len(problems) < 3:
             problems.append(f"{record.where}: {record.reason}")
     raise InputError(f"{what}: " + ("; ".join(problems) if problems else "there are no rows"))
+
+
+def numbered_lines_note(task: str, parts: Mapping[str, Records]) -> tuple[str, ...]:
+    """A note on text files whose first lines begin with their numbers, as those of the Leipzig Corpora do."""
+    numbered = []
+    for code, records in parts.items():
+        first = [row.fields.get("text") for row in islice(records, 3) if isinstance(row, Record)]
+        if len(first) > 1 and all(
+            isinstance(one, str) and re.match(r"\s*\d+\t", one) is not None for one in first
+        ):
+            numbered.append(code)
+    if not numbered:
+        return ()
+    return (
+        f"{task}: the lines in {shown(numbered)} begin with their numbers and a tab, which are measured as part of "
+        "the text; cut -f2- FILE leaves the text alone",
+    )
 
 
 def width_without_header(path: str, column: str) -> int | None:
