@@ -120,12 +120,14 @@ class _Parser:
             row = _decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return Skipped("", where, no_object(line, "an object with id and prompts"))
-        fields = [None if value is msgspec.UNSET else value for value in (row.id, row.prompts, row.answers)]
+        id, prompts, answers = (
+            None if value is msgspec.UNSET else value for value in (row.id, row.prompts, row.answers)
+        )
         try:
             _refuse_repeated_keys(line, row)
         except UnusableError as error:
-            return Skipped(shown_id(fields[0]), where, str(error))
-        found = self._read(*fields, where)
+            return Skipped(shown_id(id), where, str(error))
+        found = self._read(id, prompts, answers, where)
         if isinstance(found, Example) and (first := self._first_line.of(found.id, position)):
             return Skipped(found.id, where, f"the id is that of {self._places.name(first)} already")
         return found

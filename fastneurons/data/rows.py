@@ -8,7 +8,8 @@ there. Nothing else is taken for a text: a list, an object, NaN or bytes make th
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from fastneurons.data.example import Example, Skipped

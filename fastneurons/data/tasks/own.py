@@ -101,8 +101,8 @@ class Jsonl(Task):
     aligned_by = "row: each holds all languages of an example"
     sources = (
         'JSONL, a line: {"id": ..., "prompts": {"en": ..., "de": ...}, "answers": {"en": ..., "de": ...}}',
-        'a prompt may be chat messages, [{"role": "user", "content": ...}], an answer a list of accepted ones',
         "JSON or Parquet with the same fields, from a file, a folder or the Hub",
+        'a prompt may be chat messages, [{"role": "user", "content": ...}], an answer a list of accepted ones',
     )
     skips_incomplete = True
 

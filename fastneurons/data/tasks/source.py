@@ -425,13 +425,13 @@ class _Part:
         count = AlignmentCount(self.task.name, self._languages)
         rows = 0
         for row in itertools.islice(self.everything(count), _LOOKED_AT):
-            if isinstance(row, Case):
-                row = self.measured(row)  # a chat template may refuse its messages
-                if isinstance(row, Example):
-                    return
+            # A chat template may refuse its messages.
+            found = self.measured(row) if isinstance(row, Case) else row
+            if isinstance(found, Example):
+                return
             rows += 1
-            if isinstance(row, Skipped) and len(problems) < 3:
-                problems.append(f"{row.where}: {row.reason}")
+            if isinstance(found, Skipped) and len(problems) < 3:
+                problems.append(f"{found.where}: {found.reason}")
         what = f"{self.task.name}: {self.data.describe}"
         if not rows:
             raise InputError(f"{what} has no rows in {', '.join(self._languages)}")
