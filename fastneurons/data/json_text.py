@@ -14,6 +14,8 @@ import msgspec
 from fastneurons.data.problems import UnusableError, one_line, parsed
 
 _decode = msgspec.json.Decoder().decode
+_HOLDERS = (dict, list)
+_SPACED = re.compile(rb'"[ \t\r\n]+:')
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
@@ -27,11 +29,17 @@ def decoded(data: bytes) -> Any:
         value = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise UnusableError(parsed(data)[1]) from None
-    keys = num_keys(value)
-    # A colon within a text only makes the first count larger.
-    if data.count(b":") != keys and _TEXT.sub(b"", data).count(b":") != keys:
+    if not has_just(data, num_keys(value)) and _TEXT.sub(b"", data).count(b":") != num_keys(value):
         raise UnusableError(_repeated(data))
     return value
+
+
+def has_just(data: bytes, keys: int) -> bool:
+    """Whether it can be seen at a glance that JSON has no more than so many keys; False where it takes a closer look.
+
+    A key is a quote and a colon, perhaps with white space between them. There may be more of those in texts.
+    """
+    return data.count(b'":') == keys and _SPACED.search(data) is None
 
 
 def num_keys(value: Any) -> int:
@@ -42,9 +50,12 @@ def num_keys(value: Any) -> int:
         found = waiting.pop()
         if isinstance(found, dict):
             count += len(found)
-            waiting.extend(inner for inner in found.values() if isinstance(inner, dict | list))
-        elif isinstance(found, list):
-            waiting.extend(inner for inner in found if isinstance(inner, dict | list))
+            found = found.values()
+        elif not isinstance(found, list):
+            continue
+        for inner in found:
+            if type(inner) in _HOLDERS:
+                waiting.append(inner)
     return count
 
 

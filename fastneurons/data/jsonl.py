@@ -16,7 +16,7 @@ import msgspec
 
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.files import data_files
-from fastneurons.data.json_text import decoded, num_keys
+from fastneurons.data.json_text import decoded, has_just, num_keys
 from fastneurons.data.lines import is_blank, numbered_lines, too_long
 from fastneurons.data.problems import UnusableError, no_object
 from fastneurons.data.rows import RowReader, check_usable, prompt_keys, shown_id
@@ -95,9 +95,9 @@ class JsonlSource:
 class _Line(msgspec.Struct, gc=False):
     """What is looked at of a line."""
 
-    id: Any = msgspec.UNSET
-    prompts: Any = msgspec.UNSET
-    answers: Any = msgspec.UNSET
+    id: Any = None
+    prompts: Any = None
+    answers: Any = None
 
 
 _decode = msgspec.json.Decoder(_Line).decode
@@ -120,27 +120,17 @@ class _Parser:
             row = _decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return Skipped("", where, no_object(line, "an object with id and prompts"))
-        id, prompts, answers = (
-            None if value is msgspec.UNSET else value for value in (row.id, row.prompts, row.answers)
-        )
-        try:
-            _refuse_repeated_keys(line, row)
-        except UnusableError as error:
-            return Skipped(shown_id(id), where, str(error))
+        id, prompts, answers = row.id, row.prompts, row.answers
+        keys = (id is not None) + (prompts is not None) + (answers is not None)
+        if not has_just(line, keys + num_keys([id, prompts, answers])):  # there are more, or one of these twice
+            try:
+                decoded(line)
+            except UnusableError as error:
+                return Skipped(shown_id(id), where, str(error))
         found = self._read(id, prompts, answers, where)
         if isinstance(found, Example) and (first := self._first_line.of(found.id, position)):
             return Skipped(found.id, where, f"the id is that of {self._places.name(first)} already")
         return found
-
-
-def _refuse_repeated_keys(line: bytes, row: _Line) -> None:
-    """Raises UnusableError where an object in the line has a key twice, or what was passed over cannot be read."""
-    keys = 0
-    for value in (row.id, row.prompts, row.answers):
-        if value is not msgspec.UNSET:
-            keys += 1 + (num_keys(value) if isinstance(value, dict | list) else 0)
-    if line.count(b":") != keys:  # a colon in a text, another key besides these, or one of them twice
-        decoded(line)
 
 
 def _languages_of(line: bytes | None) -> list[str]:

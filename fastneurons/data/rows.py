@@ -151,8 +151,10 @@ class RowReader:
                     continue
                 raise UnusableError(f"no prompt in {code}")
             if isinstance(value, str):
-                text = value.removeprefix(BYTE_ORDER_MARK)
-                if problem := text_problem(text):
+                text = value
+                if value[:1].isalnum() and "\0" not in value:  # nearly every one
+                    pass
+                elif problem := text_problem(text := value.removeprefix(BYTE_ORDER_MARK)):
                     # Of a mark alone the mark is what there is to name.
                     raise UnusableError(f"the prompt in {code} {text_problem(value) or problem}")
             elif are_messages(value) and self._chat:
@@ -175,6 +177,9 @@ class RowReader:
         reference: dict[str, str] = {}
         aliases: dict[str, tuple[str, ...]] = {}
         for code, value in found.items():
+            if isinstance(value, str) and value[:1].isalnum() and "\0" not in value:  # nearly every one
+                reference[code] = value
+                continue
             several = value if isinstance(value, list) else [value]
             for one in several:
                 if not isinstance(one, str) and not is_number(one):
