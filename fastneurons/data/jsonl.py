@@ -122,7 +122,9 @@ class _Parser:
             return Skipped("", where, no_object(line, "an object with id and prompts"))
         id, prompts, answers = row.id, row.prompts, row.answers
         keys = (id is not None) + (prompts is not None) + (answers is not None)
-        if not has_just(line, keys + num_keys([id, prompts, answers])):  # there are more, or one of these twice
+        if not has_just(
+            line, keys + num_keys([id, prompts, answers])
+        ):  # there are more, or one of these twice
             try:
                 decoded(line)
             except UnusableError as error:

@@ -11,7 +11,7 @@ import tokenize
 _MARK = "__python_word"
 # Words that begin an operand.
 _OPERANDS = frozenset({"None", "True", "False"})
-_PREFIXES = frozenset({"not"})
+_PREFIXES = frozenset({"not", "lambda", "await", "yield"})
 _SKIPPED = frozenset({tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT})
 
 
@@ -25,8 +25,8 @@ def with_names(text: str) -> str:
     except (tokenize.TokenError, SyntaxError, IndentationError):
         return text
     lines = text.splitlines(keepends=True)
-    operand_next, before = True, ""
-    changes: list[tuple[int, int, str]] = []
+    operand_next, negated, before = True, False, ""
+    changes: list[tuple[int, int]] = []
     for token in tokens:
         if token.type in _SKIPPED or token.type == tokenize.ENDMARKER:
             continue
@@ -34,12 +34,15 @@ def with_names(text: str) -> str:
         if token.type == tokenize.NAME and keyword.iskeyword(word):
             if before == ".":
                 is_name = True
+            elif word == "in" and negated:  # `not in`, one operator
+                is_name = False
             elif operand_next:
                 is_name = word not in _OPERANDS and word not in _PREFIXES
             else:
                 is_name = False
+            negated = word == "not" and not operand_next
             if is_name:
-                changes.append((token.end[0], token.end[1], word))
+                changes.append(token.end)
                 operand_next = False
             else:
                 operand_next = word not in _OPERANDS
@@ -47,8 +50,9 @@ def with_names(text: str) -> str:
             operand_next = word not in (")", "]", "}")
         else:
             operand_next = False
+        negated = negated and word == "not"
         before = word
-    for line, column, _ in reversed(changes):
+    for line, column in reversed(changes):
         own = lines[line - 1]
         lines[line - 1] = f"{own[:column]}{_MARK}{own[column:]}"
     return "".join(lines)

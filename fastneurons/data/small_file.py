@@ -8,6 +8,8 @@ from fastneurons.errors import InputError
 
 def is_path(text: str) -> bool:
     """Whether there is something in the file system by this name; False for what can be no name."""
+    if not text:
+        return False
     try:
         Path(text).stat()
     except (OSError, ValueError):
