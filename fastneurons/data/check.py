@@ -4,6 +4,7 @@ No model is needed. A tokenizer is, for lengths in tokens.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,25 +12,36 @@ from typing import Any
 
 from fastneurons.data.align import LeftOut
 from fastneurons.data.example import Skipped
+from fastneurons.data.problems import UnusableError, one_line
 from fastneurons.data.scripts import wrong_script
 from fastneurons.data.seen import FirstSeen
 from fastneurons.data.tasks.source import Case, Incomplete, TaskSource
 from fastneurons.data.tasks.task import Task
+from fastneurons.errors import InputError
 
 # Kinds of findings, with what they mean. The first three are not measured.
 KINDS = {
     "skipped": "rows that cannot be used",
     "incomplete": "examples that lack a language",
     "left out": "rows that the data set marks as unusable",
+    "chat messages": "prompts given as chat messages, which are measured with --apply-chat-template alone; here their "
+    "contents are counted",
+    "numbered lines": "every line begins with its number and a tab, which are measured as part of the text; cut -f2- "
+    "FILE leaves the text alone",
+    "decomposed": "texts with decomposed characters (NFD), of which a tokenizer makes other and more tokens than of "
+    "composed ones (NFC)",
     "wrong script": "texts that are not in their language's script",
     "same as English": "texts equal to the English ones",
-    "duplicate": "texts that another example has too",
-    "broken characters": "texts that were decoded wrongly, or hold control characters",
+    "duplicate": "texts that another example has too, once composed (NFC)",
+    "broken characters": "texts that were decoded wrongly, or hold control characters or byte order marks",
     "answer same as English": "reference answers equal to the English ones",
 }
 
-# U+FFFD; control characters; UTF-8 that was read as Latin-1 ("Ã©", "â€™").
-_BROKEN = re.compile("\ufffd|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|Ã[\x80-\xbf¡-¿]|â€[\x80-\u2122]")
+# U+FFFD; U+FEFF; control characters; UTF-8 that was read as Latin-1 ("Ã©", "â€™").
+_BROKEN = re.compile(
+    "[\ufffd\ufeff]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|Ã[\x80-\xbf¡-¿]|â€[\x80-\u2122]"
+)
+_NUMBERED = re.compile(r"\d+\t")
 _BATCH = 256
 
 Tokenize = Callable[[list[str]], Iterable[Sequence[int]]]
@@ -168,7 +180,7 @@ def check_data(source: TaskSource, tokenize: Tokenize | None = None, keep: int =
     for task, row in source.cases():
         checks[task.name].add(task, row)
     for name, check in checks.items():
-        check.end()
+        check.finish()
         count = source.counts[name]
         check.report.incomplete, check.report.missing = count.incomplete, dict(count.missing)
     if any(check.duplicates for check in checks.values()):
@@ -191,6 +203,9 @@ class _TaskCheck:
         self._keep = keep
         self._batch: list[tuple[str, str]] = []
         self._texts = {code: FirstSeen() for code in source.languages}
+        # For each language whose texts have all begun with a number and a tab: how many, and the first.
+        self._numbered: dict[str, tuple[int, str, str]] = {}
+        self._not_numbered: set[str] = set()
 
     def add(self, task: Task, row: Case | Skipped | LeftOut | Incomplete) -> None:
         if isinstance(row, Skipped):
@@ -204,22 +219,34 @@ class _TaskCheck:
 
     def _case(self, task: Task, case: Case) -> None:
         report, example = self.report, case.example
+        try:
+            finished = self._source.finished(case)
+        except (InputError, UnusableError) as error:
+            if not example.messages:
+                raise
+            self._found("skipped", example.id, None, example.where, str(error))
+            return
         missing = [code for code in report.languages if code not in example.prompts] if task.parallel else []
         if missing:  # measured all the same, with --allow-missing
             self._found("incomplete", example.id, None, example.where, f"no {', '.join(missing)}")
         report.examples += 1
         report.with_answers += set(example.answers) >= set(example.prompts)
-        for code, prompt in self._source.finished(case).prompts.items():
+        for code, prompt in finished.prompts.items():
             report.languages[code].prompts += 1
             report.languages[code].characters.add(len(prompt))
             if self._tokenize is not None:
                 self._batch.append((code, prompt))
         if len(self._batch) >= _BATCH:
             self.end()
+        if example.messages and not self._source.options.apply_chat_template:
+            self._found("chat messages", example.id, None, example.where, f"in {', '.join(example.messages)}")
         texts = {
             code: "\n".join(str(fields[name]) for name in task.texts if fields.get(name))
             for code, fields in case.fields.items()
         }
+        if task.texts == ("text",):
+            for code, text in texts.items():
+                self._number(case, code, text)
         for code, text in texts.items():
             self._text(case, code, text)
             if code != "en" and text == texts.get("en") and any(character.isalpha() for character in text):
@@ -229,7 +256,24 @@ class _TaskCheck:
                 if answer is not None and answer == example.answers.get("en") and not answer.isdecimal():
                     self._at("answer same as English", case, code, answer)
 
+    def _number(self, case: Case, code: str, text: str) -> None:
+        """Whether all of a language's texts so far begin with a number and a tab."""
+        if code in self._not_numbered:
+            return
+        if _NUMBERED.match(text) is None:
+            self._not_numbered.add(code)
+            self._numbered.pop(code, None)
+            return
+        count, where, first = self._numbered.get(code, (0, case.places[code], _short(text)))
+        self._numbered[code] = count + 1, where, first
+
     def _text(self, case: Case, code: str, text: str) -> None:
+        composed = text if text.isascii() else unicodedata.normalize("NFC", text)
+        if len(composed) < len(text):
+            self._at(
+                "decomposed", case, code, f"{len(text):,} characters, {len(composed):,} composed: {text}"
+            )
+            text = composed
         if script := wrong_script(text, code):
             self._at("wrong script", case, code, f"{script}: {text}")
         if match := _BROKEN.search(text):
@@ -250,6 +294,13 @@ class _TaskCheck:
                 self.report.languages[code].tokens.add(len(found))
         self._batch.clear()
 
+    def finish(self) -> None:
+        """Say what is known at the end alone."""
+        self.end()
+        for code, (count, where, first) in self._numbered.items():
+            if count > 1:  # one may well begin so
+                self._found("numbered lines", "", code, where, first)
+
     def _at(self, kind: str, case: Case, code: str, text: str) -> Finding | None:
         return self._found(kind, case.example.id, code, case.places[code], _short(text))
 
@@ -257,7 +308,7 @@ class _TaskCheck:
         self.report.counts[kind] += 1
         if self.report.counts[kind] > self._keep:
             return None
-        finding = Finding(kind, self.report.task, id, language, where, detail)
+        finding = Finding(kind, self.report.task, one_line(id), language, where, detail)
         self.report.findings.append(finding)
         return finding
 

@@ -14,6 +14,9 @@ class Example(msgspec.Struct, frozen=True, gc=False):
         task: The task that it belongs to, where the source has several.
         choices: Where an answer is chosen, not written: what there is to choose from, by short language code,
             in the same order in every language. The reference answer is one of them.
+        aliases: By short language code, the other answers that are right as well as the reference answer.
+        messages: By short language code, the chat messages that a prompt was given as. Bare, the prompt is their
+            contents; once it is asked for by the model's chat template, it is what the template makes of them.
     """
 
     id: str
@@ -22,6 +25,8 @@ class Example(msgspec.Struct, frozen=True, gc=False):
     where: str = ""
     task: str | None = None
     choices: dict[str, tuple[str, ...]] = {}
+    aliases: dict[str, tuple[str, ...]] = {}
+    messages: dict[str, list[dict[str, str]]] = {}
 
 
 class Skipped(msgspec.Struct, frozen=True, gc=False, tag=True):

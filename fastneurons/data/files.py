@@ -52,6 +52,13 @@ def is_url(location: str) -> bool:
     return "://" in location
 
 
+def _local_path(location: str) -> str:
+    """A URL of this machine's own files as a path: what is no regular file is told by its path."""
+    if "::" in location:
+        return location
+    return location.removeprefix("file://").removeprefix("local://")
+
+
 def format_of(path: str) -> str | None:
     """The format that a name tells, None where it tells none."""
     name = path.partition("::")[0]
@@ -74,6 +81,7 @@ def data_files(location: str, formats: Collection[str] | None = None) -> list[Da
         InputError: there is nothing, or it cannot be told what is meant: a folder with several formats, with
             the same file packed and not, or with some of the parts of a file missing.
     """
+    location = _local_path(location)
     if is_url(location):
         found, is_folder = _remote(location)
     else:
@@ -101,6 +109,7 @@ def open_file(path: str) -> BinaryIO:
         InputError: it is not there, or is nothing that can be read twice.
         OSError: it cannot be opened.
     """
+    path = _local_path(path)
     if is_url(path):
         with _told(path):
             filesystem, name = _filesystem(path)

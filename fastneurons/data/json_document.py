@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from fastneurons.data.example import Skipped
+from fastneurons.data.json_text import decoded
 from fastneurons.data.line_formats import jsonl_records
 from fastneurons.data.lines import MAX_LINE_BYTES, BadFileError, is_blank, pieces, too_long
-from fastneurons.data.problems import kind, parsed
+from fastneurons.data.problems import UnusableError, kind
 from fastneurons.data.record import Record
 from fastneurons.errors import InputError
 
@@ -75,15 +76,20 @@ def _record(item: bytes | None, where: str) -> Record | Skipped:
     if item is None:
         return Skipped("", where, too_long())
     try:
-        return Record(_decode_object(item), where)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        value, problem = parsed(item)
-    if not problem:
+        value = decoded(item)
+    except UnusableError as error:
+        problem = str(error)
+    else:
+        if isinstance(value, dict):
+            return Record(value, where)
         return Skipped("", where, f"{kind(value)} where an object must be")
-    # What is wrong may be within its bounds: bytes that are no UTF-8, half a surrogate pair, NaN.
+    # What is wrong may be within its bounds: bytes that are no UTF-8, half a surrogate pair, NaN, a key that is there
+    # twice, or more depth than can be read.
     try:
         json.loads(item.decode(errors="replace"))
-    except (ValueError, RecursionError):
+    except RecursionError:
+        pass
+    except ValueError:
         in_row = re.sub(r"\(column (\d+)\)", r"(character \1 of the row)", problem)
         raise InputError(f"{where} is {in_row}") from None
     return Skipped("", where, problem)
@@ -202,11 +208,14 @@ def _document(start: bytes, chunks: Iterator[bytes]) -> dict[str, Any] | None:
                 f"it is one JSON object of more than {_MAX_DOCUMENT_BYTES >> 20} MiB, which would have to be held "
                 "as a whole; write its rows as JSONL"
             )
-    value, problem = parsed(bytes(held))
-    if problem:
+    try:
+        value = decoded(bytes(held))
+    except UnusableError as error:
+        problem = str(error)
         if "trailing characters" in problem:
             problem += "; if it is several objects, write one a line: jq -c . FILE > FILE.jsonl"
-        raise BadFileError(f"it is {_in_lines(problem, held)}")
+        said = problem if problem.startswith(("the key", "a key")) else f"it is {problem}"
+        raise BadFileError(_in_lines(said, held)) from None
     return dict(value)
 
 

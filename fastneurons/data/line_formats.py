@@ -6,21 +6,19 @@ have names, passes over it.
 """
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-import msgspec
 
 from fastneurons.data.example import Skipped
+from fastneurons.data.json_text import decoded
 from fastneurons.data.lines import MAX_LINE_BYTES, is_blank, numbered_lines, too_long
-from fastneurons.data.problems import no_object, not_utf8
+from fastneurons.data.problems import UnusableError, kind, not_utf8
 from fastneurons.data.record import Record
 from fastneurons.errors import InputError
 
+_SEPARATOR_LINE = re.compile(r"\"?sep=([^\w\s\"]|\t)\"?\s*", re.I)
 _NOTHING = b" \r"  # in a TSV; a line of tabs is a row of empty cells
-
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def jsonl_records(path: str) -> Iterator[Record | Skipped]:
@@ -35,9 +33,14 @@ def jsonl_records(path: str) -> Iterator[Record | Skipped]:
             yield Skipped("", where, too_long())
         elif not is_blank(line):
             try:
-                yield Record(_decode_object(line), where)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                yield Skipped("", where, no_object(line))
+                value = decoded(line)
+            except UnusableError as error:
+                yield Skipped("", where, str(error))
+                continue
+            if isinstance(value, dict):
+                yield Record(value, where)
+            else:
+                yield Skipped("", where, f"{kind(value)} where an object must be")
 
 
 def text_records(path: str, columns: Sequence[str] | None = None) -> Iterator[Record | Skipped]:
@@ -83,7 +86,8 @@ def tsv_records(path: str, columns: Sequence[str] | None = None) -> Iterator[Rec
 def csv_records(path: str, columns: Sequence[str] | None = None) -> Iterator[Record | Skipped]:
     """Cells between commas, in quotes where they hold commas, quotes or line ends.
 
-    Semicolons or tabs where the first line has those and no comma. Where a quote does not close as it should,
+    Semicolons or tabs where the first line has those and no comma; a first line `sep=;`, which Excel writes, names
+    the sign and is no row. Where a quote does not close as it should,
     its line alone is skipped, not all that stands between it and the next quote.
 
     Args:
@@ -230,6 +234,8 @@ class _CsvLines:
             except StopIteration:
                 break
             text = looked_at[-1][1]
+        if named := _SEPARATOR_LINE.fullmatch(text):
+            return named[1]
         self._waiting.extendleft(reversed(looked_at))
         return next((sign for sign in ",;\t" if sign in text), ",")
 

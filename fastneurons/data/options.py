@@ -50,8 +50,15 @@ class DataOptions:
             raise InputError(f"--shuffle {self.shuffle}: must be a seed from 0 to {2**32 - 1}")
         if self.system_instruction is not None and not self.apply_chat_template:
             raise InputError("--system-instruction needs --apply-chat-template")
-        if "\0" in self.answer_prefix:
-            raise InputError("--answer-prefix holds a NUL character")
+        for name in ("answer_prefix", "system_instruction"):
+            text = getattr(self, name) or ""
+            option = f"--{name.replace('_', '-')}"
+            if "\0" in text:
+                raise InputError(f"{option} holds a NUL character")
+            try:
+                text.encode()
+            except UnicodeEncodeError:  # a byte on the command line that is no UTF-8
+                raise InputError(f"{option} is not UTF-8") from None
 
     def chosen(self) -> dict[str, Any]:
         """What differs from the defaults, by the option's name: part of what makes two runs the same."""

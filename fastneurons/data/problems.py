@@ -1,5 +1,6 @@
 """What to say about a line that cannot be used."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -13,7 +14,13 @@ _KINDS = {
     bool: "true or false",
     int: "a number",
     float: "a number",
+    bytes: "binary data",
+    tuple: "a list",
 }
+
+
+class UnusableError(Exception):
+    """Why a row is no part of an example."""
 
 
 def one_line(text: str, most: int = 60) -> str:
@@ -23,8 +30,12 @@ def one_line(text: str, most: int = 60) -> str:
 
 
 def kind(value: Any) -> str:
-    """What a JSON value is, in words."""
-    return _KINDS.get(type(value), "null")
+    """What a value of a row is, in words."""
+    if value is None:
+        return "null"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "infinite"
+    return _KINDS.get(type(value)) or f"a {type(value).__name__}"
 
 
 def not_utf8(line: bytes) -> str | None:

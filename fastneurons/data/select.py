@@ -8,24 +8,38 @@ A language's code is its prompt, before few-shot examples and chat format; `en.p
 `answer(en)` the reference answer. `id` and `task` are the example's, any other name is a field in the first
 language. What an example does not have is None; a comparison with None is false, except `== None` and
 `!= None`. There are `and or not`, comparisons, `in`, `+ - * / %` on numbers, `length()`, `lower()`,
-`number()`, `matches(text, "regular expression")`.
+`number()`, `matches(text, "regular expression")`. Languages whose codes are words of Python (`is`, `or`, `as`) are
+named like any other.
 
-Expressions are read by Python's parser and then walked: nothing of Python can be reached from them.
+Expressions are read by Python's parser and then walked: nothing of Python can be reached from them, and they come to
+an end, whatever they are.
 """
 
 import ast
+import hashlib
 import operator
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from fastneurons.data.example import Example
+from fastneurons.data.patterns import MAX_SECONDS, Pattern, PatternError
+from fastneurons.data.problems import one_line
+from fastneurons.data.select_names import as_written, with_names
+from fastneurons.data.small_file import is_path, read_small
 from fastneurons.errors import InputError
 from fastneurons.languages import short_code
 
 Fields = Mapping[str, Mapping[str, Any]]
 _Value = Callable[[Example, Fields], Any]
+
+_MAX_CHARACTERS = 256 << 10  # beyond that, ids belong in a file
+_MAX_FILE_BYTES = 256 << 20
+_MAX_DEPTH = 64
+_MAX_INTEGER = 1 << 63
+# Of a number of the data: int() of so many digits takes no time.
+_MAX_DIGITS = 300
 
 
 class Selection:
@@ -35,6 +49,10 @@ class Selection:
         text: An expression, or the path of a file with an id on each line.
         languages: The languages asked for.
         fields: The names of the tasks' fields.
+
+    Attributes:
+        digest: SHA-256 of the file, in hexadecimal; None for an expression.
+
     Raises:
         InputError: it is neither, or names something that no task has.
     """
@@ -43,19 +61,37 @@ class Selection:
         self.text = text
         self._not_found: set[str] = set()
         self._ids: frozenset[str] | None = None
-        if _is_file(text):
-            self._ids = frozenset(_ids(text))
+        self.digest: str | None = None
+        if is_path(text):
+            data = read_small(text, _MAX_FILE_BYTES, f"--select {text}")
+            self.digest = hashlib.sha256(data).hexdigest()
+            self._ids = frozenset(_ids(text, data))
             self._not_found = set(self._ids)
             self._value: _Value = lambda example, _: example.id in (self._ids or ())
             return
+        shown = repr(one_line(text, 200))
+        if len(text) > _MAX_CHARACTERS:
+            raise InputError(
+                f"--select {shown}: {len(text):,} characters; at most {_MAX_CHARACTERS:,} are taken; a list of ids "
+                "goes into a file, one on each line"
+            )
         try:
-            tree = ast.parse(text.strip(), mode="eval")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Python's opinion of "\d" in a text
+                tree = ast.parse(with_names(text.strip()), mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             reason = error.msg if isinstance(error, SyntaxError) else str(error)
-            if re.search(r"[\s=<>]", text.strip()) is None:
-                raise InputError(f"--select {text}: no such file, and not an expression ({reason})") from None
-            raise InputError(f"--select {text!r}: not an expression: {reason}") from None
-        self._value = _Compiler(text, tuple(languages), frozenset(fields)).value(tree.body)
+            if isinstance(error, RecursionError | MemoryError):
+                reason = "nested too deeply"
+            reason = as_written(one_line(reason, 200))
+            if re.search(r"[\s=<>(]", text.strip()) is None:
+                raise InputError(
+                    f"--select {one_line(text, 200)}: no such file, and not an expression ({reason})"
+                ) from None
+            raise InputError(f"--select {shown}: not an expression: {reason}") from None
+        if _depth(tree.body) > _MAX_DEPTH:
+            raise InputError(f"--select {shown}: nested too deeply: more than {_MAX_DEPTH} levels")
+        self._value = _Compiler(shown, tuple(languages), frozenset(fields)).value(tree.body)
 
     def __call__(self, example: Example, fields: Fields) -> bool:
         """Whether this example is selected."""
@@ -71,22 +107,26 @@ class Selection:
         return sorted(self._not_found)
 
 
-def _is_file(text: str) -> bool:
+def _ids(path: str, data: bytes) -> list[str]:
     try:
-        return Path(text).is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def _ids(path: str) -> list[str]:
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise InputError(f"--select {path} cannot be read: {error}") from error
     ids = [line.strip() for line in text.split("\n") if line.strip()]
     if not ids:
         raise InputError(f"--select {path} holds no ids; one must be on each line")
     return ids
+
+
+def _depth(root: ast.AST) -> int:
+    """How many levels a tree has."""
+    deepest = 0
+    waiting = [(root, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        waiting.extend((child, depth + 1) for child in ast.iter_child_nodes(node))
+    return deepest
 
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -114,13 +154,15 @@ _FUNCTIONS = ("answer", "length", "lower", "matches", "number")
 class _Compiler:
     """An expression's tree as functions of an example."""
 
-    def __init__(self, text: str, languages: tuple[str, ...], fields: frozenset[str]) -> None:
-        self._text = text
+    def __init__(self, shown: str, languages: tuple[str, ...], fields: frozenset[str]) -> None:
+        self._shown = shown
         self._languages = languages
         self._fields = fields
 
     def value(self, node: ast.expr) -> _Value:
         match node:
+            case ast.Constant(value=int() as constant) if abs(constant) >= _MAX_INTEGER:
+                raise self._error("an integer must be less than 2**63")
             case ast.Constant(value=str() | int() | float() | None as constant):
                 return lambda example, fields: constant
             case ast.Tuple(elts=elements) | ast.List(elts=elements) | ast.Set(elts=elements):
@@ -147,15 +189,17 @@ class _Compiler:
                 return self._field(self._language(name), field)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 return self._call(name, arguments)
-        raise self._error(f"{ast.unparse(node)!r} cannot stand in an expression")
+        raise self._error(f"{one_line(as_written(ast.unparse(node)))!r} cannot stand in an expression")
 
     def _arithmetic(self, operate: Callable[[Any, Any], Any], left: _Value, right: _Value) -> _Value:
         def compute(example: Example, fields: Fields) -> Any:
             a, b = _number(left(example, fields)), _number(right(example, fields))
             try:
-                return None if a is None or b is None else operate(a, b)
+                found = None if a is None or b is None else operate(a, b)
             except (ZeroDivisionError, OverflowError):
                 return None
+            # Integers have no bound of their own; a float of this size is infinite.
+            return None if isinstance(found, int) and found.bit_length() > 1024 else found
 
         return compute
 
@@ -169,6 +213,7 @@ class _Compiler:
         return compare
 
     def _name(self, name: str) -> _Value:
+        name = as_written(name)
         if name == "id":
             return lambda example, fields: example.id
         if name == "task":
@@ -187,17 +232,20 @@ class _Compiler:
         raise self._error(f"there is no {name!r}; there are {known}")
 
     def _language(self, name: str) -> str:
+        name = as_written(name)
         code = short_code(name)
         if code is None or code not in self._languages:
             raise self._error(f"{name!r} is none of the languages {', '.join(self._languages)}")
         return code
 
     def _field(self, code: str, name: str) -> _Value:
+        name = as_written(name)
         if name not in self._fields:
             raise self._error(f"there is no field {name!r}; there are {', '.join(sorted(self._fields))}")
         return lambda example, fields: fields.get(code, {}).get(name)
 
     def _call(self, name: str, arguments: list[ast.expr]) -> _Value:
+        name = as_written(name)
         if name not in _FUNCTIONS:
             raise self._error(f"there is no function {name!r}; there are {', '.join(_FUNCTIONS)}")
         if len(arguments) != (2 if name == "matches" else 1):
@@ -217,18 +265,25 @@ class _Compiler:
         if not (isinstance(pattern, ast.Constant) and isinstance(pattern.value, str)):
             raise self._error("the pattern of matches() must be a text in quotes")
         try:
-            search = re.compile(pattern.value).search
-        except re.error as error:
-            raise self._error(f"{pattern.value!r} is no regular expression: {error}") from error
+            search = Pattern(pattern.value).found_in
+        except PatternError as error:
+            raise self._error(str(error)) from error
+        shown = repr(one_line(pattern.value))
 
         def matches(example: Example, fields: Fields) -> bool:
             found = value(example, fields)
-            return isinstance(found, str) and search(found) is not None
+            try:
+                return isinstance(found, str) and search(found)
+            except TimeoutError:
+                raise self._error(
+                    f"the pattern {shown} has not come to an end after {MAX_SECONDS:g} s in the example "
+                    f"{one_line(example.id)} ({example.where}); write one that does not repeat what repeats"
+                ) from None
 
         return matches
 
     def _error(self, reason: str) -> InputError:
-        return InputError(f"--select {self._text!r}: {reason}")
+        return InputError(f"--select {self._shown}: {reason}")
 
 
 def _compared(op: type[ast.cmpop], a: Any, b: Any) -> bool:
@@ -258,7 +313,7 @@ def _lower(value: Any) -> str | None:
 def _number(value: Any) -> int | float | None:
     if isinstance(value, int | float):
         return value
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= _MAX_DIGITS:
         try:
             return float(value) if not value.strip().lstrip("-").isdecimal() else int(value)
         except ValueError:

@@ -12,17 +12,30 @@ by language, or by task and then language; `"*"` is every language that is not t
 leaves out is taken from the task's own template in that language.
 """
 
+import hashlib
+import re
 import string
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from fastneurons.data.json_text import decoded
+from fastneurons.data.problems import UnusableError
+from fastneurons.data.small_file import read_small
 from fastneurons.errors import InputError
 from fastneurons.languages import language as known_language
 from fastneurons.languages import short_code
 
+_MAX_FILE_BYTES = 1 << 20
+# Tables, lists and dotted keys within each other: a file of templates has three levels.
+_MAX_NESTED = 32
+# A text of TOML, in any of its four kinds of quotes, or a comment.
+_TOML_TEXT = re.compile(
+    rb'"""(?:[^"\\]++|\\.|"(?!""))*+"{0,5}|\'\'\'(?:[^\']++|\'(?!\'\'))*+\'{0,5}'
+    rb'|"(?:[^"\\\n]++|\\.)*+"?|\'[^\'\n]*+\'?|#[^\n]*+',
+    re.DOTALL,
+)
 _UNSPACED = frozenset({"Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt", "Hani"})
 
 
@@ -113,6 +126,18 @@ class Compiled:
         self._choices = [filler(choice) for choice in template.choices]
         self._worked = filler(template.worked) if template.worked else None
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether the prompt is one field and nothing else."""
+        return self.template.prompt == f"{{{field_names(self.template.prompt)[0]}}}"
+
+    def answers(self, fields: Mapping[str, Any], others: Sequence[str]) -> tuple[str, ...]:
+        """Other answers than that of the field `answer`, as the template writes that one."""
+        if self._answer is None:
+            return ()
+        filled = (self._optional(self._answer, {**fields, "answer": other}) for other in others)
+        return tuple(answer for answer in filled if answer is not None)
+
     def __call__(self, fields: Mapping[str, Any]) -> Filled:
         """Raises KeyError for a field that this row lacks."""
         choices = tuple(choice(fields) for choice in self._choices)
@@ -148,22 +173,30 @@ class Templates:
     """A user's templates, from a file.
 
     Args:
-        path: TOML or JSON, told by its ending.
+        path: TOML or JSON, told by its ending; at most 1 MiB.
+
+    Attributes:
+        digest: SHA-256 of the file, in hexadecimal.
+
     Raises:
         InputError: the file cannot be read or is not what it should be.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
+        data = read_small(path, _MAX_FILE_BYTES, f"--template {path}")
+        self.digest = hashlib.sha256(data).hexdigest()
+        is_json = path.lower().endswith(".json")
         try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise InputError(f"--template {path} cannot be read: {error.strerror or error}") from error
-        decode = msgspec.json.decode if path.lower().endswith(".json") else msgspec.toml.decode
-        try:
-            self._content = decode(data)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise InputError(f"--template {path}: {error}") from error
+            if is_json:
+                self._content = decoded(data.removeprefix(b"\xef\xbb\xbf"))
+            else:
+                _check_nesting(data)
+                self._content = msgspec.toml.decode(data.removeprefix(b"\xef\xbb\xbf"))
+        except (msgspec.DecodeError, UnusableError, ValueError) as error:
+            raise InputError(f"--template {path}: {' '.join(str(error).split())[:300]}") from error
+        except RecursionError:
+            raise InputError(f"--template {path}: nested too deeply") from None
         if not isinstance(self._content, dict) or not self._content:
             raise InputError(f'--template {path}: must hold a table for each language: [en] prompt = "..."')
 
@@ -211,6 +244,27 @@ class Templates:
             elif not isinstance(value, str):
                 raise InputError(f"--template {self.path}: {name} of {key} must be a text")
         return {name: tuple(value) if name == "choices" else value for name, value in entry.items()}
+
+
+def _check_nesting(data: bytes) -> None:
+    """Refuse TOML that the parser takes more time or depth for than there is: it is quadratic in a key's dots.
+
+    Raises:
+        ValueError: brackets, or the parts of a key, go deeper than 32 levels.
+    """
+    # Outside of texts and comments a dot is in a key or a number, and has a level behind it.
+    bare = _TOML_TEXT.sub(b"-", data)
+    for number, line in enumerate(bare.split(b"\n"), 1):
+        if line.count(b".") > _MAX_NESTED:
+            dots = max(found.count(b".") for found in re.findall(rb"[^,={}\[\]]+", line))
+            if dots > _MAX_NESTED:
+                raise ValueError(f"line {number}: a key with {dots:,} dots is nested too deeply")
+    depth = 0
+    for sign in re.finditer(rb"[\[\]{}]", bare):
+        depth = max(0, depth + (1 if sign[0] in b"[{" else -1))
+        if depth > _MAX_NESTED:
+            number = bare.count(b"\n", 0, sign.start()) + 1
+            raise ValueError(f"line {number}: nested too deeply")
 
 
 def chosen_template(

@@ -179,3 +179,56 @@ def test_every_languages_script_is_one_that_letters_have():
     for code in all_codes():
         usual = known(code).script
         assert {*_MIXED.get(usual, (usual,))} <= there, (code, usual)
+
+
+def own(tmp_path, *prompts):
+    """Examples of English prompts, with a German one that is always another."""
+    rows = [row(str(number), prompt, f"Nummer {number}", None) for number, prompt in enumerate(prompts, 1)]
+    return report(files.lines(tmp_path / "own.jsonl", rows), languages=("en", "de"))
+
+
+def found_in(report):
+    return [(one.kind, one.language, one.where.rpartition(":")[2], one.detail) for one in report.findings]
+
+
+def test_decomposed_texts_are_found_and_are_duplicates_of_composed_ones(tmp_path):
+    decomposed = "Tie\u0302\u0301ng Vie\u0323\u0302t"
+    # U+0958 has no composed form: NFC takes it apart.
+    found = own(tmp_path, "Tiếng Việt", decomposed, "nothing of the kind", "the letter \u0958")
+    assert found_in(found) == [
+        ("decomposed", "en", "2", f"14 characters, 10 composed: {decomposed}"),
+        ("duplicate", "en", "2", f"as in {tmp_path / 'own.jsonl'}:1: Tiếng Việt"),
+    ]
+    assert "NFC" in KINDS["decomposed"] and "NFD" in KINDS["decomposed"]
+
+
+def test_invisible_prompts_are_skipped_and_byte_order_marks_found(tmp_path):
+    assert found_in(own(tmp_path, "\u200b\u2060", "a text", "one \ufeff within")) == [
+        (
+            "skipped",
+            None,
+            "1",
+            "the prompt in en is empty: all its characters are invisible (U+200B, U+2060)",
+        ),
+        ("broken characters", "en", "3", r"'one \ufeff within'"),
+    ]
+
+
+def test_numbered_lines_are_found_once_a_language(tmp_path):
+    files.write(tmp_path / "deu.txt", "1\tEin Satz.\n2\tNoch einer.\n3\tUnd einer.\n")
+    files.write(tmp_path / "eng.txt", "1\tA sentence.\n2 and no tab\n")
+    found = report(tmp_path, languages=("de", "en"), task="corpus")
+    assert found_in(found) == [("numbered lines", "de", "1", "1 Ein Satz.")]
+    source = open_tasks(["corpus"], {"corpus": str(tmp_path)}, ("de", "en"), DataOptions())
+    list(source)
+    assert ["the lines in de begin with their numbers and a tab" in note for note in source.notes()] == [True]
+
+
+def test_chat_messages_are_counted_by_their_contents(tmp_path):
+    def talk(text):
+        return [{"role": "user", "content": text}]
+
+    rows = [{"id": 1, "prompts": {"en": talk("Hello"), "de": talk("Guten Tag")}}]
+    found = report(files.lines(tmp_path / "chat.jsonl", rows), languages=("en", "de"))
+    assert (found.examples, found.languages["en"].characters.summary()["max"]) == (1, 5)
+    assert found_in(found) == [("chat messages", None, "1", "in en, de")]

@@ -177,9 +177,9 @@ BAD = {
         "the prompt in de is a number; it must be a text",
     ),
     "an answer that is no text": (
-        line(answers={"en": ["x"]}),
+        line(answers={"en": {"x": "y"}}),
         "a",
-        "the answer in en is a list; it must be a text",
+        "the answer in en is an object; it must be a text",
     ),
     "one language twice": (
         line(prompts={"en": "x", "de": "y", "deu_Latn": "z"}),

@@ -30,6 +30,7 @@ from fastneurons.data.tasks.task import (
     Records,
     Task,
     UnusableError,
+    checked_text,
     first_record,
     has,
     pieces,
@@ -279,17 +280,21 @@ def _filled_key(record: Record) -> str:
 def _filled_fields(record: Record, language: str) -> dict[str, Any]:
     labels = record.fields.get("obj_label")
     answer = labels[0] if isinstance(labels, Sequence) and not isinstance(labels, str) and labels else labels
-    if not isinstance(answer, str) or not answer.strip():
-        raise UnusableError("no obj_label")
+    answer = checked_text(answer, "obj_label")
     fields: Mapping[str, Any] = record.fields
     query = text(record, "query").partition("[Y]")[0].rstrip()
     if not query:
         raise UnusableError("the query has nothing before [Y]")
     return {
         "query": query,
-        "subject": str(fields.get("sub_label") or ""),
-        "object": answer.strip(),
+        "subject": _optional(fields.get("sub_label")),
+        "object": answer,
         "relation": text(record, "relation"),
-        "pattern": str(fields.get("template") or ""),
+        "pattern": _optional(fields.get("template")),
         "form": "final",
     }
+
+
+def _optional(value: Any) -> str:
+    """A text that need not be there; whatever else stands in its place is passed over."""
+    return value if isinstance(value, str) else ""

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from fastneurons.data.example import Skipped
 from fastneurons.data.places import Chained, Place, sorted_files
 from fastneurons.data.records import Record
+from fastneurons.data.small_file import read_small
 from fastneurons.data.tasks.task import Data, Records, Task, open_by_language, text
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template
@@ -22,6 +23,7 @@ from fastneurons.errors import InputError
 from fastneurons.languages import short_code
 
 _EXEMPLARS = "exemplars.py"
+_MAX_EXEMPLARS_BYTES = 4 << 20
 
 
 class Mgsm(Task):
@@ -135,7 +137,7 @@ def _exemplars(path: Path) -> dict[str, Records]:
         InputError: the file is not what it was when it was published.
     """
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(read_small(str(path), _MAX_EXEMPLARS_BYTES, str(path)).decode())
         values = {
             target.id: ast.literal_eval(node.value)
             for node in tree.body
@@ -149,7 +151,9 @@ def _exemplars(path: Path) -> dict[str, Records]:
             for key, rows in values["MGSM_EXEMPLARS"].items()
             if (code := short_code(key)) is not None
         }
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        SyntaxError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError
+    ) as error:  # fmt: skip
         raise InputError(
             f"{path} cannot be read as MGSM's exemplars ({type(error).__name__}: {error}); "
             "move it away, or put the published file there"

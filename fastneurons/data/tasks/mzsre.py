@@ -13,7 +13,7 @@ from fastneurons.data.align import Aligned, LeftOut, Piece, check_equal_lengths
 from fastneurons.data.example import Skipped
 from fastneurons.data.places import Chained, Place
 from fastneurons.data.records import Record
-from fastneurons.data.tasks.task import Data, Records, Task, UnusableError, first_record
+from fastneurons.data.tasks.task import Data, Records, Task, UnusableError, checked_text, first_record
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError
@@ -103,17 +103,17 @@ class _Mzsre(Task):
         portability = test.get("portability")
         if not isinstance(portability, dict):
             portability = {}
-        locality = str(test.get("loc") or "").strip()
+        locality = _optional(test, "loc")
         return {
             "edit_question": _said(edit, "src", told),
             "edit_answer": _said(edit, "alt", told),
             "question": _said(test, "src", asked),
             "answer": _said(test, "alt", asked),
-            "rephrase": str(test.get("rephrase") or "").strip(),
+            "rephrase": _optional(test, "rephrase"),
             "locality_question": locality.removeprefix(_LOCALITY_PREFIX),
-            "locality_answer": str(test.get("loc_ans") or "").removeprefix(_LOCALITY_PREFIX).strip(),
-            "portability_question": str(portability.get("New Question") or "").strip(),
-            "portability_answer": str(portability.get("New Answer") or "").strip(),
+            "locality_answer": _optional(test, "loc_ans").removeprefix(_LOCALITY_PREFIX).strip(),
+            "portability_question": _optional(portability, "New Question"),
+            "portability_answer": _optional(portability, "New Answer"),
         }
 
 
@@ -156,10 +156,13 @@ class KeXx2En(_Mzsre):
 
 
 def _said(block: dict[str, Any], name: str, language: str) -> str:
+    return checked_text(block.get(name), f"{name} in {language}")
+
+
+def _optional(block: dict[str, Any], name: str) -> str:
+    """A text that need not be there; whatever else stands in its place is passed over."""
     value = block.get(name)
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise UnusableError(f"no {name} in {language}")
-    return value.strip()
+    return value.strip() if isinstance(value, str) else ""
 
 
 def _sources(place: Place) -> dict[str, tuple[Records, str]]:

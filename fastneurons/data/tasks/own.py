@@ -11,6 +11,7 @@ from fastneurons.data.files import data_files, format_of
 from fastneurons.data.jsonl import JsonlSource
 from fastneurons.data.places import Chained, Place, sorted_files
 from fastneurons.data.records import Record
+from fastneurons.data.rows import RowReader, check_usable, prompt_keys, row_id
 from fastneurons.data.seen import FirstSeen
 from fastneurons.data.tasks.task import (
     Data,
@@ -19,6 +20,7 @@ from fastneurons.data.tasks.task import (
     UnusableError,
     first_record,
     needs_folder,
+    numbered_lines_note,
     piece,
     text,
     wrong_form,
@@ -91,12 +93,16 @@ class Jsonl(Task):
 
     name = "jsonl"
     about = "Prompts of your own"
-    fields: ClassVar = {"prompt": "the prompt", "answer": "the reference answer, where there is one"}
+    fields: ClassVar = {
+        "prompt": "the prompt; of chat messages their contents",
+        "answer": "the reference answer, where there is one",
+    }
     texts = ("prompt",)
     aligned_by = "row: each holds all languages of an example"
     sources = (
         'JSONL, a line: {"id": ..., "prompts": {"en": ..., "de": ...}, "answers": {"en": ..., "de": ...}}',
         "JSON or Parquet with the same fields, from a file, a folder or the Hub",
+        'a prompt may be chat messages, [{"role": "user", "content": ...}], an answer a list of accepted ones',
     )
     skips_incomplete = True
 
@@ -140,9 +146,8 @@ class _Prompts(Data):
         records = self._records if self._records is not None else self._place.read()
         counts: dict[str, None] = {}
         for row in islice(records, _PEEKED):
-            prompts = row.fields.get("prompts") if isinstance(row, Record) else None
-            if isinstance(prompts, dict):
-                codes = (short_code(str(key)) for key, value in prompts.items() if value is not None)
+            if isinstance(row, Record):
+                codes = map(short_code, prompt_keys(row.fields.get("prompts")))
                 counts |= dict.fromkeys(code for code in codes if code is not None)
         if not counts:
             raise InputError(
@@ -153,64 +158,55 @@ class _Prompts(Data):
 
     def check(self, languages: Sequence[str], allow_missing: bool) -> None:
         """A look at the first rows, where a language is missing or the file is something else."""
-        if self._records is None:
-            JsonlSource(self._place.location, languages, allow_missing=allow_missing).check()
+        if self._records is not None:
+            read = RowReader(languages, allow_missing)
+            rows = (
+                (row, ())
+                if isinstance(row, Skipped)
+                else (_read(read, row), prompt_keys(row.fields.get("prompts")))
+                for row in self._records
+            )
+            check_usable(self._place.location, rows, languages, "rows")
+        else:
+            JsonlSource(self._place.location, languages, allow_missing, chat=True).check()
 
     def aligned(self, languages: Sequence[str]) -> Iterator[Aligned | LeftOut | Skipped]:
         if self._records is None:
-            for row in JsonlSource(self._place.location, languages, allow_missing=True):
+            for row in JsonlSource(self._place.location, languages, allow_missing=True, chat=True):
                 yield row if isinstance(row, Skipped) else _aligned(row)
             return
         ids = FirstSeen()
+        read = RowReader(languages, allow_missing=True)
         for number, record in enumerate(self._records, 1):
             if isinstance(record, Skipped):
                 yield record
                 continue
-            try:
-                found = _example(record, languages, number)
-                if first := ids.of(found.id, number):
-                    raise UnusableError(f"its id is that of row {first} already")
-            except UnusableError as error:
-                yield Skipped(str(record.fields.get("id") or ""), record.where, str(error))
+            found = _read(read, record)
+            if isinstance(found, Skipped):
+                yield found
+            elif first := ids.of(found.id, number):
+                yield Skipped(found.id, record.where, f"the id is that of row {first} already")
             else:
                 yield _aligned(found)
+
+
+def _read(read: RowReader, record: Record) -> Example | Skipped:
+    fields = record.fields
+    return read(fields.get("id"), fields.get("prompts"), fields.get("answers"), record.where)
 
 
 def _aligned(row: Example) -> Aligned:
     pieces = {}
     for code, prompt in row.prompts.items():
-        fields = {"prompt": prompt}
+        fields: dict[str, Any] = {"prompt": prompt}
         if code in row.answers:
             fields["answer"] = row.answers[code]
+        if code in row.aliases:
+            fields["aliases"] = row.aliases[code]
+        if code in row.messages:
+            fields["messages"] = row.messages[code]
         pieces[code] = Piece(row.id, code, fields, row.where)
     return Aligned(row.id, pieces)
-
-
-def _example(record: Record, languages: Sequence[str], number: int) -> Example:
-    texts: dict[str, dict[str, str]] = {}
-    for name in ("prompts", "answers"):
-        value = record.fields.get(name)
-        if value is None:
-            if name == "prompts":
-                raise UnusableError("no prompts")
-            value = {}
-        if not isinstance(value, dict):
-            raise UnusableError(f"{name} holds no text for each language")
-        texts[name] = {}
-        for key, content in value.items():
-            code = short_code(str(key)) or ""
-            if code in languages and content is not None:
-                texts[name][code] = str(content)
-    prompts = {code: texts["prompts"][code] for code in languages if code in texts["prompts"]}
-    for code, prompt in prompts.items():
-        if not prompt.strip() or "\0" in prompt:
-            raise UnusableError(
-                f"the prompt in {code} {'holds a NUL character' if prompt.strip() else 'is empty'}"
-            )
-    if not prompts:
-        raise UnusableError("no prompt in any of the languages")
-    id = record.fields.get("id")
-    return Example(str(number if id is None else id), prompts, texts["answers"], record.where)
 
 
 class Corpus(Task):
@@ -252,7 +248,9 @@ class Corpus(Task):
                 first = first_record(parts[code], paths[0])
                 if _text_column(first) is None:
                     raise wrong_form(self, first, "text, or content")
-            return _Texts(parts, None, tuple(parts), place.describe(files.split))
+            texts = _Texts(parts, None, tuple(parts), place.describe(files.split))
+            texts.notes = numbered_lines_note(self.name, parts)
+            return texts
         records = Chained(place, files.others)
         first = first_record(records, place.location)
         if _text_column(first) is None or _row_language(first) is None:
@@ -298,11 +296,19 @@ def _text(row: Record | Skipped, code: str, number: int) -> Iterator[Aligned | L
     if isinstance(row, Skipped):
         yield row
         return
+    value = row.fields.get("text", "x")
+    if isinstance(value, str) and not value.strip():
+        return  # empty lines part documents; they are no error
     found = piece(row, code, _text_fields, None)
     if isinstance(found, Piece):
-        key = f"{code}:{row.fields.get('id') or number}"
+        try:
+            id = row.fields.get("id")
+            key = f"{code}:{number if id is None or id == '' else row_id(id)}"
+        except UnusableError as error:
+            yield Skipped("", row.where, str(error))
+            return
         yield Aligned(key, {code: Piece(key, code, found.fields, found.where)})
-    elif str(row.fields.get("text", "x")).strip():  # empty lines part documents; they are no error
+    else:
         yield found
 
 

@@ -8,7 +8,15 @@ from typing import Any, ClassVar
 
 from fastneurons.data.places import Place
 from fastneurons.data.records import Record
-from fastneurons.data.tasks.task import AbsentError, Data, Task, open_by_language, text, whole_number
+from fastneurons.data.tasks.task import (
+    AbsentError,
+    Data,
+    Task,
+    key_text,
+    open_by_language,
+    text,
+    whole_number,
+)
 from fastneurons.data.template import Template
 
 _PLACEHOLDER = "NS"
@@ -66,7 +74,7 @@ class PawsX(Task):
 
 
 def _id(record: Record) -> str:
-    return text(record, "id")
+    return key_text(record, "id")
 
 
 def _fields(record: Record, language: str) -> dict[str, Any]:

@@ -21,7 +21,10 @@ from fastneurons.data.tasks.task import (
     by_code,
     first_record,
     has,
+    key_text,
     needs_folder,
+    numbered_lines_note,
+    optional_id,
     text,
     wrong_form,
 )
@@ -89,7 +92,9 @@ class Parallel(Task):
             if "id" in first.fields:
                 key = _id
             parts[code] = records
-        return PerLanguage(parts, _fields, key, place.location, describe)
+        data = PerLanguage(parts, _fields, key, place.location, describe)
+        data.notes = numbered_lines_note(self.name, parts)
+        return data
 
     def _table(self, place: Place, records: Records, describe: str) -> Data:
         first = first_record(records, place.location)
@@ -157,7 +162,7 @@ def _fields(record: Record, language: str) -> dict[str, Any]:
 
 
 def _id(record: Record) -> str:
-    return text(record, "id")
+    return key_text(record, "id")
 
 
 def _column(name: str) -> str | None:
@@ -172,18 +177,16 @@ def _columns(
         found = {}
         for code in languages:
             value = record.fields.get(columns[code])
-            if isinstance(value, str) and value.strip():
+            if value is not None and not (isinstance(value, str) and not value.strip()):
                 found[code] = {"text": text(record, columns[code])}
-        return str(record.fields.get("id") or ""), found
+        return optional_id(record), found
 
     return split
 
 
 def _translation(record: Record, languages: Sequence[str]) -> tuple[str, dict[str, dict[str, Any]]]:
     texts = by_code(record.fields.get("translation"), "translation")
-    return str(record.fields.get("id") or ""), {
-        code: {"text": texts[code]} for code in languages if code in texts
-    }
+    return optional_id(record), {code: {"text": texts[code]} for code in languages if code in texts}
 
 
 def _flores(record: Record) -> str | None:

@@ -20,9 +20,11 @@ import msgspec
 from fastneurons.data.align import Aligned, AlignmentCount, LeftOut
 from fastneurons.data.chat import Chat, Message
 from fastneurons.data.example import Example, Skipped
+from fastneurons.data.messages import contents
 from fastneurons.data.options import DataOptions
 from fastneurons.data.places import Place, shown
-from fastneurons.data.problems import one_line
+from fastneurons.data.problems import UnusableError, one_line
+from fastneurons.data.rows import id_problem, shown_id, text_problem
 from fastneurons.data.select import Selection
 from fastneurons.data.shuffle import shuffled
 from fastneurons.data.tasks.registry import TASKS, task_named
@@ -34,6 +36,7 @@ from fastneurons.errors import InputError
 # the first so many rows: neither should read a large source from end to end.
 _LOOKED_AT = 1000
 _BETWEEN_SHOTS = "\n\n"
+NEEDS_CHAT_TEMPLATE = "--apply-chat-template puts them into the model's chat format"
 
 
 class Case(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -142,7 +145,7 @@ class TaskSource:
             self._selection.start()
         for part in self._parts:
             for row in part:
-                yield row if isinstance(row, Skipped) else part.finished(row)
+                yield row if isinstance(row, Skipped) else part.measured(row)
 
     def cases(self) -> Iterator[tuple[Task, Case | Skipped | LeftOut | Incomplete]]:
         """All that the sources hold, with what is not measured: for looking at data, without options' choices."""
@@ -156,7 +159,7 @@ class TaskSource:
         return {part.task.name: part.data.describe for part in self._parts}
 
     def finished(self, case: Case) -> Example:
-        """A case as it is measured, few-shot examples and all."""
+        """A case as it is measured, few-shot examples and all; of chat messages without a template their contents."""
         part = next(part for part in self._parts if part.task.name == case.example.task)
         return part.finished(case)
 
@@ -176,10 +179,9 @@ class TaskSource:
             chosen.pop("limit", None)  # what comes before it is the same
         for name in ("split", "config", "revision"):
             chosen.pop(name, None)  # part of the places
-        for name in ("template", "select"):
-            if name in chosen and Path(str(chosen[name])).is_file():
-                digest = hashlib.sha256(Path(str(chosen[name])).read_bytes()).hexdigest()
-                chosen[name] = f"{chosen[name]} ({digest[:12]})"
+        for name, file in (("template", self._templates), ("select", self._selection)):
+            if file is not None and file.digest:
+                chosen[name] = f"{chosen[name]} ({file.digest[:12]})"
         places = [part.data.describe for part in self._parts]
         if self.tasks == ("jsonl",):
             what = places[0]
@@ -191,9 +193,11 @@ class TaskSource:
 
     def notes(self) -> list[str]:
         """After an iteration: what to tell people about how the rows came together."""
-        lines = [line for part in self._parts for line in part.count.lines()]
+        lines = [line for part in self._parts for line in (*part.data.notes, *part.count.lines())]
         if self._selection is not None and (lost := self._selection.not_found()):
-            lines.append(f"--select {self._selection.text}: no example has the ids {shown(lost)}")
+            lines.append(
+                f"--select {self._selection.text}: no example has the ids {shown(map(one_line, lost))}"
+            )
         return lines
 
 
@@ -259,7 +263,9 @@ class _Part:
                 count.left_out[row.language, row.reason] += 1
                 yield row
             elif isinstance(row, Skipped):
-                yield Skipped(row.id, row.where, row.reason, self.task.name)
+                yield Skipped(shown_id(row.id), row.where, row.reason, self.task.name)
+            elif problem := id_problem(row.key):
+                yield Skipped(shown_id(row.key), row.where, problem, self.task.name)
             else:
                 complete = count.add(row.pieces) if self.task.parallel else True
                 if complete or (self._options.allow_missing and len(row.pieces) >= least):
@@ -315,15 +321,22 @@ class _Part:
         answers: dict[str, str] = {}
         choices: dict[str, tuple[str, ...]] = {}
         worked: dict[str, str] = {}
+        aliases: dict[str, tuple[str, ...]] = {}
+        messages: dict[str, list[dict[str, str]]] = {}
         for code, piece in row.pieces.items():
             try:
                 filled = self._compiled[code](piece.fields)
             except KeyError as error:
                 return Skipped(row.key, piece.where, f"the template in {code} needs the field {error}", name)
-            if not filled.prompt or filled.prompt.isspace():
-                return Skipped(row.key, piece.where, f"the prompt in {code} is empty", name)
-            if "\0" in filled.prompt:
-                return Skipped(row.key, piece.where, f"the prompt in {code} holds a NUL character", name)
+            if problem := text_problem(filled.prompt):
+                return Skipped(row.key, piece.where, f"the prompt in {code} {problem}", name)
+            if "messages" in piece.fields:
+                if not self._compiled[code].is_bare:
+                    reason = f"the prompt in {code} is chat messages, which cannot be put into a template"
+                    return Skipped(row.key, piece.where, reason, name)
+                messages[code] = piece.fields["messages"]
+            if "aliases" in piece.fields:
+                aliases[code] = self._compiled[code].answers(piece.fields, piece.fields["aliases"])
             prompts[code] = filled.prompt
             if filled.answer is not None:
                 answers[code] = filled.answer
@@ -331,7 +344,7 @@ class _Part:
                 choices[code] = filled.choices
             if filled.worked:
                 worked[code] = filled.worked
-        example = Example(row.key, prompts, answers, row.where, name, choices)
+        example = Example(row.key, prompts, answers, row.where, name, choices, aliases, messages)
         return Case(
             example,
             {code: piece.fields for code, piece in row.pieces.items()},
@@ -368,6 +381,11 @@ class _Part:
                 f"--num-fewshot {number}: {self.task.name} has {len(found)} examples with answers in all languages "
                 f"{where}{hint}"
             )
+        if talks := next((case for case in found[:number] if case.example.messages), None):
+            raise InputError(
+                f"--num-fewshot {number}: {talks.example.where}: the prompt of {one_line(talks.example.id)} is chat "
+                "messages, which can be no few-shot examples; put solved examples among the messages themselves"
+            )
         self._shots = found[:number]
         if beside is None:
             self._held_back = frozenset(case.example.id for case in self._shots)
@@ -381,20 +399,39 @@ class _Part:
         """The example with everything around its prompts."""
         bare = case.example
         around = self._around
-        prompts = {code: around[code](prompt) for code, prompt in bare.prompts.items()}
-        return Example(bare.id, prompts, bare.answers, bare.where, bare.task, bare.choices)
+        prompts = {
+            code: around[code].of_messages(bare.messages[code], code)
+            if code in bare.messages
+            else around[code](prompt)
+            for code, prompt in bare.prompts.items()
+        }
+        return msgspec.structs.replace(bare, prompts=prompts)
+
+    def measured(self, case: Case) -> Example | Skipped:
+        """The example with everything around its prompts, or why it cannot be measured."""
+        example = case.example
+        if not example.messages:
+            return self.finished(case)
+        if not self._options.apply_chat_template:
+            reason = f"the prompt in {next(iter(example.messages))} is chat messages; {NEEDS_CHAT_TEMPLATE}"
+            return Skipped(example.id, example.where, reason, example.task)
+        try:
+            return self.finished(case)
+        except (InputError, UnusableError) as error:  # others may be such as the template takes
+            return Skipped(example.id, example.where, str(error), example.task)
 
     def check(self) -> None:
         problems: list[str] = []
         count = AlignmentCount(self.task.name, self._languages)
         rows = 0
         for row in itertools.islice(self.everything(count), _LOOKED_AT):
-            if isinstance(row, Case):
-                self.finished(row)  # a chat template may refuse its messages
+            # A chat template may refuse its messages.
+            found = self.measured(row) if isinstance(row, Case) else row
+            if isinstance(found, Example):
                 return
             rows += 1
-            if isinstance(row, Skipped) and len(problems) < 3:
-                problems.append(f"{row.where}: {row.reason}")
+            if isinstance(found, Skipped) and len(problems) < 3:
+                problems.append(f"{found.where}: {found.reason}")
         what = f"{self.task.name}: {self.data.describe}"
         if not rows:
             raise InputError(f"{what} has no rows in {', '.join(self._languages)}")
@@ -444,6 +481,7 @@ class _Around:
         self, task: Task, language: str, shots: Sequence[Case], options: DataOptions, chat: Chat | None
     ) -> None:
         self._prefix = options.answer_prefix
+        self._num_shots = len(shots)
         self._chat = chat if options.apply_chat_template else None
         self._before: list[Message] = []
         asked_in = task.answer_language(language)
@@ -464,3 +502,25 @@ class _Around:
             # 0.03 ms a prompt with SmolLM2's template: no shortcut that a template could see through is worth it.
             return self._chat.render([*self._before, {"role": "user", "content": prompt}]) + self._prefix
         return f"{self._head}{prompt}{self._prefix}"
+
+    def of_messages(self, messages: Sequence[Message], code: str) -> str:
+        """A prompt that was given as chat messages, by the chat template; without one, their contents.
+
+        A last turn of the assistant is one that it has begun: its text follows where the answer begins.
+
+        Raises:
+            UnusableError: the messages do not go with `--num-fewshot` or `--system-instruction`.
+            InputError: the chat template refuses them.
+        """
+        if self._chat is None:
+            return f"{contents(messages)}{self._prefix}"
+        of = f"the prompt in {code} is chat messages"
+        if self._num_shots:
+            raise UnusableError(f"{of}, which --num-fewshot puts no examples in front of")
+        if self._before and messages[0]["role"] in ("system", "developer"):
+            raise UnusableError(f"{of} with a system message, and --system-instruction is another one")
+        begun = ""
+        if messages[-1]["role"] == "assistant":
+            *messages, last = messages
+            begun = last["content"]
+        return self._chat.render([*self._before, *messages]) + begun + self._prefix

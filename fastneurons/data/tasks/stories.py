@@ -10,7 +10,15 @@ from typing import Any, ClassVar, NamedTuple
 
 from fastneurons.data.places import Place
 from fastneurons.data.records import Record
-from fastneurons.data.tasks.task import Data, Task, UnusableError, open_by_language, text, whole_number
+from fastneurons.data.tasks.task import (
+    Data,
+    Task,
+    UnusableError,
+    key_text,
+    open_by_language,
+    text,
+    whole_number,
+)
 from fastneurons.data.template import Template, gap
 
 
@@ -92,7 +100,7 @@ _LINKS = {
 
 
 def _copa_key(record: Record) -> str:
-    return text(record, "idx")
+    return key_text(record, "idx")
 
 
 def _copa_fields(record: Record, language: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a task is, and the three ways in which data sets hold several languages."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,9 +11,13 @@ from fastneurons.data.example import Skipped
 from fastneurons.data.files import format_of
 from fastneurons.data.formats import read_file
 from fastneurons.data.places import Chained, Place, shown, sorted_files
+from fastneurons.data.problems import UnusableError as UnusableError
+from fastneurons.data.problems import kind, one_line
 from fastneurons.data.records import Record
+from fastneurons.data.rows import is_number, row_id, shown_id, text_problem
 from fastneurons.data.seen import FirstSeen
 from fastneurons.data.template import Template
+from fastneurons.data.visible import BYTE_ORDER_MARK
 from fastneurons.errors import InputError
 from fastneurons.languages import all_codes, short_code
 
@@ -20,10 +25,6 @@ Scoring = Literal["choice", "exact-match", "last-number"]
 
 # Rows that are looked at to learn what a file holds.
 _PEEKED = 1000
-
-
-class UnusableError(Exception):
-    """Why a row is no part of an example."""
 
 
 class AbsentError(UnusableError):
@@ -37,11 +38,13 @@ class Data:
         languages: Those that the place has, in its order.
         describe: What is read, for people and for checking a resumed run.
         lists_languages: Whether `languages` are those that are there, or all that could be.
+        notes: What people should be told about the place.
     """
 
     languages: tuple[str, ...]
     describe: str
     lists_languages: bool = True
+    notes: tuple[str, ...] = ()
 
     def check(self, languages: Sequence[str], allow_missing: bool) -> None:
         """Whether the place has these languages.
@@ -228,7 +231,7 @@ class Wide(Data):
             try:
                 key, fields = self.split(record, languages)
             except UnusableError as error:
-                yield Skipped("", record.where, str(error))
+                yield Skipped(shown_id(record.fields.get("id")), record.where, str(error))
                 continue
             if not key:
                 key = str(number)
@@ -329,16 +332,50 @@ def text(record: Record, name: str) -> str:
     Raises:
         UnusableError: it is not there, empty, or something else.
     """
-    value = record.fields.get(name)
+    return checked_text(record.fields.get(name), name)
+
+
+def checked_text(value: Any, name: str) -> str:
+    """A value that must be a text, or a number taken as one; called by its name in what is raised.
+
+    Raises:
+        UnusableError: it is not there, empty, or something else.
+    """
     if isinstance(value, str):
-        if not value or value.isspace():
-            raise UnusableError(f"{name} is empty")
-        if "\0" in value:
-            raise UnusableError(f"{name} holds a NUL character")
-        return value.strip()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UnusableError(f"no {name}" if value is None else f"{name} is no text")
+        found = value.strip().removeprefix(BYTE_ORDER_MARK)
+        if problem := text_problem(found):
+            raise UnusableError(f"{name} {text_problem(value) or problem}")
+        return found.strip()
+    if value is None:
+        raise UnusableError(f"no {name}")
+    if not is_number(value):
+        raise UnusableError(f"{name} is no text but {kind(value)}")
     return str(value)
+
+
+def key_text(record: Record, name: str) -> str:
+    """A field that names the example, or a part of it: a text, or a whole number, in the same form however stored.
+
+    Raises:
+        UnusableError: it is not there, empty, or something else.
+    """
+    value = record.fields.get(name)
+    if isinstance(value, float):
+        try:
+            return row_id(value)
+        except UnusableError:
+            pass
+    return text(record, name)
+
+
+def optional_id(record: Record) -> str:
+    """A row's `id`; empty where it has none.
+
+    Raises:
+        UnusableError: there is one, and it can be none.
+    """
+    value = record.fields.get("id")
+    return "" if value is None or value == "" else row_id(value.strip() if isinstance(value, str) else value)
 
 
 def whole_number(record: Record, name: str, among: range | None = None) -> int:
@@ -354,8 +391,9 @@ def whole_number(record: Record, name: str, among: range | None = None) -> int:
         if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
             raise ValueError
         number = int(value)
-    except (TypeError, ValueError):
-        raise UnusableError(f"{name} is {str(value)[:40]!r}, which is no whole number") from None
+    except (TypeError, ValueError, OverflowError):
+        shown = repr(one_line(str(value), 40)) if isinstance(value, str | int | float) else kind(value)
+        raise UnusableError(f"{name} is {shown}, which is no whole number") from None
     if among is not None and number not in among:
         raise UnusableError(f"{name} is {number}; it must be {among.start} to {among.stop - 1}")
     return number
@@ -367,7 +405,7 @@ def by_code(value: Any, name: str) -> dict[str, str]:
     They are `{"en": text, ...}`, or `{"language": [codes], "translation": [texts]}`.
 
     Raises:
-        UnusableError: it is neither.
+        UnusableError: it is neither, or holds something that is no text.
     """
     if isinstance(value, dict) and set(value) == {"language", "translation"}:
         codes, texts = value["language"], value["translation"]
@@ -380,9 +418,10 @@ def by_code(value: Any, name: str) -> dict[str, str]:
         raise UnusableError(f"{name} holds no texts by language")
     found = {}
     for key, content in pairs:
-        code = short_code(str(key))
-        if code and isinstance(content, str) and content.strip():
-            found[code] = content.strip()
+        code = short_code(key) if isinstance(key, str) else None
+        if code is None or content is None or (isinstance(content, str) and not content.strip()):
+            continue
+        found[code] = checked_text(content, f"{name} in {code}")
     return found
 
 
@@ -399,6 +438,23 @@ def first_record(records: Records, what: str) -> Record:
         if len(problems) < 3:
             problems.append(f"{record.where}: {record.reason}")
     raise InputError(f"{what}: " + ("; ".join(problems) if problems else "there are no rows"))
+
+
+def numbered_lines_note(task: str, parts: Mapping[str, Records]) -> tuple[str, ...]:
+    """A note on text files whose first lines begin with their numbers, as those of the Leipzig Corpora do."""
+    numbered = []
+    for code, records in parts.items():
+        first = [row.fields.get("text") for row in islice(records, 3) if isinstance(row, Record)]
+        if len(first) > 1 and all(
+            isinstance(one, str) and re.match(r"\s*\d+\t", one) is not None for one in first
+        ):
+            numbered.append(code)
+    if not numbered:
+        return ()
+    return (
+        f"{task}: the lines in {shown(numbered)} begin with their numbers and a tab, which are measured as part of "
+        "the text; cut -f2- FILE leaves the text alone",
+    )
 
 
 def width_without_header(path: str, column: str) -> int | None:

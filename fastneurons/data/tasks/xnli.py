@@ -22,6 +22,7 @@ from fastneurons.data.tasks.task import (
     by_code,
     first_record,
     has,
+    key_text,
     needs_folder,
     text,
     width_without_header,
@@ -125,7 +126,7 @@ def _language(record: Record) -> str | None:
 
 
 def _pair_id(record: Record) -> str:
-    return text(record, "pairID")
+    return key_text(record, "pairID")
 
 
 def _original_fields(record: Record, language: str) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def _original_fields(record: Record, language: str) -> dict[str, Any]:
         "hypothesis": text(record, "sentence2"),
         **_label(label),
     }
-    if genre := record.fields.get("genre"):
+    if isinstance(genre := record.fields.get("genre"), str) and genre:
         fields["genre"] = genre
     return fields
 

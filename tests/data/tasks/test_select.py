@@ -115,6 +115,119 @@ def test_a_file_of_ids(tmp_path):
         select(str(path))
 
 
+# -- languages whose codes are words of Python ------------------------------------------------------
+
+WORDY = Example("w", {"en": "One", "is": "Einn", "or": "ଏକ", "as": "এক", "id": "Satu"}, {"as": "q"})
+WORDY_FIELDS = {"is": {"text": "Einn"}, "or": {"text": "ଏକ"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("length(is) < 20", True),
+        ("length(isl) < 20", True),
+        ("length(is)<4or length(or)==2", True),
+        ('or.text == "ଏକ"', True),
+        ("or.text == is.text", False),
+        ('answer(as) == "q"', True),
+        ('"x" in is', False),
+        ('"inn" in is and "x" not in or', True),
+        ("is is not None", True),
+        ("is is None or or is None", False),
+        ('as in ("এক", or)', True),
+        ("as not in is", True),
+        ("not is", False),
+        ("not (is) or (or)", True),
+        ("(length(is)\n < 5)", True),
+        ('"is or as" == "is or as"', True),
+    ],
+)  # fmt: skip
+def test_words_of_python_that_are_languages(text, expected):
+    assert Selection(text, ("en", "is", "or", "as"), ("text",))(WORDY, WORDY_FIELDS) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("for == 3", "there is no 'for'; there are id, task"),
+        ("length(and)", "there is no 'and'"),
+        ("is = 3", "not an expression"),
+        ("as as as", "not an expression"),
+        ("[is, or][0]", r"'\[is, or\]\[0\]' cannot stand in an expression"),
+    ],
+)
+def test_words_of_python_that_stand_for_nothing(text, said):
+    with pytest.raises(InputError, match=said) as caught:
+        Selection(text, ("en", "is", "or", "as"), ("text",))
+    assert "python_word" not in str(caught.value)
+
+
+# -- bounds -----------------------------------------------------------------------------------------
+
+
+def test_an_expression_may_be_longer_than_a_files_name():
+    wanted = ", ".join(f'"x{number}"' for number in range(5000))
+    assert not select(f"id in ({wanted})")(ROW, FIELDS)
+    assert select(f'id in ({wanted}, "17")')(ROW, FIELDS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10 ** 10 ** 10",
+        "9" * 5000,
+        "0x" + "f" * 50_000,
+        '"a" * 10 ** 9',
+        "1" + " + 1" * 5000,
+        "not " * 5000 + "1",
+        "-" * 5000 + "1",
+        "(" * 5000 + "1" + ")" * 5000,
+        "en" + ".a" * 5000,
+        'id == "' + "x" * 300_000 + '"',
+        "matches(en, 'a{99999999999}')",
+        "matches(en, 'a{1000000000}')",
+        "matches(en, '((a{1000}){1000}){1000}')",
+        "matches(en, '" + "(" * 5000 + ")" * 5000 + "')",
+        "matches(en, '" + "a" * 20_000 + "')",
+        "/dev/zero",
+        "/",
+        "\ud800",
+        "\0",
+    ],
+    ids=lambda text: ascii(text[:20]),
+)
+def test_what_has_no_bounds_is_refused_in_one_short_line(text):
+    with pytest.raises(InputError) as caught:
+        select(text)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_numbers_of_the_data_cannot_grow_without_bound():
+    row = Example("1", {"en": "9" * 250, "de": "9" * 100_000}, {})
+    product = " * ".join(["number(en)"] * 50)
+    assert Selection(f"{product} == None and number(de) == None", ("en", "de"), ())(row, {})
+
+
+def test_a_pattern_that_does_not_end_is_an_error_that_names_the_example(monkeypatch):
+    monkeypatch.setattr("fastneurons.data.patterns.MAX_SECONDS", 0.2)
+    row = Example("r", {"en": "a" * 100_000 + "!"}, {}, "d.jsonl:2")
+    found = Selection("matches(en, '(?:(?=a)a)+b')", ("en",), ())
+    with pytest.raises(
+        InputError, match=r"'\(\?:.* has not come to an end .* in the example r \(d.jsonl:2\)"
+    ):
+        found(row, {})
+
+
+def test_patterns_are_what_re_takes_them_for():
+    row = Example("r", {"en": "Straße 12, 3rd floor\nnext"}, {})
+    for pattern, expected in [
+        (r"^Stra\w+ \d{2}", True), (r"floor$", False), (r"(?m)floor$", True), (r"(?i)STRASSE", False),
+        (r"\bnext\b", True), (r"(?P<n>\d)(?P=n)", False), (r"(?<=, )3rd", True), (r"a{,3}x", True),
+    ]:  # fmt: skip
+        assert Selection(f'matches(en, r"{pattern}")', ("en",), ())(row, {}) is expected, pattern
+
+
 WORDS = st.sampled_from(
     [
         "en",

@@ -1,5 +1,6 @@
 """Templates: the tasks' own, and a user's."""
 
+import os
 import string
 
 import pytest
@@ -175,6 +176,48 @@ def test_files_that_are_no_templates(tmp_path, content, said):
     path = files.write(tmp_path / "own.toml", content)
     with pytest.raises(InputError, match=said):
         xnli(tmp_path, path)
+
+
+ENDLESS = {
+    "t.json": "[" * 200_000,
+    "objects.json": '{"a":' * 100_000,
+    "twice.json": '{"en": "{premise}", "en": "{hypothesis}"}',
+    "range.json": '{"en": 1e999}',
+    "t.toml": "a = " + "[" * 100_000,
+    "tables.toml": "a = " + "{b=" * 50_000,
+    "dots.toml": "a" + ".a" * 100_000 + " = 1",
+    "header.toml": "[" + "a." * 100_000 + "a]",
+    "quoted.toml": '"a b"' + " . 'c d'" * 50_000 + "=1",
+    "huge.toml": 'en = "' + "x" * (2 << 20) + '"',
+    "digits.toml": "en = " + "9" * 5000,
+    "nul.toml": "\0",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_files_that_go_too_far_are_refused_in_one_line(tmp_path, name):
+    path = files.write(tmp_path / name, ENDLESS[name])
+    with pytest.raises(InputError, match=f"--template .*{name}") as caught:
+        Templates(str(path))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value).replace(str(path), "")) < 330
+
+
+def test_special_files_and_folders_are_no_templates(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    for path in ("/dev/zero", str(tmp_path / "pipe.toml")):
+        with pytest.raises(InputError, match="is no regular file"):
+            Templates(path)
+    with pytest.raises(InputError, match="is a folder; a file is needed"):
+        Templates(str(tmp_path))
+
+
+def test_dots_and_brackets_within_texts_are_no_levels(tmp_path):
+    deep, dots = "[.{{" * 500, "." * 1000
+    content = f'en = """{{premise}} {deep}"""\n# {"[a." * 100}\nde = \'{dots}{{premise}}\'\n'
+    entries = Templates(str(files.write(tmp_path / "t.toml", content))).of("xnli", ["xnli"])
+    assert entries["de"]["prompt"] == f"{dots}{{premise}}"
+    assert entries["en"]["prompt"].endswith(deep)
 
 
 def test_a_file_that_is_not_there(tmp_path):

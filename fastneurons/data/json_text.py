@@ -1,0 +1,81 @@
+"""JSON from the data, decoded, and refused where an object has the same key twice.
+
+Decoders keep the last of several values with one key and say nothing. What a row means is then anybody's guess,
+so such a row is bad. msgspec does not tell; that no key is lost is seen by counting the colons outside of texts,
+of which there are as many as keys.
+"""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from fastneurons.data.problems import UnusableError, one_line, parsed
+
+_decode = msgspec.json.Decoder().decode
+_HOLDERS = (dict, list)
+_SPACED = re.compile(rb'"[ \t\r\n]+:')
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+
+
+def decoded(data: bytes) -> Any:
+    """The value.
+
+    Raises:
+        UnusableError: it is no JSON, nested too deeply to be read, or has a key twice in one object.
+    """
+    try:
+        value = _decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise UnusableError(parsed(data)[1]) from None
+    if not has_just(data, num_keys(value)) and _TEXT.sub(b"", data).count(b":") != num_keys(value):
+        raise UnusableError(_repeated(data))
+    return value
+
+
+def has_just(data: bytes, keys: int) -> bool:
+    """Whether it can be seen at a glance that JSON has no more than so many keys; False where it takes a closer look.
+
+    A key is a quote and a colon, perhaps with white space between them. There may be more of those in texts.
+    """
+    return data.count(b'":') == keys and _SPACED.search(data) is None
+
+
+def num_keys(value: Any) -> int:
+    """How many keys the objects within a value have, at all depths."""
+    count = 0
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, dict):
+            count += len(found)
+            found = found.values()
+        elif not isinstance(found, list):
+            continue
+        for inner in found:
+            if type(inner) in _HOLDERS:
+                waiting.append(inner)
+    return count
+
+
+def _repeated(data: bytes) -> str:
+    """Which key an object has twice."""
+
+    class _FoundError(Exception):
+        pass
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _FoundError(key)
+            seen.add(key)
+
+    try:
+        json.loads(data, object_pairs_hook=look)
+    except _FoundError as found:
+        return f"the key {one_line(str(found))!r} is there twice in one object"
+    except (ValueError, RecursionError):
+        pass  # good enough for msgspec alone
+    return "a key is there twice in one object"

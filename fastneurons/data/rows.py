@@ -1,0 +1,278 @@
+"""A row of a user's own as an example: one set of rules, whatever format the row came in.
+
+    {"id": "capital/FR", "prompts": {"en": "The capital of France is", "de": ...}, "answers": {"en": "Paris"}}
+
+`id` is a text or a whole number. A prompt is a text or a list of chat messages. An answer is a text or a number, or
+a list of them: the first is the reference, the others are aliases, which are right as well. null is what is not
+there. Nothing else is taken for a text: a list, an object, NaN or bytes make the row unusable.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+from fastneurons.data.example import Example, Skipped
+from fastneurons.data.messages import are_messages, chat_messages, contents
+from fastneurons.data.problems import UnusableError, kind, one_line
+from fastneurons.data.visible import BYTE_ORDER_MARK, emptiness
+from fastneurons.errors import InputError
+from fastneurons.languages import short_code
+
+ROWS_CHECKED = 1000
+MAX_ID_CHARACTERS = 1000
+
+
+def row_id(value: Any) -> str:
+    """An id as text; 1, 1.0 and "1" are the same.
+
+    Raises:
+        UnusableError: it is not there, empty, too long, or neither a text nor a whole number.
+    """
+    if value is None:
+        raise UnusableError("no id")
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        value = int(value)  # a column of whole numbers in which some are missing
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise UnusableError(f"the id is {kind(value)}; it must be a text or a whole number")
+    id = str(value)
+    if problem := id_problem(id):
+        raise UnusableError(problem)
+    return id
+
+
+def id_problem(id: str) -> str | None:
+    """Why a text can be no id; None where it can."""
+    if "\0" in id:
+        return "the id holds a NUL character"
+    if len(id) > MAX_ID_CHARACTERS:
+        return f"the id is {len(id):,} characters long; it may have {MAX_ID_CHARACTERS:,} at most"
+    if problem := emptiness(id):
+        return f"the id is {problem}"
+    return None
+
+
+def shown_id(value: Any) -> str:
+    """An id as it can stand beside the reason why its row is skipped; empty where it is none."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    try:
+        id = str(value)
+    except ValueError:  # a number of thousands of digits
+        return ""
+    if "\0" in id or emptiness(id):
+        return ""
+    return id if len(id) <= MAX_ID_CHARACTERS else one_line(id)
+
+
+def text_problem(text: str) -> str | None:
+    """Why a text cannot be measured; None where it can. It goes on behind `the prompt in en`."""
+    if "\0" in text and text.strip():
+        return "holds a NUL character"
+    if problem := emptiness(text):
+        return f"is {problem}"
+    return None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number that can be written: no truth value, no NaN, nothing infinite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+class RowReader:
+    """Makes examples of rows.
+
+    Args:
+        languages: Short codes. What a row has in other languages is passed over, as are other keys.
+        allow_missing: Whether a row may lack some of them.
+        chat: Whether a prompt may be chat messages. Elsewhere nobody would put them into the model's format.
+    """
+
+    def __init__(self, languages: Sequence[str], allow_missing: bool = False, chat: bool = True) -> None:
+        self._languages = tuple(languages)
+        self._allow_missing = allow_missing
+        self._chat = chat
+        self._asked = _Asked(self._languages)
+
+    def __call__(self, id: Any, prompts: Any, answers: Any, where: str) -> Example | Skipped:
+        """A row's example, or why it is none.
+
+        Args:
+            id: The row's `id`, as everything else None where it has none.
+            prompts: Its `prompts`.
+            answers: Its `answers`.
+            where: File and line.
+        """
+        try:
+            name = row_id(id)
+            if prompts is None:
+                raise UnusableError("no prompts")
+            texts, messages = self._prompts(self._by_language(prompts, "prompts"))
+            reference, aliases = (
+                self._answers(self._by_language(answers, "answers")) if answers is not None else ({}, {})
+            )
+        except UnusableError as error:
+            return Skipped(shown_id(id), where, str(error))
+        return Example(name, texts, reference, where, aliases=aliases, messages=messages)
+
+    def _by_language(self, value: Any, field: str) -> dict[str, Any]:
+        """What is there in the languages asked for, by short code, in the order asked; null is not there."""
+        values = as_object(value, field)
+        if values is None:
+            raise UnusableError(
+                f"{field} is {kind(value)}; it must be an object with a text for each language"
+            )
+        try:  # most files spell languages as they are asked for: half the time of what follows
+            found = {language: values[language] for language in self._languages}
+            if len(values) == len(found) and None not in found.values():
+                return found
+        except KeyError:
+            pass
+        found = {}
+        for key, content in values.items():
+            language = self._asked[key]
+            if language is None or content is None:
+                continue
+            if language in found:
+                same = [k for k in values if self._asked[k] == language]
+                raise UnusableError(f"{field} has {language} twice, as {' and '.join(map(one_line, same))}")
+            found[language] = content
+        return {language: found[language] for language in self._languages if language in found}
+
+    def _prompts(self, found: dict[str, Any]) -> tuple[dict[str, str], dict[str, list[dict[str, str]]]]:
+        texts: dict[str, str] = {}
+        messages: dict[str, list[dict[str, str]]] = {}
+        for code in self._languages:
+            value = found.get(code)
+            if value is None:
+                if self._allow_missing:
+                    continue
+                raise UnusableError(f"no prompt in {code}")
+            if isinstance(value, str):
+                text = value
+                if value[:1].isalnum() and "\0" not in value:  # nearly every one
+                    pass
+                elif problem := text_problem(text := value.removeprefix(BYTE_ORDER_MARK)):
+                    # Of a mark alone the mark is what there is to name.
+                    raise UnusableError(f"the prompt in {code} {text_problem(value) or problem}")
+            elif are_messages(value) and self._chat:
+                messages[code] = chat_messages(value, f"the prompt in {code}")
+                text = contents(messages[code])
+            elif are_messages(value):
+                raise UnusableError(
+                    f"the prompt in {code} is chat messages, and examples that are read one by one are not put "
+                    "into a chat format; it must be a text"
+                )
+            else:
+                also = " or chat messages" if isinstance(value, list) else ""
+                raise UnusableError(f"the prompt in {code} is {kind(value)}; it must be a text{also}")
+            texts[code] = text
+        if not texts:
+            raise UnusableError("no prompt in any of the languages")
+        return texts, messages
+
+    def _answers(self, found: dict[str, Any]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+        reference: dict[str, str] = {}
+        aliases: dict[str, tuple[str, ...]] = {}
+        for code, value in found.items():
+            if isinstance(value, str) and value[:1].isalnum() and "\0" not in value:  # nearly every one
+                reference[code] = value
+                continue
+            several = value if isinstance(value, list) else [value]
+            for one in several:
+                if not isinstance(one, str) and not is_number(one):
+                    holds = "is" if several is not value else "is a list that holds"
+                    raise UnusableError(f"the answer in {code} {holds} {kind(one)}; it must be a text")
+                if isinstance(one, str) and "\0" in one:
+                    raise UnusableError(f"the answer in {code} holds a NUL character")
+            # What nobody can see is no answer, as null is none.
+            texts = dict.fromkeys(str(one).removeprefix(BYTE_ORDER_MARK) for one in several)
+            first, *others = [one for one in texts if not emptiness(one)] or [""]
+            if first:
+                reference[code] = first
+            if others:
+                aliases[code] = tuple(others)
+        return reference, aliases
+
+
+def check_usable(
+    place: str, rows: Iterable[tuple[Example | Skipped, Sequence[str]]], languages: Sequence[str], noun: str
+) -> None:
+    """Find out whether there is anything to measure among the first 1000 rows.
+
+    Args:
+        place: What is read.
+        rows: Its rows, with the languages that each has prompts in, as it spells them; read to the first example.
+        languages: Those asked for.
+        noun: What a row is called: `lines`.
+    Raises:
+        InputError: there is nothing; it says which languages there are instead, or what is wrong with the first rows.
+    """
+    problems: list[str] = []
+    there: dict[str, None] = {}
+    number = 0
+    for row, keys in islice(rows, ROWS_CHECKED):
+        if isinstance(row, Example):
+            return
+        number += 1
+        if len(problems) < 3:
+            problems.append(f"{row.where}: {row.reason}")
+        there |= dict.fromkeys(keys)
+    if not number:
+        raise InputError(f"{place} is empty")
+    which = f"the first {number} {noun}" if number == ROWS_CHECKED else f"its {noun}"
+    known = {short_code(key) for key in there}
+    missing = [code for code in languages if code not in known]
+    if there and missing:
+        raise InputError(
+            f"{place}: none of {which} has a prompt in {', '.join(missing)}; "
+            f"there are prompts in {', '.join(map(one_line, there))}"
+        )
+    hint = f'; a {noun[:-1]} must be {{"id": ..., "prompts": {{"en": ..., "de": ...}}}}' if not there else ""
+    raise InputError(f"{place}: none of {which} is a usable example: {'; '.join(problems)}{hint}")
+
+
+def prompt_keys(prompts: Any) -> list[str]:
+    """The languages that a row has prompts in, as it spells them."""
+    try:
+        values = as_object(prompts, "prompts")
+    except UnusableError:
+        return []
+    return [key for key, prompt in (values or {}).items() if prompt is not None]
+
+
+def as_object(value: Any, field: str) -> dict[str, Any] | None:
+    """A value by language, whether it is an object or what Arrow gives for a map: pairs; None where it is neither.
+
+    Raises:
+        UnusableError: a map has a key twice.
+    """
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, list) or not value:
+        return None
+    if not all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in value):
+        return None
+    found = dict(value)
+    if len(found) < len(value):
+        keys = [key for key, _ in value]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise UnusableError(f"the key {one_line(twice)!r} is there twice in {field}")
+    return found
+
+
+class _Asked(dict[str, str | None]):
+    """The short code for each spelling of a language that is asked for, None for every other key."""
+
+    def __init__(self, languages: tuple[str, ...]) -> None:
+        super().__init__((language, language) for language in languages)
+        self._languages = frozenset(languages)
+
+    def __missing__(self, key: str) -> str | None:
+        code = short_code(key)
+        found = code if code in self._languages else None
+        if len(self) < 4096:  # not without bound: keys come from the file
+            self[key] = found
+        return found
