@@ -39,6 +39,7 @@ from fastneurons_kernels.reading import (
     Reading,
     check_input,
     near_parts,
+    num_words,
 )
 
 
@@ -98,7 +99,7 @@ def _read_row(reading: Reading, target: int, value: torch.Tensor, coefficients: 
 
 def _packed(mask: torch.Tensor) -> torch.Tensor:
     """bool [S, I] as bits, int32 [S, W]."""
-    words = -(-mask.shape[1] // WORD_BITS)
+    words = num_words(mask.shape[1])
     bits = torch.zeros((len(mask), words * WORD_BITS), dtype=torch.int64, device=mask.device)
     bits[:, : mask.shape[1]] = mask
     weight = 1 << torch.arange(WORD_BITS, device=mask.device)
@@ -454,11 +455,3 @@ def activation_triton(
 
 def _strides(tensor: torch.Tensor | None, number: int) -> tuple[int, ...]:
     return (0,) * number if tensor is None else tensor.stride()[:number]
-
-
-def activation(x: torch.Tensor, reading: Reading | None = None, **arguments: object) -> torch.Tensor:
-    """`activation_cpu` or `activation_triton`, by the device of x; same arguments."""
-    from fastneurons_kernels.activation_cpu import activation_cpu
-
-    implementation = activation_cpu if x.device.type == "cpu" else activation_triton
-    return implementation(x, reading, **arguments)  # type: ignore[arg-type]

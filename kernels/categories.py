@@ -26,9 +26,9 @@ from typing import NamedTuple
 import torch
 import triton
 import triton.language as tl
+from fastneurons_kernels.reading import WORD_BITS, num_words
 
 NUM_CATEGORIES = 4
-WORD_BITS = 32
 
 
 class Categories(NamedTuple):
@@ -257,10 +257,10 @@ def outputs(words: torch.Tensor, rows: torch.Tensor, planes: bool) -> Categories
 
 def check(words: torch.Tensor, rows: torch.Tensor, num_neurons: int, occupancy: torch.Tensor | None) -> None:
     """Raise ValueError unless the arguments are what the contract says, as far as the host knows of them."""
-    num_words = -(-num_neurons // WORD_BITS)
-    if words.dtype != torch.int32 or words.dim() != 4 or words.shape[3] != num_words:
-        raise ValueError(f"words must be int32 [R, S, N, {num_words}], got {words.dtype} {list(words.shape)}")
-    if words.stride(3) != 1 and num_words > 1:
+    W = num_words(num_neurons)
+    if words.dtype != torch.int32 or words.dim() != 4 or words.shape[3] != W:
+        raise ValueError(f"words must be int32 [R, S, N, {W}], got {words.dtype} {list(words.shape)}")
+    if words.stride(3) != 1 and W > 1:
         raise ValueError(f"words must have last stride 1, got strides {words.stride()}")
     if rows.dtype != torch.int32 or rows.dim() != 2:
         raise ValueError(f"rows must be int32 [E, L], got {rows.dtype} {list(rows.shape)}")

@@ -21,27 +21,27 @@ class ChildError(FastneuronsError):
 
 
 class Asked(Protocol):
-    """A contender that was loaded, in whatever process."""
+    """A loaded contender, in any process."""
 
     start_s: float
     portion: float
 
     def find(self, work: Work) -> Findings:
-        """What it finds."""
+        """Measure, and return what was found."""
 
     def round(self, work: Work) -> "Round":
-        """Seconds of a round."""
+        """Measure all of it; its seconds."""
 
     def reference_round(self, work: Work) -> float | None:
-        """Seconds of the same engine as vLLM runs by itself; None where it is none."""
+        """Run the work through the same engine without the patch; its seconds, or None if it has no such engine."""
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free its memory and end its process."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """Seconds of a round, and of it those in which results were written, beside the engine."""
+    """Seconds of a round, and how many of them results were being written while the engine ran."""
 
     seconds: float
     store_s: float | None = None
@@ -115,17 +115,17 @@ class Child(_Process):
         self.start_s, self.portion = self.about
 
     def find(self, work: Work) -> Findings:
-        """As `Asked`; raises ChildError where it fails, as do the others."""
+        """Call the contender's `find`. Like the other methods, raises ChildError if the contender fails."""
         findings: Findings = self._ask("find", work)
         return findings
 
     def round(self, work: Work) -> Round:
-        """As `Asked`."""
+        """Call the contender's `round` and time it."""
         taken: Round = self._ask("round", work)
         return taken
 
     def reference_round(self, work: Work) -> float | None:
-        """As `Asked`."""
+        """Call the contender's `reference_round` and time it; None if it has no reference."""
         seconds: float | None = self._ask("reference_round", work)
         return seconds
 
@@ -192,7 +192,7 @@ class _LoadedProducts:
 
 
 class _Called:
-    """One call of a function, in its process; the answer is what it gives."""
+    """One call of a function, in its process; the answer is its result."""
 
     def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
         self.about = function(*arguments)

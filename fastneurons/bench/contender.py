@@ -1,4 +1,4 @@
-"""What is compared: a way of reading neurons, which has a process of its own."""
+"""The interface of a contender: a way of reading neurons, which runs in a process of its own."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Work:
-    """What a round measures: the same token ids for all contenders.
+    """The prompts of a round: the same token ids for all contenders.
 
     Args:
         prompts: Token ids by example and language; the prompts of an example are parallel.
@@ -37,7 +37,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all contenders of a run are told.
+    """The model, languages and engine arguments that all contenders of a run share.
 
     Args:
         model: A model folder, or a name on the Hub.
@@ -54,7 +54,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a contender found, for comparison with the reference; what it does not measure is None.
+    """A contender's findings, for comparison with the reference; None where it does not measure them.
 
     Args:
         category: int8 [S, B, N, I] at its S thresholds: 0 non-activated, 1 specific, 2 partial-shared, 3 all-shared.
@@ -77,34 +77,34 @@ class Contender(ABC):
     It runs in a process of its own: vLLM changes classes of Transformers, and engines hold memory.
     """
 
-    # Of a round's examples, those that are measured: a loop without batches has the same rate on a few of them.
+    # Share of a round's examples to measure: a loop without batches has the same rate on a few of them.
     portion = 1.0
-    # Seconds of the latest round in which results were written, where they are.
+    # Seconds that the latest round spent writing results; None if the contender writes none.
     store_s: float | None = None
 
     @classmethod
     def missing(cls) -> str | None:
-        """What would have to be installed, as pip calls it; None where nothing is missing."""
+        """Name the package to install, as pip spells it; None if nothing is missing."""
         return None
 
     @abstractmethod
     def __init__(self, setting: Setting) -> None:
-        """Load the model; all that a run does once."""
+        """Load the model and do everything else that a run does once."""
 
     @abstractmethod
     def find(self, work: Work) -> Findings:
-        """Measure, and give what was found."""
+        """Measure the work and return the findings."""
 
     @abstractmethod
     def round(self, work: Work) -> None:
-        """Measure all of it as a user of this way would; only this is timed."""
+        """Measure the work as a user of this method would; only this call is timed."""
 
     def reference_round(self, work: Work) -> bool:
-        """Run the same work through the same engine as vLLM does by itself; False where there is no such thing."""
+        """Run the work through the same engine without the patch; False if the contender has no such engine."""
         return False
 
     def close(self) -> None:  # noqa: B027 - most have nothing to free
-        """Free what is held."""
+        """Free memory and end processes."""
 
 
 def categories_of(activated: NDArray[np.bool_], axis: int) -> NDArray[np.int8]:

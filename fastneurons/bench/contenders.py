@@ -13,13 +13,13 @@ _SIX = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the published study
 
 @dataclass(frozen=True)
 class Entry:
-    """How a contender is made.
+    """Recipe for making a contender.
 
     Args:
         what: One line for people.
         place: `module:class`, imported in the contender's own process alone.
-        arguments: For the class, beside the setting.
-        base: The contender that it is compared with where it brings no reference of its own.
+        arguments: Further arguments of the class, after the setting.
+        base: The contender to compare it with if it has no reference of its own.
     """
 
     what: str
@@ -33,7 +33,7 @@ class Entry:
         return found
 
     def missing(self) -> str | None:
-        """What would have to be installed for it."""
+        """Name the package to install; None if nothing is missing."""
         missing: str | None = self._class().missing()
         return missing
 
@@ -97,7 +97,7 @@ def parse_contenders(text: str | None) -> tuple[str, ...]:
     """Names separated by commas; the default ones for None.
 
     Raises:
-        InputError: one that is none.
+        InputError: a name is not that of a contender.
     """
     if text is None:
         return DEFAULT

@@ -35,7 +35,7 @@ class Hooked:
         import transformers
 
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        # Only the eager attention of Transformers gives its attentions out.
+        # Only the eager attention of Transformers returns its attentions.
         more: dict[str, Any] = {"attn_implementation": "eager"} if attentions else {}
         self._outputs = {"output_hidden_states": attentions, "output_attentions": attentions}
         self.model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -167,7 +167,7 @@ class HooksAttribution(Hooks):
 
 
 def dtype_of(setting: Setting) -> torch.dtype:
-    """What the model computes in; `auto` as the engine takes it."""
+    """The dtype that the model computes in; `auto` means the same as for the engine."""
     import transformers
 
     if setting.dtype != "auto":

@@ -16,7 +16,7 @@ from fastneurons.bench.hooks import dtype_of
 
 
 class _Library(Contender):
-    """A model that gives activations [N, L, I] at the last token of prompts of one length."""
+    """A model that returns activations [N, L, I] at the last token of prompts of one length."""
 
     portion = 1 / 8
 
@@ -43,7 +43,7 @@ class NNsight(_Library):
 
     @classmethod
     def missing(cls) -> str | None:
-        """nnsight, or what it places a model with."""
+        """Name nnsight, or the package with which it places a model, if it is not installed."""
         return _missing("nnsight", "accelerate")
 
     def __init__(self, setting: Setting) -> None:
@@ -68,7 +68,7 @@ class TransformerLens(_Library):
 
     @classmethod
     def missing(cls) -> str | None:
-        """transformer-lens, or what it places a model with."""
+        """Name transformer-lens, or the package with which it places a model, if it is not installed."""
         return _missing("transformer-lens", "accelerate")
 
     def __init__(self, setting: Setting) -> None:

@@ -39,7 +39,7 @@ class MatrixProducts:
 
     Args:
         config: The model's configuration in Transformers.
-        dtype: What the engine computes in.
+        dtype: The dtype that the engine computes in.
         tokens: Rows of the products.
     """
 

@@ -14,22 +14,22 @@ from fastneurons.bench.work import languages_of, make_work, work_of
 from fastneurons.config import EngineOptions
 from fastneurons.errors import InputError
 
-# What contenders must find before they are timed: enough to see an error in any of them, few enough to hold.
+# Work of the check before contenders are timed: enough to show an error in any of them, little enough to hold.
 _CHECKED_EXAMPLES = 2
 _CHECKED_LENGTH = 24
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run.
+    """Everything that a run of the benchmark needs to know.
 
     Args:
         model: A model folder, or a name on the Hub.
         contenders: Names of `contenders.CONTENDERS`.
         prompt_lengths: Tokens of a prompt.
         num_languages: Of an example.
-        tokens: Of a round, about; one example at least.
-        rounds: How often each contender is timed.
+        tokens: Approximate tokens per round; a round has at least one example.
+        rounds: How many times each contender is timed.
         engine: Of the contenders that run on vLLM.
         tasks: Prompts of data sets in place of made ones, as `fastneurons run` takes them.
         data: Likewise.
@@ -49,11 +49,11 @@ class Plan:
 
 
 def carry_out(plan: Plan, told: Callable[[str], Any], verbose: bool = False) -> Report:
-    """Run it all.
+    """Run the whole plan.
 
     Args:
-        plan: What.
-        told: Called with each line for people.
+        plan: Models, contenders and sizes.
+        told: Called with each line of progress.
         verbose: Let the logs of vLLM and the libraries through.
     Raises:
         InputError: the model or the data cannot be used.
@@ -101,7 +101,7 @@ def _race_all(
 
 
 def _points(plan: Plan, tokenizer: Any) -> list[tuple[tuple[str, ...], list[Point]]]:
-    """For each set of languages, what is measured in them."""
+    """The points to measure, for each set of languages."""
     if plan.tasks is not None or plan.data:
         languages, work = _work_of_tasks(plan, tokenizer)
         return [(languages, [Point(None, len(languages), work)])]
@@ -117,7 +117,7 @@ def _points(plan: Plan, tokenizer: Any) -> list[tuple[tuple[str, ...], list[Poin
 
 
 def _work_of_tasks(plan: Plan, tokenizer: Any) -> tuple[tuple[str, ...], Work]:
-    """Of the data's first examples as many as a round takes."""
+    """As many of the data's first examples as fill a round."""
     from fastneurons.data.options import DataOptions
     from fastneurons.data.tasks import tasks_and_data
     from fastneurons.languages import parse_languages
@@ -138,14 +138,14 @@ def _work_of_tasks(plan: Plan, tokenizer: Any) -> tuple[tuple[str, ...], Work]:
 
 
 def _check_work(points: list[Point], languages: tuple[str, ...], tokenizer: Any) -> Work:
-    """Of made prompts those of one short length; of others the first."""
+    """A little work for the check: made prompts of one short length, or the first of a data set's."""
     if points[0].prompt_length is None:
         return points[0].work.first(_CHECKED_EXAMPLES)
     return make_work(tokenizer, languages, _CHECKED_LENGTH, _CHECKED_EXAMPLES)
 
 
 def _engine_arguments(options: EngineOptions) -> dict[str, Any]:
-    """What was said of the engine, by vLLM's names."""
+    """The engine options that differ from their defaults, by vLLM's names."""
     given = {
         name: value
         for name, value in asdict(options).items()

@@ -1,4 +1,4 @@
-"""What contenders must find: activations of plain forward passes, prompt by prompt, and what follows from them."""
+"""The reference that contenders are checked against: activations of plain forward passes, prompt by prompt."""
 
 from dataclasses import dataclass
 
@@ -69,7 +69,7 @@ def reference(setting: Setting, work: Work) -> Reference:
 
 
 def differs(found: Findings, expected: Reference) -> str | None:
-    """How findings differ from the reference beyond rounding, in a sentence; None where they do not."""
+    """Say in a sentence how findings differ from the reference by more than rounding; None if they do not."""
     if found.category is not None:
         values = expected.last if found.position == "last" else expected.largest
         for category, threshold in zip(found.category, found.thresholds, strict=True):

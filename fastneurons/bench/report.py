@@ -1,4 +1,4 @@
-"""What a race found, as tables for a terminal and as one object for JSON."""
+"""The results of a race, as tables for a terminal and as one object for JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ from fastneurons.model_name import short_name
 from fastneurons.report.cells import table
 
 _WIDTH = 120
-# A small data set: so many tokens, start-up included, as one number beside the two.
+# Tokens of a small data set, for a column that adds its time to the start-up's.
 _TOGETHER = 100_000
 _HEADINGS = {
     "contender": "",
@@ -45,10 +45,10 @@ class Report:
 
     Args:
         model: Its name.
-        dtype: What it computes in.
+        dtype: The dtype that it computes in.
         date: When it ended.
-        machine: Where.
-        rounds: How often each contender was timed.
+        machine: The machine that it ran on.
+        rounds: How many times each contender was timed.
         limit_tokens_per_s: Rate of tokens if there were nothing but matrix products, at their best.
         limit_flops: Operations a second of these products.
         results: In the order of the run.
@@ -79,7 +79,7 @@ class Report:
         return result.start_s + _TOGETHER / result.tokens_per_s.median
 
     def as_json(self) -> dict[str, Any]:
-        """All of it; null where there is no value."""
+        """The whole report; null where there is no value."""
         results = [
             asdict(r)
             | {
@@ -169,7 +169,7 @@ def _cells(report: Report, result: Result) -> dict[str, str]:
 
 
 def _share(share: float) -> str:
-    """In per cent; one just above 1 has the digit that shows it."""
+    """A share in per cent; just above 1, with the decimal that shows it."""
     return f"{share:.0%}" if 0.1 <= share <= 1 or share >= 1.005 else f"{share:.1%}"
 
 

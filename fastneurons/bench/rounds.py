@@ -21,14 +21,14 @@ class Percentiles:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Percentiles":
-        """With linear interpolation, as numpy has it."""
+        """Percentiles of some values, with numpy's linear interpolation."""
         p20, median, p80 = np.percentile(np.asarray(values, float), [20, 50, 80])
         return cls(float(median), float(p20), float(p80))
 
 
 @dataclass(frozen=True)
 class Point:
-    """What is measured: prompts of one length (None: their own) in so many languages."""
+    """A point to measure: prompts of one length (None: their own lengths) in some number of languages."""
 
     prompt_length: int | None
     num_languages: int
@@ -43,14 +43,14 @@ class Result:
         contender: Its name.
         prompt_length: Tokens of each prompt; None: their own lengths.
         num_languages: L.
-        prompts: In a round.
-        tokens: In a round.
-        start_s: From nothing to a loaded model, imports included.
-        tokens_per_s: Of its rounds.
-        ratio: Its rate to that of what it is compared with, of each round's own pair.
-        compared_with: "the same engine", or the contender that ran beside it.
-        store_s: Seconds of a round in which results were written, beside the engine; median.
-        why_not: Why it was not timed.
+        prompts: Prompts per round.
+        tokens: Tokens per round.
+        start_s: Seconds from nothing to a loaded model, imports included.
+        tokens_per_s: Rate of its rounds.
+        ratio: Its rate divided by that of the engine it is compared with, round by round.
+        compared_with: "the same engine", or the name of the contender that it took turns with.
+        store_s: Median seconds per round that writing results took, while the engine ran.
+        why_not: The reason if it was not timed.
     """
 
     contender: str
@@ -86,12 +86,12 @@ def race(
 
     Args:
         names: Of `CONTENDERS`.
-        points: What is measured.
+        points: Prompt lengths to measure.
         load: Loads a contender.
-        differs: How findings differ from the reference, in a sentence.
-        check: What they are findings of.
-        rounds: How often each is timed.
-        told: Called with a line for people.
+        differs: Says in a sentence how findings differ from the reference; None if they do not.
+        check: The work of that comparison.
+        rounds: How many times each is timed.
+        told: Called with each line of progress.
         every_round: Called at the start of each round that is timed, to time the machine itself by turns with it.
     """
     run = _Race(points, load, differs, check, rounds, told, every_round)

@@ -12,7 +12,7 @@ from fastneurons.errors import InputError
 
 
 def languages_of(number: int) -> tuple[str, ...]:
-    """That many languages: the demo's, then the other ones that there are facts in, then these again as `en.2`."""
+    """Some number of languages: first the demo's, then all others that have facts, then the same again as `en.2`."""
     known = [*DEFAULT_LANGUAGES, *(code for code in FACT_LANGUAGES if code not in DEFAULT_LANGUAGES)]
     rounds = itertools.chain(known, (f"{code}.{k}" for k in itertools.count(2) for code in known))
     return tuple(itertools.islice(rounds, number))
@@ -26,9 +26,9 @@ def make_work(tokenizer: Any, languages: Sequence[str], prompt_length: int, exam
 
     Args:
         tokenizer: A Hugging Face tokenizer.
-        languages: As `languages_of` gives them.
+        languages: Codes from `languages_of`.
         prompt_length: Tokens of each prompt.
-        examples: How many parallel prompts.
+        examples: Number of examples.
     """
     streams = {code: _tokens(tokenizer, code) for code in {_base(code) for code in languages}}
     begin = _begin(tokenizer)[: prompt_length - 1]
@@ -49,7 +49,7 @@ def make_work(tokenizer: Any, languages: Sequence[str], prompt_length: int, exam
 
 
 def work_of(rows: Iterable[Example | Skipped], tokenizer: Any, languages: tuple[str, ...]) -> Work:
-    """Examples as they are: prompts of natural lengths.
+    """Examples of a data set, their prompts as long as they are.
 
     Raises:
         InputError: none of them has a prompt in each language.
@@ -74,7 +74,7 @@ def _base(code: str) -> str:
 
 
 def _begin(tokenizer: Any) -> list[int]:
-    """What the tokenizer puts before every text."""
+    """Token ids that the tokenizer puts before every text."""
     whole = list(tokenizer("a")["input_ids"])
     bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
     return whole[: len(whole) - len(bare)] if whole[-len(bare) :] == bare else []

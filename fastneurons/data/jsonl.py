@@ -23,23 +23,11 @@ from fastneurons.data.rows import RowReader, check_usable, prompt_keys, shown_id
 from fastneurons.data.seen import FirstSeen
 
 
-def open_jsonl(path: str | os.PathLike[str], languages: Sequence[str]) -> "JsonlSource":
-    """JSONL as examples in these languages, after a look at its first lines.
-
-    Args:
-        path: A file, a folder of `.jsonl` files, a pattern or a URL. What a file is packed with is told by its
-            content.
-        languages: Short codes, as `parse_languages` gives them.
-    Raises:
-        InputError: the file cannot be read, is empty, or has no usable example in its first 1000 lines.
-    """
-    source = JsonlSource(path, languages)
-    source.check()
-    return source
-
-
 class JsonlSource:
     """The rows of one or more JSONL files, in order; every iteration reads them from the start.
+
+    `path` is a file, a folder of `.jsonl` files, a pattern or a URL; the content of a file says what it is packed
+    with. `languages` are short codes, as `parse_languages` gives them.
 
     Each line that is not blank gives an `Example`, or a `Skipped` that says why it is none. Of several
     usable lines with one id the first counts. A line must have all the languages; with `allow_missing` one of

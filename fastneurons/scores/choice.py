@@ -1,4 +1,4 @@
-"""Which of several answers a model prefers: the one to which it gives the highest log-likelihood.
+"""Choose the answer that a model prefers: the one to which it gives the highest log-likelihood.
 
 Log-likelihoods are of the answer's tokens given the prompt, summed, in any base. Those of many examples
 come as one array [..., C], C choices; an example with fewer has -inf in the places that are left.
@@ -20,7 +20,7 @@ LengthUnit = Literal["characters", "bytes"]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was chosen, for each example.
+    """The choice for each example.
 
     Args:
         index: int64 [...], the best choice; the first of them in a tie.
@@ -48,7 +48,7 @@ def choose(loglikelihoods: ArrayLike, lengths: ArrayLike | None = None) -> Choic
       within one example all choices are of one language, so either unit compares fairly.
     - Numbers of tokens: the mean log-likelihood of a token.
 
-    A tie goes to the first choice, as numpy's argmax and so the harness has it, and is told in `tied`. Ties are
+    A tie goes to the first choice, as numpy's argmax and so the harness has it, and `tied` says so. Ties are
     exact equality in float64, after the division.
 
     Args:

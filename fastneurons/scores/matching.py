@@ -25,7 +25,7 @@ def exact_match(text: str, answers: str | Iterable[str], language: str, *, artic
     empty text is right only for an empty answer.
 
     Args:
-        text: What was generated, cut where the task cuts it (`first_line`).
+        text: The generated text, cut where the task cuts it (`first_line`).
         answers: The reference, or it and its aliases.
         language: Of both, in any spelling of its code.
         articles: Whether `normalise` drops articles. Off, `The Hague` is not `Hague`.

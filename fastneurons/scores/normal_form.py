@@ -86,7 +86,7 @@ def _folded(text: str, code: str) -> str:
 
 
 def _plain(character: str) -> str:
-    """A digit as ASCII, nothing for what is invisible, anything else as it is."""
+    """Map a digit to ASCII and an invisible character to nothing; keep any other character."""
     category = unicodedata.category(character)
     if category == "Nd":
         return str(unicodedata.decimal(character))

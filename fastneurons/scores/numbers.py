@@ -11,7 +11,7 @@ grouped, perhaps with a fraction, perhaps with a sign:
 - So `1.234,5`, `1,234.5`, `1.234.567`, `0,125` and `1234,567` can be read in one way only, and are, in every
   language. One `.` or `,` with one to three digits before it, the first not 0, and three after is not: `1.234`
   is 1234 where the decimal sign is a comma (German), 1.234 where it is a point (English). The language
-  decides, by CLDR's signs for digits 0 to 9; the other reading is kept beside it (`Number.other`).
+  decides, by CLDR's signs for digits 0 to 9; `Number.other` keeps the other reading.
 - What is joined by `.` or `,` and makes no number this way, such as `12.05.2024`, is as many numbers.
 - A minus is any dash but the long one, right before the number or its currency sign. It is none after a
   letter of a script with spaces, a digit or a closing bracket: `COVID-19`, `10-12`, `5 -3`.
@@ -118,7 +118,7 @@ def number_match(
     """Whether the last number of a text is the answer, by value: `18`, `18.00` and `๑๘` are the same.
 
     Args:
-        text: What was generated.
+        text: The generated text.
         answer: The reference. A string is read as English writes numbers, `5,600`, as MGSM's files do for every
             language.
         after: See `last_number`.
@@ -156,7 +156,7 @@ def _places(text: str, after: Iterable[str]) -> Iterator[str]:
 
 
 def _braces(text: str, start: int) -> str:
-    """What stands between the brace that opens at `start` and the one that closes it."""
+    """The text between the brace that opens at `start` and the one that closes it."""
     depth = 0
     for i in range(start, len(text)):
         if text[i] == "{":
@@ -210,7 +210,7 @@ def _sum_of_parts(text: str, match: re.Match[str], code: str) -> tuple[Number, i
 
 
 def _read(match: re.Match[str], code: str) -> Number:
-    """What the digits of a match say, its sign left aside."""
+    """The value of a match's digits, without its sign."""
     for name in ("grouped_fraction", "indian_fraction", "fraction", "bare"):
         if (fraction := match[name]) is not None:
             return Number(Decimal(f"{_digits(match[0][: -len(fraction)]) or 0}.{fraction}"))
@@ -226,7 +226,7 @@ def _read(match: re.Match[str], code: str) -> Number:
 
 
 def _minus(text: str, start: int) -> int | None:
-    """Where the minus stands of a number that begins at `start`; None if it has none."""
+    """Index of the minus of a number that begins at `start`; None if it has none."""
     before = text[max(start - _REACH, 0) : start]
     if before[-1:] not in _DASHES:  # perhaps -$5, −€ 5 or -\$5
         before = before.rstrip(_SPACES)

@@ -8,9 +8,9 @@ import pytest
 
 from fastneurons.data.example import Example
 from fastneurons.data.files import data_files, format_of, open_file
-from fastneurons.data.jsonl import open_jsonl
 from fastneurons.data.records import Record, read_records
 from fastneurons.errors import InputError
+from tests.data.test_jsonl import open_jsonl
 
 
 @pytest.fixture

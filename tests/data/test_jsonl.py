@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fastneurons.data import lines as line_layer
 from fastneurons.data.example import Example, Skipped
-from fastneurons.data.jsonl import JsonlSource, open_jsonl
+from fastneurons.data.jsonl import JsonlSource
 from fastneurons.data.seen import FirstSeen
 from fastneurons.errors import InputError
 
@@ -32,6 +32,13 @@ def write(tmp_path):
 
 def read(path: str, languages: tuple[str, ...] = ("en", "de")) -> list[Any]:
     return list(JsonlSource(path, languages))
+
+
+def open_jsonl(path: Any, languages: tuple[str, ...]) -> JsonlSource:
+    """As a run opens it: its first lines are looked at."""
+    source = JsonlSource(path, languages)
+    source.check()
+    return source
 
 
 def line(id: Any = "a", **changes: Any) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fastneurons_kernels.activation import activation, activation_reference, activation_triton
+from fastneurons_kernels.activation import activation_reference, activation_triton
 from fastneurons_kernels.activation_cpu import Reader, RowsToRead, activation_cpu
 from fastneurons_kernels.functions import FUNCTIONS
 from fastneurons_kernels.reading import NEAR_MARGIN, Reading, near_parts, near_threshold_count, num_words
@@ -398,8 +398,9 @@ def test_wrong_arguments_are_named():
         "out must be": (x, good, {"out": torch.zeros(2, 64)}),
     }
     for message, (tensor, reading, more) in cases.items():
-        with pytest.raises(ValueError, match=message):
-            activation(tensor, reading, function="silu", gated=True, **more)
+        for implementation in (activation_reference, activation_triton, activation_cpu):
+            with pytest.raises(ValueError, match=message):
+                implementation(tensor, reading, function="silu", gated=True, **more)
     with pytest.raises(IndexError, match="target 4, but there are 4 rows"):
         RowsToRead.of(torch.tensor([4, -1], dtype=torch.int32).numpy(), good)
     rows = RowsToRead.of(good.targets[:2].numpy(), good)
