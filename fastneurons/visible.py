@@ -5,8 +5,10 @@ characters would move the cursor, set colours or titles, or answer on standard i
 what stands around them; invisible characters would make two different texts look the same.
 """
 
+import json
 import re
 from itertools import accumulate
+from typing import Any
 
 # Controls (C0, DEL, C1), line and paragraph separators, lone surrogates (bytes that could not be decoded), and
 # non-characters, which XML refuses.
@@ -64,6 +66,24 @@ def visible(text: str, *, limit: int | None = None) -> str:
     head = _fitting(_forms(text[:room]), room - room // 3)
     tail = _fitting(_forms(text[-room:])[::-1], room // 3)[::-1]
     return "".join(head) + _left_out(len(text) - len(head) - len(tail)) + "".join(tail)
+
+
+def visible_json(value: Any) -> str:
+    r"""A value as JSON text, indented, that is safe to print: control characters and the like are `\uXXXX` in it.
+
+    Bytes that are not UTF-8, which no JSON can hold, are text: `"\\xff"`.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return _HIDDEN.sub(_json_form, text)
+
+
+def _json_form(match: re.Match[str]) -> str:
+    character = match[0]
+    if character == "\n" or _LEGITIMATE.match(match.string, match.start()):
+        return character  # a line's end is of the indentation: those in texts are escaped
+    if "\ud800" <= character <= "\udfff":
+        return "\\" + escaped(character)
+    return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
 
 
 def _form(match: re.Match[str]) -> str:

@@ -53,13 +53,16 @@ ALLOWED = {
     "config.py": {"errors"},
     "languages.py": {"errors"},
     "model_name.py": set(),
-    "progress.py": set(),
-    "data": {"data", "errors", "languages"},
-    "scores": {"scores", "errors", "languages"},
-    "engine": {"engine", "data", "config", "errors", "languages", "model_name"},
-    "store": {"store", "errors"},
-    "analysis": {"analysis", "store", "errors"},
-    "report": {"report", "analysis", "store", "errors", "languages", "model_name"},
+    "visible.py": set(),
+    "console.py": {"visible"},
+    "streams.py": {"errors", "visible"},
+    "progress.py": {"console", "visible"},
+    "data": {"data", "errors", "languages", "visible"},
+    "scores": {"scores", "errors", "languages", "visible"},
+    "engine": {"engine", "data", "config", "errors", "languages", "model_name", "visible"},
+    "store": {"store", "errors", "visible"},
+    "analysis": {"analysis", "store", "errors", "visible"},
+    "report": {"report", "analysis", "store", "errors", "languages", "model_name", "console", "visible"},
 }
 
 

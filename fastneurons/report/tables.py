@@ -7,15 +7,17 @@ from typing import Any, TextIO
 
 import msgspec
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from fastneurons.analysis import attribution, shares, shares_by_task, token_shares
+from fastneurons.console import PlainConsole
 from fastneurons.model_name import short_name
 from fastneurons.report.attribution_tables import attribution_numbers, print_attribution
-from fastneurons.report.cells import count, signal_name, where_read
+from fastneurons.report.cells import LONGEST_LIST, LONGEST_NAME, count, signal_name, where_read
 from fastneurons.report.corpus_tables import corpus_numbers, print_corpus
 from fastneurons.report.sharing_tables import print_sharing, sharing_numbers
 from fastneurons.store import SkippedRow, Store
+from fastneurons.visible import visible, visible_json
 
 _PLAIN_WIDTH = 80
 # Skipped rows named for each reason.
@@ -92,8 +94,8 @@ def summary(store: Store, threshold: float | None = None) -> dict[str, Any]:
 
 
 def summary_json(store: Store, threshold: float | None = None) -> str:
-    """`summary` as JSON text, indented."""
-    return msgspec.json.format(msgspec.json.encode(summary(store, threshold)), indent=2).decode()
+    """`summary` as JSON text, indented, safe to print."""
+    return visible_json(summary(store, threshold))
 
 
 def print_summary(store: Store, stream: TextIO, threshold: float | None = None) -> None:
@@ -113,12 +115,15 @@ def print_summary(store: Store, stream: TextIO, threshold: float | None = None) 
     header = store.header
     threshold = header.thresholds[store.threshold_index(threshold)]
     noun = "text" if header.is_corpus else "example"
-    console = Console(file=stream, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False)
+    console = PlainConsole(stream, _PLAIN_WIDTH)
     num_measured = int(store.measured.sum())
     if not store.is_complete:
         console.print(
-            "[bold yellow]Not complete:[/] its run goes on or was interrupted;\n"
-            f"this is of the {count(store.num_examples, noun)} committed by now."
+            Text.assemble(
+                ("Not complete:", "bold yellow"),
+                " its run goes on or was interrupted;\n"
+                f"this is of the {count(store.num_examples, noun)} committed by now.",
+            )
         )
         console.print()
     _print_heading(console, store, threshold, num_measured, noun)
@@ -135,12 +140,15 @@ def print_summary(store: Store, stream: TextIO, threshold: float | None = None) 
 
 def _print_heading(console: Console, store: Store, threshold: float, num_measured: int, noun: str) -> None:
     header = store.header
-    console.print(f"[bold]{escape(short_name(header.model))}[/] ({header.dtype}), {len(header.layers)} layers of "
-                  f"{header.neurons:,} neurons")  # fmt: skip
+    model, dtype, task = (
+        visible(text, limit=LONGEST_NAME) for text in (short_name(header.model), header.dtype, header.task)
+    )
+    size = f"{len(header.layers)} layers of {header.neurons:,} neurons"
+    console.print(Text.assemble((model, "bold"), f" ({dtype}), {size}"))
     skipped = store.num_examples - num_measured
     languages = count(len(header.languages), "language")
     console.print(
-        f"{escape(header.task)}: {count(num_measured, noun)} measured in {languages}"
+        f"{task}: {count(num_measured, noun)} measured in {languages}"
         + (f", {skipped:,} skipped" if skipped else "")
     )
     others = [f"{t:g}" for t in header.thresholds if t != threshold]
@@ -158,9 +166,10 @@ def _print_skipped(console: Console, rows: Sequence[SkippedRow], noun: str) -> N
     console.print(f"skipped: {count(len(rows), noun)}", style="bold")
     for group in skip_reasons(rows):
         alike = " (and the like)" if group.varies else ""
-        console.print(f"[bold]{group.count:,}[/]  {escape(group.reason)}{alike}", soft_wrap=True)
+        reason = visible(group.reason, limit=LONGEST_LIST)
+        console.print(Text.assemble((f"{group.count:,}", "bold"), f"  {reason}{alike}"), soft_wrap=True)
         for row in group.first:
-            named = f"  {escape(row.id)}" if row.id else ""
-            console.print(f"     {escape(row.where)}{named}", soft_wrap=True)
+            named = f"  {visible(row.id, limit=LONGEST_NAME)}" if row.id else ""
+            console.print(f"     {visible(row.where, limit=LONGEST_LIST)}{named}", soft_wrap=True)
         if group.count > len(group.first):
             console.print(f"     and {group.count - len(group.first):,} more, in skipped.jsonl")
