@@ -12,6 +12,7 @@ import warnings
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
@@ -27,8 +28,8 @@ from tests.store import runs
 
 # A title, a colour, a cleared screen, a second line, C1's CSI, an override of direction, markup and emoji codes of
 # rich, mathtext that cannot be parsed, and a byte that is not UTF-8.
-EVIL = "\x1b]0;pwned\x07\x1b[31m\x1b[2J\r\nFORGED\b\x7f\x9b1m\u202e[bold red]x[/] :smile: $x_{ b$\x00"
-SHOWN = r"\x1b]0;pwned\x07\x1b[31m\x1b[2J\r\nFORGED\x08\x7f\x9b1m\u202e[bold red]x[/] :smile: $x_{ b$\x00"
+EVIL = "\x1b]0;pwned\x07\x1b[31m\x1b[2J\r\nFORGED\b\x7f\x9b1m\u202e[bold red]x[blink] :smile: $x_{ b$\x00"
+SHOWN = r"\x1b]0;pwned\x07\x1b[31m\x1b[2J\r\nFORGED\x08\x7f\x9b1m\u202e[bold red]x[blink] :smile: $x_{ b$\x00"
 BYTE = "\udcff"
 
 
@@ -53,6 +54,22 @@ def called(capsys: pytest.CaptureFixture[str], *arguments: object, status: int =
     return captured.out, captured.err
 
 
+class Run(runs.Run):
+    """A run whose skipped rows say something else."""
+
+    says: dict[str, str]
+
+    def skipped(self):
+        return [row | self.says for row in super().skipped()]
+
+
+def run_of(header: runs.Header, says: dict[str, str]) -> Run:
+    shape = (12, len(header.languages), len(header.layers), header.neurons)
+    run = Run(header, np.random.default_rng(0).normal(size=shape))
+    object.__setattr__(run, "says", says)
+    return run
+
+
 KINDS = {
     "sharing": {},
     "attribution": {"top_k": 3},
@@ -67,15 +84,15 @@ def evil_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     """A store that was damaged or made to deceive: every text in it is evil."""
     path = tmp_path_factory.mktemp("evil") / f"s{EVIL.replace('/', '')}{BYTE}.zarr".replace("\x00", "")
     given = {"languages": [f"l{k}{EVIL}" for k in range(3)], "tasks": [f"t{EVIL}"]} | KINDS[request.param]
-    runs.draw(12, model=f"m{EVIL}", task=f"t{EVIL}", source=f"s{EVIL}", dtype=f"d{EVIL}", **given).write(path)
-    rows = (path / "skipped.jsonl").read_text().splitlines()
+    header = runs.header(model=f"./m{EVIL}", task=f"t{EVIL}", source=f"s{EVIL}", dtype=f"d{EVIL}", **given)
     evil = {"id": f"i{EVIL}", "where": f"w{EVIL}", "reason": f"r{EVIL}"}
-    (path / "skipped.jsonl").write_text("".join(json.dumps(json.loads(row) | evil) + "\n" for row in rows))
+    run_of(header, evil).write(path)
     return path
 
 
 def test_summary(evil_store, capsys):
     shown, _ = called(capsys, "summary", evil_store)
+    shown = " ".join(shown.split())  # as it was before it was wrapped
     for letter in "mtdriw":
         assert f"{letter}{SHOWN}" in shown, letter
 
@@ -106,12 +123,12 @@ def test_summary_as_json(evil_store, capsys):
     shown, _ = called(capsys, "summary", "--json", evil_store)
     shown.encode()
     found = json.loads(shown)
-    assert found["model"] == f"m{EVIL}"
+    assert found["model"] == f"./m{EVIL}"
     assert found["skip_reasons"][0]["first"][0]["id"] == f"i{EVIL}"
     assert found["store"].endswith("\\xff.zarr")
 
 
-@pytest.mark.parametrize("ending", ["svg", "png", "pdf"])
+@pytest.mark.parametrize("ending", ["svg", "png"])
 def test_plot(evil_store, capsys, tmp_path, ending):
     picture = tmp_path / f"p.{ending}"
     with warnings.catch_warnings():
@@ -122,21 +139,18 @@ def test_plot(evil_store, capsys, tmp_path, ending):
         drawn = ["".join(e.itertext()) for e in ET.parse(picture).iter() if e.tag.endswith("text")]
         assert sum(f"m{SHOWN}" in text for text in drawn) == 1
         assert sum(f"t{SHOWN}" in text for text in drawn) == 1
-        if "corpus" not in str(picture):
-            assert any(f"l1{SHOWN}"[:30] in text for text in drawn)
+        assert any(text.startswith(f"l1{SHOWN[:12]}") for text in drawn)
         assert not any(acting(text) for text in drawn)
 
 
 @pytest.mark.parametrize(
-    "name", ["a $x_{ b$", r"\$a$ \frac", "$", "$$", r"\alpha_1^2", "100 % & <b>", "日本語 ไทย 👩\u200d💻"]
+    "name", ["a $x_{ b$", r"\$a$ \frac", "$", r"\alpha_1^2 & <b>", "日本語 ไทย 👩\u200d💻"]
 )
 def test_names_are_drawn_as_they_are(tmp_path, name):
-    runs.draw(7, model=f"models/{name}", tasks=[name], task=name, languages=["en", name]).write(
-        tmp_path / "s"
-    )
+    runs.draw(7, model=f"./{name}", tasks=[name], task=name, languages=["en", name]).write(tmp_path / "s")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for ending in ("svg", "png", "pdf"):
+        for ending in ("svg", "pdf" if name == "$" else "png"):
             plot(open_store(str(tmp_path / "s")), tmp_path / f"p.{ending}")
     drawn = ["".join(e.itertext()) for e in ET.parse(tmp_path / "p.svg").iter() if e.tag.endswith("text")]
     assert drawn.count(name) == 2  # model and tick
@@ -146,7 +160,7 @@ def test_names_are_drawn_as_they_are(tmp_path, name):
 def test_bench(tmp_path):
     from dataclasses import replace
 
-    evil = replace(report(), model=f"models/m{EVIL}")
+    evil = replace(report(), model=f"./m{EVIL}")
     evil.results[-1] = replace(evil.results[-1], why_not=f"w{EVIL}")
     stream = io.StringIO()
     print_report(evil, stream)
@@ -215,7 +229,8 @@ def test_what_users_name_in_a_call(name, capsys, tmp_path):
         captured = capsys.readouterr()
         assert end.value.code in {1, 2}, call
         assert captured.out == "" and not acting(captured.err), (call, captured)
-        assert len(captured.err.splitlines()) == 1, (call, captured.err)
+        said = [line for line in captured.err.splitlines() if not line.startswith("loading ")]
+        assert len(said) == 1, (call, captured.err)
         assert "Traceback" not in captured.err
 
 
@@ -231,11 +246,9 @@ def test_info_and_progress(capsys, monkeypatch):
 
 
 def test_a_text_of_a_megabyte_is_shortened(tmp_path, capsys):
-    runs.draw(7).write(tmp_path / "s")
-    rows = (tmp_path / "s" / "skipped.jsonl").read_text().splitlines()
     long = "x" * 1_000_000
-    row = json.loads(rows[0]) | {"id": long, "reason": f"the id '{long}' is long", "where": long}
-    (tmp_path / "s" / "skipped.jsonl").write_text(json.dumps(row) + "\n")
+    says = {"id": long, "reason": f"the id '{long}' is long", "where": long}
+    run_of(runs.header(), says).write(tmp_path / "s")
     shown, _ = called(capsys, "summary", tmp_path / "s")
     assert len(shown) < 10_000 and "characters ...]" in shown
     data = tmp_path / "data.jsonl"
@@ -248,7 +261,10 @@ def test_a_text_of_a_megabyte_is_shortened(tmp_path, capsys):
 
 
 def test_a_bugs_traceback_is_made_visible():
-    code = f"from fastneurons.streams import say_traceback as s; import sys; sys.excepthook = s; raise ValueError({EVIL!r})"
+    code = (
+        "from fastneurons.streams import say_traceback as hook; import sys; sys.excepthook = hook; "
+        f"raise ValueError({EVIL!r})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Traceback" in done.stderr and not acting(done.stderr.replace("FORGED", ""))
