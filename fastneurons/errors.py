@@ -19,3 +19,7 @@ class StoreError(FastneuronsError):
 
 class EngineError(FastneuronsError):
     """The engine failed, or its figures contradict each other; what was committed before stands."""
+
+
+class OutputError(FastneuronsError):
+    """Standard output cannot be written: it is closed, or its disk is full."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from typing import Protocol, TextIO, cast
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,6 +18,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from fastneurons.console import PlainConsole
+from fastneurons.visible import visible
 
 # Rates are over the latest stretch, not since the start: the first steps are slower.
 _RATE_OVER_S = 30.0
@@ -120,7 +122,7 @@ class Lines:
 
     def message(self, text: str) -> None:
         """A line of its own."""
-        print(text, file=self._stream, flush=True)
+        print(visible(text), file=self._stream, flush=True)
 
     def start(self, total: int | None, done: int) -> None:
         """Begin counting."""
@@ -155,7 +157,7 @@ class Bar:
     """A bar with rate and time left."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._console = Console(file=stream)
+        self._console = PlainConsole(stream)
         self._rate = _Rate()
         self._progress = Progress(
             TextColumn("measuring"),
@@ -176,7 +178,7 @@ class Bar:
 
     def message(self, text: str) -> None:
         """A line above the bar."""
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+        self._console.print(visible(text), soft_wrap=True)
 
     def start(self, total: int | None, done: int) -> None:
         """Show the bar."""

@@ -13,6 +13,7 @@ from fastneurons.bench.rounds import Percentiles
 from fastneurons.errors import InputError
 from fastneurons.model_name import short_name
 from fastneurons.report.style import COLOURS, FAINT, INK, STYLE, apart, check_ending, save
+from fastneurons.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,8 @@ def figure_of(report: Report) -> Figure:
     for axes, number in zip(panels, numbers, strict=True):
         _draw_panel(axes, report, number)
     panels[0].set_ylabel("tokens per second")
-    figure.suptitle(f"{short_name(report.model)}, {report.dtype}", x=0.01, ha="left", fontweight="bold")
+    name = visible(short_name(report.model), limit=100)
+    figure.suptitle(f"{name}, {report.dtype}", x=0.01, ha="left", fontweight="bold")
     return figure
 
 

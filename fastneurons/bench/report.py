@@ -10,9 +10,11 @@ from rich.table import Table
 
 from fastneurons.bench.contenders import CONTENDERS
 from fastneurons.bench.rounds import Percentiles, Result
+from fastneurons.console import PlainConsole
 from fastneurons.machine import Machine
 from fastneurons.model_name import short_name
-from fastneurons.report.cells import table
+from fastneurons.report.cells import LONGEST_LIST, LONGEST_NAME, table
+from fastneurons.visible import visible
 
 _WIDTH = 120
 # Tokens of a small data set, for a column that adds its time to the start-up's.
@@ -94,25 +96,23 @@ class Report:
 
 def print_report(report: Report, file: TextIO) -> None:
     """A table for each number of languages and prompt length."""
-    console = Console(file=file, width=None if file.isatty() else _WIDTH, highlight=False)
+    console = PlainConsole(file, _WIDTH)
     print_line = console.print
     machine = report.machine
-    print_line(f"{short_name(report.model)}, {report.dtype}; {report.date}", markup=False)
+    print_line(f"{visible(short_name(report.model), limit=LONGEST_NAME)}, {report.dtype}; {report.date}")
     print_line(
-        f"{machine.platform}; {', '.join(machine.devices) or f'{len(machine.cores)} cores'}; {machine.engine}",
-        markup=False,
+        f"{machine.platform}; {', '.join(machine.devices) or f'{len(machine.cores)} cores'}; {machine.engine}"
     )
     print_line(
         f"Matrix products alone, at best: {report.limit_flops / 1e9:,.0f} GFLOP/s, "
         f"{report.limit_tokens_per_s:,.0f} tokens/s. "
-        f"Medians of {report.rounds} rounds, in brackets 20th and 80th percentile.",
-        markup=False,
+        f"Medians of {report.rounds} rounds, in brackets 20th and 80th percentile."
     )
     for length, languages in dict.fromkeys((r.prompt_length, r.num_languages) for r in report.results):
         at = [r for r in report.results if (r.prompt_length, r.num_languages) == (length, languages)]
         print_line()
         lengths = f"prompts of {length} tokens" if length is not None else "prompts as they are"
-        print_line(f"{lengths}, {languages} languages", markup=False)
+        print_line(f"{lengths}, {languages} languages")
         _print_point(console, report, at)
 
 
@@ -124,7 +124,7 @@ def _print_point(console: Console, report: Report, results: Sequence[Result]) ->
         console.print(_ABOVE_LIMIT, markup=False)
     for result in results:
         if result.why_not is not None:
-            console.print(f"{result.contender}: not timed: {result.why_not}", markup=False)
+            console.print(f"{result.contender}: not timed: {visible(result.why_not, limit=LONGEST_LIST)}")
 
 
 def _tables(console: Console, rows: Sequence[dict[str, str]]) -> list[Table]:

@@ -6,26 +6,50 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from fastneurons.errors import FastneuronsError
+from fastneurons.streams import ReaderGoneError, say, say_traceback, standard_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status: 0 done, 1 the run failed, 2 the call is wrong."""
+    try:
+        with standard_streams():
+            status = _call(sys.argv[1:] if arguments is None else list(arguments))
+    except FastneuronsError as error:
+        say(f"fastneurons: {error}")
+        status = error.exit_status
+    except KeyboardInterrupt:
+        say("fastneurons: interrupted")
+        status = 130
+    except ReaderGoneError:
+        status = 0
+    sys.exit(status)
+
+
+def _call(arguments: list[str]) -> int:
+    """Run a command; its exit status."""
+    import typer
+
     from fastneurons.cli.app import app
 
+    # Typer has brought its own copy of click along since 0.26: what its mistakes are is to be asked of it.
+    mistake: Any = typer.BadParameter.mro()[2]  # ClickException
+    command = typer.main.get_command(app)
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="fastneurons")
-    except FastneuronsError as error:
-        print(f"fastneurons: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        print("fastneurons: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output, `head` for one, has seen enough.
-        sys.stderr.close()
-        sys.exit(0)
+        # Not `app()`, which would take a broken pipe for a failure and print a usage text above each error.
+        with command.make_context("fastneurons", arguments) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except mistake as error:
+        where = error.ctx.command_path if getattr(error, "ctx", None) else "fastneurons"
+        say(f"{where}: {error.format_message().rstrip('.')}; {where} --help shows what there is")
+        return int(error.exit_code)
+    return 0
 
 
 def console() -> None:
@@ -33,6 +57,7 @@ def console() -> None:
 
     Once vLLM is loaded, the interpreter would take another 3 s to take apart a million objects.
     """
+    sys.excepthook = say_traceback
     try:
         main()
     except SystemExit as end:

@@ -6,11 +6,11 @@ import typer
 
 import fastneurons
 from fastneurons.cli import bench, data, info, look, run, tasks
+from fastneurons.cli.alone import help_if_alone
 
 app = typer.Typer(
     name="fastneurons",
     help="How a multilingual LLM shares its neurons among languages, measured at engine speed.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -23,13 +23,14 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    help_if_alone(context)
 
 
 app.command()(run.run)

@@ -11,6 +11,7 @@ from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
 from fastneurons.config import EngineOptions, parse_engine_args
 from fastneurons.errors import InputError
+from fastneurons.streams import say
 
 
 def bench(
@@ -99,7 +100,7 @@ def bench(
         data=tuple(data or ()),
         languages=languages,
     )
-    report = carry_out(plan, lambda text: print(text, file=sys.stderr, flush=True), verbose)
+    report = carry_out(plan, say, verbose)
     print_report(report, sys.stdout)
     if json_file is not None:
         json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n")

@@ -1,20 +1,24 @@
 """`data`: commands that look at data, without a model."""
 
-import json
 import sys
 from typing import Annotated, Any, TextIO
 
 import typer
 
 from fastneurons.cli import data_options as opt_data
+from fastneurons.cli.alone import help_if_alone
 from fastneurons.cli.engine_options import AsJson
+from fastneurons.visible import visible, visible_json
 
-data = typer.Typer(name="data", help="Look at data before it is measured.", no_args_is_help=True)
+_LONGEST_PLACE = 2000  # characters that are shown
+_LONGEST_DETAIL = 500
+
+data = typer.Typer(name="data", help="Look at data before it is measured.")
 
 
-@data.callback()
-def _data() -> None:
-    pass
+@data.callback(invoke_without_command=True)
+def _data(context: typer.Context) -> None:
+    help_if_alone(context)
 
 
 @data.command()
@@ -82,28 +86,26 @@ def check(
     # JSON has all that was kept, a terminal as many as asked for.
     reports = check_data(source, tokenize, keep=max(show, 1000) if as_json else show)
     if as_json:
-        print(json.dumps([report.to_builtins() for report in reports], ensure_ascii=False, indent=2))
+        print(visible_json([report.to_builtins() for report in reports]))
         return
     for report in reports:
         _print(report, sys.stdout)
 
 
 def _print(report: Any, stream: TextIO) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
+    from fastneurons.console import PlainConsole, PlainTable
     from fastneurons.data.check import KINDS, findings_by_kind
 
-    console = Console(file=stream, width=None if stream.isatty() else 100, highlight=False)
+    console = PlainConsole(stream, 100)
     lacking = f", {report.incomplete:,} lack a language" if report.incomplete else ""
+    place = visible(report.place, limit=_LONGEST_PLACE)
+    console.print(Text.assemble((visible(report.task), "bold"), f"  {place}"), soft_wrap=True)
     console.print(
-        f"[bold]{escape(report.task)}[/]  {escape(report.place)}\n"
-        f"{report.examples:,} examples can be measured, {report.with_answers:,} with answers{lacking}",
-        soft_wrap=True,
+        f"{report.examples:,} examples can be measured, {report.with_answers:,} with answers{lacking}"
     )
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = PlainTable()
     table.add_column("language")
     with_tokens = any(language.tokens.counts for language in report.languages.values())
     columns = ["prompts", "missing", "characters", "most"] + (["tokens", "most"] if with_tokens else [])
@@ -124,7 +126,11 @@ def _print(report: Any, stream: TextIO) -> None:
         console.print(f"{report.counts[kind]:,} {kind}: {KINDS[kind]}")
         for finding in findings:
             language = f" {finding.language}" if finding.language else ""
-            console.print(f"  {escape(finding.where)}{language} {escape(finding.detail)}", soft_wrap=True)
+            where, detail = (
+                visible(finding.where, limit=_LONGEST_PLACE),
+                visible(finding.detail, limit=_LONGEST_DETAIL),
+            )
+            console.print(f"  {where}{language} {detail}", soft_wrap=True)
         if more:
             console.print(f"  and {more:,} more")
     console.print()

@@ -1,9 +1,9 @@
 """`info`: what this machine has, what would be used, what is missing and how to get it."""
 
-import json
 from dataclasses import asdict
 
 from fastneurons.cli.engine_options import AsJson, Verbose
+from fastneurons.visible import visible_json
 
 
 def info(as_json: AsJson = False, verbose: Verbose = False) -> None:
@@ -14,7 +14,7 @@ def info(as_json: AsJson = False, verbose: Verbose = False) -> None:
     with quiet(verbose):
         found = this_machine()
     if as_json:
-        print(json.dumps(asdict(found), indent=2))
+        print(visible_json(asdict(found)))
         return
     rows: list[tuple[str, str]] = [
         ("fastneurons", found.fastneurons),

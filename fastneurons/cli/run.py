@@ -1,6 +1,5 @@
 """`run`, the main job, and `demo`, the same on a model and data that come along."""
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from fastneurons.cli import engine_options as opt
 from fastneurons.cli import measure_options as opt_what
 from fastneurons.config import EngineOptions, Measurement, parse_engine_args
 from fastneurons.errors import InputError
+from fastneurons.streams import say
 
 _Window = Annotated[int, typer.Option(help="Examples written and committed at once.")]
 _KeepBits = Annotated[
@@ -188,7 +188,7 @@ def demo(
     out = output / "demo.zarr"
     check_output(str(out), resume=False, overwrite=overwrite)
     output.mkdir(parents=True, exist_ok=True)
-    _say("preparing SmolLM2-135M-Instruct (converted once, then kept)")
+    say("preparing SmolLM2-135M-Instruct (converted once, then kept)")
     model = demo_model()
     rows = list(facts(codes))
     source = Source(("capitals",), f"CLDR facts in {','.join(codes)}", rows, total=len(rows))
@@ -198,16 +198,10 @@ def demo(
     picture = output / "demo.png"
     draw_findings(found, picture)
     _closing_line(str(out), store.is_complete)
-    _say(f"picture: {picture}")
+    say(f"picture: {picture}")
 
 
 def _closing_line(out: str, is_complete: bool) -> None:
     if not is_complete:
         raise typer.Exit(130)
-    _say(f"store:   {out}   (fastneurons summary {out})")
-
-
-def _say(text: str) -> None:
-    """A line for people, if they are still there: a run does not fail because its terminal was closed."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+    say(f"store:   {out}   (fastneurons summary {out})")

@@ -1,12 +1,12 @@
 """`tasks`: which data sets are known by name, and what each of them asks."""
 
-import json
 import sys
 from typing import Annotated, Any
 
 import typer
 
 from fastneurons.cli.engine_options import AsJson
+from fastneurons.visible import visible_json
 
 _SCORES = {
     "choice": "choice: the likeliest of the choices, by log-likelihood, with and without length normalisation",
@@ -27,10 +27,10 @@ def tasks(
 
     if name is None:
         found = [_described(task) for task in TASKS.values()]
-        print(json.dumps(found, ensure_ascii=False, indent=2)) if as_json else _print_all(found)
+        print(visible_json(found)) if as_json else _print_all(found)
         return
     one = _described(task_named(name))
-    print(json.dumps(one, ensure_ascii=False, indent=2)) if as_json else _print_one(one)
+    print(visible_json(one)) if as_json else _print_one(one)
 
 
 def _described(task: Any) -> dict[str, Any]:
@@ -60,17 +60,15 @@ def _described(task: Any) -> dict[str, Any]:
 
 
 def _print_all(found: list[dict[str, Any]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
+    from fastneurons.console import PlainConsole, PlainTable
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = PlainTable()
     table.add_column("task", no_wrap=True)
     table.add_column("languages", justify="right", no_wrap=True)
     table.add_column("what is asked")
     for one in found:
         table.add_row(one["task"], str(len(one["languages"]) or "any"), one["about"])
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 100, highlight=False)
+    console = PlainConsole(sys.stdout, 100)
     console.print(table)
     console.print(
         "fastneurons tasks TASK shows one; fastneurons run MODEL --tasks TASK --data PLACE measures it"

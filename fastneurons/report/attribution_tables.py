@@ -53,7 +53,8 @@ def print_attribution(console: Console, found: Attribution, shares: Shares) -> N
     )
     console.print(made)
     console.print(
-        "[dim]Per cent of neurons; scores are means over a category's neurons. Contribution:\n"
+        "Per cent of neurons; scores are means over a category's neurons. Contribution:\n"
         "abs(m) times the norm of the value vector v; effective: m times (v . e), e the\n"
-        "unembedding of the answer's first token. ±: half a 95 % bootstrap interval.[/]"
+        "unembedding of the answer's first token. ±: half a 95 % bootstrap interval.",
+        style="dim",
     )

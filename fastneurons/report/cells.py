@@ -5,15 +5,19 @@ from math import floor, isfinite, log10
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from fastneurons.analysis import Estimate
+from fastneurons.console import PlainTable
 from fastneurons.store import CATEGORIES, Header
+from fastneurons.visible import visible
 
 # So many languages have a column each in a table of layers; more are given by their extremes.
 LANGUAGE_COLUMNS = 6
 CATEGORY_HEADINGS = [name.replace("-", "-\n") for name in CATEGORIES]
+# Characters of a damaged or foreign store's texts that are shown.
+LONGEST_LANGUAGE = 60
+LONGEST_NAME = 200
+LONGEST_LIST = 2000
 
 _POSITIONS = {
     "last": "at the last token",
@@ -30,15 +34,15 @@ def signal_name(header: Header) -> str:
 
 def where_read(header: Header) -> str:
     """At which tokens, to be read after "above 0"."""
-    return _POSITIONS.get(header.position, header.position)
+    return _POSITIONS.get(header.position) or visible(header.position, limit=LONGEST_NAME)
 
 
 # -- tables -----------------------------------------------------------------------------------------------
 
 
-def table(*columns: str, left: int = 0) -> Table:
+def table(*columns: str, left: int = 0) -> PlainTable:
     """An empty table; its first `left` columns are of text, the others of numbers."""
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    made = PlainTable(padding=(0, 1), collapse_padding=True)
     for index, name in enumerate(columns):
         made.add_column(name, justify="left" if index < left else "right", vertical="bottom", no_wrap=True)
     return made
@@ -79,7 +83,9 @@ def count(number: int, noun: str) -> str:
 
 def language_headings(languages: Sequence[str]) -> Sequence[str]:
     """A column for each language, or, of many, one for their mean and their extremes."""
-    return languages if len(languages) <= LANGUAGE_COLUMNS else ("activated", "least", "most")
+    if len(languages) > LANGUAGE_COLUMNS:
+        return ("activated", "least", "most")
+    return [visible(name, limit=LONGEST_LANGUAGE) for name in languages]
 
 
 def language_cells(values: Any, mean: float, languages: Sequence[str]) -> list[str]:
@@ -89,7 +95,10 @@ def language_cells(values: Any, mean: float, languages: Sequence[str]) -> list[s
     if not np.isfinite(values).any():
         return ["-", "-", "-"]
     least, most = int(np.nanargmin(values)), int(np.nanargmax(values))
-    return [percent(mean), *(f"{percent(values[k])} {languages[k]}" for k in (least, most))]
+    return [
+        percent(mean),
+        *(f"{percent(values[k])} {visible(languages[k], limit=LONGEST_LANGUAGE)}" for k in (least, most)),
+    ]
 
 
 # -- JSON -------------------------------------------------------------------------------------------------

@@ -6,7 +6,15 @@ from rich.console import Console
 from rich.table import Table
 
 from fastneurons.analysis import TokenShares
-from fastneurons.report.cells import language_cells, language_headings, number, percent, table
+from fastneurons.report.cells import (
+    LONGEST_LANGUAGE,
+    language_cells,
+    language_headings,
+    number,
+    percent,
+    table,
+)
+from fastneurons.visible import visible
 
 
 def corpus_numbers(found: TokenShares) -> dict[str, Any]:
@@ -32,8 +40,9 @@ def print_corpus(console: Console, found: TokenShares) -> None:
     console.print(_language_table(found))
     console.print(_layer_table(found))
     console.print(
-        "[dim]Activated: per cent of a language's tokens that activate a neuron, mean over\n"
-        "neurons; each token counts once.[/]"
+        "Activated: per cent of a language's tokens that activate a neuron, mean over\n"
+        "neurons; each token counts once.",
+        style="dim",
     )
 
 
@@ -41,7 +50,7 @@ def _language_table(found: TokenShares) -> Table:
     made = table("language", "texts", "tokens", "activated", left=1)
     for k, language in enumerate(found.languages):
         numbers = (f"{found.texts[k]:,}", f"{found.tokens[k]:,}", percent(found.activated_overall[k]))
-        made.add_row(language, *numbers)
+        made.add_row(visible(language, limit=LONGEST_LANGUAGE), *numbers)
     made.add_section()
     made.add_row("all", f"{found.texts.sum():,}", f"{found.tokens.sum():,}", "", style="bold")
     return made

@@ -15,10 +15,11 @@ from fastneurons.analysis import Estimate, Shares
 from fastneurons.errors import InputError
 from fastneurons.languages import language, short_code
 from fastneurons.model_name import short_name
-from fastneurons.report.cells import signal_name, where_read
+from fastneurons.report.cells import LONGEST_LANGUAGE, signal_name, where_read
 from fastneurons.report.findings import Findings
 from fastneurons.report.style import ACCENT, COLOURS, FAINT, STYLE, apart, check_ending, save
 from fastneurons.store import CATEGORIES
+from fastneurons.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +32,7 @@ _LEAST_HEIGHT = 4.0
 _AROUND_HEIGHT = 1.2  # title, caption and the axis below
 _ROW_HEIGHT = 0.19  # a language's
 _LABEL_HEIGHT = 0.29  # a line's name and mean
+_LONGEST_NAME = 100  # characters, of a model or task: more would not fit
 
 
 def draw(found: Findings, path: Path) -> None:
@@ -111,7 +113,7 @@ def _name(figure: Figure, found: Findings, parts: Sequence[str]) -> None:
     header = found.header
     reading = f"{signal_name(header)} > {found.threshold:g} {where_read(header)}"
     caption = [
-        header.task,
+        visible(header.task, limit=_LONGEST_NAME),
         *parts[:2],
         reading,
         *parts[2:],
@@ -119,7 +121,13 @@ def _name(figure: Figure, found: Findings, parts: Sequence[str]) -> None:
     ]
     # The empty second line keeps room for the caption, which is set smaller.
     left = 0.12 / figure.get_figwidth()
-    figure.suptitle(f"{short_name(header.model)}\n", fontsize=12, fontweight="bold", x=left, ha="left")
+    figure.suptitle(
+        f"{visible(short_name(header.model), limit=_LONGEST_NAME)}\n",
+        fontsize=12,
+        fontweight="bold",
+        x=left,
+        ha="left",
+    )
     text = figure.axes[0].annotate(
         " · ".join(caption), (left, 1), xycoords="figure fraction", xytext=(0, -25),
         textcoords="offset points", ha="left", va="top", fontsize=8.5, color="#555555",
@@ -217,4 +225,4 @@ def _draw_languages(axes: "Axes", found: Shares) -> None:
 
 
 def _language_label(code: str) -> str:
-    return f"{language(code).name} ({code})" if short_code(code) else code
+    return f"{language(code).name} ({code})" if short_code(code) else visible(code, limit=LONGEST_LANGUAGE)

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from rich.columns import Columns
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from fastneurons.analysis import Shares
 from fastneurons.report.cells import (
     CATEGORY_HEADINGS,
     LANGUAGE_COLUMNS,
+    LONGEST_LANGUAGE,
+    LONGEST_NAME,
     by_category,
     half_width,
     interval,
@@ -23,6 +24,7 @@ from fastneurons.report.cells import (
     table,
 )
 from fastneurons.store import CATEGORIES, NEAR_THRESHOLD
+from fastneurons.visible import visible
 
 
 def sharing_numbers(found: Shares) -> dict[str, Any]:
@@ -53,9 +55,10 @@ def print_sharing(console: Console, found: Shares, by_task: Mapping[str, Shares]
     if len(found.languages) > LANGUAGE_COLUMNS:
         _print_languages(console, found)
     console.print(
-        "[dim]Per cent of neurons, mean over examples; ±: half a 95 % bootstrap interval.\n"
+        "Per cent of neurons, mean over examples; ±: half a 95 % bootstrap interval.\n"
         f"{percent(found.near_threshold, 3)} of activations are within {NEAR_THRESHOLD:g} "
-        "of the threshold\n(rounding could turn them).[/]"
+        "of the threshold\n(rounding could turn them).",
+        style="dim",
     )
 
 
@@ -80,7 +83,7 @@ def _task_table(by_task: Mapping[str, Shares]) -> Table:
     made = table("task", "examples", *CATEGORY_HEADINGS, left=1)
     for task, found in by_task.items():
         overall = (percent(value) for value in found.category_overall.mean)
-        made.add_row(escape(task), f"{found.num_examples:,}", *overall)
+        made.add_row(visible(task, limit=LONGEST_NAME), f"{found.num_examples:,}", *overall)
     return made
 
 
@@ -88,11 +91,9 @@ def _print_languages(console: Console, found: Shares) -> None:
     """Languages from the most activated to the least, in as many columns as fit."""
     overall = found.activated_overall
     order = np.argsort(-overall.mean, kind="stable")
-    width = max(map(len, found.languages))
-    cells = [
-        f"  {found.languages[k]:<{width}} {percent(overall.mean[k]):>5} {half_width(overall, k)}"
-        for k in order
-    ]
+    names = [visible(name, limit=LONGEST_LANGUAGE) for name in found.languages]
+    width = max(map(len, names))
+    cells = [f"  {names[k]:<{width}} {percent(overall.mean[k]):>5} {half_width(overall, k)}" for k in order]
     console.print("activated, of the neurons of all layers, by language:")
     console.print(Columns(cells, column_first=True, padding=(0, 2)))
     console.print()

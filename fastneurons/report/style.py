@@ -1,5 +1,6 @@
 """How figures look, and how they are written: the same input gives the same file."""
 
+import warnings
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
@@ -34,6 +35,9 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched and edited
     "svg.hashsalt": "fastneurons",  # the same store gives the same file
     "pdf.fonttype": 42,
+    "text.parse_math": False,  # a name with dollar signs is a name
+    "text.usetex": False,
+    "axes.formatter.use_mathtext": False,
 }
 # No date in the file, for the same reason as the salt.
 METADATA: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
@@ -54,7 +58,10 @@ def save(figure: "Figure", path: Path) -> None:
         InputError: the file cannot be written.
     """
     try:
-        figure.savefig(path, dpi=DPI, metadata=METADATA.get(path.suffix.lower()))
+        with warnings.catch_warnings():
+            # A box is drawn for a letter that the font lacks; that it is one, everybody sees.
+            warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+            figure.savefig(path, dpi=DPI, metadata=METADATA.get(path.suffix.lower()))
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 

@@ -4,14 +4,16 @@ from typing import Any, TextIO
 
 import msgspec
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from fastneurons.console import PlainConsole
 from fastneurons.model_name import short_name
 from fastneurons.report.attribution_tables import attribution_numbers, print_attribution
-from fastneurons.report.cells import count, signal_name, where_read
+from fastneurons.report.cells import LONGEST_LIST, LONGEST_NAME, count, signal_name, where_read
 from fastneurons.report.corpus_tables import corpus_numbers, print_corpus
 from fastneurons.report.findings import Findings
 from fastneurons.report.sharing_tables import print_sharing, sharing_numbers
+from fastneurons.visible import visible, visible_json
 
 _PLAIN_WIDTH = 80
 
@@ -50,8 +52,8 @@ def findings_numbers(found: Findings) -> dict[str, Any]:
 
 
 def findings_json(found: Findings) -> str:
-    """`findings_numbers` as JSON text, indented."""
-    return msgspec.json.format(msgspec.json.encode(findings_numbers(found)), indent=2).decode()
+    """`findings_numbers` as JSON text, indented, safe to print."""
+    return visible_json(findings_numbers(found))
 
 
 def print_findings(found: Findings, stream: TextIO) -> None:
@@ -65,11 +67,14 @@ def print_findings(found: Findings, stream: TextIO) -> None:
         stream: Where to; plain and 80 columns wide unless it is a terminal.
     """
     noun = "text" if found.header.is_corpus else "example"
-    console = Console(file=stream, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False)
+    console = PlainConsole(stream, _PLAIN_WIDTH)
     if not found.is_complete:
         console.print(
-            "[bold yellow]Not complete:[/] its run goes on or was interrupted;\n"
-            f"this is of the {count(found.num_examples, noun)} committed by now."
+            Text.assemble(
+                ("Not complete:", "bold yellow"),
+                " its run goes on or was interrupted;\n"
+                f"this is of the {count(found.num_examples, noun)} committed by now.",
+            )
         )
         console.print()
     _print_heading(console, found, noun)
@@ -84,12 +89,15 @@ def print_findings(found: Findings, stream: TextIO) -> None:
 
 def _print_heading(console: Console, found: Findings, noun: str) -> None:
     header = found.header
-    console.print(f"[bold]{escape(short_name(header.model))}[/] ({header.dtype}), {len(header.layers)} layers of "
-                  f"{header.neurons:,} neurons")  # fmt: skip
+    model, dtype, task = (
+        visible(text, limit=LONGEST_NAME) for text in (short_name(header.model), header.dtype, header.task)
+    )
+    size = f"{len(header.layers)} layers of {header.neurons:,} neurons"
+    console.print(Text.assemble((model, "bold"), f" ({dtype}), {size}"))
     skipped = found.num_examples - found.num_measured
     languages = count(len(header.languages), "language")
     console.print(
-        f"{escape(header.task)}: {count(found.num_measured, noun)} measured in {languages}"
+        f"{task}: {count(found.num_measured, noun)} measured in {languages}"
         + (f", {skipped:,} skipped" if skipped else "")
     )
     others = [f"{t:g}" for t in header.thresholds if t != found.threshold]
@@ -107,9 +115,10 @@ def _print_skipped(console: Console, found: Findings, noun: str) -> None:
     console.print(f"skipped: {count(found.num_skipped, noun)}", style="bold")
     for group in found.skip_reasons:
         alike = " (and the like)" if group.varies else ""
-        console.print(f"[bold]{group.count:,}[/]  {escape(group.reason)}{alike}", soft_wrap=True)
+        reason = visible(group.reason, limit=LONGEST_LIST)
+        console.print(Text.assemble((f"{group.count:,}", "bold"), f"  {reason}{alike}"), soft_wrap=True)
         for row in group.first:
-            named = f"  {escape(row.id)}" if row.id else ""
-            console.print(f"     {escape(row.where)}{named}", soft_wrap=True)
+            named = f"  {visible(row.id, limit=LONGEST_NAME)}" if row.id else ""
+            console.print(f"     {visible(row.where, limit=LONGEST_LIST)}{named}", soft_wrap=True)
         if group.count > len(group.first):
             console.print(f"     and {group.count - len(group.first):,} more, in skipped.jsonl")
