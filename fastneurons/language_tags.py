@@ -107,7 +107,10 @@ def likely_script(language: str, region: str | None = None) -> str | None:
         region: As in `Subtags`.
     """
     from langcodes import Language
+    from langcodes.data_dicts import LIKELY_SUBTAGS
 
+    if language not in LIKELY_SUBTAGS:
+        return None
     return Language.make(language=language, territory=region).maximize().script
 
 

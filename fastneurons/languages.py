@@ -183,6 +183,9 @@ def _in_script(base: str, script: str) -> str | None:
 
 def _unknown(text: str) -> str:
     message = f"unknown language {text.strip()!r}"
+    pair = [short_code(part) for part in re.split("[-_]", text.strip())]
+    if len(pair) == 2 and all(pair) and (text.islower() or text.isupper()):
+        return f"{message}; it looks like two: {pair[0]},{pair[1]}"
     guess = _guess(_folded(text))
     if guess is None:
         return f"{message}; codes are those of ISO 639-1 (en), ISO 639-3 (eng) or FLORES (eng_Latn)"
