@@ -70,6 +70,11 @@ def subtags(text: str) -> Subtags | None:
             return None
     if not all(re.fullmatch(r"[A-Za-z0-9]+", part) for part in parts):
         return None
+    private = ""
+    if "x" in parts[1:-1]:  # cut off, as people write longer parts there than the 8 letters that are allowed
+        parts, private = parts[: parts.index("x")], "-".join(parts[parts.index("x") :])
+        if re.search("-[A-Za-z]{2}(-|$)", private):  # two languages: en_x_de
+            return None
     try:
         tag = Language.get("-".join(parts), normalize=False)
     except LanguageTagError:
@@ -93,7 +98,7 @@ def subtags(text: str) -> Subtags | None:
         return None
     if not 2 <= len(language) <= 3:
         return None
-    rest = [*(tag.variants or ()), *(tag.extensions or ()), *([tag.private] if tag.private else [])]
+    rest = [*(tag.variants or ()), *(tag.extensions or ()), *([private] if private else [])]
     if modifier and modifier not in scripts:
         rest.append(modifier.lower())
     return Subtags(language, script, region, "-".join(rest).lower())
