@@ -55,7 +55,8 @@ def subtags(text: str) -> Subtags | None:
     Whether its language is one that is known here is not asked. Two languages are no tag (`en-de`, `deu-eng`),
     nor is a code with a number (`de-01`) or a word (`en-old`) behind it.
     """
-    from langcodes import Language, LanguageTagError
+    from langcodes import Language
+    from langcodes.tag_parser import LanguageTagError
 
     match = _POSIX.fullmatch(text.strip())
     if match is None:
@@ -161,7 +162,9 @@ def _region(text: str) -> str | None:
 
 def _region_is_meant(language: str, parts: list[str], region: str) -> bool:
     """Whether the second part of a tag is a region and not a second language."""
-    written = next((part for part in parts[1:] if part.upper() in (region, "UK" if region == "GB" else "")), "")
+    written = next(
+        (part for part in parts[1:] if part.upper() in (region, "UK" if region == "GB" else "")), ""
+    )
     if len(language) != 2 or len(written) != 2:
         return True
     if written.isupper() and not language.isupper():

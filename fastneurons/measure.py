@@ -38,6 +38,7 @@ class Source:
         add_special_tokens: Whether the tokenizer marks a prompt's begin; off for prompts in a chat format.
         options: How the rows were chosen and asked, for the record.
         notes: Asked at the end for what people should be told about the rows.
+        remarks: What people should be told about the source before anything is measured.
     """
 
     tasks: tuple[str, ...]
@@ -47,6 +48,7 @@ class Source:
     add_special_tokens: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: Callable[[], Sequence[str]] = tuple
+    remarks: Sequence[str] = ()
 
 
 def task_source(
@@ -96,6 +98,7 @@ def task_source(
         source.add_special_tokens,
         options.chosen(),
         source.notes,
+        source.remarks(),
     )
     return rows, source.languages
 
@@ -168,6 +171,8 @@ def measure_into_store(
         shown = progress if not isinstance(progress, bool) else Silent()
         if progress is True:
             shown = progress_for(hushed.terminal)
+        for remark in source.remarks:
+            shown.message(remark)
         shown.message(f"loading {short_name(model)}")
         try:
             with Session(model, languages, what, engine, verbose) as session:
@@ -326,7 +331,8 @@ def _measure(
     if ended:
         writer.finish()
         for note in source.notes():
-            progress.message(note)
+            if note not in source.remarks:
+                progress.message(note)
     else:
         progress.message(f"stopped; {writer.committed} examples are safe, --resume continues")
 

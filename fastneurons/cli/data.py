@@ -103,6 +103,8 @@ def _print(report: Any, stream: TextIO) -> None:
         f"{report.examples:,} examples can be measured, {report.with_answers:,} with answers{lacking}",
         soft_wrap=True,
     )
+    for note in report.notes:
+        console.print(escape(note), soft_wrap=True)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("language")
     with_tokens = any(language.tokens.counts for language in report.languages.values())

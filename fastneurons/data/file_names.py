@@ -59,6 +59,8 @@ _DUMP = re.compile(r"(.+?)(?:wiki|wiktionary|wikisource|wikinews|wikiquote|wikib
 _EXTRACTED = re.compile(r"wiki_\d+")
 _CAPITALS = re.compile(r"[A-Z]{2,3}")
 _MOST_SUBTAGS = 4
+_PART = re.compile(r"(?<![^\W_])(?:part|shard|chunk|block|split)?(?!(?:19|20)\d\d(?!\d))\d+(?![^\W_])", re.A)
+_COUNT = re.compile(r"(?<![^\W_])(?:part|shard|chunk|block|split)?\d+(?![^\W_])", re.A)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +88,16 @@ class Named:
         reading: The language.
         spelled: As the path spells it.
         folder: The folder that names it, as a path; None where the file's own name does.
-        shape: For a file that names it: its path with `{}` for the language and `#` for numbers.
+        shape: For a file that names it: its path with `{}` for the language and `#` for the numbers of parts; years
+            and versions are not those.
+        counted: The same with `#` for all numbers that stand by themselves.
     """
 
     reading: Reading
     spelled: str
     folder: str | None = None
     shape: str = ""
+    counted: str = ""
 
 
 def language_of_path(path: str) -> str | None:
@@ -101,17 +106,18 @@ def language_of_path(path: str) -> str | None:
     return None if named is None else named.reading.code
 
 
-def named_by(path: str, shapes: frozenset[str] = frozenset()) -> Named | None:
+def named_by(path: str, shapes: frozenset[str] = frozenset(), extracted: bool = False) -> Named | None:
     """Whose a file is, by its path within a place.
 
     Args:
         path: The path.
         shapes: Those of other files of the place whose language is certain.
+        extracted: Whether folders of two capitals are numbered parts, as WikiExtractor makes them.
     """
     own = tag_in(stem(path.rpartition("/")[2]))
     if own is not None and own.is_certain:
         return _by_name(path, own)
-    if folder := _by_folder(path):
+    if folder := _by_folder(path, extracted):
         return folder
     if own is not None:
         named = _by_name(path, own)
@@ -122,16 +128,20 @@ def named_by(path: str, shapes: frozenset[str] = frozenset()) -> Named | None:
 def _by_name(path: str, tag: Tag) -> Named:
     folder, slash, name = path.rpartition("/")
     name = stem(name)
-    shape = _numbers(f"{folder}{slash}{name[: tag.start]}{{}}{name[tag.end :]}")
-    return Named(tag.reading, name[tag.start : tag.end], None, shape)
+    shape, counted = (
+        f"{folder}{slash}{number.sub('#', name[: tag.start])}{{}}{number.sub('#', name[tag.end :])}"
+        for number in (_PART, _COUNT)
+    )
+    return Named(tag.reading, name[tag.start : tag.end], None, shape, counted)
 
 
-def _by_folder(path: str) -> Named | None:
+def _by_folder(path: str, extracted: bool) -> Named | None:
     *folders, name = path.split("/")
     for depth in range(len(folders) - 1, -1, -1):
         folder = folders[depth]
         if re.fullmatch("[A-Z]{2}", folder) and (
-            folder in ("AA", "AB")
+            extracted
+            or folder in ("AA", "AB")
             or _EXTRACTED.fullmatch(stem(name))
             or any(folder_tag(above) for above in folders[:depth])
         ):
@@ -215,7 +225,11 @@ def _letters(token: str) -> str:
 
 def _is_around(token: str) -> bool:
     letters = _letters(token)
-    return not letters or len(letters) < len(token) == 2 or letters in _COLLECTIONS | _WORDS_AROUND | SPLITS.keys()
+    return (
+        not letters
+        or len(letters) < len(token) == 2
+        or letters in _COLLECTIONS | _WORDS_AROUND | SPLITS.keys()
+    )
 
 
 # -- splits and parts ------------------------------------------------------------------------------------
@@ -231,7 +245,9 @@ def split_of(path: str) -> str | None:
     return None
 
 
-_SPLIT = re.compile(rf"(?:^|(?<=[._-]))(?:{'|'.join(sorted(SPLITS, key=len, reverse=True))})(?:[._-]|\d*$)", re.I)
+_SPLIT = re.compile(
+    rf"(?:^|(?<=[._-]))(?:{'|'.join(sorted(SPLITS, key=len, reverse=True))})(?:[._-]|\d*$)", re.I
+)
 
 
 def kin(path: str) -> str:
@@ -246,11 +262,7 @@ def kin(path: str) -> str:
     elif named is not None and named.folder is not None:
         folders[named.folder.count("/")] = "{}"
     folders = [folder for folder in folders if folder.lower() not in SPLITS]
-    return _numbers("/".join([*folders, _SPLIT.sub("", name).strip("._-")]))
-
-
-def _numbers(text: str) -> str:
-    return re.sub(r"\d+", "#", text)
+    return re.sub(r"\d+", "#", "/".join([*folders, _SPLIT.sub("", name).strip("._-")]))
 
 
 def unread_tag(path: str) -> str | None:
@@ -276,4 +288,3 @@ def stem(path: str) -> str:
     """A path without the endings of its compression and its format."""
     path = without_packing(path)
     return path if format_of(path) is None else path[: path.rindex(".")]
-

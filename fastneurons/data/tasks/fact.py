@@ -104,14 +104,20 @@ def _files(place: Place) -> _Paths:
     """The files of each relation and language that has both patterns and tuples.
 
     Raises:
-        InputError: they lie in several folders.
+        InputError: they lie in several folders, or one language's in two.
     """
     roots: dict[str, dict[tuple[str, str, str], str]] = {}
     for path in place.files():
         if match := _FILE.fullmatch(place.relative(path).removesuffix(".gz").removesuffix(".zst")):
             code = short_code(match["language"])
             if code is not None:
-                roots.setdefault(match["root"] or "", {})[match["relation"], code, match["kind"]] = path
+                own = roots.setdefault(match["root"] or "", {})
+                if other := own.get((match["relation"], code, match["kind"])):
+                    raise InputError(
+                        f"{place.location} has {place.relative(other)} and {place.relative(path)}, both in {code}; "
+                        "remove one of them"
+                    )
+                own[match["relation"], code, match["kind"]] = path
     if len(roots) > 1:
         reviewed = [root for root in roots if root.endswith("mpararel_reviewed")]
         if len(reviewed) != 1:

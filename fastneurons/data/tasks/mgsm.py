@@ -19,7 +19,7 @@ from fastneurons.data.tasks.task import Data, Records, Task, open_by_language, t
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError
-from fastneurons.languages import short_code
+from fastneurons.languages import codes_of
 
 _EXEMPLARS = "exemplars.py"
 
@@ -144,10 +144,12 @@ def _exemplars(path: Path) -> dict[str, Records]:
             if isinstance(target, ast.Name)
         }
         numbers = values["EXEMPLAR_NUMBER_ANSWERS"]
+        exemplars = values["MGSM_EXEMPLARS"]
         return {
-            code: _Unlabelled(_Exemplars(str(path), [(row["q"], row["a"]) for row in rows.values()], numbers))
-            for key, rows in values["MGSM_EXEMPLARS"].items()
-            if (code := short_code(key)) is not None
+            code: _Unlabelled(
+                _Exemplars(str(path), [(row["q"], row["a"]) for row in exemplars[key].values()], numbers)
+            )
+            for code, key in codes_of(exemplars, f"{path} has the exemplars").items()
         }
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

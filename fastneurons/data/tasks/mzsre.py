@@ -17,7 +17,7 @@ from fastneurons.data.tasks.task import Data, Records, Task, UnusableError, firs
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError
-from fastneurons.languages import short_code
+from fastneurons.languages import codes_of, short_code
 
 _ENGLISH = "en"
 _LOCALITY_PREFIX = "nq question: "
@@ -197,11 +197,8 @@ def _names_english_first(path: str) -> bool:
 
 
 def _block_languages(record: Record) -> list[str]:
-    return [
-        code
-        for key, block in record.fields.items()
-        if isinstance(block, dict) and "src" in block and (code := short_code(key)) is not None
-    ]
+    blocks = [key for key, block in record.fields.items() if isinstance(block, dict) and "src" in block]
+    return list(codes_of(blocks, f"{record.where} has the blocks"))
 
 
 def _block(record: Record, language: str) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from fastneurons.data.example import Skipped
 from fastneurons.data.files import format_of
 from fastneurons.data.formats import read_file
 from fastneurons.data.places import Chained, Place, shown, sorted_files
+from fastneurons.data.problems import one_line
 from fastneurons.data.records import Record
 from fastneurons.data.seen import FirstSeen
 from fastneurons.data.template import Template
@@ -37,11 +38,13 @@ class Data:
         languages: Those that the place has, in its order.
         describe: What is read, for people and for checking a resumed run.
         lists_languages: Whether `languages` are those that are there, or all that could be.
+        notes: What people should be told about the place: what of it was left out, how its names were read.
     """
 
     languages: tuple[str, ...]
     describe: str
     lists_languages: bool = True
+    notes: tuple[str, ...] = ()
 
     def check(self, languages: Sequence[str], allow_missing: bool) -> None:
         """Whether the place has these languages.
@@ -289,7 +292,9 @@ def open_by_language(
         if not has(first, *columns):
             raise wrong_form(task, first, ", ".join(columns))
         parts[code] = records
-    return PerLanguage(parts, fields, key, place.location, place.describe(files.split))
+    data = PerLanguage(parts, fields, key, place.location, place.describe(files.split))
+    data.notes = files.notes
+    return data
 
 
 def pieces(
@@ -378,10 +383,16 @@ def by_code(value: Any, name: str) -> dict[str, str]:
         pairs = value.items()
     else:
         raise UnusableError(f"{name} holds no texts by language")
-    found = {}
+    found: dict[str, str] = {}
+    keys: dict[str, str] = {}
     for key, content in pairs:
         code = short_code(str(key))
         if code and isinstance(content, str) and content.strip():
+            if code in keys:
+                raise UnusableError(
+                    f"{name} has {code} twice, as {one_line(keys[code])} and {one_line(str(key))}"
+                )
+            keys[code] = str(key)
             found[code] = content.strip()
     return found
 
