@@ -160,6 +160,11 @@ class _Prompts(Data):
         """A look at the first rows, where a language is missing or the file is something else."""
         if self._records is None:
             JsonlSource(self._place.location, languages, allow_missing=allow_missing).check()
+        if not self._place.is_hub:
+            rows = self._records if self._records is not None else self._place.read()
+            first = next((row for row in islice(rows, _PEEKED) if isinstance(row, Record)), None)
+            prompts = first.fields.get("prompts") if first is not None else None
+            self.notes = notes_on_varieties(map(str, prompts)) if isinstance(prompts, dict) else ()
 
     def aligned(self, languages: Sequence[str]) -> Iterator[Aligned | LeftOut | Skipped]:
         if self._records is None:
