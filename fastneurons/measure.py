@@ -20,7 +20,7 @@ from fastneurons.data.options import DataOptions
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import ModelFacts, Session
-from fastneurons.errors import EngineError, InputError, StoreError
+from fastneurons.errors import EngineError, InputError, StoreError, printable
 from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress, Silent, progress_for
 from fastneurons.store import Header, Store, StoreWriter, Window, check_output, open_store
@@ -251,7 +251,7 @@ def _header(
         lora=None,
         task=",".join(source.tasks),
         tasks=list(source.tasks),
-        source=source.name + blocks,
+        source=printable(source.name) + blocks,
         languages=list(languages),
         position=what.position,
         signal=what.signal,
@@ -262,7 +262,7 @@ def _header(
         window=options.window,
         config={
             "limit": options.limit,
-            "data": dict(source.options),
+            "data": {name: _printable(value) for name, value in source.options.items()},
             "engine": asdict(engine),
             "function": facts.function,
             "gated": facts.gated,
@@ -270,6 +270,10 @@ def _header(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
     )
+
+
+def _printable(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
 
 
 def _writer(out: str, header: Header, what: Measurement, options: RunOptions) -> StoreWriter:

@@ -16,7 +16,7 @@ from fastneurons.data.example import Skipped
 from fastneurons.data.lines import MAX_LINE_BYTES, is_blank, numbered_lines, too_long
 from fastneurons.data.problems import no_object, not_utf8
 from fastneurons.data.record import Record
-from fastneurons.errors import InputError
+from fastneurons.errors import InputError, printable
 
 _NOTHING = b" \r"  # in a TSV; a line of tabs is a row of empty cells
 
@@ -29,8 +29,9 @@ def jsonl_records(path: str) -> Iterator[Record | Skipped]:
     Raises:
         InputError: the file cannot be read to its end.
     """
+    shown = printable(path)
     for number, line in numbered_lines(path):
-        where = f"{path}:{number}"
+        where = f"{shown}:{number}"
         if line is None:
             yield Skipped("", where, too_long())
         elif not is_blank(line):
@@ -47,8 +48,9 @@ def text_records(path: str, columns: Sequence[str] | None = None) -> Iterator[Re
         InputError: the file cannot be read to its end.
     """
     name = columns[0] if columns else "text"
+    shown = printable(path)
     for number, line in numbered_lines(path):
-        where = f"{path}:{number}"
+        where = f"{shown}:{number}"
         text = _text(line)
         if text is None:
             yield Skipped("", where, _line_problem(line))
@@ -131,7 +133,7 @@ class _Table:
     """
 
     def __init__(self, path: str, columns: Sequence[str] | None) -> None:
-        self._path = path
+        self._path = printable(path)
         self._given = list(columns) if columns else None
         self._names = self._given
         self._any = False

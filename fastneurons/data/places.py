@@ -28,7 +28,7 @@ from fastneurons.data.file_names import (
 from fastneurons.data.files import data_files, format_of
 from fastneurons.data.problems import one_line
 from fastneurons.data.records import Record, is_hub_name, read_records
-from fastneurons.errors import InputError
+from fastneurons.errors import InputError, printable
 from fastneurons.languages import language as known_language
 from fastneurons.languages import read_code
 
@@ -145,7 +145,7 @@ class Place:
         more = [f"{name} {value}" for name in ("config", "revision") if (value := getattr(self, name))]
         if chosen := self.split or split:
             more.insert(0, f"split {chosen}")
-        return self.location + (f" ({', '.join(more)})" if more else "")
+        return printable(self.location) + (f" ({', '.join(more)})" if more else "")
 
 
 @dataclass(frozen=True)

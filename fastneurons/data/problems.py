@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from fastneurons.errors import printable
+
 _decode = msgspec.json.Decoder().decode
 
 _KINDS = {
@@ -18,7 +20,7 @@ _KINDS = {
 
 def one_line(text: str, most: int = 60) -> str:
     """A text from the data as it can stand in a message."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 

@@ -37,7 +37,7 @@ from fastneurons.data.tasks.task import (
     wrong_form,
 )
 from fastneurons.data.template import Template
-from fastneurons.errors import InputError
+from fastneurons.errors import InputError, printable
 from fastneurons.languages import short_code
 
 _FILE = re.compile(
@@ -157,7 +157,9 @@ class _Folder(Data):
                     self._patterns[relation, code] = chosen_pattern(self._place.read(patterns))
                 pattern = self._patterns[relation, code]
                 if pattern is None:
-                    yield Skipped("", f"{patterns}:1", f"no pattern of {relation} has both [X] and [Y]")
+                    yield Skipped(
+                        "", f"{printable(patterns)}:1", f"no pattern of {relation} has both [X] and [Y]"
+                    )
                     continue
                 fields = _tuple_fields(relation, pattern)
                 streams.append(pieces(self._place.read(tuples), code, fields, _tuple_key(relation)))

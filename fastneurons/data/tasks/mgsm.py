@@ -18,7 +18,7 @@ from fastneurons.data.records import Record
 from fastneurons.data.tasks.task import Data, Records, Task, open_by_language, text
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template
-from fastneurons.errors import InputError
+from fastneurons.errors import InputError, printable
 from fastneurons.languages import codes_of
 
 _EXEMPLARS = "exemplars.py"
@@ -191,4 +191,4 @@ class _Exemplars:
             zip(self.rows, self.numbers, strict=False), 1
         ):
             fields = {"question": question, "answer": solution, "answer_number": answer}
-            yield Record(fields, f"{self.path}: exemplar {number}")
+            yield Record(fields, f"{printable(self.path)}: exemplar {number}")
