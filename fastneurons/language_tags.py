@@ -94,6 +94,8 @@ def subtags(text: str) -> Subtags | None:
         return None
     if region is not None and not tag.script and not _region_is_meant(parts[0], parts, region):
         return None
+    if region is None and any(variant.isdecimal() for variant in tag.variants or ()):
+        return None  # `de_1901` is a numbered file; `de-DE-1901` is an orthography
     script = tag.script and tag.script.title()
     if not all(_is_registered(part) for part in (script, *(tag.variants or ())) if part):
         return None

@@ -71,7 +71,7 @@ class Tag:
         reading: What it means.
         start: Where it begins in the name without its format's ending.
         end: Where it ends.
-        is_certain: Whether it can hardly be a word. Else files beside it decide: `xy_no` beside `xy_de`.
+        is_certain: Whether it can hardly be a word. Else files beside it decide: `mine_no` beside `mine_de`.
     """
 
     reading: Reading
@@ -245,9 +245,7 @@ def split_of(path: str) -> str | None:
     return None
 
 
-_SPLIT = re.compile(
-    rf"(?:^|(?<=[._-]))(?:{'|'.join(sorted(SPLITS, key=len, reverse=True))})(?:[._-]|\d*$)", re.I
-)
+_SPLIT = re.compile(rf"(?:^|[._-])(?:{'|'.join(sorted(SPLITS, key=len, reverse=True))})(?=[._-]|\d*$)", re.I)
 
 
 def kin(path: str) -> str:

@@ -142,6 +142,7 @@ FLORES_200 = {
         ("de-01", None),
         ("de-001", None),
         ("de-2020", None),
+        ("de_1901", None),
         ("de-XX", None),
         ("de-QQ", None),
         ("zz-CA", None),
