@@ -1,6 +1,7 @@
 """`data`: commands that look at data, without a model."""
 
 import json
+import re
 import sys
 from typing import Annotated, Any, TextIO
 
@@ -48,7 +49,8 @@ def check(
     from fastneurons.data.chat import ChatTemplate, load_tokenizer
     from fastneurons.data.check import check_data
     from fastneurons.data.options import DataOptions
-    from fastneurons.data.tasks import open_tasks, tasks_and_data
+    from fastneurons.data.places import notes_on_varieties
+    from fastneurons.data.tasks import open_tasks, task_named, tasks_and_data
     from fastneurons.errors import InputError
     from fastneurons.languages import parse_languages
 
@@ -69,7 +71,10 @@ def check(
             raise InputError("--apply-chat-template needs --tokenizer here: whose chat template is meant")
         chat = ChatTemplate(tokenizer, None, trust_remote_code)
     names, found = tasks_and_data(tasks, [*(places or []), *(data or [])])
-    codes = parse_languages(languages) if languages is not None else None
+    at_least = 2 if any(task_named(name).parallel for name in names) else 1
+    codes = parse_languages(languages, at_least) if languages is not None else None
+    for note in notes_on_varieties(re.split(r"[,\s]+", languages or "")):
+        print(f"--languages: {note}", file=sys.stderr)
     source = open_tasks(names, found, codes, options, chat)
     tokenize = None
     if tokenizer is not None:
