@@ -3,23 +3,27 @@
 The short code is ISO 639-1 (`de`), or ISO 639-3 where a language has no such code (`ast`, `yue`, `arz`).
 It stands for the language in its usual script; in another one the script is appended (`zh` is written
 in Hans, `zh-Hant` is not; `sr` is Cyrillic, `sr-Latn` is not). Understood are these, in any case and
-with `_` for `-`, and
+with `_` for `-`:
 
 - FLORES codes: `deu_Latn`, `zho_Hans`, `cmn_Hans`, `zho_Hant`;
 - ISO 639-3, and 639-2 where it differs: `deu`, `ger`. The variety that data sets take for a whole
   macrolanguage counts as it: `arb` is `ar`, `pes` is `fa`, `cmn` is `zh`. Its others stay apart;
-- what some data sets write: `zh-hans`, `zh-CN`, `zh-TW`, `cz` for `cs`, `du` for `nl`, ...
+- whole tags of BCP 47 and POSIX locales: `zh-Latn`, `pt-BR`, `zho-TW`, `zh_CN.UTF-8`, `sr_RS@latin`, `hi_rom`;
+- what some data sets write: `zh-CHT`, `cz` for `cs`, `du` for `nl`, ...
 
-Regions (`pt-BR`) are not languages here: a file may have `pt-BR` beside `pt-PT`, and to take both as `pt`
-would lose one.
+A script is kept: `zh-Latn` is not `zh`. Regions are not told apart: `pt-BR` is `pt`, unless CLDR says that the
+language has another script there: `zh-TW` is `zh-Hant`, `sr-ME` is `sr-Latn`, `pa-PK` is `pa-Arab`. Where one
+source has both `pt` and `pt-BR`, each reader refuses to take one for the other; `Reading` says what was dropped.
 """
 
 import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from fastneurons.errors import InputError
+from fastneurons.language_tags import likely_script, regional_scripts, subtags
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,49 @@ class Language:
     iso_639_3: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A spelling of a language's code, understood.
+
+    Args:
+        code: The short code.
+        dropped: What it says beyond language and script, in lower case: `br` of `pt-BR`, `de-1996` of `de-DE-1996`.
+            Two spellings of one code that differ in this are two varieties.
+        script_of_region: Whether the code has its script from the region: `zh-TW`.
+    """
+
+    code: str
+    dropped: str = ""
+    script_of_region: bool = False
+
+
+@lru_cache(maxsize=4096)
+def read_code(text: str) -> Reading | None:
+    """A language's code in any spelling, understood; None where it is none."""
+    if known := _spellings().get(_folded(text)):
+        return Reading(known)
+    tag = subtags(text)
+    base = _spellings().get(tag.language) if tag is not None else None
+    if tag is None or base is None:
+        return None
+    dropped = "-".join(part.lower() for part in (tag.region, tag.rest) if part)
+    if tag.script is not None:
+        code = _in_script(base, tag.script)
+        return None if code is None else Reading(code, dropped)
+    # CLDR has regions for `zh`, and none for the other Chinese languages, which are written alike.
+    usual = _languages()[base].script
+    of = "zh" if usual in ("Hans", "Hant") and base != "yue" else base
+    script = likely_script(of, tag.region) if tag.region is not None else None
+    if script is None or script == likely_script(of):
+        return Reading(base, dropped)
+    code = _in_script(base, script)
+    return Reading(code or base, dropped, script_of_region=code not in (None, base))
+
+
 def short_code(text: str) -> str | None:
     """The short code for any spelling of a language's code, None where there is none."""
-    return _spellings().get(_folded(text))
+    reading = read_code(text)
+    return None if reading is None else reading.code
 
 
 def language(text: str) -> Language:
@@ -53,7 +97,32 @@ def language(text: str) -> Language:
     code = short_code(text)
     if code is None:
         raise InputError(_unknown(text))
-    return _languages()[code]
+    listed = _languages().get(code)
+    if listed is not None:
+        return listed
+    base, _, script = code.partition("-")
+    known = _languages()[base]
+    return Language(code, f"{known.name} ({script})", script, known.iso_639_3)
+
+
+def codes_of(names: Iterable[str], what: str) -> dict[str, str]:
+    """The names that are languages, by short code; other names are passed over.
+
+    Args:
+        names: Columns of a table, keys of an object.
+        what: Where they stand, for the error: `a.tsv:1 has the columns`.
+    Raises:
+        InputError: two of them are the same language.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        code = short_code(name)
+        if code is None:
+            continue
+        if code in found:
+            raise InputError(f"{what} {found[code]} and {name}, which are both {code} here; keep one of them")
+        found[code] = name
+    return found
 
 
 def all_codes() -> tuple[str, ...]:
@@ -97,8 +166,26 @@ def _folded(text: str) -> str:
     return text.strip().replace("_", "-").casefold()
 
 
+def _in_script(base: str, script: str) -> str | None:
+    """The short code of a language in a script; None where it is not known to be written in it.
+
+    Every language may be romanised. A script that nobody writes it in is more likely a word: `en-Bali`.
+    """
+    known = _languages()[base]
+    script = {"Hani": known.script, "Kore": "Hang", "Aran": "Arab"}.get(script, script)
+    if script == known.script:
+        return base
+    code = f"{base}-{script}"
+    if code in _languages() or script == "Latn" or script in regional_scripts(base):
+        return code
+    return None
+
+
 def _unknown(text: str) -> str:
     message = f"unknown language {text.strip()!r}"
+    pair = [short_code(part) for part in re.split("[-_]", text.strip())]
+    if len(pair) == 2 and all(pair) and (text.islower() or text.isupper()):
+        return f"{message}; it looks like two: {pair[0]},{pair[1]}"
     guess = _guess(_folded(text))
     if guess is None:
         return f"{message}; codes are those of ISO 639-1 (en), ISO 639-3 (eng) or FLORES (eng_Latn)"
@@ -113,7 +200,7 @@ def _guess(folded: str) -> Language | None:
     if folded in names:
         return languages[names[folded]]
     base = short_code(folded.partition("-")[0])
-    if base is not None:  # a region (`pt-br`), or a script that the language is not written in here
+    if base is not None:  # two languages (`en-de`), or a script that the language is not written in
         return languages[base]
     # Of two or three letters, every other code is a close match.
     close = difflib.get_close_matches(folded, [*names, *(s for s in _spellings() if len(s) > 4)], 1, 0.75)
@@ -164,19 +251,12 @@ def _rows() -> list[tuple[str, list[str], list[str], str]]:
 
 
 _ALIASES = {
-    "zh-cn": "zh",
-    "zh-sg": "zh",
-    "zh-tw": "zh-Hant",
-    "zh-hk": "zh-Hant",
-    "zh-mo": "zh-Hant",
     "cz": "cs",  # MzsRE
     "du": "nl",  # MzsRE
     "in": "id",  # withdrawn from ISO 639-1, still written by Java
     "iw": "he",
     "ji": "yi",
     "jw": "jv",
-    "kor-kore": "ko",
-    "ko-kore": "ko",
 }
 
 # Codes of countries, not of languages; some are the code of no language, and are taken for one.
@@ -470,5 +550,5 @@ _WITHOUT_SPACES = frozenset(
 
 
 def separates_words(code: str) -> bool:
-    """Whether words of a language are separated by spaces, by its short code."""
-    return code.partition("-")[0] not in _WITHOUT_SPACES
+    """Whether words of a language are separated by spaces, by its short code; romanised, all are."""
+    return code.endswith("-Latn") or code.partition("-")[0] not in _WITHOUT_SPACES

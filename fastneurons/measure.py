@@ -20,7 +20,7 @@ from fastneurons.data.options import DataOptions
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import ModelFacts, Session
-from fastneurons.errors import EngineError, InputError, StoreError
+from fastneurons.errors import EngineError, InputError, StoreError, printable
 from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress, Silent, progress_for
 from fastneurons.store import Header, Outcome, Store, StoreWriter, Window, check_output, open_store
@@ -38,6 +38,7 @@ class Source:
         add_special_tokens: Whether the tokenizer marks a prompt's begin; off for prompts in a chat format.
         options: How the rows were chosen and asked, for the record.
         notes: Asked at the end for what people should be told about the rows.
+        remarks: What people should be told about the source before anything is measured.
     """
 
     tasks: tuple[str, ...]
@@ -47,6 +48,7 @@ class Source:
     add_special_tokens: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: Callable[[], Sequence[str]] = tuple
+    remarks: Sequence[str] = ()
 
 
 def task_source(
@@ -96,6 +98,7 @@ def task_source(
         source.add_special_tokens,
         options.chosen(),
         source.notes,
+        source.remarks(),
     )
     return rows, source.languages
 
@@ -168,6 +171,8 @@ def measure_into_store(
         shown = progress if not isinstance(progress, bool) else Silent()
         if progress is True:
             shown = progress_for(hushed.terminal)
+        for remark in source.remarks:
+            shown.message(remark)
         shown.message(f"loading {short_name(model)}")
         try:
             with Session(model, languages, what, engine, verbose) as session:
@@ -246,7 +251,7 @@ def _header(
         lora=None,
         task=",".join(source.tasks),
         tasks=list(source.tasks),
-        source=source.name + blocks,
+        source=printable(source.name) + blocks,
         languages=list(languages),
         position=what.position,
         signal=what.signal,
@@ -257,7 +262,7 @@ def _header(
         window=options.window,
         config={
             "limit": options.limit,
-            "data": dict(source.options),
+            "data": {name: _printable(value) for name, value in source.options.items()},
             "engine": asdict(engine),
             "function": facts.function,
             "gated": facts.gated,
@@ -265,6 +270,10 @@ def _header(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
     )
+
+
+def _printable(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
 
 
 def _writer(out: str, header: Header, what: Measurement, options: RunOptions) -> StoreWriter:
@@ -328,7 +337,8 @@ def _measure(
     if ended:
         writer.finish()
         for note in source.notes():
-            progress.message(note)
+            if note not in source.remarks:
+                progress.message(note)
     else:
         progress.message(f"stopped; {writer.committed} examples are safe, --resume continues")
 

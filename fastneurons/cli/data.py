@@ -1,5 +1,6 @@
 """`data`: commands that look at data, without a model."""
 
+import re
 import sys
 from typing import Annotated, Any, TextIO
 
@@ -8,6 +9,7 @@ import typer
 from fastneurons.cli import data_options as opt_data
 from fastneurons.cli.alone import help_if_alone
 from fastneurons.cli.engine_options import AsJson
+from fastneurons.streams import say
 from fastneurons.visible import visible, visible_json
 
 _LONGEST_PLACE = 2000  # characters that are shown
@@ -52,7 +54,8 @@ def check(
     from fastneurons.data.chat import ChatTemplate, load_tokenizer
     from fastneurons.data.check import check_data
     from fastneurons.data.options import DataOptions
-    from fastneurons.data.tasks import open_tasks, tasks_and_data
+    from fastneurons.data.places import notes_on_varieties
+    from fastneurons.data.tasks import open_tasks, task_named, tasks_and_data
     from fastneurons.errors import InputError
     from fastneurons.languages import parse_languages
 
@@ -73,7 +76,10 @@ def check(
             raise InputError("--apply-chat-template needs --tokenizer here: whose chat template is meant")
         chat = ChatTemplate(tokenizer, None, trust_remote_code)
     names, found = tasks_and_data(tasks, [*(places or []), *(data or [])])
-    codes = parse_languages(languages) if languages is not None else None
+    at_least = 2 if any(task_named(name).parallel for name in names) else 1
+    codes = parse_languages(languages, at_least) if languages is not None else None
+    for note in notes_on_varieties(re.split(r"[,\s]+", languages or "")):
+        say(f"--languages: {note}")
     source = open_tasks(names, found, codes, options, chat)
     tokenize = None
     if tokenizer is not None:
@@ -105,6 +111,8 @@ def _print(report: Any, stream: TextIO) -> None:
     console.print(
         f"{report.examples:,} examples can be measured, {report.with_answers:,} with answers{lacking}"
     )
+    for note in report.notes:
+        console.print(visible(note, limit=_LONGEST_PLACE), soft_wrap=True)
     table = PlainTable()
     table.add_column("language")
     with_tokens = any(language.tokens.counts for language in report.languages.values())

@@ -1,5 +1,6 @@
 """`run`, the main job, and `demo`, the same on a model and data that come along."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -85,6 +86,7 @@ def run(
     With --position corpus, how many tokens of each language activate each neuron.
     """
     from fastneurons.data.options import DataOptions
+    from fastneurons.data.places import notes_on_varieties
     from fastneurons.data.tasks import tasks_and_data
     from fastneurons.languages import parse_languages
     from fastneurons.model_name import short_name
@@ -137,6 +139,8 @@ def run(
     names, places = tasks_and_data(tasks, data or [])
     at_least = 1 if position == "corpus" else 2
     codes = parse_languages(languages, at_least) if languages is not None else None
+    for note in notes_on_varieties(re.split(r"[,\s]+", languages or "")):
+        say(f"--languages: {note}")
     source, codes = task_source(model, names, places, codes, data_options, engine, position)
     if out is None:
         out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}.zarr"

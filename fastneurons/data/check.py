@@ -125,6 +125,7 @@ class TaskReport:
         missing: How many lack each language.
         counts: How many findings there are of each kind.
         findings: The first of each kind, in the order of the source.
+        notes: How the place's names were read, and what was left out.
     """
 
     task: str
@@ -136,12 +137,14 @@ class TaskReport:
     missing: Mapping[str, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     def to_builtins(self) -> dict[str, Any]:
         """As numbers and texts that JSON can hold."""
         return {
             "task": self.task,
             "place": self.place,
+            "notes": list(self.notes),
             "examples": self.examples,
             "with_answers": self.with_answers,
             "incomplete": self.incomplete,
@@ -182,6 +185,7 @@ def check_data(source: TaskSource, tokenize: Tokenize | None = None, keep: int =
     for name, check in checks.items():
         check.finish()
         count = source.counts[name]
+        check.report.notes = source.remarks_on(name)
         check.report.incomplete, check.report.missing = count.incomplete, dict(count.missing)
     if any(check.duplicates for check in checks.values()):
         _find_first(source, checks)

@@ -19,7 +19,7 @@ from fastneurons.data.line_formats import jsonl_records
 from fastneurons.data.lines import MAX_LINE_BYTES, BadFileError, is_blank, pieces, too_long
 from fastneurons.data.problems import UnusableError, kind
 from fastneurons.data.record import Record
-from fastneurons.errors import InputError
+from fastneurons.errors import InputError, printable
 
 _MAX_DOCUMENT_BYTES = 512 << 20
 _MAX_SHOWN = 8
@@ -55,7 +55,7 @@ def json_records(path: str) -> Iterator[Record | Skipped]:
         if start.startswith(b"["):
             for line, item in _items(chain([start[1:]], chunks), first_line):
                 row += 1
-                yield _record(item, f"{path}: row {row} (line {line})")
+                yield _record(item, f"{printable(path)}: row {row} (line {line})")
         elif start.startswith(b"{"):
             document = _document(start, chunks)
             if document is None:
@@ -230,6 +230,7 @@ def _in_lines(problem: str, document: bytearray) -> str:
 
 
 def _rows(path: str, document: dict[str, Any]) -> Iterator[Record | Skipped]:
+    path = printable(path)
     lists = {name: value for name, value in document.items() if isinstance(value, list)}
     of_rows = [name for name, value in lists.items() if any(isinstance(item, dict) for item in value)]
     if len(of_rows) == 1:

@@ -21,6 +21,7 @@ from fastneurons.data.lines import is_blank, numbered_lines, too_long
 from fastneurons.data.problems import UnusableError, no_object
 from fastneurons.data.rows import RowReader, check_usable, prompt_keys, shown_id
 from fastneurons.data.seen import FirstSeen
+from fastneurons.errors import printable
 
 
 class JsonlSource:
@@ -72,9 +73,10 @@ class JsonlSource:
     def _lines(self) -> Iterator[tuple[str, int, bytes | None]]:
         """Lines that are not blank, with their file and number; None for one that is too long to be held."""
         for file in data_files(self.path, ["jsonl"]):
+            name = printable(file.path)
             for number, line in numbered_lines(file.path):
                 if line is None or not is_blank(line):
-                    yield file.path, number, line
+                    yield name, number, line
 
 
 # -- from lines to examples -------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from fastneurons.data.json_text import decoded
 from fastneurons.data.lines import MAX_LINE_BYTES, is_blank, numbered_lines, too_long
 from fastneurons.data.problems import UnusableError, kind, not_utf8
 from fastneurons.data.record import Record
-from fastneurons.errors import InputError
+from fastneurons.errors import InputError, printable
 
 _SEPARATOR_LINE = re.compile(r"\"?sep=([^\w\s\"]|\t)\"?\s*", re.I)
 _NOTHING = b" \r"  # in a TSV; a line of tabs is a row of empty cells
@@ -27,8 +27,9 @@ def jsonl_records(path: str) -> Iterator[Record | Skipped]:
     Raises:
         InputError: the file cannot be read to its end.
     """
+    shown = printable(path)
     for number, line in numbered_lines(path):
-        where = f"{path}:{number}"
+        where = f"{shown}:{number}"
         if line is None:
             yield Skipped("", where, too_long())
         elif not is_blank(line):
@@ -50,8 +51,9 @@ def text_records(path: str, columns: Sequence[str] | None = None) -> Iterator[Re
         InputError: the file cannot be read to its end.
     """
     name = columns[0] if columns else "text"
+    shown = printable(path)
     for number, line in numbered_lines(path):
-        where = f"{path}:{number}"
+        where = f"{shown}:{number}"
         text = _text(line)
         if text is None:
             yield Skipped("", where, _line_problem(line))
@@ -135,7 +137,7 @@ class _Table:
     """
 
     def __init__(self, path: str, columns: Sequence[str] | None) -> None:
-        self._path = path
+        self._path = printable(path)
         self._given = list(columns) if columns else None
         self._names = self._given
         self._any = False

@@ -9,7 +9,7 @@ from fastneurons.data.example import Skipped
 from fastneurons.data.files import open_file
 from fastneurons.data.lines import BadFileError, pieces
 from fastneurons.data.record import Record
-from fastneurons.errors import InputError
+from fastneurons.errors import InputError, printable
 
 _MAGIC = b"PAR1"
 _BATCH_BYTES = 1 << 20
@@ -45,7 +45,7 @@ def parquet_records(path: str) -> Iterator[Record | Skipped]:
             for batch in parquet.iter_batches(_batch_rows(parquet.metadata), use_threads=False):
                 for fields in _python_rows(batch):
                     row += 1
-                    where = f"{path}: row {row}"
+                    where = f"{printable(path)}: row {row}"
                     if isinstance(fields, str):
                         yield Skipped("", where, fields)
                     else:

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from fastneurons.errors import printable
+
 _decode = msgspec.json.Decoder().decode
 
 _KINDS = {
@@ -25,7 +27,7 @@ class UnusableError(Exception):
 
 def one_line(text: str, most: int = 60) -> str:
     """A text from the data as it can stand in a message."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 

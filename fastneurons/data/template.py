@@ -226,6 +226,10 @@ class Templates:
                 raise InputError(f"--template {self.path}: {key!r} is neither a language nor a task")
             if isinstance(entry, str):
                 entry = {"prompt": entry}
+            if code in found:
+                raise InputError(
+                    f"--template {self.path}: {key!r} is one of two entries for {code}; keep one"
+                )
             found[code] = self._checked(key, entry)
         return found
 

@@ -295,9 +295,9 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
 
 def test_a_language_that_is_nowhere_is_refused_with_those_that_are_there(write):
     path = write([line(i, prompts={"en": "x", "deu_Latn": "y", "pt-BR": "z"}) for i in range(1200)])
-    message = "none of the first 1000 lines has a prompt in ja, pt; there are prompts in en, deu_Latn, pt-BR"
+    message = "none of the first 1000 lines has a prompt in ja, ko; there are prompts in en, deu_Latn, pt-BR"
     with pytest.raises(InputError, match=message):
-        open_jsonl(path, ("en", "ja", "pt"))
+        open_jsonl(path, ("en", "ja", "ko"))
 
 
 def test_a_file_without_a_usable_line_is_refused_with_its_first_problems(write):

@@ -6,7 +6,19 @@ import sys
 import pytest
 
 from fastneurons.errors import InputError
-from fastneurons.languages import Language, _languages, _spellings, language, parse_languages, short_code
+from fastneurons.language_tags import _REGION_IN_LOWER_CASE
+from fastneurons.languages import (
+    Language,
+    Reading,
+    _languages,
+    _spellings,
+    codes_of,
+    language,
+    parse_languages,
+    read_code,
+    separates_words,
+    short_code,
+)
 
 # All of FLORES-200 by script.
 FLORES_200 = {
@@ -78,7 +90,65 @@ FLORES_200 = {
         ("zho", "zh"),
         ("", None),
         ("xx", None),
-        ("pt-BR", None),
+        ("pt-BR", "pt"),
+        ("pt_br", "pt"),
+        ("fra-CA", "fr"),
+        ("zho-TW", "zh-Hant"),
+        ("cmn-TW", "zh-Hant"),
+        ("zh-hk", "zh-Hant"),
+        ("zho-CN", "zh"),
+        ("zh_CN.UTF-8", "zh"),
+        ("zh-Hans-HK", "zh"),
+        ("zh-CHT", "zh-Hant"),
+        ("zh-Latn", "zh-Latn"),
+        ("hi_rom", "hi-Latn"),
+        ("cmn_Hani", "zh"),
+        ("zh-yue", "yue"),
+        ("zh-min-nan", "nan"),
+        ("nan-TW", "nan-Hant"),
+        ("yue-CN", "yue-Hans"),
+        ("sr-ME", "sr-Latn"),
+        ("sr-RS", "sr"),
+        ("sr_RS@latin", "sr-Latn"),
+        ("sr-Latn-RS", "sr-Latn"),
+        ("pa-PK", "pa-Arab"),
+        ("uz-AF", "uz-Arab"),
+        ("azb-IR", "azb"),
+        ("arz-EG", "arz"),
+        ("acm-US", "acm"),
+        ("ar-EG", "ar"),
+        ("es-419", "es"),
+        ("en_IN", "en"),
+        ("en-in", "en"),
+        ("en_UK", "en"),
+        ("kor-KR", "ko"),
+        ("ko_KR", "ko"),
+        ("ko-kore", "ko"),
+        ("de_CH@euro", "de"),
+        ("de-DE-1996", "de"),
+        ("ca-valencia", "ca"),
+        ("ca_ES", "ca"),
+        ("in_ID", "id"),
+        ("deu-x-bible", "de"),
+        # Pairs of languages, words, numbers, and subtags that nobody has registered.
+        ("ca-es", None),
+        ("en-de", None),
+        ("EN-DE", None),
+        ("en-uk", None),
+        ("deu-eng", None),
+        ("en-old", None),
+        ("en_bali", None),
+        ("en-thai", None),
+        ("de-01", None),
+        ("de-001", None),
+        ("de-2020", None),
+        ("de_1901", None),
+        ("de-XX", None),
+        ("de-QQ", None),
+        ("zz-CA", None),
+        ("my_zaw", None),
+        ("c4-zh-Latn", None),
+        ("12", None),
         ("de_Cyrl", None),
         ("d\0e", None),
     ],
@@ -133,9 +203,43 @@ def test_a_language_has_a_name_and_a_script():
     assert language("yue") == Language("yue", "Cantonese", "Hant", "yue")
 
 
+def test_what_a_tag_says_beyond_language_and_script_is_told():
+    assert read_code("pt") == Reading("pt") == read_code("por_Latn")
+    assert read_code("por-BR") == Reading("pt", "br")
+    assert read_code("zho-TW") == Reading("zh-Hant", "tw", script_of_region=True)
+    assert read_code("zh-Hant-TW") == Reading("zh-Hant", "tw")
+    assert read_code("de-CH-1996") == Reading("de", "ch-1996")
+
+
+def test_a_romanised_language_is_one_of_its_own():
+    assert language("ja_rom") == Language("ja-Latn", "Japanese (Latn)", "Latn", "jpn")
+    assert language("zh-Latn").script == "Latn"
+    assert separates_words("zh-Latn") and not separates_words("zh-Hant")
+
+
+@pytest.mark.parametrize("code", _REGION_IN_LOWER_CASE)
+def test_a_region_in_lower_case_is_one_where_the_language_is_official(code):
+    languages = pytest.importorskip("babel.languages")
+    spoken = languages.get_official_languages(code.upper(), regional=True, de_facto=True)
+    official = {short_code(tag.split("_")[0]) or tag for tag in spoken}
+    # By CLDR these have no status there, and tens of millions of speakers.
+    assert set(_REGION_IN_LOWER_CASE[code].split()) <= official | {"jv", "su", "ha", "ig"}
+
+
+def test_two_names_of_one_language_are_refused():
+    assert codes_of(["id", "text", "pt-BR", "zh-Hant"], "a:1 has") == {
+        "id": "id",
+        "pt": "pt-BR",
+        "zh-Hant": "zh-Hant",
+    }
+    with pytest.raises(InputError, match="a:1 has pt-PT and pt-BR, which are both pt here; keep one of them"):
+        codes_of(["en", "pt-PT", "pt-BR"], "a:1 has")
+
+
 def test_languages_are_parsed_in_order():
     assert parse_languages("en, deu_Latn,zh-hans  yue,") == ("en", "de", "zh", "yue")
     assert parse_languages("zho_Hant,zho_Hans") == ("zh-Hant", "zh")
+    assert parse_languages("zh-Hant,zh-Latn,pt-BR,zh") == ("zh-Hant", "zh-Latn", "pt", "zh")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +248,10 @@ def test_languages_are_parsed_in_order():
         ("en,xq", "unknown language 'xq'; codes are those of ISO 639-1"),
         ("en,German", r"unknown language 'German'; did you mean de \(German\)\?"),
         ("en,portugese", r"did you mean pt \(Portuguese\)\?"),
-        ("en,pt-BR", r"did you mean pt \(Portuguese\)\?"),
+        ("en,pt-XX", r"did you mean pt \(Portuguese\)\?"),
+        ("en-de", r"unknown language 'en-de'; it looks like two: en,de"),
+        ("pt,pt-BR", r"pt and pt-BR, which are the same language \(pt\)"),
+        ("zh-TW,zh-Hant", r"which are the same language \(zh-Hant\)"),
         ("en,deu_Lat", r"did you mean de \(German\)\?"),
         ("en,jp", r"did you mean ja \(Japanese\)\?"),
         ("en,de,en", "en twice"),
@@ -165,4 +272,4 @@ def test_importing_it_loads_no_library():
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert not {"babel", "pycountry", "torch", "numpy", "msgspec"} & set(loaded)
+    assert not {"babel", "langcodes", "pycountry", "torch", "numpy", "msgspec"} & set(loaded)

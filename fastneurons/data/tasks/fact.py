@@ -38,7 +38,7 @@ from fastneurons.data.tasks.task import (
     wrong_form,
 )
 from fastneurons.data.template import Template
-from fastneurons.errors import InputError
+from fastneurons.errors import InputError, printable
 from fastneurons.languages import short_code
 
 _FILE = re.compile(
@@ -105,14 +105,20 @@ def _files(place: Place) -> _Paths:
     """The files of each relation and language that has both patterns and tuples.
 
     Raises:
-        InputError: they lie in several folders.
+        InputError: they lie in several folders, or one language's in two.
     """
     roots: dict[str, dict[tuple[str, str, str], str]] = {}
     for path in place.files():
         if match := _FILE.fullmatch(place.relative(path).removesuffix(".gz").removesuffix(".zst")):
             code = short_code(match["language"])
             if code is not None:
-                roots.setdefault(match["root"] or "", {})[match["relation"], code, match["kind"]] = path
+                own = roots.setdefault(match["root"] or "", {})
+                if other := own.get((match["relation"], code, match["kind"])):
+                    raise InputError(
+                        f"{place.location} has {place.relative(other)} and {place.relative(path)}, both in {code}; "
+                        "remove one of them"
+                    )
+                own[match["relation"], code, match["kind"]] = path
     if len(roots) > 1:
         reviewed = [root for root in roots if root.endswith("mpararel_reviewed")]
         if len(reviewed) != 1:
@@ -152,7 +158,9 @@ class _Folder(Data):
                     self._patterns[relation, code] = chosen_pattern(self._place.read(patterns))
                 pattern = self._patterns[relation, code]
                 if pattern is None:
-                    yield Skipped("", f"{patterns}:1", f"no pattern of {relation} has both [X] and [Y]")
+                    yield Skipped(
+                        "", f"{printable(patterns)}:1", f"no pattern of {relation} has both [X] and [Y]"
+                    )
                     continue
                 fields = _tuple_fields(relation, pattern)
                 streams.append(pieces(self._place.read(tuples), code, fields, _tuple_key(relation)))

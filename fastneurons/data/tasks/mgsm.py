@@ -19,8 +19,8 @@ from fastneurons.data.small_file import read_small
 from fastneurons.data.tasks.task import Data, Records, Task, open_by_language, text
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template
-from fastneurons.errors import InputError
-from fastneurons.languages import short_code
+from fastneurons.errors import InputError, printable
+from fastneurons.languages import codes_of
 
 _EXEMPLARS = "exemplars.py"
 _MAX_EXEMPLARS_BYTES = 4 << 20
@@ -146,10 +146,12 @@ def _exemplars(path: Path) -> dict[str, Records]:
             if isinstance(target, ast.Name)
         }
         numbers = values["EXEMPLAR_NUMBER_ANSWERS"]
+        exemplars = values["MGSM_EXEMPLARS"]
         return {
-            code: _Unlabelled(_Exemplars(str(path), [(row["q"], row["a"]) for row in rows.values()], numbers))
-            for key, rows in values["MGSM_EXEMPLARS"].items()
-            if (code := short_code(key)) is not None
+            code: _Unlabelled(
+                _Exemplars(str(path), [(row["q"], row["a"]) for row in exemplars[key].values()], numbers)
+            )
+            for code, key in codes_of(exemplars, f"{path} has the exemplars").items()
         }
     except (
         SyntaxError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError
@@ -193,4 +195,4 @@ class _Exemplars:
             zip(self.rows, self.numbers, strict=False), 1
         ):
             fields = {"question": question, "answer": solution, "answer_number": answer}
-            yield Record(fields, f"{self.path}: exemplar {number}")
+            yield Record(fields, f"{printable(self.path)}: exemplar {number}")

@@ -17,7 +17,7 @@ from fastneurons.data.tasks.task import Data, Records, Task, UnusableError, chec
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError
-from fastneurons.languages import short_code
+from fastneurons.languages import codes_of, short_code
 
 _ENGLISH = "en"
 _LOCALITY_PREFIX = "nq question: "
@@ -170,20 +170,17 @@ def _sources(place: Place) -> dict[str, tuple[Records, str]]:
     found: dict[str, tuple[Records, str]] = {}
     paths = place.files()
     for path in sorted(paths, key=lambda path: (not _names_english_first(path), path)):
+        if not re.search(r"\.(jsonl?|ndjson|parquet)(\.\w+)?$", path.lower()):
+            continue
+        records = Chained(place, [path])
         pair = _pair(path)
-        if pair is not None:
-            if _ENGLISH not in pair:
-                continue
-            other = next((code for code in pair if code != _ENGLISH), None)
-            if other is not None and other not in found:
-                found[other] = (Chained(place, [path]), path)
-        elif re.search(r"\.(jsonl?|ndjson|parquet)(\.\w+)?$", path.lower()):
-            records = Chained(place, [path])
-            codes = _block_languages(first_record(records, path))
-            if _ENGLISH in codes:
-                for code in codes:
-                    if code != _ENGLISH and code not in found:
-                        found[code] = (records, path)
+        # `..._data.json` would be Danish and Tamil: what a name says counts where English is part of it.
+        named = pair is not None and _ENGLISH in pair
+        codes = pair if pair and named else _block_languages(first_record(records, path))
+        if _ENGLISH in codes:
+            for code in codes:
+                if code != _ENGLISH and code not in found:
+                    found[code] = (records, path)
     return found
 
 
@@ -199,12 +196,9 @@ def _names_english_first(path: str) -> bool:
     return pair is not None and pair[0] == _ENGLISH
 
 
-def _block_languages(record: Record) -> list[str]:
-    return [
-        code
-        for key, block in record.fields.items()
-        if isinstance(block, dict) and "src" in block and (code := short_code(key)) is not None
-    ]
+def _block_languages(record: Record) -> tuple[str, ...]:
+    blocks = [key for key, block in record.fields.items() if isinstance(block, dict) and "src" in block]
+    return tuple(codes_of(blocks, f"{record.where} has the blocks"))
 
 
 def _block(record: Record, language: str) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """Tasks without a data set behind them: the demo's facts, examples of a user's own, and plain text to count over."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ from fastneurons.data.example import Example, Skipped
 from fastneurons.data.facts import FACT_LANGUAGES, facts
 from fastneurons.data.files import data_files, format_of
 from fastneurons.data.jsonl import JsonlSource
-from fastneurons.data.places import Chained, Place, sorted_files
+from fastneurons.data.places import Chained, Place, notes_on_varieties, sorted_files
 from fastneurons.data.records import Record
 from fastneurons.data.rows import RowReader, check_usable, prompt_keys, row_id
 from fastneurons.data.seen import FirstSeen
@@ -27,7 +28,7 @@ from fastneurons.data.tasks.task import (
 )
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError
-from fastneurons.languages import short_code
+from fastneurons.languages import read_code, short_code
 
 _PEEKED = 1000
 
@@ -145,10 +146,13 @@ class _Prompts(Data):
     def _found(self) -> tuple[str, ...]:
         records = self._records if self._records is not None else self._place.read()
         counts: dict[str, None] = {}
+        spelled: dict[str, None] = {}
         for row in islice(records, _PEEKED):
             if isinstance(row, Record):
-                codes = map(short_code, prompt_keys(row.fields.get("prompts")))
-                counts |= dict.fromkeys(code for code in codes if code is not None)
+                there = prompt_keys(row.fields.get("prompts"))
+                spelled |= dict.fromkeys(there)
+                counts |= dict.fromkeys(code for key in there if (code := short_code(key)) is not None)
+        self.notes = notes_on_varieties(spelled)
         if not counts:
             raise InputError(
                 f"{self._place.location}: none of its first rows has prompts; a row must be "
@@ -169,6 +173,10 @@ class _Prompts(Data):
             check_usable(self._place.location, rows, languages, "rows")
         else:
             JsonlSource(self._place.location, languages, allow_missing, chat=True).check()
+        if not self._place.is_hub:
+            records = self._records if self._records is not None else self._place.read()
+            first = next((row for row in islice(records, _PEEKED) if isinstance(row, Record)), None)
+            self.notes = notes_on_varieties(prompt_keys(first.fields.get("prompts"))) if first else ()
 
     def aligned(self, languages: Sequence[str]) -> Iterator[Aligned | LeftOut | Skipped]:
         if self._records is None:
@@ -242,6 +250,10 @@ class Corpus(Task):
             hub.lists_languages = False
             return hub
         files = sorted_files(place, ("train", "test", "validation"))
+        if files.of_folder:  # `data/de`, unless its rows say more
+            (paths,) = files.by_language.values()
+            if _row_language(first_record(Chained(place, paths), paths[0])) is not None:
+                files = replace(files, by_language={}, others=paths)
         if files.by_language:
             parts = {code: Chained(place, paths) for code, paths in files.by_language.items()}
             for code, paths in files.by_language.items():
@@ -249,15 +261,26 @@ class Corpus(Task):
                 if _text_column(first) is None:
                     raise wrong_form(self, first, "text, or content")
             texts = _Texts(parts, None, tuple(parts), place.describe(files.split))
-            texts.notes = numbered_lines_note(self.name, parts)
+            texts.notes = (*files.notes, *numbered_lines_note(parts))
             return texts
         records = Chained(place, files.others)
         first = first_record(records, place.location)
         if _text_column(first) is None or _row_language(first) is None:
             raise needs_folder(self, place, (), "de.txt and en.txt")
         rows = islice(records, _PEEKED)
-        found = {one: None for row in rows if isinstance(row, Record) and (one := _row_language(row))}
-        return _Texts({}, records, tuple(found), place.describe(files.split))
+        found: dict[str, dict[str, None]] = {}
+        for row in rows:
+            if isinstance(row, Record) and (named := _row_language(row)):
+                found.setdefault(named, {})[_row_tag(row)] = None
+        for code, (spelled, *others) in found.items():
+            if others and any(read_code(spelled) != read_code(other) for other in others):
+                raise InputError(
+                    f"{place.location} has rows in {spelled} and in {others[0]}, which are both {code} here; keep one "
+                    "of them"
+                )
+        texts = _Texts({}, records, tuple(found), place.describe(files.split))
+        texts.notes = files.notes + notes_on_varieties(tag for tags in found.values() for tag in tags)
+        return texts
 
     def example(self) -> dict[str, dict[str, Any]]:
         """See `Task.example`."""
@@ -324,8 +347,9 @@ def _text_column(record: Record) -> str | None:
 
 
 def _row_language(record: Record) -> str | None:
-    for name in ("language", "lang"):
-        value = record.fields.get(name)
-        if isinstance(value, str):
-            return short_code(value)
-    return None
+    return short_code(_row_tag(record))
+
+
+def _row_tag(record: Record) -> str:
+    values = (record.fields.get(name) for name in ("language", "lang"))
+    return next((value for value in values if isinstance(value, str)), "")

@@ -7,7 +7,7 @@ Forms: a text file for each language, aligned by line (FLORES, Moses, OPUS); a t
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from fastneurons.data.places import Chained, Place, flores_code, sorted_files
+from fastneurons.data.places import Chained, Place, flores_code, notes_on_varieties, sorted_files
 from fastneurons.data.records import Record
 from fastneurons.data.tasks.task import (
     AbsentError,
@@ -30,7 +30,7 @@ from fastneurons.data.tasks.task import (
 )
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError
-from fastneurons.languages import short_code
+from fastneurons.languages import codes_of, short_code
 
 # FLORES+ has renamed some of FLORES-200's languages.
 _FLORES_PLUS = {"zh": "cmn_Hans", "zh-Hant": "cmn_Hant", "et": "ekk_Latn", "tl": "fil_Latn"}
@@ -74,11 +74,15 @@ class Parallel(Task):
                 return self._table(place, Chained(place, paths), place.describe())
         files = sorted_files(place, self._splits)
         if len(files.by_language) > 1:
-            return self._files(place, files.by_language, place.describe(files.split))
+            data = self._files(place, files.by_language, place.describe(files.split))
+            data.notes = files.notes
+            return data
         paths = files.others or tuple(path for own in files.by_language.values() for path in own)
         if len(paths) > 1 and not all(path.endswith(".parquet") for path in paths):
             raise needs_folder(self, place, files.by_language, self._example)
-        return self._table(place, Chained(place, paths), place.describe(files.split))
+        table = self._table(place, Chained(place, paths), place.describe(files.split))
+        table.notes += files.notes
+        return table
 
     def _files(self, place: Place, paths: dict[str, tuple[str, ...]], describe: str) -> Data:
         parts: dict[str, Records] = {}
@@ -93,17 +97,21 @@ class Parallel(Task):
                 key = _id
             parts[code] = records
         data = PerLanguage(parts, _fields, key, place.location, describe)
-        data.notes = numbered_lines_note(self.name, parts)
+        data.notes = numbered_lines_note(parts)
         return data
 
     def _table(self, place: Place, records: Records, describe: str) -> Data:
         first = first_record(records, place.location)
         if isinstance(first.fields.get("translation"), dict):
-            codes = [code for key in first.fields["translation"] if (code := short_code(key)) is not None]
-            return Wide(records, _translation, tuple(codes), describe)
-        columns = {code: str(key) for key in first.fields if (code := _column(str(key))) is not None}
+            keys = codes_of(first.fields["translation"], f"{first.where} has the translations")
+            wide = Wide(records, _translation, tuple(keys), describe)
+            wide.notes = notes_on_varieties(keys.values())
+            return wide
+        columns = _columns_of(first)
         if len(columns) > 1:
-            return Wide(records, _columns(columns), tuple(columns), describe)
+            wide = Wide(records, _columns(columns), tuple(columns), describe)
+            wide.notes = notes_on_varieties(map(_tag, columns.values()))
+            return wide
         if has(first, "iso_639_3", "iso_15924", "id", "text"):
             languages = {code: None for row in records if isinstance(row, Record) and (code := _flores(row))}
             return Long(records, _flores, _fields, _id, tuple(languages), describe)
@@ -165,9 +173,28 @@ def _id(record: Record) -> str:
     return key_text(record, "id")
 
 
-def _column(name: str) -> str | None:
-    """The language of a column: `de`, `deu_Latn`, `sentence_deu_Latn`; an `id` is no Indonesian."""
-    return None if name == "id" else short_code(name.removeprefix("sentence_").removeprefix("text_"))
+def _columns_of(first: Record) -> dict[str, str]:
+    """The columns with texts, by short code: `de`, `deu_Latn`, `sentence_deu_Latn`; an `id` is no Indonesian.
+
+    Raises:
+        InputError: two of them are the same language.
+    """
+    names = {
+        _tag(str(name)): str(name)
+        for name, value in first.fields.items()
+        if name != "id" and not _is_number(value)
+    }
+    columns = codes_of(names, f"{first.where} has the columns")
+    return {code: names[tag] for code, tag in columns.items()}
+
+
+def _tag(column: str) -> str:
+    return column.removeprefix("sentence_").removeprefix("text_")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is no text: in a column `no`, say, it would be a row's number and not Norwegian."""
+    return isinstance(value, int | float) or (isinstance(value, str) and value.strip().isdecimal())
 
 
 def _columns(

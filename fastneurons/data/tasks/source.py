@@ -191,9 +191,17 @@ class TaskSource:
             [what, *(f"--{name}" if value is True else f"--{name} {value}" for name, value in chosen.items())]
         )
 
+    def remarks(self) -> list[str]:
+        """What to tell people about the places before anything is read: files left out, how names were read."""
+        return [f"{part.task.name}: {note}" for part in self._parts for note in part.data.notes]
+
+    def remarks_on(self, task: str) -> tuple[str, ...]:
+        """The remarks on one task's place."""
+        return next(part.data.notes for part in self._parts if part.task.name == task)
+
     def notes(self) -> list[str]:
-        """After an iteration: what to tell people about how the rows came together."""
-        lines = [line for part in self._parts for line in (*part.data.notes, *part.count.lines())]
+        """After an iteration: the remarks, and what to tell people about how the rows came together."""
+        lines = self.remarks() + [line for part in self._parts for line in part.count.lines()]
         if self._selection is not None and (lost := self._selection.not_found()):
             lines.append(
                 f"--select {self._selection.text}: no example has the ids {shown(map(one_line, lost))}"

@@ -38,7 +38,7 @@ class Data:
         languages: Those that the place has, in its order.
         describe: What is read, for people and for checking a resumed run.
         lists_languages: Whether `languages` are those that are there, or all that could be.
-        notes: What people should be told about the place.
+        notes: What people should be told about the place: what of it was left out, how its names were read.
     """
 
     languages: tuple[str, ...]
@@ -292,7 +292,9 @@ def open_by_language(
         if not has(first, *columns):
             raise wrong_form(task, first, ", ".join(columns))
         parts[code] = records
-    return PerLanguage(parts, fields, key, place.location, place.describe(files.split))
+    data = PerLanguage(parts, fields, key, place.location, place.describe(files.split))
+    data.notes = files.notes
+    return data
 
 
 def pieces(
@@ -416,11 +418,15 @@ def by_code(value: Any, name: str) -> dict[str, str]:
         pairs = value.items()
     else:
         raise UnusableError(f"{name} holds no texts by language")
-    found = {}
+    found: dict[str, str] = {}
+    keys: dict[str, str] = {}
     for key, content in pairs:
         code = short_code(key) if isinstance(key, str) else None
         if code is None or content is None or (isinstance(content, str) and not content.strip()):
             continue
+        if code in keys:
+            raise UnusableError(f"{name} has {code} twice, as {one_line(keys[code])} and {one_line(key)}")
+        keys[code] = key
         found[code] = checked_text(content, f"{name} in {code}")
     return found
 
@@ -440,7 +446,7 @@ def first_record(records: Records, what: str) -> Record:
     raise InputError(f"{what}: " + ("; ".join(problems) if problems else "there are no rows"))
 
 
-def numbered_lines_note(task: str, parts: Mapping[str, Records]) -> tuple[str, ...]:
+def numbered_lines_note(parts: Mapping[str, Records]) -> tuple[str, ...]:
     """A note on text files whose first lines begin with their numbers, as those of the Leipzig Corpora do."""
     numbered = []
     for code, records in parts.items():
@@ -452,7 +458,7 @@ def numbered_lines_note(task: str, parts: Mapping[str, Records]) -> tuple[str, .
     if not numbered:
         return ()
     return (
-        f"{task}: the lines in {shown(numbered)} begin with their numbers and a tab, which are measured as part of "
+        f"the lines in {shown(numbered)} begin with their numbers and a tab, which are measured as part of "
         "the text; cut -f2- FILE leaves the text alone",
     )
 

@@ -8,7 +8,7 @@ without a header).
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from fastneurons.data.places import Chained, Place, sorted_files
+from fastneurons.data.places import Chained, Place, notes_on_varieties, sorted_files
 from fastneurons.data.records import Record
 from fastneurons.data.tasks.task import (
     AbsentError,
@@ -29,7 +29,7 @@ from fastneurons.data.tasks.task import (
     wrong_form,
 )
 from fastneurons.data.template import Template
-from fastneurons.languages import short_code
+from fastneurons.languages import codes_of, short_code
 
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -69,9 +69,12 @@ class Xnli(Task):
             return self._whole(place, records, place.describe("test"))
         files = sorted_files(place)
         if len(files.by_language) > 1:
-            return self._per_language(place, files.by_language, files.split)
-        paths = files.others or tuple(path for paths in files.by_language.values() for path in paths)
-        return self._whole(place, Chained(place, paths), place.describe(files.split))
+            data = self._per_language(place, files.by_language, files.split)
+        else:
+            paths = files.others or tuple(path for paths in files.by_language.values() for path in paths)
+            data = self._whole(place, Chained(place, paths), place.describe(files.split))
+        data.notes += files.notes
+        return data
 
     def _whole(self, place: Place, records: Records, describe: str) -> Data:
         first = first_record(records, place.location)
@@ -79,10 +82,10 @@ class Xnli(Task):
             return Long(records, _language, _original_fields, _pair_id, self.codes, describe)
         if has(first, "premise", "hypothesis"):
             if isinstance(first.fields["premise"], dict):
-                languages = tuple(
-                    code for key in first.fields["premise"] if (code := short_code(key)) is not None
-                )
-                return Wide(records, _all_languages, languages, describe)
+                keys = codes_of(first.fields["premise"], f"{first.where} has the premises")
+                wide = Wide(records, _all_languages, tuple(keys), describe)
+                wide.notes = notes_on_varieties(keys.values())
+                return wide
             raise needs_folder(self, place, (), "de/test.parquet or test-de.tsv")
         if len([name for name in first.fields if short_code(str(name))]) > 1:
             raise wrong_form(

@@ -1,9 +1,12 @@
 """Whose a file is, by its path; and which files of a folder are meant."""
 
+import os
+
 import pytest
 
+from fastneurons.data.file_names import split_of
 from fastneurons.data.places import Place, flores_code, language_of_path, sorted_files
-from fastneurons.errors import InputError
+from fastneurons.errors import InputError, printable
 from tests.data.tasks.files import write
 
 
@@ -124,3 +127,138 @@ def test_places_are_described_for_a_resumed_run():
     assert Place("a.tsv").describe() == "a.tsv"
     assert Place("o/n", "dev", "all", "v1").describe("test") == "o/n (split dev, config all, revision v1)"
     assert Place("o/n").describe("test") == "o/n (split test)"
+
+
+# -- parts, varieties, splits ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        (["c4-de.tfrecord-00001-of-00002.json.gz", "c4-de.tfrecord-00000-of-00002.json.gz"], {"de": 2}),
+        (["de_part_1.jsonl", "de_part_2.jsonl", "en_part_1.jsonl"], {"de": 2, "en": 1}),
+        (["de.0.txt", "de.1.txt"], {"de": 2}),
+        (["de/AA/wiki_00", "de/AB/wiki_00", "sw/AA/wiki_00"], {"de": 2, "sw": 1}),
+        (["de/news.txt", "de/web.txt"], {"de": 2}),
+        (["de/news_de.txt", "de/web_de.txt"], {"de": 2}),
+        ([f"de_{n:04}.txt" for n in range(1890, 1910)], {"de": 20}),
+        (["zh.txt", "zh-Latn.txt", "zh-TW.txt"], {"zh": 1, "zh-Latn": 1, "zh-Hant": 1}),
+        (["mine_no.txt", "mine_de.txt"], {"no": 1, "de": 1}),  # beside the second, the first is no word
+    ],
+)
+def test_what_belongs_together(tmp_path, names, files):
+    by_language = sorted_files(make(tmp_path, *names)).by_language
+    assert {code: len(paths) for code, paths in by_language.items()} == files
+    assert all(list(paths) == sorted(paths) for paths in by_language.values())
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["por.txt", "por-BR.txt"],
+            r"has por-BR.txt and por.txt, both in pt \(por-BR and por: regions and variants",
+        ),
+        (["x.spa.txt", "x.spa-MX.txt"], r"both in es .* choose by a pattern, such as '.*/x\.\*\.txt'"),
+        (["es/es-MX.txt", "es/es-ES.txt"], "es/es-ES.txt and es/es-MX.txt, both in es"),
+        (["es/es-MX.txt", "es/other.txt"], "both in es"),
+        (["pt/a.txt", "pt-BR/a.txt"], "files in pt in several folders"),
+        (["de.txt", "deu.txt"], "de.txt and deu.txt, both in de, and neither numbers nor a folder de/ say"),
+        (["news.de.txt", "web.de.txt"], "news.de.txt and web.de.txt, both in de"),
+        (["europarl-v7.de", "europarl-v8.de"], "both in de"),
+        (["deu_news_2019_10K-sentences.txt", "deu_news_2020_10K-sentences.txt"], "both in de"),
+        (["en.txt", "de.txt", "bn_old.txt"], "bn_old.txt names no language that is known here: 'bn_old' is"),
+        (["en.txt", "de.txt", "fr-QQ.txt"], "fr-QQ.txt names no language that is known here"),
+    ],
+)
+def test_what_may_not_belong_together_is_refused_by_name(tmp_path, names, message):
+    with pytest.raises(InputError, match=message):
+        sorted_files(make(tmp_path, *names))
+
+
+def test_one_of_two_varieties_is_chosen_by_a_pattern(tmp_path):
+    make(tmp_path, "x.spa.txt", "x.spa-MX.txt", "x.deu.txt")
+    files = sorted_files(Place(f"{tmp_path}/x.[!s]*.txt"))
+    assert list(files.by_language) == ["de"]
+    files = sorted_files(Place(f"{tmp_path}/x.*-MX.txt"))
+    assert files.by_language == {"es": (f"{tmp_path}/x.spa-MX.txt",)}
+
+
+def test_regions_and_files_left_out_are_told(tmp_path):
+    files = sorted_files(make(tmp_path, "x.eng.txt", "x.fra-CA.txt", "x.zho-TW.txt", "notes.txt"))
+    assert files.notes == (
+        "left out, as their names name no language: notes.txt",
+        "regions and variants of a language are not told apart: fra-CA is fr, zho-TW is zh-Hant (the script used "
+        "there)",
+    )
+    assert sorted_files(make(tmp_path / "plain", "de.txt", "en.txt")).notes == ()
+
+
+def test_the_places_own_folder_names_the_language_where_no_file_does(tmp_path):
+    files = sorted_files(make(tmp_path / "de", "AA/wiki_00", "AB/wiki_00"))
+    assert {code: len(paths) for code, paths in files.by_language.items()} == {"de": 2}
+    assert files.of_folder
+    assert sorted_files(make(tmp_path / "extracted", "AA/x.txt", "AM/x.txt", "AR/x.txt")).by_language == {}
+
+
+MC4 = [
+    f"c4-{code}{split}.tfrecord-00000-of-00001.json" for code in ("de", "sw") for split in ("", "-validation")
+]
+
+
+def test_files_without_a_split_beside_others_are_for_training(tmp_path):
+    place = make(tmp_path, *MC4)
+    training = {code: [f"c4-{code}.tfrecord-00000-of-00001.json"] for code in ("de", "sw")}
+    validation = {code: [f"c4-{code}-validation.tfrecord-00000-of-00001.json"] for code in ("de", "sw")}
+    assert found(place, default_splits=("train", "test", "validation")) == (training, [], "train")
+    assert found(Place(place.location, "train")) == (training, [], "train")
+    assert found(Place(place.location, "dev")) == (validation, [], "validation")
+    assert found(place, default_splits=("test", "validation", "train"))[2] == "validation"
+    assert sorted_files(Place(place.location, "train")).notes == (
+        "split train, left out: validation (2); files without a split in their names, "
+        "c4-de.tfrecord-00000-of-00001.json, c4-sw.tfrecord-00000-of-00001.json, are the training split",
+    )
+    with pytest.raises(InputError, match="no such split; there is train, validation"):
+        sorted_files(Place(place.location, "test"))
+
+
+@pytest.mark.parametrize(
+    ("names", "training"),
+    [
+        (["x.jsonl", "x-test.jsonl"], ["x.jsonl"]),
+        (["x.jsonl", "x.dev.tsv"], ["x.jsonl"]),
+        (["x.jsonl", "x.dev.jsonl", "notes.jsonl"], ["x.jsonl"]),
+        (["corpus.jsonl", "test.jsonl"], ["corpus.jsonl"]),
+        (["train.jsonl", "test.jsonl", "more.jsonl"], ["train.jsonl"]),
+        (["data.train.gz", "data.valid.gz"], ["data.train.gz"]),
+    ],
+)
+def test_the_training_split_of_a_folder(tmp_path, names, training):
+    place = make(tmp_path, *names)
+    assert found(Place(place.location, "train")) == ({}, training, "train")
+    notes = " ".join(sorted_files(Place(place.location, "train")).notes)
+    assert all(name in notes for name in names if split_of(name) is None and name not in training)
+
+
+def test_splits_as_folders(tmp_path):
+    place = make(tmp_path, "de.txt", "en.txt", "dev/de.txt", "dev/en.txt")
+    assert found(Place(place.location, "train"))[0] == {"de": ["de.txt"], "en": ["en.txt"]}
+    assert found(Place(place.location, "valid"))[0] == {"de": ["dev/de.txt"], "en": ["dev/en.txt"]}
+
+
+def test_a_name_with_bytes_that_are_no_utf_8_is_told_with_them_escaped(tmp_path):
+    name = os.fsdecode(b"\xff\xfe.txt")
+    try:
+        (tmp_path / name).write_text("x\n")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    make(tmp_path, "de.txt", "en.txt")
+    assert sorted_files(Place(str(tmp_path))).notes == (
+        r"left out, as their names name no language: \xff\xfe.txt",
+    )
+    place = Place(str(tmp_path / name), split="x")
+    assert place.describe() == rf"{tmp_path}/\xff\xfe.txt (split x)"
+    [row] = place.read(str(tmp_path / name))
+    assert row.where == rf"{tmp_path}/\xff\xfe.txt:1"
+    assert str(InputError(name)) == r"\xff\xfe.txt"
+    assert printable("é\ud800") == r"é\ud800"
