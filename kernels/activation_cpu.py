@@ -55,10 +55,10 @@ class RowsToRead(NamedTuple):
 
 
 class Reader:
-    """One layer's reading, beside the model's own activation.
+    """One layer's reading, next to the model's own activation module.
 
-    Everything that stays the same for all steps is looked up once: after a layer's products nothing of Python's is in the cache, and
-    what takes 20 microseconds by itself takes 200 there.
+    Everything that stays the same for all steps is looked up once: after a layer's products nothing of Python's is
+    left in the cache, and a lookup that takes 20 microseconds by itself takes 200 there.
 
     Args:
         reading: Buffers to read into, and thresholds; its targets are ignored.
@@ -99,8 +99,8 @@ class Reader:
 
         Args:
             x: As in the contract.
-            product: [T, I], what the model's activation module made of it: the coefficients. Needed where they are
-                held against the thresholds, or kept.
+            product: [T, I], output of the model's activation module: the coefficients. Needed if they are compared
+                with the thresholds, or kept.
             which: Rows of x.
         Raises:
             ValueError: x is of another kind, or there is no product where it is needed.

@@ -10,7 +10,7 @@ from fastneurons.report.cells import language_cells, language_headings, number, 
 
 
 def corpus_numbers(found: TokenShares) -> dict[str, Any]:
-    """Everything that the tables say, and more digits of it."""
+    """The numbers of the tables, with all their digits."""
     languages = list(enumerate(found.languages))
     return {
         "threshold": found.threshold,

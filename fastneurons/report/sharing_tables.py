@@ -26,7 +26,7 @@ from fastneurons.store import CATEGORIES, NEAR_THRESHOLD
 
 
 def sharing_numbers(found: Shares) -> dict[str, Any]:
-    """Everything that the tables say, and more digits of it."""
+    """The numbers of the tables, with all their digits."""
     return {
         "threshold": found.threshold,
         "near_threshold_share": number(found.near_threshold),
