@@ -40,7 +40,7 @@ class RowsToRead(NamedTuple):
         """Those whose target, of the T of a step, is not -1.
 
         Raises:
-            IndexError: a target that there is not.
+            IndexError: a target is not a row of the outputs.
         """
         rows = np.flatnonzero(targets >= 0)
         to = targets[rows]
@@ -55,13 +55,13 @@ class RowsToRead(NamedTuple):
 
 
 class Reader:
-    """One layer's reading, beside the model's own activation.
+    """One layer's reading, next to the model's own activation module.
 
-    What is the same for all steps is looked up once: after a layer's products nothing of Python's is in the cache, and
-    what takes 20 microseconds by itself takes 200 there.
+    Everything that stays the same for all steps is looked up once: after a layer's products nothing of Python's is
+    left in the cache, and a lookup that takes 20 microseconds by itself takes 200 there.
 
     Args:
-        reading: What is read, and where it goes; its targets are not looked at.
+        reading: Buffers to read into, and thresholds; its targets are ignored.
         dtype: Of x.
         num_neurons: I.
         function: As in the contract, and likewise the rest.
@@ -99,8 +99,8 @@ class Reader:
 
         Args:
             x: As in the contract.
-            product: [T, I], what the model's activation module made of it: the coefficients. Needed where they are
-                held against the thresholds, or kept.
+            product: [T, I], output of the model's activation module: the coefficients. Needed if they are compared
+                with the thresholds, or kept.
             which: Rows of x.
         Raises:
             ValueError: x is of another kind, or there is no product where it is needed.
@@ -174,7 +174,7 @@ def _word(to_right, to_left, w, tests, s, side):  # type: ignore[no-untyped-def]
 
 @compiled
 def _pack(pool, parts, bits, rows, targets, neurons, tests, words, near):  # type: ignore[no-untyped-def]
-    """Position "last": each row's bits and counts take the place of what was there."""
+    """Position "last": each row's bits and counts overwrite the buffers'."""
     share_out(pool, parts, _pack_part, (bits, rows, targets, neurons, tests, words, near))
 
 

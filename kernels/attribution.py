@@ -332,7 +332,7 @@ def outputs(
     answers: torch.Tensor,
     top_k: int,
 ) -> Contributions:
-    """What a missing language keeps, once the arguments are seen to fit each other.
+    """Check the arguments, and fill the outputs with the values that a missing language keeps.
 
     Raises:
         ValueError: they do not; the message names the argument. Values on a device are not looked at.

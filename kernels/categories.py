@@ -245,7 +245,7 @@ def categories(
 
 
 def outputs(words: torch.Tensor, rows: torch.Tensor, planes: bool) -> Categories:
-    """Zeroed: a missing language keeps its 0, and the kernel adds to the counts."""
+    """Outputs, zeroed: a missing language keeps its 0, and the kernel adds to the counts."""
     E, L = rows.shape
     _, S, N, W = words.shape
     return Categories(
@@ -256,7 +256,7 @@ def outputs(words: torch.Tensor, rows: torch.Tensor, planes: bool) -> Categories
 
 
 def check(words: torch.Tensor, rows: torch.Tensor, num_neurons: int, occupancy: torch.Tensor | None) -> None:
-    """Raise ValueError unless the arguments are what the contract says, as far as the host knows of them."""
+    """Raise ValueError unless the arguments fit the contract, as far as the host can see them."""
     W = num_words(num_neurons)
     if words.dtype != torch.int32 or words.dim() != 4 or words.shape[3] != W:
         raise ValueError(f"words must be int32 [R, S, N, {W}], got {words.dtype} {list(words.shape)}")

@@ -1,4 +1,4 @@
-"""Which rows of a layer's input are read, what is kept of them, and where: what all implementations share.
+"""The reading of a layer's input, as all implementations share it: its rows, its outputs and its checks.
 
 The contract itself stands in `activation.py`.
 """
@@ -43,7 +43,7 @@ class Reading:
         edges: int32 [R, S, 2, W].
         counts: int32 [R, S, I].
         coefficients: [R, I] in x's dtype, or None; only with position "last".
-        signal: What is held against the thresholds: "gate", the activation; "product", the coefficient.
+        signal: Value compared with the thresholds: "gate", the activation, or "product", the coefficient.
     """
 
     targets: torch.Tensor
@@ -57,19 +57,19 @@ class Reading:
 
     @property
     def position(self) -> Position:
-        """What is kept, by the outputs that are given."""
+        """The position that the outputs are for."""
         if self.counts is not None:
             return "corpus"
         return "last" if self.edges is None else "any"
 
     @property
     def num_rows(self) -> int:
-        """R: where a row of x can be read into."""
+        """R: rows of the outputs."""
         there = [tensor for tensor in (self.words, self.counts) if tensor is not None]
         return there[0].shape[0]
 
     def check(self, dtype: torch.dtype, num_rows: int, num_neurons: int) -> None:
-        """See to it that the buffers fit an x of T rows and I neurons.
+        """Check that the buffers fit an x of T rows and I neurons.
 
         Raises:
             ValueError: they do not; the message names the argument. Values on a device are not looked at.
@@ -107,7 +107,7 @@ def check_input(
     parameters: Sequence[float],
     out: torch.Tensor | None = None,
 ) -> tuple[int, int]:
-    """T and I, once what the host knows of an input is as the contract says.
+    """Check an input as far as the host can see it, and return its T and I.
 
     Raises:
         ValueError: it is not; the message names the argument.
@@ -138,7 +138,7 @@ def near_threshold_count(edges: torch.Tensor) -> torch.Tensor:
 
 
 def expect(name: str, tensor: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless a tensor is what the contract says."""
+    """Raise ValueError unless a tensor fits the contract."""
     if tensor.dtype != dtype or tensor.shape != shape or (tensor.stride(-1) != 1 and shape[-1] > 1):
         raise ValueError(f"{name} must be {dtype} {list(shape)} with last stride 1, got {layout(tensor)}")
 

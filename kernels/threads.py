@@ -22,7 +22,7 @@ _PARTS_PER_THREAD = 4  # a thread that is held up leaves what is left to the oth
 
 
 def parts_of(num_numbers: int) -> int:
-    """Into how many parts the reading of so many numbers is best divided."""
+    """Number of parts to divide the reading of so many numbers into."""
     threads = torch.get_num_threads()
     return 1 if threads == 1 else max(1, min(_PARTS_PER_THREAD * threads, num_numbers // _WORTH_A_PART))
 
@@ -47,9 +47,9 @@ def share_out(typing: Any, pool: Any, num_parts: Any, body: Any, arguments: Any)
 
     Args:
         typing: numba's own.
-        pool: What `pool` gives; for 0, and for a single part, all is done on this thread.
+        pool: Result of `pool`; with 0, or a single part, this thread does all the work.
         num_parts: Of the work. A thread takes the next one when it is done with the one before.
-        body: A compiled function that returns nothing. It must not raise: nothing is heard of it.
+        body: A compiled function that returns nothing. It must not raise: its exception would be lost.
         arguments: A tuple.
     """
     signature = types.void(types.intp, types.int64, body, arguments)

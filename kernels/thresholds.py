@@ -18,7 +18,7 @@ import torch
 from fastneurons_kernels.functions import get_function
 from fastneurons_kernels.reading import NEAR_MARGIN
 
-IDENTITY = "identity"  # of a value that is held against the threshold as it is
+IDENTITY = "identity"  # for values compared with the threshold as they are
 
 _Values = npt.NDArray[np.float32]
 _Codes = npt.NDArray[np.int64]
@@ -114,7 +114,7 @@ def code_ranges(
 
 
 def _code(value: float, dtype: torch.dtype) -> int:
-    """Where a number of the dtype lies among all of them: -1 for -0, 0 for 0, 1 for the next larger one."""
+    """Index of a number among all of the dtype: -1 for -0, 0 for 0, 1 for the next larger one."""
     bits = torch.int16 if dtype.itemsize == 2 else torch.int32
     code = int(torch.tensor(value, dtype=dtype).view(bits))
     return code if code >= 0 else code ^ torch.iinfo(bits).max
@@ -149,7 +149,7 @@ class _Curve:
         return float(self._numbers(np.array([code])).float())
 
     def bounds(self, holds: Callable[[_Values], npt.NDArray[np.bool_]]) -> Bounds:
-        """Where a condition holds that holds for all activations from some one up."""
+        """Bounds of the gates whose activation meets a condition; if one activation meets it, all larger ones must."""
         with np.errstate(invalid="ignore", over="ignore"):  # infinities less infinite thresholds
             rising = _first(lambda codes: holds(self(codes)), self.minimum, self._infinity)
             falling = _first(lambda codes: holds(self(-codes)), -self.minimum, -self.lowest)

@@ -10,7 +10,7 @@ Exact: integers, the same in any launch order.
 
 How: a score that is not negative is ordered as its bits are, read as an integer; so the k-th largest is found by
 bisection, each step counting the scores above one value. No sort, no scratch memory, and what is found is exact,
-ties and all. `attribution.py` finds its candidates in the same way, with what stands here.
+ties and all. `attribution.py` finds its candidates in the same way, with the functions of this file.
 
 The Triton kernel has been compiled for sm_80, sm_90 and sm_100 and run in Triton's interpreter; it has never
 been run on a GPU.

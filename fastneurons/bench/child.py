@@ -85,18 +85,24 @@ class _Process:
         self._pipe.close()
 
     def _ask(self, verb: str, *arguments: Any) -> Any:
-        self._pipe.send((verb, arguments))
+        try:
+            self._pipe.send((verb, arguments))
+        except OSError as error:
+            raise ChildError(self._ended()) from error
         return self._answer()
 
     def _answer(self) -> Any:
         try:
             kind, value = self._pipe.recv()
-        except EOFError as error:
-            self._process.join()
-            raise ChildError(f"its process ended with exit status {self._process.exitcode}") from error
+        except (EOFError, OSError) as error:
+            raise ChildError(self._ended()) from error
         if kind == "error":
             raise ChildError(value)
         return value
+
+    def _ended(self) -> str:
+        self._process.join()
+        return f"its process ended with exit status {self._process.exitcode}"
 
 
 class Child(_Process):
@@ -147,8 +153,15 @@ class LimitChild(_Process):
         self.machine, self.dtype = self.about
 
     def measure(self) -> "Limit":
-        """Time the products once more; the best so far."""
-        limit: Limit = self._ask("measure")
+        """Time the products once more; the best so far.
+
+        Raises:
+            FastneuronsError: their process failed. No ChildError, which would be taken for the contender's.
+        """
+        try:
+            limit: Limit = self._ask("measure")
+        except ChildError as error:
+            raise FastneuronsError(f"the machine's matrix products could not be timed: {error}") from error
         return limit
 
 

@@ -1,4 +1,4 @@
-"""What tables and JSON are put together from, and the words for what was read."""
+"""Building blocks of tables and JSON, and words for the signal and the position."""
 
 from collections.abc import Sequence
 from math import floor, isfinite, log10
@@ -28,12 +28,12 @@ _POSITIONS = {
 
 
 def signal_name(header: Header) -> str:
-    """What is compared with the threshold."""
+    """Name of the value that is compared with the threshold."""
     return "coefficient" if header.signal == "product" else "activation"
 
 
 def where_read(header: Header) -> str:
-    """At which tokens, to be read after "above 0"."""
+    """The tokens that were read, in words that follow "above 0"."""
     return _POSITIONS.get(header.position) or visible(header.position, limit=LONGEST_NAME)
 
 

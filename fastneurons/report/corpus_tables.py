@@ -18,7 +18,7 @@ from fastneurons.visible import visible
 
 
 def corpus_numbers(found: TokenShares) -> dict[str, Any]:
-    """Everything that the tables say, and more digits of it."""
+    """The numbers of the tables, with all their digits."""
     languages = list(enumerate(found.languages))
     return {
         "threshold": found.threshold,

@@ -109,7 +109,7 @@ def _figure(panels: Sequence[str], height: float) -> "tuple[Figure, list[Axes]]"
 
 
 def _name(figure: Figure, found: Findings, parts: Sequence[str]) -> None:
-    """The model above the panels, and below it what was measured of it."""
+    """Write the model's name above the panels, and below the name what was measured."""
     header = found.header
     reading = f"{signal_name(header)} > {found.threshold:g} {where_read(header)}"
     caption = [
@@ -194,7 +194,7 @@ def _language_colours(number: int) -> list[str]:
 
 
 def _padded(values: Any) -> tuple[float, float]:
-    """From a little below the smallest, or 0 where that is not far, to a little above the largest."""
+    """Limits of an axis: from just below the smallest value, or 0 if that is near, to just above the largest."""
     low, high = float(np.min(values)), float(np.max(values))
     room = 0.05 * (high - low) or 1.0
     return (0.0 if low < 0.25 * high else low - room), high + room

@@ -28,7 +28,7 @@ from fastneurons.visible import visible
 
 
 def sharing_numbers(found: Shares) -> dict[str, Any]:
-    """Everything that the tables say, and more digits of it."""
+    """The numbers of the tables, with all their digits."""
     return {
         "threshold": found.threshold,
         "near_threshold_share": number(found.near_threshold),

@@ -1,4 +1,4 @@
-"""How figures look, and how they are written: the same input gives the same file."""
+"""The look of figures, and how they are written: the same input gives the same file."""
 
 import warnings
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ DPI = 200
 
 
 def check_ending(path: Path) -> None:
-    """Raises InputError where a figure cannot be written in the form that the file's ending asks for."""
+    """Raise InputError unless the file's ending names a format that figures can be written in."""
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{path}: the ending must be one of {', '.join(ENDINGS)}")
 

@@ -57,7 +57,7 @@ def findings_json(found: Findings) -> str:
 
 
 def print_findings(found: Findings, stream: TextIO) -> None:
-    """Print what a store tells and what was skipped.
+    """Print a store's findings and the rows that were skipped.
 
     Shares of neurons by layer, category and language, and with attribution how much each category matters;
     of a corpus, how many of each language's tokens activate neurons.

@@ -7,6 +7,7 @@ from transformers import LlamaConfig
 from fastneurons.bench.child import ChildError, LimitChild
 from fastneurons.bench.contender import Setting
 from fastneurons.bench.limit import MatrixProducts, layer_shapes
+from fastneurons.errors import FastneuronsError
 
 CONFIG = LlamaConfig(
     hidden_size=64, intermediate_size=96, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=3
@@ -44,3 +45,16 @@ def test_it_is_timed_in_a_process_of_its_own_again_and_again(tmp_path):
     assert products.machine.cores
     with pytest.raises(ChildError, match="none"):
         LimitChild(Setting(str(tmp_path / "none"), ()))
+
+
+def test_products_that_fail_are_not_taken_for_a_contender_that_fails(tmp_path):
+    CONFIG.save_pretrained(tmp_path)
+    products = LimitChild(Setting(str(tmp_path), (), "float32"))
+    products._process.kill()
+    products._process.join()
+    with pytest.raises(
+        FastneuronsError, match="matrix products could not be timed: its process ended with exit status -9"
+    ) as caught:
+        products.measure()
+    assert not isinstance(caught.value, ChildError)
+    products.close()
