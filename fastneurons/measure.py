@@ -244,7 +244,7 @@ def _header(
 
     return Header(
         version=fastneurons.__version__,
-        model=facts.model,
+        model=printable(facts.model),
         revision=engine.revision,
         dtype=facts.dtype,
         quantization=engine.quantization,
@@ -262,8 +262,8 @@ def _header(
         window=options.window,
         config={
             "limit": options.limit,
-            "data": {name: _printable(value) for name, value in source.options.items()},
-            "engine": asdict(engine),
+            "data": _printable(dict(source.options)),
+            "engine": _printable(asdict(engine)),
             "function": facts.function,
             "gated": facts.gated,
         },
@@ -273,6 +273,9 @@ def _header(
 
 
 def _printable(value: Any) -> Any:
+    """Options as they can be stored: paths among them may hold bytes that are no UTF-8."""
+    if isinstance(value, dict):
+        return {name: _printable(one) for name, one in value.items()}
     return printable(value) if isinstance(value, str) else value
 
 
@@ -384,7 +387,7 @@ def _rest(
     remaining = iter(rows)
     for number, stored in enumerate(committed):
         row = next(remaining, None)
-        if row is None or row.id != stored:
+        if row is None or printable(row.id) != stored:
             found = "ends before it" if row is None else f"has {row.id!r} there"
             raise StoreError(
                 f"example {number} of the store is {stored!r}, but {source} {found}: the data has changed since "
@@ -401,7 +404,7 @@ def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
     first = parts[0].first
     return Window(
         first=first,
-        example_id=[row.id for row in rows],
+        example_id=[printable(row.id) for row in rows],
         task=np.array(task, np.int32),
         outcome=np.array([2 if isinstance(row, Skipped) else 1 for row in rows], np.uint8),
         token_count=np.concatenate([part.token_count for part in parts]),
@@ -416,7 +419,12 @@ def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
         activation_count=_added([part.activation_count for part in parts]),
         corpus_tokens=_added([part.corpus_tokens for part in parts]),
         skipped=[
-            {"index": first + i, "id": row.id, "where": row.where, "reason": row.reason}
+            {
+                "index": first + i,
+                "id": printable(row.id),
+                "where": printable(row.where),
+                "reason": printable(row.reason),
+            }
             for i, row in enumerate(rows)
             if isinstance(row, Skipped)
         ],
