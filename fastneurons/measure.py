@@ -244,7 +244,7 @@ def _header(
 
     return Header(
         version=fastneurons.__version__,
-        model=facts.model,
+        model=printable(facts.model),
         revision=engine.revision,
         dtype=facts.dtype,
         quantization=engine.quantization,
@@ -262,8 +262,8 @@ def _header(
         window=options.window,
         config={
             "limit": options.limit,
-            "data": {name: _printable(value) for name, value in source.options.items()},
-            "engine": asdict(engine),
+            "data": _printable(dict(source.options)),
+            "engine": _printable(asdict(engine)),
             "function": facts.function,
             "gated": facts.gated,
         },
@@ -273,6 +273,9 @@ def _header(
 
 
 def _printable(value: Any) -> Any:
+    """Options as they can be stored: paths among them may hold bytes that are no UTF-8."""
+    if isinstance(value, dict):
+        return {name: _printable(one) for name, one in value.items()}
     return printable(value) if isinstance(value, str) else value
 
 
@@ -386,7 +389,7 @@ def _rest(
     remaining = iter(rows)
     for number, stored in enumerate(committed):
         row = next(remaining, None)
-        if row is None or row.id != stored:
+        if row is None or printable(row.id) != stored:
             found = "ends before it" if row is None else f"has {row.id!r} there"
             raise StoreError(
                 f"example {number} of the store is {stored!r}, but {source} {found}: the data has changed since "
@@ -403,7 +406,7 @@ def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
     arrays = join(
         [part.arrays for part in parts], [task_of.get(part.rows[0].task, 0) for part in parts], len(tasks)
     )
-    arrays["example_id"] = np.array([row.id for row in rows], np.dtypes.StringDType())
+    arrays["example_id"] = np.array([printable(row.id) for row in rows], np.dtypes.StringDType())
     arrays["task"] = np.array([task_of.get(row.task, 0) for row in rows], np.int32)
     skipped = [isinstance(row, Skipped) for row in rows]
     arrays["outcome"] = np.where(skipped, Outcome.SKIPPED, Outcome.MEASURED).astype(np.uint8)
@@ -412,7 +415,12 @@ def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
         first,
         arrays,
         [
-            {"index": first + index, "id": row.id, "where": row.where, "reason": row.reason}
+            {
+                "index": first + index,
+                "id": printable(row.id),
+                "where": printable(row.where),
+                "reason": printable(row.reason),
+            }
             for index, row in enumerate(rows)
             if isinstance(row, Skipped)
         ],

@@ -25,13 +25,18 @@ Data = Annotated[
 Languages = Annotated[
     str | None,
     typer.Option(
-        help="Codes separated by commas: en,de,zh. [default: all that the data has]",
+        help="Codes separated by commas: en,de,zh-Hant. Regions are not told apart: pt-BR is pt. "
+        "[default: all that the data has]",
         show_default=False,
         rich_help_panel=_DATA,
     ),
 ]
 Split = Annotated[
-    str | None, typer.Option(help="Part of a data set: test, validation, ...", rich_help_panel=_DATA)
+    str | None,
+    typer.Option(
+        help="Part of a data set: train, test, validation, ... Files that name none, beside files that do, are train.",
+        rich_help_panel=_DATA,
+    ),
 ]
 Config = Annotated[str | None, typer.Option(help="Configuration of a Hub data set.", rich_help_panel=_DATA)]
 DataRevision = Annotated[
