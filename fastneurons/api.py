@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data import Example, Skipped
 from fastneurons.data.options import DataOptions
+from fastneurons.data.rows import checked_examples
 from fastneurons.data.tasks import tasks_and_data
 from fastneurons.errors import InputError
 from fastneurons.languages import parse_languages
@@ -110,7 +111,7 @@ def run(
             raise InputError("languages are needed with examples of your own")
         if tasks is not None or data_options is not None:
             raise InputError("tasks and data_options are for data in a place, not for examples of your own")
-        source = Source(("python",), type(data).__name__, data)
+        source = Source(("python",), type(data).__name__, checked_examples(data))
     return measure_into_store(
         model, source, codes, fspath(out), what, options, engine_arguments, progress, verbose
     )

@@ -8,7 +8,7 @@ there. Nothing else is taken for a text: a list, an object, NaN or bytes make th
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -232,6 +232,45 @@ def check_usable(
         )
     hint = f'; a {noun[:-1]} must be {{"id": ..., "prompts": {{"en": ..., "de": ...}}}}' if not there else ""
     raise InputError(f"{place}: none of {which} is a usable example: {'; '.join(problems)}{hint}")
+
+
+def checked_examples(rows: Iterable[Any]) -> Iterator[Example | Skipped]:
+    """Examples that a program made, held to the same rules; those that break them come as skipped rows.
+
+    Raises:
+        InputError: something is neither an `Example` nor a `Skipped`.
+    """
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, Skipped):
+            yield row
+        elif not isinstance(row, Example):
+            raise InputError(f"example {number} is {kind(row)}; it must be a fastneurons.data.Example")
+        elif problem := _example_problem(row):
+            yield Skipped(shown_id(row.id), row.where, problem, row.task)
+        else:
+            yield row
+
+
+def _example_problem(row: Example) -> str | None:
+    if not isinstance(row.id, str):
+        return f"the id is {kind(row.id)}; it must be a text"
+    if problem := id_problem(row.id):
+        return problem
+    if row.messages:
+        return (
+            "its prompts are chat messages, which are put into a chat format where a file or folder is named"
+        )
+    for field, texts in (("prompt", row.prompts), ("answer", row.answers)):
+        for code, text in texts.items():
+            if not isinstance(text, str):
+                return f"the {field} in {code} is {kind(text)}; it must be a text"
+            if field == "prompt" and (problem := text_problem(text)):
+                return f"the prompt in {code} {problem}"
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                return f"the {field} in {code} holds half a surrogate pair, which no text can"
+    return None
 
 
 def prompt_keys(prompts: Any) -> list[str]:

@@ -352,7 +352,9 @@ class _Part:
                 choices[code] = filled.choices
             if filled.worked:
                 worked[code] = filled.worked
-        example = Example(row.key, prompts, answers, row.where, name, choices, aliases, messages)
+        example = Example(
+            row.key, prompts, answers, row.where, name, choices, aliases=aliases, messages=messages
+        )
         return Case(
             example,
             {code: piece.fields for code, piece in row.pieces.items()},
@@ -507,8 +509,7 @@ class _Around:
 
     def __call__(self, prompt: str) -> str:
         if self._chat is not None:
-            # 0.03 ms a prompt with SmolLM2's template: no shortcut that a template could see through is worth it.
-            return self._chat.render([*self._before, {"role": "user", "content": prompt}]) + self._prefix
+            return self._in_chat([*self._before, {"role": "user", "content": prompt}], self._prefix)
         return f"{self._head}{prompt}{self._prefix}"
 
     def of_messages(self, messages: Sequence[Message], code: str) -> str:
@@ -531,4 +532,10 @@ class _Around:
         if messages[-1]["role"] == "assistant":
             *messages, last = messages
             begun = last["content"]
-        return self._chat.render([*self._before, *messages]) + begun + self._prefix
+        return self._in_chat([*self._before, *messages], begun + self._prefix)
+
+    def _in_chat(self, messages: list[Message], behind: str) -> str:
+        """Messages in the chat format, with a text behind its end."""
+        assert self._chat is not None
+        # 0.03 ms a prompt with SmolLM2's template: no shortcut that a template could see through is worth it.
+        return self._chat.render(messages) + behind

@@ -10,7 +10,8 @@ from fastneurons.data.example import Example, Skipped
 from fastneurons.data.messages import ROLES
 from fastneurons.data.options import DataOptions
 from fastneurons.data.places import Place
-from fastneurons.data.rows import MAX_ID_CHARACTERS
+from fastneurons.data.record import Record
+from fastneurons.data.rows import MAX_ID_CHARACTERS, checked_examples
 from fastneurons.data.tasks import TASKS, open_tasks
 from fastneurons.errors import InputError
 from tests.data.tasks import files
@@ -385,3 +386,44 @@ def test_special_files_are_refused_by_any_name(tmp_path):
     for name in ("/dev/zero", "file:///dev/zero"):
         with pytest.raises(InputError, match="/dev/zero is no regular file"):
             open_tasks(["jsonl"], {"jsonl": name}, LANGUAGES, DataOptions()).check()
+
+
+def test_rows_of_the_hub_are_read_like_any_others(monkeypatch):
+    rows = [
+        GOOD | {"answers": {"en": ["x", "y"], "de": None}},
+        GOOD | {"id": "b", "prompts": {"en": ONE, "de": None}},
+        GOOD | {"id": "c", "prompts": {"en": float("nan"), "de": "x"}},
+        GOOD | {"id": None},
+    ]
+    held = [Record(row, f"o/own (train): row {n}") for n, row in enumerate(rows, 1)]
+    monkeypatch.setattr("fastneurons.data.hub.hub_records", lambda *_, **__: iter(held))
+    first, second, third, fourth = TASKS["jsonl"].open(Place("o/own")).aligned(LANGUAGES)
+    assert first.pieces["en"].fields == {"prompt": "Hello", "answer": "x", "aliases": ("y",)}
+    assert second.pieces["en"].fields == {"prompt": "Hello", "messages": ONE}
+    assert third == Skipped("c", "o/own (train): row 3", "the prompt in en is NaN; it must be a text")
+    assert fourth == Skipped("", "o/own (train): row 4", "no id")
+
+
+def test_examples_that_a_program_makes_are_held_to_the_rules():
+    good = Example("a", {"en": "x", "de": "y"})
+    bad = [
+        Example("b", {"en": "\u200b", "de": "y"}),
+        Example("c", {"en": ["x"], "de": "y"}),
+        Example("d", {"en": "x\ud800", "de": "y"}),
+        Example("e" * 2000, {"en": "x", "de": "y"}),
+        Example("f", {"en": "Hello", "de": "y"}, messages={"en": ONE}),
+        Example(7, {"en": "x", "de": "y"}),
+    ]
+    found = list(checked_examples([good, *bad, Skipped("g", "", "why")]))
+    assert [row.reason if isinstance(row, Skipped) else row.id for row in found] == [
+        "a",
+        "the prompt in en is empty: all its characters are invisible (U+200B)",
+        "the prompt in en is a list; it must be a text",
+        "the prompt in en holds half a surrogate pair, which no text can",
+        "the id is 2,000 characters long; it may have 1,000 at most",
+        "its prompts are chat messages, which are put into a chat format where a file or folder is named",
+        "the id is a number; it must be a text",
+        "why",
+    ]
+    with pytest.raises(InputError, match="example 1 is an object"):
+        list(checked_examples([{"id": "a"}]))
