@@ -9,6 +9,7 @@ import typer
 
 from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
+from fastneurons.cli.paths import check_picture, check_written
 from fastneurons.config import EngineOptions, parse_engine_args
 from fastneurons.errors import InputError
 from fastneurons.streams import say
@@ -56,7 +57,6 @@ def bench(
     contender's findings are compared with a plain forward pass first: one that differs is not timed.
     """
     from fastneurons.bench.contenders import CONTENDERS, parse_contenders
-    from fastneurons.report.style import check_ending
 
     if contenders == "list":
         width = max(map(len, CONTENDERS))
@@ -67,10 +67,9 @@ def bench(
     if tokens < 1 or rounds < 1:
         raise InputError(f"--tokens {tokens} --rounds {rounds}: must be at least 1")
     if plot is not None:
-        check_ending(plot)
-    for path in (json_file, plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise InputError(f"{path}: there is no folder {path.absolute().parent}")
+        check_picture(plot)
+    if json_file is not None:
+        check_written(json_file)
     lengths = _numbers("--prompt-lengths", prompt_lengths, least=2)
     numbers_of_languages = _numbers("--num-languages", num_languages, least=2)
 
@@ -103,7 +102,10 @@ def bench(
     report = carry_out(plan, say, verbose)
     print_report(report, sys.stdout)
     if json_file is not None:
-        json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n")
+        try:
+            json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n")
+        except OSError as error:
+            raise InputError(f"{json_file} cannot be written: {error.strerror or error}") from error
     if plot is not None:
         draw(report, plot)
 

@@ -2,16 +2,30 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fastneurons.cli.engine_options import AsJson
+from fastneurons.cli.paths import check_picture
+from fastneurons.errors import StoreError
+
+if TYPE_CHECKING:
+    from fastneurons.store import Store
 
 _Store = Annotated[str, typer.Argument(help="A store: a local path or an fsspec URL.")]
 _Threshold = Annotated[
     float | None, typer.Option(help="One of the store's thresholds. [default: its first]", show_default=False)
 ]
+
+
+def _opened(store: str) -> "Store":
+    """A store, or at once that nothing is there: what reads stores takes a second to import."""
+    if "://" not in store and not Path(store).exists():
+        raise StoreError(f"{store}: nothing is there")
+    from fastneurons.store import open_store
+
+    return open_store(store)
 
 
 def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False) -> None:
@@ -20,10 +34,9 @@ def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False
     With attribution also how much each category matters for the answer; of a corpus, how many of each
     language's tokens activate neurons.
     """
-    from fastneurons.report import print_summary, summary_json
-    from fastneurons.store import open_store
+    opened = _opened(store)
+    from fastneurons.report import print_summary, summary_json  # here: what is not there is told sooner
 
-    opened = open_store(store)
     if as_json:
         print(summary_json(opened, threshold))
     else:
@@ -43,8 +56,9 @@ def plot(
     With attribution also the categories of the neurons that contribute most; of a corpus, activation
     probability by layer, a line for each language.
     """
+    check_picture(output)
+    opened = _opened(store)
     from fastneurons.report import plot as draw
-    from fastneurons.store import open_store
 
-    draw(open_store(store), output, threshold)
+    draw(opened, output, threshold)
     print(output)

@@ -9,7 +9,7 @@ import typer
 from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
 from fastneurons.cli import measure_options as opt_what
-from fastneurons.config import EngineOptions, Measurement, parse_engine_args
+from fastneurons.config import EngineOptions, Measurement, RunOptions, parse_engine_args
 from fastneurons.errors import InputError
 from fastneurons.streams import say
 
@@ -120,8 +120,6 @@ def run(
         template=template,
         answer_prefix=answer_prefix,
     )
-    from fastneurons.measure import RunOptions, measure_into_store, task_source
-
     what = Measurement(
         thresholds=tuple(threshold or [0.0]),
         position=position,
@@ -137,6 +135,11 @@ def run(
     names, places = tasks_and_data(tasks, data or [])
     at_least = 1 if position == "corpus" else 2
     codes = parse_languages(languages, at_least) if languages is not None else None
+    from fastneurons.measure import (
+        measure_into_store,
+        task_source,
+    )  # here: this loads torch, mistakes are told sooner
+
     source, codes = task_source(model, names, places, codes, data_options, engine, position)
     if out is None:
         out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}.zarr"
@@ -168,9 +171,6 @@ def demo(
     from fastneurons.data.demo_model import demo_model
     from fastneurons.data.facts import DEFAULT_LANGUAGES, facts
     from fastneurons.languages import parse_languages
-    from fastneurons.measure import RunOptions, Source, measure_into_store
-    from fastneurons.report import plot, print_summary
-    from fastneurons.store import check_output
 
     codes = parse_languages(languages) if languages else DEFAULT_LANGUAGES
     engine = EngineOptions(
@@ -185,9 +185,19 @@ def demo(
             "--position corpus: the demo's facts are no corpus; fastneurons run --tasks corpus is"
         )
     options = RunOptions(limit, window, overwrite=overwrite)
+    from fastneurons.measure import (
+        Source,
+        measure_into_store,
+    )  # here: this loads torch, mistakes are told sooner
+    from fastneurons.report import plot, print_summary
+    from fastneurons.store import check_output
+
     out = output / "demo.zarr"
     check_output(str(out), resume=False, overwrite=overwrite)
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {output} cannot be made: {error.strerror or error}") from error
     say("preparing SmolLM2-135M-Instruct (converted once, then kept)")
     model = demo_model()
     rows = list(facts(codes))
