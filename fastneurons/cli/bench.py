@@ -15,6 +15,14 @@ from fastneurons.errors import InputError
 from fastneurons.streams import say
 
 
+def _complete_contenders(incomplete: str) -> list[str]:
+    """Names that go on what is typed, after the last comma."""
+    from fastneurons.bench.contenders import CONTENDERS
+
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in ("list", *CONTENDERS) if name.startswith(last)]
+
+
 def bench(
     model: Annotated[
         str | None,
@@ -26,6 +34,7 @@ def bench(
         str | None,
         typer.Option(
             help="Names separated by commas; --contenders list shows them. [default: all that are eager]",
+            autocompletion=_complete_contenders,
             show_default=False,
         ),
     ] = None,
@@ -33,7 +42,7 @@ def bench(
         str, typer.Option(help="Tokens of a prompt; several separated by commas.")
     ] = "8,32,128,512",
     num_languages: Annotated[str, typer.Option(help="Languages; several separated by commas.")] = "10",
-    tokens: Annotated[int, typer.Option(help="Of a round, about.")] = 4096,
+    tokens: Annotated[int, typer.Option(help="Approximate tokens per round.")] = 4096,
     rounds: Annotated[int, typer.Option(help="How often each is timed.")] = 5,
     tasks: opt_data.Tasks = None,
     data: opt_data.Data = None,
@@ -51,7 +60,9 @@ def bench(
     engine_arg: opt.EngineArg = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Time fastneurons' modes, vLLM alone and other ways of reading neurons, on the same prompts.
+    """Time fastneurons beside vLLM alone and other tools.
+
+    Times fastneurons' modes, vLLM alone and other ways of reading neurons on the same prompts.
 
     Prompts are pieces of facts in each language, of exact lengths; or, with --tasks, a data set's own. Each
     contender's findings are compared with a plain forward pass first: one that differs is not timed.

@@ -29,7 +29,9 @@ def _opened(store: str) -> "Store":
 
 
 def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False) -> None:
-    """Shares of the four categories by layer, activated share by language, and what was skipped.
+    """Print what a store holds, as tables or JSON.
+
+    Shares of the four categories by layer, activated share by language, and what was skipped.
 
     With attribution also how much each category matters for the answer; of a corpus, how many of each
     language's tokens activate neurons.
@@ -51,7 +53,9 @@ def plot(
     ] = Path("sharing.png"),
     threshold: _Threshold = None,
 ) -> None:
-    """Draw shares of the four categories by layer, and activated share by language.
+    """Draw what a store holds, as .png, .svg or .pdf.
+
+    Shares of the four categories by layer, and activated share by language.
 
     With attribution also the categories of the neurons that contribute most; of a corpus, activation
     probability by layer, a line for each language.

@@ -13,16 +13,23 @@ from fastneurons.config import EngineOptions, Measurement, RunOptions, parse_eng
 from fastneurons.errors import InputError
 from fastneurons.streams import say
 
-_Window = Annotated[int, typer.Option(help="Examples written and committed at once.")]
+_OUTPUT = "Output"
+_Window = Annotated[
+    int, typer.Option(help="Examples written and committed at once.", rich_help_panel=_OUTPUT)
+]
 _KeepBits = Annotated[
     bool,
     typer.Option(
-        "--keep-bits/--no-keep-bits", help="Store which neurons were activated, not the counts alone."
+        "--keep-bits/--no-keep-bits",
+        help="Store which neurons were activated, not the counts alone.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 # The longest of the demo's prompts has 84; what is reserved for longer ones takes time to zero.
 _DEMO_TOKENS = 256
-_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+_Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_OUTPUT)
+]
 
 
 def run(
@@ -62,7 +69,9 @@ def run(
     observe_memory: opt_what.ObserveMemory = 1.0,
     window: _Window = 256,
     keep_bits: _KeepBits = True,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that did not end.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a run that did not end.", rich_help_panel=_OUTPUT)
+    ] = False,
     overwrite: _Overwrite = False,
     dtype: opt.Dtype = "auto",
     revision: opt.Revision = None,
@@ -80,7 +89,7 @@ def run(
     engine_arg: opt.EngineArg = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Measure which neurons each language activates, example by example, into a Zarr store.
+    """Measure which neurons each language activates, into a Zarr store.
 
     With --position corpus, how many tokens of each language activate each neuron.
     """
@@ -167,7 +176,10 @@ def demo(
     engine_arg: opt.EngineArg = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Run the main job on an embedded model and data set: SmolLM2-135M and real facts in ten languages."""
+    """Run on a small model and data set that come along.
+
+    The model is SmolLM2-135M-Instruct, the data are real facts in ten languages.
+    """
     from fastneurons.data.demo_model import demo_model
     from fastneurons.data.facts import DEFAULT_LANGUAGES, facts
     from fastneurons.languages import parse_languages
