@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastneurons.arrays import join
-from fastneurons.config import EngineOptions, Measurement
+from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.options import DataOptions
 from fastneurons.engine.placement import MeasuredRows
@@ -101,37 +101,6 @@ def task_source(
         source.remarks(),
     )
     return rows, source.languages
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How much a run reads and how it writes.
-
-    Args:
-        limit: Only the first rows of the source.
-        window: Examples that are committed at once.
-        keep_bits: Whether to store which neurons were activated, not the counts alone.
-        resume: Continue a run that did not end.
-        overwrite: Replace a store.
-        block_size: Of a corpus, join each language's texts and cut them into blocks of so many tokens.
-    """
-
-    limit: int | None = None
-    window: int = 256
-    keep_bits: bool = True
-    resume: bool = False
-    overwrite: bool = False
-    block_size: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"--limit {self.limit}: must be at least 1")
-        if self.window < 1:
-            raise InputError(f"--window {self.window}: must be at least 1")
-        if self.block_size is not None and self.block_size < 1:
-            raise InputError(f"--block-size {self.block_size}: must be at least 1")
-        if self.resume and self.overwrite:
-            raise InputError("--resume and --overwrite exclude each other")
 
 
 def measure_into_store(

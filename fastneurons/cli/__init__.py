@@ -11,9 +11,15 @@ from typing import Any
 from fastneurons.errors import FastneuronsError
 from fastneurons.streams import ReaderGoneError, say, say_traceback, standard_streams
 
+_COMPLETION = "_FASTNEURONS_COMPLETE"
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status: 0 done, 1 the run failed, 2 the call is wrong."""
+    if _COMPLETION in os.environ:  # a shell asks for words
+        from fastneurons.cli.app import app
+
+        app(prog_name="fastneurons")
     try:
         with standard_streams():
             status = _call(sys.argv[1:] if arguments is None else list(arguments))

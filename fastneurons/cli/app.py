@@ -6,12 +6,11 @@ import typer
 
 import fastneurons
 from fastneurons.cli import bench, data, info, look, run, tasks
-from fastneurons.cli.alone import help_if_alone
+from fastneurons.cli.help import FIRST_RUN, SectionedCommand, help_if_alone
 
 app = typer.Typer(
     name="fastneurons",
     help="How a multilingual LLM shares its neurons among languages, measured at engine speed.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -30,14 +29,14 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    help_if_alone(context)
+    help_if_alone(context, FIRST_RUN)
 
 
-app.command()(run.run)
-app.command()(run.demo)
-app.command()(look.summary)
-app.command()(look.plot)
-app.command()(tasks.tasks)
+app.command(cls=SectionedCommand)(run.run)
+app.command(cls=SectionedCommand)(run.demo)
+app.command(cls=SectionedCommand)(look.summary)
+app.command(cls=SectionedCommand)(look.plot)
+app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
-app.command()(bench.bench)
-app.command()(info.info)
+app.command(cls=SectionedCommand)(bench.bench)
+app.command(cls=SectionedCommand)(info.info)

@@ -9,9 +9,18 @@ import typer
 
 from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
+from fastneurons.cli.paths import check_picture, check_written
 from fastneurons.config import EngineOptions, parse_engine_args
 from fastneurons.errors import InputError
 from fastneurons.streams import say
+
+
+def _complete_contenders(incomplete: str) -> list[str]:
+    """Names that go on what is typed, after the last comma."""
+    from fastneurons.bench.contenders import CONTENDERS
+
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in ("list", *CONTENDERS) if name.startswith(last)]
 
 
 def bench(
@@ -25,6 +34,7 @@ def bench(
         str | None,
         typer.Option(
             help="Names separated by commas; --contenders list shows them. [default: all that are eager]",
+            autocompletion=_complete_contenders,
             show_default=False,
         ),
     ] = None,
@@ -32,7 +42,7 @@ def bench(
         str, typer.Option(help="Tokens of a prompt; several separated by commas.")
     ] = "8,32,128,512",
     num_languages: Annotated[str, typer.Option(help="Languages; several separated by commas.")] = "10",
-    tokens: Annotated[int, typer.Option(help="Of a round, about.")] = 4096,
+    tokens: Annotated[int, typer.Option(help="Approximate tokens per round.")] = 4096,
     rounds: Annotated[int, typer.Option(help="How often each is timed.")] = 5,
     tasks: opt_data.Tasks = None,
     data: opt_data.Data = None,
@@ -50,13 +60,14 @@ def bench(
     engine_arg: opt.EngineArg = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Time fastneurons' modes, vLLM alone and other ways of reading neurons, on the same prompts.
+    """Time fastneurons beside vLLM alone and other tools.
+
+    Times fastneurons' modes, vLLM alone and other ways of reading neurons on the same prompts.
 
     Prompts are pieces of facts in each language, of exact lengths; or, with --tasks, a data set's own. Each
     contender's findings are compared with a plain forward pass first: one that differs is not timed.
     """
     from fastneurons.bench.contenders import CONTENDERS, parse_contenders
-    from fastneurons.report.style import check_ending
 
     if contenders == "list":
         width = max(map(len, CONTENDERS))
@@ -67,10 +78,9 @@ def bench(
     if tokens < 1 or rounds < 1:
         raise InputError(f"--tokens {tokens} --rounds {rounds}: must be at least 1")
     if plot is not None:
-        check_ending(plot)
-    for path in (json_file, plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise InputError(f"{path}: there is no folder {path.absolute().parent}")
+        check_picture(plot)
+    if json_file is not None:
+        check_written(json_file)
     lengths = _numbers("--prompt-lengths", prompt_lengths, least=2)
     numbers_of_languages = _numbers("--num-languages", num_languages, least=2)
 
@@ -103,7 +113,10 @@ def bench(
     report = carry_out(plan, say, verbose)
     print_report(report, sys.stdout)
     if json_file is not None:
-        json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n")
+        try:
+            json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n")
+        except OSError as error:
+            raise InputError(f"{json_file} cannot be written: {error.strerror or error}") from error
     if plot is not None:
         draw(report, plot)
 

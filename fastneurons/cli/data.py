@@ -7,15 +7,15 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from fastneurons.cli import data_options as opt_data
-from fastneurons.cli.alone import help_if_alone
 from fastneurons.cli.engine_options import AsJson
+from fastneurons.cli.help import SectionedCommand, help_if_alone
 from fastneurons.streams import say
 from fastneurons.visible import visible, visible_json
 
 _LONGEST_PLACE = 2000  # characters that are shown
 _LONGEST_DETAIL = 500
 
-data = typer.Typer(name="data", help="Look at data before it is measured.")
+data = typer.Typer(name="data", help="Check data before it is measured.")
 
 
 @data.callback(invoke_without_command=True)
@@ -23,7 +23,7 @@ def _data(context: typer.Context) -> None:
     help_if_alone(context)
 
 
-@data.command()
+@data.command(cls=SectionedCommand)
 def check(
     places: Annotated[
         list[str] | None,
@@ -50,7 +50,10 @@ def check(
     show: Annotated[int, typer.Option(help="Findings of each kind to show.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Read all of the data: languages, lengths, alignment, duplicates, and what is suspicious, with its place."""
+    """Read all data; report languages, lengths and problems.
+
+    Also alignment, duplicates, and whatever is suspicious, with its place.
+    """
     from fastneurons.data.chat import ChatTemplate, load_tokenizer
     from fastneurons.data.check import check_data
     from fastneurons.data.options import DataOptions

@@ -4,13 +4,22 @@ from typing import Annotated
 
 import typer
 
-_DATA = "Data"
+_DATA = "Data"  # a section of --help; everyday options stand before all sections
+
+
+def complete_tasks(incomplete: str) -> list[str]:
+    """Names of tasks that go on what is typed, after the last comma."""
+    from fastneurons.data.tasks import TASKS
+
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in TASKS if name.startswith(last)]
+
 
 Tasks = Annotated[
     str | None,
     typer.Option(
         help="Data sets that are known by name, separated by commas; `fastneurons tasks` lists them.",
-        rich_help_panel=_DATA,
+        autocompletion=complete_tasks,
     ),
 ]
 Data = Annotated[
@@ -19,7 +28,6 @@ Data = Annotated[
         metavar="[TASK=]PLACE",
         help="A file, folder, pattern, URL or Hub name; repeatable, one for each task. Without --tasks: JSONL, a line "
         '{"id": ..., "prompts": {"en": ..., "de": ...}}.',
-        rich_help_panel=_DATA,
     ),
 ]
 Languages = Annotated[
@@ -28,7 +36,6 @@ Languages = Annotated[
         help="Codes separated by commas: en,de,zh-Hant. Regions are not told apart: pt-BR is pt. "
         "[default: all that the data has]",
         show_default=False,
-        rich_help_panel=_DATA,
     ),
 ]
 Split = Annotated[
@@ -52,12 +59,10 @@ AllowMissing = Annotated[
     ),
 ]
 Shuffle = Annotated[
-    int | None, typer.Option(metavar="SEED", help="Another order, by this seed.", rich_help_panel=_DATA)
+    int | None, typer.Option(metavar="SEED", help="Shuffle examples with this seed.", rich_help_panel=_DATA)
 ]
 Skip = Annotated[int, typer.Option(help="Leave out the first examples of each task.", rich_help_panel=_DATA)]
-Limit = Annotated[
-    int | None, typer.Option(help="Only that many examples of each task.", rich_help_panel=_DATA)
-]
+Limit = Annotated[int | None, typer.Option(help="Only that many examples of each task.")]
 Select = Annotated[
     str | None,
     typer.Option(

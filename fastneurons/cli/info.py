@@ -7,7 +7,10 @@ from fastneurons.visible import visible_json
 
 
 def info(as_json: AsJson = False, verbose: Verbose = False) -> None:
-    """Versions, platform, engine backend, devices, cores and threads; what is missing and how to get it."""
+    """Show versions and devices, and what is missing.
+
+    Platform, engine backend, devices, cores and threads; for what is missing, how to get it.
+    """
     from fastneurons.engine.quiet import quiet
     from fastneurons.machine import this_machine
 

@@ -21,8 +21,9 @@ Position = Annotated[
     str,
     typer.Option(
         metavar="|".join(POSITIONS),
-        help="Tokens that are read: the prompt's last; any of the prompt's; any of the answer's, which follows the "
-        "prompt; or, of texts in each language by themselves, every one, counted.",
+        help="Which tokens to read: the `last` prompt token, `any` prompt token, any `answer` token, or `corpus` to "
+        "count every token of monolingual texts.",
+        autocompletion=lambda: list(POSITIONS),
         rich_help_panel=_WHAT,
     ),
 ]
@@ -30,6 +31,7 @@ Signal = Annotated[
     str,
     typer.Option(
         metavar="|".join(SIGNALS),
+        autocompletion=lambda: list(SIGNALS),
         help="What is held against the threshold: the activation, or the coefficient that enters the down projection.",
         rich_help_panel=_WHAT,
     ),

@@ -10,20 +10,27 @@ import typer
 from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
 from fastneurons.cli import measure_options as opt_what
-from fastneurons.config import EngineOptions, Measurement, parse_engine_args
+from fastneurons.config import EngineOptions, Measurement, RunOptions, parse_engine_args
 from fastneurons.errors import InputError
 from fastneurons.streams import say
 
-_Window = Annotated[int, typer.Option(help="Examples written and committed at once.")]
+_OUTPUT = "Output"
+_Window = Annotated[
+    int, typer.Option(help="Examples written and committed at once.", rich_help_panel=_OUTPUT)
+]
 _KeepBits = Annotated[
     bool,
     typer.Option(
-        "--keep-bits/--no-keep-bits", help="Store which neurons were activated, not the counts alone."
+        "--keep-bits/--no-keep-bits",
+        help="Store which neurons were activated, not the counts alone.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 # The longest of the demo's prompts has 84; what is reserved for longer ones takes time to zero.
 _DEMO_TOKENS = 256
-_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+_Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_OUTPUT)
+]
 
 
 def run(
@@ -63,7 +70,9 @@ def run(
     observe_memory: opt_what.ObserveMemory = 1.0,
     window: _Window = 256,
     keep_bits: _KeepBits = True,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that did not end.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a run that did not end.", rich_help_panel=_OUTPUT)
+    ] = False,
     overwrite: _Overwrite = False,
     dtype: opt.Dtype = "auto",
     revision: opt.Revision = None,
@@ -81,7 +90,7 @@ def run(
     engine_arg: opt.EngineArg = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Measure which neurons each language activates, example by example, into a Zarr store.
+    """Measure which neurons each language activates, into a Zarr store.
 
     With --position corpus, how many tokens of each language activate each neuron.
     """
@@ -122,8 +131,6 @@ def run(
         template=template,
         answer_prefix=answer_prefix,
     )
-    from fastneurons.measure import RunOptions, measure_into_store, task_source
-
     what = Measurement(
         thresholds=tuple(threshold or [0.0]),
         position=position,
@@ -141,6 +148,9 @@ def run(
     codes = parse_languages(languages, at_least) if languages is not None else None
     for note in notes_on_varieties(re.split(r"[,\s]+", languages or "")):
         say(f"--languages: {note}")
+    # Here: this loads torch, and mistakes are told sooner.
+    from fastneurons.measure import measure_into_store, task_source
+
     source, codes = task_source(model, names, places, codes, data_options, engine, position)
     if out is None:
         out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}.zarr"
@@ -168,13 +178,13 @@ def demo(
     engine_arg: opt.EngineArg = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Run the main job on an embedded model and data set: SmolLM2-135M and real facts in ten languages."""
+    """Run on a small model and data set that come along.
+
+    The model is SmolLM2-135M-Instruct, the data are real facts in ten languages.
+    """
     from fastneurons.data.demo_model import demo_model
     from fastneurons.data.facts import DEFAULT_LANGUAGES, facts
     from fastneurons.languages import parse_languages
-    from fastneurons.measure import RunOptions, Source, measure_into_store
-    from fastneurons.report import compute_findings, draw_findings, print_findings
-    from fastneurons.store import check_output
 
     codes = parse_languages(languages) if languages else DEFAULT_LANGUAGES
     engine = EngineOptions(
@@ -189,9 +199,17 @@ def demo(
             "--position corpus: the demo's facts are no corpus; fastneurons run --tasks corpus is"
         )
     options = RunOptions(limit, window, overwrite=overwrite)
+    # Here: this loads torch, and mistakes are told sooner.
+    from fastneurons.measure import Source, measure_into_store
+    from fastneurons.report import compute_findings, draw_findings, print_findings
+    from fastneurons.store import check_output
+
     out = output / "demo.zarr"
     check_output(str(out), resume=False, overwrite=overwrite)
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {output} cannot be made: {error.strerror or error}") from error
     say("preparing SmolLM2-135M-Instruct (converted once, then kept)")
     model = demo_model()
     rows = list(facts(codes))

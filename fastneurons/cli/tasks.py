@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fastneurons.cli.data_options import complete_tasks
 from fastneurons.cli.engine_options import AsJson
 from fastneurons.visible import visible_json
 
@@ -18,11 +19,20 @@ _SCORES = {
 
 def tasks(
     name: Annotated[
-        str | None, typer.Argument(metavar="[TASK]", help="Of which to show everything.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[TASK]",
+            help="Of which to show everything.",
+            show_default=False,
+            autocompletion=complete_tasks,
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the data sets that are known by name; of one: languages, fields, templates, where it comes from."""
+    """List the data sets known by name, or describe one.
+
+    A description gives languages, fields, templates, and where the data comes from.
+    """
     from fastneurons.data.tasks import TASKS, task_named
 
     if name is None:
