@@ -14,6 +14,10 @@ class Example(msgspec.Struct, frozen=True, gc=False):
         task: The task that it belongs to, where the source has several.
         choices: Where an answer is chosen, not written: what there is to choose from, by short language code,
             in the same order in every language. The reference answer is one of them.
+        contents: Of prompts in a chat format, by short language code: the characters of the prompt that are its own
+            text, not the template's, as [begin, end) in order. Empty: that is not known. A language that is not
+            there: all of them.
+        joints: What stands between a prompt and its answer, by short language code, where the prompt's format says.
     """
 
     id: str
@@ -22,6 +26,8 @@ class Example(msgspec.Struct, frozen=True, gc=False):
     where: str = ""
     task: str | None = None
     choices: dict[str, tuple[str, ...]] = {}
+    contents: dict[str, tuple[tuple[int, int], ...]] = {}
+    joints: dict[str, str] = {}
 
 
 class Skipped(msgspec.Struct, frozen=True, gc=False, tag=True):
