@@ -20,6 +20,7 @@ from fastneurons.data.options import DataOptions
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import ModelFacts, Session
+from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress, Silent, progress_for
@@ -195,7 +196,10 @@ def write_measurements(
         EngineError: the engine failed; what was measured before is committed.
         StoreError: the store cannot be written or continued; what was committed stays.
     """
-    header = _header(session.facts, source, session.languages, session.what, options, engine)
+    tokenise = session.tokeniser(source.add_special_tokens)
+    progress.message(describe_tokens(tokenise, session.what))
+    tokens = token_facts(tokenise, session.what, source.add_special_tokens, options.block_size is not None)
+    header = _header(session.facts, source, session.languages, session.what, options, engine, tokens)
     with _writer(out, header, session.what, options) as writer:
         _measure(session, writer, source, options, progress, stop)
 
@@ -232,6 +236,7 @@ def _header(
     what: Measurement,
     options: RunOptions,
     engine: EngineOptions,
+    tokens: dict[str, Any],
 ) -> Header:
     import fastneurons
 
@@ -254,6 +259,7 @@ def _header(
         layers=list(facts.layers),
         neurons=facts.neurons,
         top_k=facts.top_k,
+        tokens=tokens,
         window=options.window,
         config={
             "limit": options.limit,
@@ -323,6 +329,12 @@ def _measure(
         if window:
             written.commit(window)
         written.wait()
+    if session.totals.begun:
+        noun = "texts" if corpus else "prompts"
+        progress.message(
+            f"{session.totals.begun:,} {noun} begin with the tokenizer's begin mark themselves; it was not put before "
+            "them once more"
+        )
     if ended:
         writer.finish()
         for note in source.notes():
@@ -396,6 +408,7 @@ def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
         outcome=np.array([2 if isinstance(row, Skipped) else 1 for row in rows], np.uint8),
         token_count=np.concatenate([part.token_count for part in parts]),
         present=np.concatenate([part.present for part in parts]),
+        last_token=np.concatenate([part.last_token for part in parts]),
         activated=_joined([part.activated for part in parts]),
         activated_count=_joined([part.activated_count for part in parts]),
         category_count=_joined([part.category_count for part in parts]),

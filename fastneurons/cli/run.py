@@ -49,6 +49,7 @@ def run(
     select: opt_data.Select = None,
     num_fewshot: opt_data.NumFewshot = 0,
     apply_chat_template: opt_data.ApplyChatTemplate = False,
+    chat_template_kwargs: opt_data.ChatTemplateKwargs = None,
     system_instruction: opt_data.SystemInstruction = None,
     template: opt_data.TemplateFile = None,
     answer_prefix: opt_data.AnswerPrefix = "",
@@ -59,6 +60,8 @@ def run(
     top_k: opt_what.TopK = None,
     keep_coefficients: opt_what.KeepCoefficients = False,
     block_size: opt_what.BlockSize = None,
+    include_special_tokens: opt_what.IncludeSpecialTokens = False,
+    add_bos_token: opt_what.AddBosToken = None,
     observe_memory: opt_what.ObserveMemory = 1.0,
     window: _Window = 256,
     keep_bits: _KeepBits = True,
@@ -84,7 +87,7 @@ def run(
 
     With --position corpus, how many tokens of each language activate each neuron.
     """
-    from fastneurons.data.options import DataOptions
+    from fastneurons.data.options import DataOptions, parse_chat_template_kwargs
     from fastneurons.data.tasks import tasks_and_data
     from fastneurons.languages import parse_languages
     from fastneurons.model_name import short_name
@@ -116,6 +119,7 @@ def run(
         select=select,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
+        chat_template_kwargs=parse_chat_template_kwargs(chat_template_kwargs),
         system_instruction=system_instruction,
         template=template,
         answer_prefix=answer_prefix,
@@ -130,6 +134,8 @@ def run(
         top_k=top_k,
         keep_coefficients=keep_coefficients,
         observe_memory=observe_memory,
+        include_special_tokens=include_special_tokens,
+        add_bos_token=add_bos_token,
     )
     options = RunOptions(
         window=window, keep_bits=keep_bits, resume=resume, overwrite=overwrite, block_size=block_size

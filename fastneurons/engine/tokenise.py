@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+from fastneurons.config import Measurement
 from fastneurons.engine.marks import marks_of
 from fastneurons.errors import InputError
 
@@ -168,3 +169,36 @@ class Tokeniser:
 def _rising(places: Iterable[int]) -> list[int]:
     """Places in a text as bisection needs them: a token that covers nothing may claim to be anywhere."""
     return list(accumulate(places, max))
+
+
+def token_facts(
+    tokenise: Tokeniser, what: Measurement, add_special_tokens: bool, in_blocks: bool
+) -> dict[str, Any]:
+    """What stands around texts, and whether it is read: the header's field `tokens`."""
+    marks, corpus = tokenise.marks, what.position == "corpus"
+    before, after = marks.named(tokenise.before), marks.named(tokenise.after)
+    facts: dict[str, Any] = {
+        "before": before,
+        "after": after if corpus else [],
+        "removed": [] if corpus else after,
+        "chat_template": not add_special_tokens,
+        "add_bos_token": what.add_bos_token,
+        "include_special_tokens": what.include_special_tokens,
+    }
+    return facts | ({"between_texts": [*after, *before]} if in_blocks else {})
+
+
+def describe_tokens(tokenise: Tokeniser, what: Measurement) -> str:
+    """What stands around texts, and whether it is read, in one line for people."""
+    marks, corpus = tokenise.marks, what.position == "corpus"
+    before, after = " ".join(marks.named(tokenise.before)), " ".join(marks.named(tokenise.after))
+    added = [f"{before} before each text"] if before else []
+    if after and corpus:
+        added.append(f"{after} after it")
+    told = f"tokens: {' and '.join(added) or 'nothing put around a text'}"
+    if after and not corpus:
+        told += f"; {after}, which the tokenizer puts after it, is left out"
+    if what.position == "last":
+        return f"{told}; the prompt's own last token is read"
+    counted = "counted" if corpus else "read"
+    return f"{told}; special tokens are {counted if what.include_special_tokens else f'not {counted}'}"

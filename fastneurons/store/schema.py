@@ -49,6 +49,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             "corpus": each token of a text is counted for its language, and there are no categories.
         signal: The site: "gate" (after the activation function) or "product" (before the down projection).
         top_k: Neurons of a layer that count as its most contributing ones; None without attribution.
+        tokens: What stands around the texts, and whether that is read: `before` and `after`, the marks that are sent
+            with each text; `removed`, those of the tokenizer that are not; `between_texts` of a corpus in blocks;
+            `chat_template`, whether prompts are in a chat format; `add_bos_token`, what the user said of it;
+            `include_special_tokens`. Empty in stores that were written before there was this field: what the
+            tokenizer puts around a text was sent and read.
         window: Examples that are committed at once.
         config: What else the run was told; kept for the record, not compared when a run is resumed.
         created: When the run began, ISO 8601.
@@ -72,6 +77,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     layers: list[int]
     neurons: int
     top_k: int | None = None
+    tokens: dict[str, Any] = {}
     window: int
     config: dict[str, Any] = {}
     created: str
@@ -88,6 +94,13 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         """Whether there is how much each category matters for the answer."""
         return self.top_k is not None
 
+    @property
+    def includes_special_tokens(self) -> bool | None:
+        """Whether marks are read like text; None where a single token is read, the prompt's last."""
+        if self.position == "last":
+            return None
+        return bool(self.tokens.get("include_special_tokens", True))
+
 
 def _always(header: Header) -> bool:
     return True
@@ -99,6 +112,10 @@ def _compares_languages(header: Header) -> bool:
 
 def _counts_tokens(header: Header) -> bool:
     return header.is_corpus
+
+
+def _reads_last(header: Header) -> bool:
+    return header.position == "last"
 
 
 def _attributes(header: Header) -> bool:
@@ -115,6 +132,7 @@ class ArraySpec:
         dims: Its dimension names; an array with "example" first grows with the run.
         when: Which runs may have it.
         optional: Whether such a run has a choice.
+        later: Whether there are stores of such runs that were written before this array was introduced, and lack it.
         fill: The value where nothing was written.
         summed_by: Of an array that is a sum over examples: the dimension of which a window may change one
             index and not the next, and which is therefore written index by index while the run goes on.
@@ -126,6 +144,7 @@ class ArraySpec:
     dims: tuple[str, ...]
     when: Callable[[Header], bool] = _always
     optional: bool = False
+    later: bool = False
     fill: int | float | str = 0
     summed_by: str | None = None
     apart: tuple[str, ...] = ()
@@ -226,12 +245,17 @@ def array_specs(header: Header, kept: Collection[str]) -> list[ArraySpec]:
     """The arrays of a complete store, coordinates included.
 
     Args:
-        kept: Names, among which are those of the optional arrays that the store has.
+        kept: Names, among which are those of the optional and the later arrays that the store has.
     """
     return [
         *COORDINATES,
-        *(spec for spec in ARRAYS if spec.when(header) and (spec.name in kept or not spec.optional)),
+        *(spec for spec in ARRAYS if spec.when(header) and (spec.name in kept or not (spec.optional or spec.later))),
     ]
+
+
+def later_names() -> list[str]:
+    """The arrays that stores of an earlier version lack."""
+    return [spec.name for spec in ARRAYS if spec.later]
 
 
 def sum_specs(header: Header) -> list[ArraySpec]:
@@ -249,6 +273,7 @@ ACTIVATED = "activated"
 COEFFICIENT = "coefficient"
 EXAMPLE_ID = "example_id"
 OUTCOME = "outcome"
+LAST_TOKEN = "last_token"
 
 # What attribution tells of each category.
 ATTRIBUTION = (
@@ -279,6 +304,7 @@ ARRAYS = (
     ArraySpec(OUTCOME, "uint8", ("example",), fill=Outcome.NOT_RUN),
     ArraySpec("token_count", "int32", ("example", "language")),
     ArraySpec("present", "bool", ("example", "language"), fill=False),
+    ArraySpec(LAST_TOKEN, "int32", ("example", "language"), _reads_last, later=True, fill=-1),
     ArraySpec(ACTIVATED, "uint8", (*_PER_LANGUAGE, "byte"), _compares_languages, optional=True),
     ArraySpec("activated_count", "int32", _PER_LANGUAGE, _compares_languages),
     ArraySpec("near_threshold_count", "int32", _PER_LANGUAGE, _compares_languages),
