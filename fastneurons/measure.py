@@ -85,7 +85,9 @@ def task_source(
     if options.apply_chat_template:
         from fastneurons.data.chat import ChatTemplate
 
-        chat = ChatTemplate(engine.tokenizer or model, engine.revision, engine.trust_remote_code)
+        chat = ChatTemplate(
+            engine.tokenizer or model, engine.revision, engine.trust_remote_code, options.chat_template_kwargs
+        )
     source = open_tasks(names, data, languages, options, chat)
     source.check()
     total = options.limit * len(source.tasks) if options.limit is not None else None

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from fastneurons.data.align import Aligned, AlignmentCount, LeftOut
-from fastneurons.data.chat import Chat, Message
+from fastneurons.data.chat import Chat, Message, Rendered, joint, rendered
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.options import DataOptions
 from fastneurons.data.places import Place, shown
@@ -176,6 +176,9 @@ class TaskSource:
             chosen.pop("limit", None)  # what comes before it is the same
         for name in ("split", "config", "revision"):
             chosen.pop(name, None)  # part of the places
+        if "chat-template-kwargs" in chosen:
+            given = msgspec.json.encode(chosen["chat-template-kwargs"], order="deterministic")
+            chosen["chat-template-kwargs"] = given.decode()
         for name in ("template", "select"):
             if name in chosen and Path(str(chosen[name])).is_file():
                 digest = hashlib.sha256(Path(str(chosen[name])).read_bytes()).hexdigest()
@@ -380,9 +383,15 @@ class _Part:
     def finished(self, case: Case) -> Example:
         """The example with everything around its prompts."""
         bare = case.example
-        around = self._around
-        prompts = {code: around[code](prompt) for code, prompt in bare.prompts.items()}
-        return Example(bare.id, prompts, bare.answers, bare.where, bare.task, bare.choices)
+        around = {code: self._around[code](prompt) for code, prompt in bare.prompts.items()}
+        prompts = {code: whole.text for code, whole in around.items()}
+        if not self._options.apply_chat_template:
+            return Example(bare.id, prompts, bare.answers, bare.where, bare.task, bare.choices)
+        contents = {code: whole.contents or () for code, whole in around.items()}
+        joints = {code: told for code in prompts if (told := self._around[code].joint) is not None}
+        return Example(
+            bare.id, prompts, bare.answers, bare.where, bare.task, bare.choices, contents, joints
+        )
 
     def check(self) -> None:
         problems: list[str] = []
@@ -459,8 +468,16 @@ class _Around:
             self._before += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         self._head = "".join(text + _BETWEEN_SHOTS for _, text in solved)
 
-    def __call__(self, prompt: str) -> str:
-        if self._chat is not None:
-            # 0.03 ms a prompt with SmolLM2's template: no shortcut that a template could see through is worth it.
-            return self._chat.render([*self._before, {"role": "user", "content": prompt}]) + self._prefix
-        return f"{self._head}{prompt}{self._prefix}"
+    @property
+    def joint(self) -> str | None:
+        """What stands between prompt and answer, where the chat format says."""
+        return joint(self._chat) if self._chat is not None and not self._prefix else None
+
+    def __call__(self, prompt: str) -> Rendered:
+        if self._chat is None:
+            return Rendered(f"{self._head}{prompt}{self._prefix}", None)
+        # 0.03 ms a prompt with SmolLM2's template: no shortcut that a template could see through is worth it.
+        text, contents = rendered(self._chat, [*self._before, {"role": "user", "content": prompt}])
+        if contents is not None and self._prefix:
+            contents = (*contents, (len(text), len(text) + len(self._prefix)))
+        return Rendered(text + self._prefix, contents)
