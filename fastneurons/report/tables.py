@@ -9,10 +9,10 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
-from fastneurons.analysis import attribution, shares, shares_by_task, token_shares
+from fastneurons.analysis import attribution, last_tokens, shares, shares_by_task, token_shares
 from fastneurons.model_name import short_name
 from fastneurons.report.attribution_tables import attribution_numbers, print_attribution
-from fastneurons.report.cells import count, signal_name, where_read
+from fastneurons.report.cells import count, percent, signal_name, where_read
 from fastneurons.report.corpus_tables import corpus_numbers, print_corpus
 from fastneurons.report.sharing_tables import print_sharing, sharing_numbers
 from fastneurons.store import SkippedRow, Store
@@ -71,6 +71,7 @@ def summary(store: Store, threshold: float | None = None) -> dict[str, Any]:
         "source": header.source,
         "languages": header.languages,
         "position": header.position,
+        "include_special_tokens": header.includes_special_tokens,
         "signal": header.signal,
         "neurons": header.neurons,
         "examples": store.num_examples,
@@ -80,6 +81,13 @@ def summary(store: Store, threshold: float | None = None) -> dict[str, Any]:
     }
     if header.is_corpus:
         return result | corpus_numbers(token_shares(store, threshold))
+    if told := last_tokens(store):
+        result["last_token"] = {
+            "examples": told.num_examples,
+            "all_same": told.all_same,
+            "languages": told.languages,
+            "sharing": told.sharing,
+        }
     result |= sharing_numbers(shares(store, threshold))
     if len(header.tasks) > 1:
         result["tasks"] = {
@@ -149,6 +157,14 @@ def _print_heading(console: Console, store: Store, threshold: float, num_measure
         f"activated: {signal}above {threshold:g} {where_read(header)}"
         + (f" (also in the store: {', '.join(others)})" if others else "")
     )
+    if header.includes_special_tokens is not None:
+        console.print(f"special tokens: {'read like text' if header.includes_special_tokens else 'not included'}")
+    if told := last_tokens(store):
+        console.print(
+            f"last token: the same in all languages in {percent(told.all_same)} % of examples; "
+            f"of {told.languages:.3g}, {told.sharing:.2f} share it on average",
+            soft_wrap=True,
+        )
 
 
 def _print_skipped(console: Console, rows: Sequence[SkippedRow], noun: str) -> None:
