@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from fastneurons.data.bounded import UnboundedError, Watch, tried
+from fastneurons.data.bounded import TIME_LIMIT_S, UnboundedError, Watch, tried
 from fastneurons.errors import InputError
 from fastneurons.visible import visible
 
@@ -80,7 +80,8 @@ class ChatTemplate:
                 f"--apply-chat-template: {tokenizer} has no chat template; a model that was not trained on chats "
                 "is asked without one"
             )
-        self._watch = Watch()
+        self._seconds = TIME_LIMIT_S
+        self._watch = Watch(self._seconds)
         self._tried: set[tuple[str, ...]] = set()
         # By roles: what the template puts around contents, and which content is in each gap.
         self._frames: dict[tuple[str, ...], list[str] | None] = {}
@@ -133,7 +134,7 @@ class ChatTemplate:
         roles = (*_roles(messages), "" if prompt else "end")
         try:
             if roles not in self._tried:
-                tried(lambda: self._text(messages, prompt))
+                tried(lambda: self._text(messages, prompt), self._seconds)
                 self._tried.add(roles)
             return self._watch(lambda: self._text(messages, prompt))
         except UnboundedError as error:

@@ -194,10 +194,10 @@ def describe_tokens(tokenise: Tokeniser, what: Measurement) -> str:
     before, after = " ".join(marks.named(tokenise.before)), " ".join(marks.named(tokenise.after))
     added = [f"{before} before each text"] if before else []
     if after and corpus:
-        added.append(f"{after} after it")
+        added.append(f"{after} after {'it' if before else 'each text'}")
     told = f"tokens: {' and '.join(added) or 'nothing put around a text'}"
     if after and not corpus:
-        told += f"; {after}, which the tokenizer puts after it, is left out"
+        told += f"; {after}, which the tokenizer puts after a text, is left out"
     if what.position == "last":
         return f"{told}; the prompt's own last token is read"
     counted = "counted" if corpus else "read"
