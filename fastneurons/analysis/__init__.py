@@ -3,7 +3,7 @@
 from fastneurons.analysis.bootstrap import Estimate
 from fastneurons.analysis.contribution import Attribution, attribution
 from fastneurons.analysis.corpus import TokenShares, activation_probability, token_shares
-from fastneurons.analysis.last_tokens import LastTokens, last_tokens, largest_groups
+from fastneurons.analysis.last_tokens import LastTokens, largest_groups, last_tokens
 from fastneurons.analysis.sharing import Shares, shares, shares_by_task
 
 __all__ = [

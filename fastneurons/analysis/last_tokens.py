@@ -37,7 +37,11 @@ def largest_groups(last_token: NDArray[np.int32], present: NDArray[np.bool_]) ->
     """
     largest = np.zeros(len(last_token), np.int64)
     for language in range(last_token.shape[1]):
-        alike = (last_token == last_token[:, language : language + 1]) & present & present[:, language : language + 1]
+        alike = (
+            (last_token == last_token[:, language : language + 1])
+            & present
+            & present[:, language : language + 1]
+        )
         largest = np.maximum(largest, alike.sum(1))
     return largest
 

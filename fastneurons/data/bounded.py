@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -24,6 +25,7 @@ MEMORY_LIMIT = 1 << 29
 
 class UnboundedError(Exception):
     """A call did not end within its limits; the message says what it did."""
+
 
 _ENDED = b"ended"
 
@@ -42,7 +44,9 @@ def tried(call: Callable[[], object], seconds: float = TIME_LIMIT_S, memory: int
         return
     reader, writer = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: the child takes no lock of theirs
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # of forks beside threads: the child takes no lock of theirs
         child = os.fork()
     if child == 0:
         _in_child(call, seconds, memory, writer)
@@ -74,7 +78,9 @@ def _in_child(call: Callable[[], object], seconds: float, memory: int, writer: i
         said = too_much
     except UnboundedError as error:
         said = str(error).encode()
-    except BaseException as error:  # what it raises here it will raise again where it is called for its result
+    except (
+        BaseException
+    ) as error:  # what it raises here it will raise again where it is called for its result
         said = too_much if isinstance(error.__context__, MemoryError) else _ENDED
     finally:
         with suppress(BaseException):
@@ -86,8 +92,7 @@ def _limit_memory(memory: int) -> None:
     import resource
 
     try:
-        with open("/proc/self/statm") as statm:
-            now = int(statm.read().split()[0]) * resource.getpagesize()
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except OSError:  # not Linux: time alone is limited
         return
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]

@@ -121,7 +121,9 @@ class ChatTemplate:
             messages = [{"role": "user", "content": question}]
             try:
                 prompt = self._rendered_text(messages)
-                whole = self._rendered_text([*messages, {"role": "assistant", "content": answer}], prompt=False)
+                whole = self._rendered_text(
+                    [*messages, {"role": "assistant", "content": answer}], prompt=False
+                )
             except InputError:  # one that takes no answers, or refuses something else; told where it matters
                 self._joint = (None,)
             else:

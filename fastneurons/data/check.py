@@ -34,7 +34,6 @@ _BROKEN = re.compile("\ufffd|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|Ã[\
 _BATCH = 256
 
 
-
 class Counted(NamedTuple):
     """A prompt in tokens.
 
@@ -308,7 +307,12 @@ class _TaskCheck:
                 if found.ids:
                     last.setdefault(id(case), []).append(found.ids[-1])
                 if found.own_mark:
-                    self._at("own marks", case, code, f"{found.own_mark}, which is not put before it again: {prompt}")
+                    self._at(
+                        "own marks",
+                        case,
+                        code,
+                        f"{found.own_mark}, which is not put before it again: {prompt}",
+                    )
             for tokens in last.values():
                 self.report.last_token.add(tokens)
         self._batch.clear()

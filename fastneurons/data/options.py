@@ -93,7 +93,9 @@ def parse_chat_template_kwargs(text: str | None) -> dict[str, Any] | None:
         parsed = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         shown = one_line(text)
-        raise InputError(f"--chat-template-kwargs {shown}: {error}; it must be a JSON object: {example}") from error
+        raise InputError(
+            f"--chat-template-kwargs {shown}: {error}; it must be a JSON object: {example}"
+        ) from error
     if not isinstance(parsed, dict):
         raise InputError(
             f"--chat-template-kwargs {one_line(text)}: {kind(parsed)} where a JSON object must be: {example}"
@@ -106,7 +108,9 @@ def _check_chat_template_kwargs(given: Mapping[str, Any], apply_chat_template: b
         raise InputError("--chat-template-kwargs needs --apply-chat-template")
     for name in given:
         if not isinstance(name, str) or name in _OWN_ARGUMENTS:
-            raise InputError(f"--chat-template-kwargs: {one_line(str(name))}: fastneurons sets this one itself")
+            raise InputError(
+                f"--chat-template-kwargs: {one_line(str(name))}: fastneurons sets this one itself"
+            )
     try:
         msgspec.json.encode(given)
     except (TypeError, msgspec.MsgspecError, RecursionError) as error:

@@ -121,8 +121,10 @@ class PromptEncoder:
                 answers[k][index] = joined
         for k, example in enumerate(examples):
             try:
-                yield self._answer(example, answers[k]) if appended else self._prompt(
-                    example, prompts[k], answers[k]
+                yield (
+                    self._answer(example, answers[k])
+                    if appended
+                    else self._prompt(example, prompts[k], answers[k])
                 )
             except _UnusableError as error:
                 yield Skipped(example.id, example.where, str(error), example.task)
@@ -182,7 +184,9 @@ class PromptEncoder:
                     "text's own is not known; --include-special-tokens reads all"
                 )
             spans = self._tokenise.covering(encoded, contents)
-        own = self._tokenise.without_marks(ids, [(first + num_before, end + num_before) for first, end in spans])
+        own = self._tokenise.without_marks(
+            ids, [(first + num_before, end + num_before) for first, end in spans]
+        )
         if not own:
             raise _UnusableError(f"prompt in {language} has no tokens but marks")
         return _flat(own)
@@ -225,7 +229,9 @@ class PromptEncoder:
                 "(--max-model-len less one)"
             )
         if max(ids) >= self._vocabulary:
-            raise _UnusableError(f"prompt in {language} has token {max(ids)}, the model knows {self._vocabulary}")
+            raise _UnusableError(
+                f"prompt in {language} has token {max(ids)}, the model knows {self._vocabulary}"
+            )
         return ids, num_before
 
 

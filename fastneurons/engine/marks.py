@@ -13,7 +13,16 @@ from functools import cached_property
 from typing import Any
 
 # Of several scripts and lengths: what all of them have in common is the tokenizer's own.
-_PROBES = ("a", "Hello world", "The river runs to the sea.", "Die Stadt", "你好，世界", "привет", "0 1 2", "x")
+_PROBES = (
+    "a",
+    "Hello world",
+    "The river runs to the sea.",
+    "Die Stadt",
+    "你好，世界",
+    "привет",
+    "0 1 2",
+    "x",
+)
 # A tokenizer may put as many marks after a text even where it is told not to.
 _MOST_MARKS = 4
 
@@ -73,7 +82,9 @@ def marks_of(tokenizer: Any) -> Marks:
     after: tuple[int, ...] = ()
     if bare is not None:
         found = _around(whole, bare)
-        if found is None:  # the option changes how the text itself is cut: what is sent is as it comes by default
+        if (
+            found is None
+        ):  # the option changes how the text itself is cut: what is sent is as it comes by default
             bare, takes_option = None, False
         else:
             before, after = found
@@ -156,7 +167,9 @@ def _closing(tokenizer: Any, special: frozenset[int], options: dict[str, Any]) -
         return frozenset()
     encoded = tokenizer([f"a{text}" for text in texts], **options)["input_ids"]
     return frozenset(
-        text for (text, id), ids in zip(texts.items(), encoded, strict=True) if id in list(ids)[-1 - _MOST_MARKS :]
+        text
+        for (text, id), ids in zip(texts.items(), encoded, strict=True)
+        if id in list(ids)[-1 - _MOST_MARKS :]
     )
 
 

@@ -234,7 +234,9 @@ class Observer:
         spans = self._spans(batch, requests)
         unread = spans.after(seen)
         # Bits are read again where a preempted request computes its tokens again; counts are not.
-        targets, num_read = row_targets(batch, target, unread if self.spec.is_corpus else spans, self.max_rows)
+        targets, num_read = row_targets(
+            batch, target, unread if self.spec.is_corpus else spans, self.max_rows
+        )
         if self.spec.position in ("any", "answer"):
             num_read = num_rows_read(batch, target, unread)
         self._empty([r.row for r in requests if r and r.is_new])

@@ -82,7 +82,9 @@ class SessionTotals:
     prompts: int = 0
     tokens: int = 0
     tokens_to_read: int = 0
-    begun: int = 0  # texts that began with the tokenizer's begin mark, which was not put before them once more
+    begun: int = (
+        0  # texts that began with the tokenizer's begin mark, which was not put before them once more
+    )
     steps: int = 0
     waited_s: float = 0.0  # for the source, with the engine idle
 

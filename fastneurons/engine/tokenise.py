@@ -117,10 +117,14 @@ class Tokeniser:
         if encoded.offsets is not None:
             starts = _rising(start for start, _ in encoded.offsets)
             ends = _rising(end for _, end in encoded.offsets)
-            found = [(bisect_right(ends, begin), bisect_left(starts, end)) for begin, end in spans if begin < end]
+            found = [
+                (bisect_right(ends, begin), bisect_left(starts, end)) for begin, end in spans if begin < end
+            ]
         else:
             found = [
-                (self._split(encoded, begin)[0], self._split(encoded, end)[1]) for begin, end in spans if begin < end
+                (self._split(encoded, begin)[0], self._split(encoded, end)[1])
+                for begin, end in spans
+                if begin < end
             ]
         merged: list[Span] = []
         for first, end in found:
@@ -142,7 +146,8 @@ class Tokeniser:
             return k, k
         [head] = self([text[:character]])
         common = next(
-            (k for k, (a, b) in enumerate(zip(head.ids, ids, strict=False)) if a != b), min(len(head.ids), len(ids))
+            (k for k, (a, b) in enumerate(zip(head.ids, ids, strict=False)) if a != b),
+            min(len(head.ids), len(ids)),
         )
         if common == len(head.ids):
             return common, common

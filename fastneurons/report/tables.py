@@ -158,7 +158,9 @@ def _print_heading(console: Console, store: Store, threshold: float, num_measure
         + (f" (also in the store: {', '.join(others)})" if others else "")
     )
     if header.includes_special_tokens is not None:
-        console.print(f"special tokens: {'read like text' if header.includes_special_tokens else 'not included'}")
+        console.print(
+            f"special tokens: {'read like text' if header.includes_special_tokens else 'not included'}"
+        )
     if told := last_tokens(store):
         console.print(
             f"last token: the same in all languages in {percent(told.all_same)} % of examples; "

@@ -249,7 +249,11 @@ def array_specs(header: Header, kept: Collection[str]) -> list[ArraySpec]:
     """
     return [
         *COORDINATES,
-        *(spec for spec in ARRAYS if spec.when(header) and (spec.name in kept or not (spec.optional or spec.later))),
+        *(
+            spec
+            for spec in ARRAYS
+            if spec.when(header) and (spec.name in kept or not (spec.optional or spec.later))
+        ),
     ]
 
 

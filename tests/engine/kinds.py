@@ -2,7 +2,13 @@
 
 from typing import Any
 
-_TEXTS = ["The river runs to the sea.", "Der Fluss fließt zum Meer.", "แม่น้ำไหลลงทะเล", "河流流向大海", "Paris Berlin Wien"] * 3
+_TEXTS = [
+    "The river runs to the sea.",
+    "Der Fluss fließt zum Meer.",
+    "แม่น้ำไหลลงทะเล",
+    "河流流向大海",
+    "Paris Berlin Wien",
+] * 3
 _SPECIAL = ["<unk>", "<s>", "</s>", "<pad>", "<user>", "<model>", "<end>"]
 
 
@@ -80,7 +86,9 @@ def characters(begin: bool = False, end: bool = False, merges: tuple[str, ...] =
             return pieces
 
         def _convert_token_to_id(self, token: str) -> int:
-            return 0x110000 + merges.index(token) if token in merges else ord(token[0]) if len(token) == 1 else 0
+            return (
+                0x110000 + merges.index(token) if token in merges else ord(token[0]) if len(token) == 1 else 0
+            )
 
         def _convert_id_to_token(self, index: int) -> str:
             return merges[index - 0x110000] if index >= 0x110000 else chr(index)
@@ -94,5 +102,7 @@ def characters(begin: bool = False, end: bool = False, merges: tuple[str, ...] =
     from transformers import AddedToken
 
     vocabulary = 0x110000 + len(merges)
-    special = {vocabulary + k: AddedToken(t, special=True, normalized=False) for k, t in enumerate(("<s>", "</s>"))}
+    special = {
+        vocabulary + k: AddedToken(t, special=True, normalized=False) for k, t in enumerate(("<s>", "</s>"))
+    }
     return Characters(added_tokens_decoder=special, bos_token="<s>", eos_token="</s>")

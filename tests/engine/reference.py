@@ -5,8 +5,9 @@ that it takes from Transformers, so that they cannot be used beside an engine.
 
 A request is a line {"model": folder, "dtype": name, "prompts": [text], "out": file.npz}, its answer a line too; a
 prompt may be token ids in place of a text. The file gets `activations` float32 [P, N, I] at the last prompt token, and
-`logits` float32 [P, V]. With "every_token" it gets `activations` and `coefficients` float32 [T, N, I] of all tokens of all prompts, one after
-another, and `lengths` int64 [P]; with "weights" also `values` float32 [N, I, H] and `unembedding` float32 [V, H].
+`logits` float32 [P, V]. With "every_token" it gets `activations` and `coefficients` float32 [T, N, I] of all tokens of
+all prompts, one after another, and `lengths` int64 [P]; with "weights" also `values` float32 [N, I, H] and
+`unembedding` float32 [V, H].
 With "exact_gelu" BLOOM's activation is the exact GELU, which vLLM computes for it, not its tanh form.
 """
 

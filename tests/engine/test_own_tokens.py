@@ -29,9 +29,7 @@ def marking(tmp_path_factory) -> Path:
 
     folder = tiny.make("Llama", tmp_path_factory.mktemp("own") / "marking")
     made = tiny.tokenizer().backend_tokenizer
-    made.post_processor = TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
-    )
+    made.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
     ).save_pretrained(folder)
@@ -110,11 +108,11 @@ def test_any_token_of_several_contents_in_chunks(marking, open_session, tmp_path
     what = Measurement(position="any")
     session = open_session(marking, what=what, options=tiny_options())
     parts = list(session.measure(rows, add_special_tokens=False))
-    before = len("<s>user: be brief, as brief as you can\n")
+    # A token a byte, but one for <s>: the instruction is from token 7 on, the prompt from token 37 on.
+    lengths = [len(row.prompts[code].encode()) for row in ROWS for code in LANGUAGES]
     own = [
-        np.concatenate([of[9 - 2 : before - 1 - 2], of[before - 2 : before - 2 + len(row.prompts[code].encode()) - before - 12]])
-        for (row, code), of in zip(((row, code) for row in rows for code in LANGUAGES), values, strict=True)
-    ]  # fmt: skip
+        np.concatenate([of[7:36], of[37 : 37 + length]]) for of, length in zip(values, lengths, strict=True)
+    ]
     activated = np.concatenate([part.activated for part in parts])[:, 0]
     assert_bits(activated, largest(own, len(rows)))
     everything = largest(values, len(rows)) > 0
@@ -130,14 +128,18 @@ def test_the_answer_of_a_tokenizer_without_offsets(without_offsets, open_session
         for row in rows
         for code in LANGUAGES
     ]
-    values = every_token(without_offsets, [bytes_of(without_offsets, t) for t in texts], tmp_path)["activations"]
+    values = every_token(without_offsets, [bytes_of(without_offsets, t) for t in texts], tmp_path)[
+        "activations"
+    ]
     lengths = [len(ANSWERS[code].encode()) for _ in rows for code in LANGUAGES]
     own = [of[-length:] for of, length in zip(values, lengths, strict=True)]
     assert_bits(np.concatenate([part.activated for part in parts])[:, 0], largest(own, len(rows)))
 
 
 @pytest.mark.parametrize("include", [False, True])
-def test_marks_between_the_texts_of_a_corpus_are_sent_and_not_counted(include, marking, open_session, tmp_path):
+def test_marks_between_the_texts_of_a_corpus_are_sent_and_not_counted(
+    include, marking, open_session, tmp_path
+):
     rows = [Example(row.id, {"en": row.prompts["en"]}) for row in ROWS]
     what = Measurement(position="corpus", include_special_tokens=include)
     session = open_session(marking, ("en",), what=what, options=tiny_options())

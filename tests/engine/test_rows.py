@@ -4,7 +4,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastneurons.engine.rows import Batch, Spans, completes_prompt, new_prompt_tokens, num_rows_read, row_targets
+from fastneurons.engine.rows import (
+    Batch,
+    Spans,
+    completes_prompt,
+    new_prompt_tokens,
+    num_rows_read,
+    row_targets,
+)
 
 
 def batch(*requests: tuple[int, int, int]) -> Batch:
@@ -146,7 +153,9 @@ def test_any_batch_against_row_by_row(requests, already):
     for seen in (0, already):
         expected, read = [], []
         for computed, scheduled, prompt, numbers, t in requests:
-            inside = {k for first, end in zip(numbers[::2], numbers[1::2], strict=True) for k in range(first, end)}
+            inside = {
+                k for first, end in zip(numbers[::2], numbers[1::2], strict=True) for k in range(first, end)
+            }
             rows = [
                 t if token in inside and seen <= token < prompt else -1
                 for token in range(computed, computed + scheduled)
@@ -173,6 +182,10 @@ def test_chunks_and_preemptions_count_each_token_of_a_span_once(chunks, numbers,
         computed += scheduled
         if computed < prompt and preemptions and preemptions.pop():
             computed = 0  # it starts again
-    inside = {k for first, end in zip(numbers[::2], numbers[1::2], strict=True) for k in range(first, min(end, prompt))}
+    inside = {
+        k
+        for first, end in zip(numbers[::2], numbers[1::2], strict=True)
+        for k in range(first, min(end, prompt))
+    }
     assert rows == inside
     assert total == len(inside)

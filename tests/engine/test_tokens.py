@@ -1,7 +1,7 @@
 """What tokenizers put around texts, and which tokens are a text's own: many kinds, held against the tokenizers."""
 
 from dataclasses import replace
-from itertools import product
+from itertools import accumulate, pairwise, product
 
 import pytest
 import transformers
@@ -14,7 +14,16 @@ from fastneurons.errors import InputError
 from tests.engine import kinds
 
 FAST = ("byte-bpe", "metaspace-bpe", "unigram", "wordpiece")
-TEXTS = ["The river runs to", "Der Fluss fließt zum ", "แม่น้ำไหลลง", "河流流向", "x", " Paris", "<user>Paris<end>", "a<s>b"]
+TEXTS = [
+    "The river runs to",
+    "Der Fluss fließt zum ",
+    "แม่น้ำไหลลง",
+    "河流流向",
+    "x",
+    " Paris",
+    "<user>Paris<end>",
+    "a<s>b",
+]
 MARKED = list(product((False, True), repeat=2))
 
 
@@ -142,7 +151,9 @@ def test_tokens_of_a_part_of_a_text(kind):
     for begin in range(len(text)):
         for end in range(begin + 1, len(text) + 1):
             expected = covering(encoded, begin, end)
-            found = [k for first, stop in tokenise.covering(encoded, [(begin, end)]) for k in range(first, stop)]
+            found = [
+                k for first, stop in tokenise.covering(encoded, [(begin, end)]) for k in range(first, stop)
+            ]
             assert found == expected, (begin, end)
         assert tokenise.first_past(encoded, begin) == covering(encoded, begin, len(text))[0]
 
@@ -155,7 +166,10 @@ def test_prefixes_tell_what_offsets_tell_where_tokens_end(kind):
     tokenise = without_offsets(Tokeniser(tokenizer))
     [encoded] = tokenise([text], offsets=True)
     assert encoded.offsets is None
-    spans = [(text.index(part), text.index(part) + len(part)) for part in ("Der Fluss fließt zum Meer.", "Paris Wien")]
+    spans = [
+        (text.index(part), text.index(part) + len(part))
+        for part in ("Der Fluss fließt zum Meer.", "Paris Wien")
+    ]
     found = [k for first, end in tokenise.covering(encoded, spans) for k in range(first, end)]
     # The token for the space that Llama's tokenizer puts in front is there with offsets as well, of the next letter.
     assert found == [k for span in spans for k in covering(told, *span)]
@@ -179,11 +193,8 @@ def test_every_boundary_of_a_tokenizer_without_offsets():
     merges = ("er", "ie", "ßt", " z", "Der ")
     tokenise, text = Tokeniser(kinds.characters(merges=merges)), "Der Fluss fließt zum Meer."
     [encoded] = tokenise([text])
-    ends, k = [], 0
-    for id in encoded.ids:
-        k += len(tokenise._tokenizer.convert_ids_to_tokens(id))
-        ends.append(k)
-    told = encoded._replace(offsets=[(e - s, e) for e, s in zip(ends, [ends[0], *(b - a for a, b in zip(ends, ends[1:]))], strict=True)])
+    ends = list(accumulate(len(tokenise._tokenizer.convert_ids_to_tokens(id)) for id in encoded.ids))
+    told = encoded._replace(offsets=list(pairwise([0, *ends])))
     for begin in range(len(text)):
         assert tokenise.first_past(encoded, begin) == tokenise.first_past(told, begin), begin
         for end in range(begin + 1, len(text) + 1):
@@ -257,7 +268,9 @@ def test_any_token_is_one_of_the_texts_own(kind, begin, end):
     row = encoded(tokenizer, example, "ignored", own_tokens=True)
     for ids, spans in zip(row.token_ids, row.spans, strict=True):
         read = [k for first, stop in zip(spans[::2], spans[1::2], strict=True) for k in range(first, stop)]
-        assert read == [k for k, id in enumerate(ids) if id not in (tokenizer.bos_token_id, tokenizer.eos_token_id)]
+        assert read == [
+            k for k, id in enumerate(ids) if id not in (tokenizer.bos_token_id, tokenizer.eos_token_id)
+        ]
     everything = encoded(tokenizer, example, "ignored", own_tokens=True, include_special_tokens=True)
     assert everything.token_ids == row.token_ids
     assert [everything.read(k) for k in (0, 1)] == [[0, len(ids)] for ids in row.token_ids]
@@ -277,7 +290,10 @@ def test_in_a_chat_format_the_contents_are_read(kind):
     read = [row.token_ids[0][a:b] for a, b in zip(row.spans[0][::2], row.spans[0][1::2], strict=True)]
     decoded = [tokenizer.decode(ids, clean_up_tokenization_spaces=False).strip() for ids in read]
     squeezed = [part.replace(" ", "") for part in decoded]
-    assert squeezed == [tokenizer.decode(tokenizer(part, add_special_tokens=False)["input_ids"]).replace(" ", "") for part in parts]
+    assert squeezed == [
+        tokenizer.decode(tokenizer(part, add_special_tokens=False)["input_ids"]).replace(" ", "")
+        for part in parts
+    ]
 
 
 def test_contents_that_are_not_known_are_no_guess():
@@ -313,7 +329,10 @@ def test_blocks_hold_the_marks_and_count_the_texts(size, include):
     ]  # fmt: skip
     sent = [id for row in rows for id in row.token_ids[0]]
     read = [
-        id for row in rows for a, b in zip(row.read(0)[::2], row.read(0)[1::2], strict=True) for id in row.token_ids[0][a:b]
+        id
+        for row in rows
+        for a, b in zip(row.read(0)[::2], row.read(0)[1::2], strict=True)
+        for id in row.token_ids[0][a:b]
     ]
     if size is not None:
         assert sent == whole  # of documents, a piece that is nothing but an end mark is not sent

@@ -389,9 +389,7 @@ class _Part:
             return Example(bare.id, prompts, bare.answers, bare.where, bare.task, bare.choices)
         contents = {code: whole.contents or () for code, whole in around.items()}
         joints = {code: told for code in prompts if (told := self._around[code].joint) is not None}
-        return Example(
-            bare.id, prompts, bare.answers, bare.where, bare.task, bare.choices, contents, joints
-        )
+        return Example(bare.id, prompts, bare.answers, bare.where, bare.task, bare.choices, contents, joints)
 
     def check(self) -> None:
         problems: list[str] = []
