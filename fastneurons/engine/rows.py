@@ -56,7 +56,7 @@ class Spans:
     @classmethod
     def last_tokens(cls, batch: Batch) -> "Spans":
         """The last prompt token of each request."""
-        length = np.asarray(batch.num_prompt_tokens)
+        length = batch.num_prompt_tokens
         return cls(np.arange(len(length)), length - 1, length)
 
     def after(self, tokens: Ints) -> "Spans":
@@ -79,11 +79,11 @@ def row_targets(
         the rows read of each request.
     """
     of = spans.request
-    computed = np.asarray(batch.num_computed_tokens)[of]
+    computed = batch.num_computed_tokens[of]
     start, num_read = _in_step(batch, target, spans)
     before = np.cumsum(num_read) - num_read
     # The n-th row that is read lies as far into its span's rows as n is past those before it.
-    offset = np.repeat(np.asarray(batch.query_start)[of] + start - computed - before, num_read)
+    offset = np.repeat(batch.query_start[of] + start - computed - before, num_read)
     targets = np.full(num_rows, -1, np.int32)
     targets[offset + np.arange(offset.size)] = np.repeat(target[of], num_read)
     return targets, _by_request(of, num_read, len(target))
@@ -97,7 +97,7 @@ def num_rows_read(batch: Batch, target: NDArray[np.int32], spans: Spans) -> NDAr
 def _in_step(batch: Batch, target: NDArray[np.int32], spans: Spans) -> tuple[Ints, NDArray[np.int64]]:
     """Of each span the first token that is read in this step, and how many; int [P]."""
     of = spans.request
-    computed = np.asarray(batch.num_computed_tokens)
+    computed = batch.num_computed_tokens
     last = np.minimum(computed + batch.num_scheduled_tokens, batch.num_prompt_tokens)
     start = np.maximum(computed[of], spans.first)
     end = np.minimum(last[of], spans.end)
