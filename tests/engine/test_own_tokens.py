@@ -105,7 +105,7 @@ def test_any_token_of_several_contents_in_chunks(marking, open_session, tmp_path
     rows = [chat(row) for row in ROWS]
     ids = [bytes_of(marking, row.prompts[code]) for row in rows for code in LANGUAGES]
     values = every_token(marking, ids, tmp_path)["activations"]
-    what = Measurement(position="any")
+    what = Measurement((0.3,), "any")
     session = open_session(marking, what=what, options=tiny_options())
     parts = list(session.measure(rows, add_special_tokens=False))
     # A token a byte, but one for <s>: the instruction is from token 7 on, the prompt from token 37 on.
@@ -114,8 +114,8 @@ def test_any_token_of_several_contents_in_chunks(marking, open_session, tmp_path
         np.concatenate([of[7:36], of[37 : 37 + length]]) for of, length in zip(values, lengths, strict=True)
     ]
     activated = np.concatenate([part.activated for part in parts])[:, 0]
-    assert_bits(activated, largest(own, len(rows)))
-    everything = largest(values, len(rows)) > 0
+    assert_bits(activated, largest(own, len(rows)), 0.3)
+    everything = largest(values, len(rows)) > 0.3
     assert (everything != unpack(activated, tiny.NEURONS)).mean() > 0.01  # it makes a difference
 
 
@@ -136,18 +136,15 @@ def test_the_answer_of_a_tokenizer_without_offsets(without_offsets, open_session
     assert_bits(np.concatenate([part.activated for part in parts])[:, 0], largest(own, len(rows)))
 
 
-@pytest.mark.parametrize("include", [False, True])
-def test_marks_between_the_texts_of_a_corpus_are_sent_and_not_counted(
-    include, marking, open_session, tmp_path
-):
+def test_marks_between_the_texts_of_a_corpus_are_sent_and_not_counted(marking, open_session, tmp_path):
     rows = [Example(row.id, {"en": row.prompts["en"]}) for row in ROWS]
-    what = Measurement(position="corpus", include_special_tokens=include)
+    what = Measurement(position="corpus")
     session = open_session(marking, ("en",), what=what, options=tiny_options())
     parts = list(session.measure(rows, window=8, block_size=50))
     joined = [id for row in rows for id in (1, *bytes_of(marking, row.prompts["en"]), 2)]
     blocks = [joined[k : k + 50] for k in range(0, len(joined), 50)]
     values = np.concatenate(every_token(marking, blocks, tmp_path)["activations"])
-    chosen = np.array([include or id > 2 for id in joined])
+    chosen = np.array([id > 2 for id in joined])
     counts = np.sum([part.activation_count for part in parts], axis=0)[0, 0]
     close = (np.abs(values[chosen]) <= WITHIN).sum(0)
     assert (np.abs(counts - (values[chosen] > 0).sum(0)) <= close).all()
