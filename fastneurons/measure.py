@@ -200,7 +200,7 @@ def write_measurements(
     """
     tokenise = session.tokeniser(source.add_special_tokens)
     progress.message(describe_tokens(tokenise, session.what))
-    tokens = token_facts(tokenise, session.what, source.add_special_tokens, options.block_size is not None)
+    tokens = token_facts(tokenise, session.what, options.block_size is not None)
     header = _header(session.facts, source, session.languages, session.what, options, engine, tokens)
     with _writer(out, header, session.what, options) as writer:
         _measure(session, writer, source, options, progress, stop)

@@ -56,6 +56,7 @@ class Tokeniser:
         else:
             raise InputError("--add-bos-token: the tokenizer has no begin token")
         self.after = marks.after if add_special_tokens else ()
+        self.in_chat_format = not add_special_tokens
         self._options = {"add_special_tokens": False} if marks.takes_option else {}
         self._begins = frozenset([*marks.before[:1], *([] if marks.begin is None else [marks.begin])])
 
@@ -176,9 +177,7 @@ def _rising(places: Iterable[int]) -> list[int]:
     return list(accumulate(places, max))
 
 
-def token_facts(
-    tokenise: Tokeniser, what: Measurement, add_special_tokens: bool, in_blocks: bool
-) -> dict[str, Any]:
+def token_facts(tokenise: Tokeniser, what: Measurement, in_blocks: bool) -> dict[str, Any]:
     """What stands around texts, and whether it is read: the header's field `tokens`."""
     marks, corpus = tokenise.marks, what.position == "corpus"
     before, after = marks.named(tokenise.before), marks.named(tokenise.after)
@@ -186,7 +185,7 @@ def token_facts(
         "before": before,
         "after": after if corpus else [],
         "removed": [] if corpus else after,
-        "chat_template": not add_special_tokens,
+        "chat_template": tokenise.in_chat_format,
         "add_bos_token": what.add_bos_token,
         "include_special_tokens": what.include_special_tokens,
     }
@@ -200,10 +199,14 @@ def describe_tokens(tokenise: Tokeniser, what: Measurement) -> str:
     added = [f"{before} before each text"] if before else []
     if after and corpus:
         added.append(f"{after} after {'it' if before else 'each text'}")
-    told = f"tokens: {' and '.join(added) or 'nothing put around a text'}"
+    nothing = "those of the chat format" if tokenise.in_chat_format else "nothing put around a text"
+    told = f"tokens: {' and '.join(added) or nothing}"
     if after and not corpus:
         told += f"; {after}, which the tokenizer puts after a text, is left out"
     if what.position == "last":
         return f"{told}; the prompt's own last token is read"
     counted = "counted" if corpus else "read"
-    return f"{told}; special tokens are {counted if what.include_special_tokens else f'not {counted}'}"
+    if what.include_special_tokens:
+        return f"{told}; special tokens are {counted}"
+    marks_of_chat = "the format's own and special tokens" if tokenise.in_chat_format else "special tokens"
+    return f"{told}; {marks_of_chat} are not {counted}"
