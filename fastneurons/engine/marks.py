@@ -82,9 +82,8 @@ def marks_of(tokenizer: Any) -> Marks:
     after: tuple[int, ...] = ()
     if bare is not None:
         found = _around(whole, bare)
-        if (
-            found is None
-        ):  # the option changes how the text itself is cut: what is sent is as it comes by default
+        if found is None:
+            # The option changes how the text itself is cut: what is sent is as it comes by default.
             bare, takes_option = None, False
         else:
             before, after = found
