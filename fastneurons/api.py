@@ -38,6 +38,8 @@ def run(
     keep_coefficients: bool = False,
     block_size: int | None = None,
     observe_memory: float = 1.0,
+    include_special_tokens: bool = False,
+    add_bos_token: bool | None = None,
     limit: int | None = None,
     window: int = 256,
     keep_bits: bool = True,
@@ -67,6 +69,10 @@ def run(
         keep_coefficients: Store the coefficients, too.
         block_size: Of a corpus, join each language's texts and cut them into blocks of so many tokens.
         observe_memory: What may be held of it on each device, in GiB.
+        include_special_tokens: Where several tokens are read, also those that the tokenizer or the chat format puts
+            around a text.
+        add_bos_token: Whether each prompt gets the tokenizer's begin mark, unless it begins with it; None: as the
+            tokenizer does by itself.
         limit: Only the first examples, of each task.
         window: Examples committed at once.
         keep_bits: Whether to store which neurons were activated, not the counts alone.
@@ -91,6 +97,8 @@ def run(
         top_k,
         keep_coefficients,
         observe_memory,
+        include_special_tokens,
+        add_bos_token,
     )
     at_least = 1 if position == "corpus" else 2
     codes = None if languages is None else parse_languages(_listed(languages), at_least)

@@ -20,9 +20,9 @@ STRING = "string"
 # Codes 0, 1, 2, 3, by how many of an example's languages activate a neuron: none, one, some, all.
 CATEGORIES = ("non-activated", "specific", "partial-shared", "all-shared")
 
-# Which runs have an array: all of them; those that compare languages in each example; those with attribution; those
-# that count the tokens of a corpus.
-Runs = Literal["all", "comparing", "attributing", "counting"]
+# Which runs have an array: all of them; those at position `last`; those that compare languages in each example; those
+# with attribution; those that count the tokens of a corpus.
+Runs = Literal["all", "last", "comparing", "attributing", "counting"]
 
 # How the slices of tensor-parallel ranks, each with some of a layer's neurons, make the whole. "neurons": side by side.
 # "bits": likewise, packed. "sum", "max", "min": what their names say. "same": each rank has the whole.
@@ -39,6 +39,7 @@ class Array:
         dims: Its dimension names. An array with "example" first grows with the run; any other is a sum over examples.
         runs: Which runs have it.
         optional: Whether such a run has a choice.
+        later: Whether stores of such runs may lack it because they were written before it was introduced.
         fill: The value where nothing was measured.
         ranks: How the slices of tensor-parallel ranks combine; None where no worker fills it. Those of pipeline
             stages lie one after another on the layer axis.
@@ -51,6 +52,7 @@ class Array:
     dims: tuple[str, ...]
     runs: Runs = "all"
     optional: bool = False
+    later: bool = False
     fill: int | float | str = 0
     ranks: Ranks | None = None
     summed_by: str | None = None
@@ -83,6 +85,8 @@ ARRAYS = (
     Array("outcome", "uint8", ("example",)),
     Array("token_count", "int32", ("example", "language")),
     Array("present", "bool", ("example", "language"), fill=False, ranks="same"),
+    # The id of the token that was read.
+    Array("last_token", "int32", ("example", "language"), "last", later=True, fill=-1),
     Array(
         "activated", "uint8", (*_PER_LANGUAGE, "byte"), "comparing", optional=True, ranks="bits"
     ),

@@ -27,6 +27,10 @@ class Measurement:
         top_k: Neurons that count as the most contributing ones; None: 800 of 16,384, of whatever there are.
         keep_coefficients: Store the coefficients, too.
         observe_memory: What a worker's buffers may take on its device, in GiB.
+        include_special_tokens: Read the marks that the tokenizer or the chat format puts around a text as well,
+            where several tokens are read. They are the same in every language.
+        add_bos_token: Whether each prompt gets the tokenizer's begin mark, unless it begins with it; None: as the
+            tokenizer does by itself.
     """
 
     thresholds: tuple[float, ...] = (0.0,)
@@ -36,6 +40,8 @@ class Measurement:
     top_k: int | None = None
     keep_coefficients: bool = False
     observe_memory: float = 1.0
+    include_special_tokens: bool = False
+    add_bos_token: bool | None = None
 
     def __post_init__(self) -> None:
         shown = ", ".join(f"{t:g}" for t in self.thresholds)
@@ -57,6 +63,10 @@ class Measurement:
             raise InputError(f"--top-k {self.top_k}: must be at least 1, and needs --attribution")
         if self.keep_coefficients and not self.attribution:
             raise InputError("--keep-coefficients needs --attribution")
+        if self.include_special_tokens and self.position == "last":
+            raise InputError(
+                "--include-special-tokens with --position last: one token is read, the prompt's own last one"
+            )
         if not (isfinite(self.observe_memory) and self.observe_memory > 0):
             raise InputError(f"--observe-memory {self.observe_memory:g}: must be above 0 (GiB)")
 

@@ -20,6 +20,7 @@ from fastneurons.data.options import DataOptions
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import ModelFacts, Session
+from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
 from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress, Silent, progress_for
@@ -86,7 +87,9 @@ def task_source(
     if options.apply_chat_template:
         from fastneurons.data.chat import ChatTemplate
 
-        chat = ChatTemplate(engine.tokenizer or model, engine.revision, engine.trust_remote_code)
+        chat = ChatTemplate(
+            engine.tokenizer or model, engine.revision, engine.trust_remote_code, options.chat_template_kwargs
+        )
     source = open_tasks(names, data, languages, options, chat)
     source.check()
     total = options.limit * len(source.tasks) if options.limit is not None else None
@@ -169,7 +172,10 @@ def write_measurements(
         EngineError: the engine failed; what was measured before is committed.
         StoreError: the store cannot be written or continued; what was committed stays.
     """
-    header = _header(session.facts, source, session.languages, session.what, options, engine)
+    tokenise = session.tokeniser(source.add_special_tokens)
+    progress.message(describe_tokens(tokenise, session.what))
+    tokens = token_facts(tokenise, session.what, options.block_size is not None)
+    header = _header(session.facts, source, session.languages, session.what, options, engine, tokens)
     with _writer(out, header, session.what, options) as writer:
         _measure(session, writer, source, options, progress, stop)
 
@@ -206,6 +212,7 @@ def _header(
     what: Measurement,
     options: RunOptions,
     engine: EngineOptions,
+    tokens: dict[str, Any],
 ) -> Header:
     import fastneurons
 
@@ -228,6 +235,7 @@ def _header(
         layers=list(facts.layers),
         neurons=facts.neurons,
         top_k=facts.top_k,
+        tokens=tokens,
         window=options.window,
         config={
             "limit": options.limit,
@@ -306,6 +314,12 @@ def _measure(
         if window:
             written.commit(window)
         written.wait()
+    if session.totals.begun:
+        noun = "texts" if corpus else "prompts"
+        progress.message(
+            f"{session.totals.begun:,} {noun} begin with the tokenizer's begin mark themselves; it was not put before "
+            "them once more"
+        )
     if ended:
         writer.finish()
         for note in source.notes():

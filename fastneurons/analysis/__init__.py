@@ -5,12 +5,14 @@ functions of plain arrays.
 """
 
 from fastneurons.analysis.bootstrap import Estimate
+from fastneurons.analysis.last_tokens import LastTokens, largest_groups
 from fastneurons.analysis.stores import (
     Attribution,
     Shares,
     TokenShares,
     activation_probability,
     attribution,
+    last_tokens,
     shares,
     shares_and_by_task,
     shares_by_task,
@@ -20,10 +22,13 @@ from fastneurons.analysis.stores import (
 __all__ = [
     "Attribution",
     "Estimate",
+    "LastTokens",
     "Shares",
     "TokenShares",
     "activation_probability",
     "attribution",
+    "largest_groups",
+    "last_tokens",
     "shares",
     "shares_and_by_task",
     "shares_by_task",

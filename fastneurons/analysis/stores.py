@@ -13,9 +13,10 @@ from fastneurons.analysis.checks import ContradictionError
 from fastneurons.analysis.contribution import ContributionMeans, ContributionSums
 from fastneurons.analysis.corpus import TokenMeans
 from fastneurons.analysis.corpus import activation_probability as probability_of_counts
+from fastneurons.analysis.last_tokens import LastTokens, largest_groups
 from fastneurons.analysis.sharing import ShareMeans, ShareSums
 from fastneurons.errors import InputError, StoreError
-from fastneurons.store import ATTRIBUTION, CATEGORIES, Outcome, Store
+from fastneurons.store import ATTRIBUTION, CATEGORIES, LAST_TOKEN, Outcome, Store
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,28 @@ def activation_probability(store: Store) -> Floats:
     for language in range(len(tokens)):
         probability[:, language] = _probability(store, language, tokens)
     return probability
+
+
+def last_tokens(store: Store) -> LastTokens | None:
+    """How often a store's prompts end in the same token; None if it does not say, or no example has two languages.
+
+    Raises:
+        StoreError: an array is damaged.
+    """
+    if LAST_TOKEN not in store:
+        return None
+    examples = same = languages = sharing = 0
+    for _, block in store.windows(LAST_TOKEN, "present", "outcome"):
+        number = block["present"].sum(1)
+        chosen = (block["outcome"] == Outcome.MEASURED) & (number > 1)
+        largest = largest_groups(block[LAST_TOKEN], block["present"])[chosen]
+        examples += int(chosen.sum())
+        same += int((largest == number[chosen]).sum())
+        languages += int(number[chosen].sum())
+        sharing += int(largest.sum())
+    if not examples:
+        return None
+    return LastTokens(examples, same / examples, languages / examples, sharing / examples)
 
 
 def token_shares(store: Store, threshold: float | None = None) -> TokenShares:

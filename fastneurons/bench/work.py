@@ -7,7 +7,9 @@ from typing import Any
 from fastneurons.bench.contender import Work
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.facts import DEFAULT_LANGUAGES, FACT_LANGUAGES, facts
-from fastneurons.engine.encode import PromptEncoder, Tokenised, Tokeniser
+from fastneurons.engine.encode import PromptEncoder, Tokenised
+from fastneurons.engine.marks import marks_of
+from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.errors import InputError
 
 
@@ -31,7 +33,7 @@ def make_work(tokenizer: Any, languages: Sequence[str], prompt_length: int, exam
         examples: Number of examples.
     """
     streams = {code: _tokens(tokenizer, code) for code in {_base(code) for code in languages}}
-    begin = _begin(tokenizer)[: prompt_length - 1]
+    begin = list(marks_of(tokenizer).before[: prompt_length - 1])
     piece = prompt_length - len(begin)
     prompts, answers = [], []
     for example in range(examples):
@@ -71,13 +73,6 @@ def work_of(rows: Iterable[Example | Skipped], tokenizer: Any, languages: tuple[
 
 def _base(code: str) -> str:
     return code.partition(".")[0]
-
-
-def _begin(tokenizer: Any) -> list[int]:
-    """Token ids that the tokenizer puts before every text."""
-    whole = list(tokenizer("a")["input_ids"])
-    bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
-    return whole[: len(whole) - len(bare)] if whole[-len(bare) :] == bare else []
 
 
 def _tokens(tokenizer: Any, code: str) -> list[int]:

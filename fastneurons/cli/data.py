@@ -2,15 +2,20 @@
 
 import re
 import sys
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from fastneurons.cli import data_options as opt_data
+from fastneurons.cli import measure_options as opt_what
 from fastneurons.cli.engine_options import AsJson
 from fastneurons.cli.help import SectionedCommand, help_if_alone
 from fastneurons.streams import say
 from fastneurons.visible import visible, visible_json
+
+if TYPE_CHECKING:
+    from fastneurons.data.check import Tokenize
+    from fastneurons.engine.tokenise import Tokeniser
 
 _LONGEST_PLACE = 2000  # characters that are shown
 _LONGEST_DETAIL = 500
@@ -38,12 +43,14 @@ def check(
     allow_missing: opt_data.AllowMissing = False,
     num_fewshot: opt_data.NumFewshot = 0,
     apply_chat_template: opt_data.ApplyChatTemplate = False,
+    chat_template_kwargs: opt_data.ChatTemplateKwargs = None,
     system_instruction: opt_data.SystemInstruction = None,
     template: opt_data.TemplateFile = None,
     answer_prefix: opt_data.AnswerPrefix = "",
     tokenizer: Annotated[
         str | None, typer.Option(help="A model's folder or Hub name: gives lengths in tokens.")
     ] = None,
+    add_bos_token: opt_what.AddBosToken = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that comes with a tokenizer.")
     ] = False,
@@ -56,9 +63,10 @@ def check(
     """
     from fastneurons.data.chat import ChatTemplate, load_tokenizer
     from fastneurons.data.check import check_data
-    from fastneurons.data.options import DataOptions
+    from fastneurons.data.options import DataOptions, parse_chat_template_kwargs
     from fastneurons.data.places import notes_on_varieties
     from fastneurons.data.tasks import open_tasks, task_named, tasks_and_data
+    from fastneurons.engine.tokenise import Tokeniser
     from fastneurons.errors import InputError
     from fastneurons.languages import parse_languages
 
@@ -69,6 +77,7 @@ def check(
         allow_missing=allow_missing,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
+        chat_template_kwargs=parse_chat_template_kwargs(chat_template_kwargs),
         system_instruction=system_instruction,
         template=template,
         answer_prefix=answer_prefix,
@@ -77,7 +86,7 @@ def check(
     if apply_chat_template:
         if tokenizer is None:
             raise InputError("--apply-chat-template needs --tokenizer here: whose chat template is meant")
-        chat = ChatTemplate(tokenizer, None, trust_remote_code)
+        chat = ChatTemplate(tokenizer, None, trust_remote_code, options.chat_template_kwargs)
     names, found = tasks_and_data(tasks, [*(places or []), *(data or [])])
     at_least = 2 if any(task_named(name).parallel for name in names) else 1
     codes = parse_languages(languages, at_least) if languages is not None else None
@@ -87,10 +96,7 @@ def check(
     tokenize = None
     if tokenizer is not None:
         loaded = load_tokenizer(tokenizer, None, trust_remote_code)
-        special = source.add_special_tokens
-
-        def tokenize(texts: list[str]) -> Any:
-            return loaded(texts, add_special_tokens=special)["input_ids"]
+        tokenize = _counting(Tokeniser(loaded, source.add_special_tokens, add_bos_token))
 
     # JSON has all that was kept, a terminal as many as asked for.
     reports = check_data(source, tokenize, keep=max(show, 1000) if as_json else show)
@@ -99,6 +105,21 @@ def check(
         return
     for report in reports:
         _print(report, sys.stdout)
+
+
+def _counting(tokenise: "Tokeniser") -> "Tokenize":
+    """Count tokens as a run sends them."""
+    from fastneurons.data.check import Counted
+
+    def tokenize(texts: list[str]) -> list[Counted]:
+        counted = []
+        for encoded in tokenise(texts):
+            ids, num_before = tokenise.begun(encoded.ids)
+            has_own = bool(tokenise.before and ids) and not num_before
+            counted.append(Counted(ids, tokenise.marks.named(ids[:1])[0] if has_own else ""))
+        return counted
+
+    return tokenize
 
 
 def _print(report: Any, stream: TextIO) -> None:
@@ -129,6 +150,12 @@ def _print(report: Any, stream: TextIO) -> None:
             row += [f"{summary['mean']:,.1f}", f"{summary['max']:,}"] if summary else ["", ""]
         table.add_row(*row)
     console.print(table)
+    if told := report.last_token.summary():
+        console.print(
+            f"last token: the same in all languages in {100 * told['all_same']:.1f} % of examples; "
+            f"of {told['languages']:.3g}, {told['sharing']:.2f} share it on average",
+            soft_wrap=True,
+        )
     if not report.counts.total():
         console.print("nothing suspicious\n")
         return

@@ -81,6 +81,15 @@ ApplyChatTemplate = Annotated[
     bool,
     typer.Option("--apply-chat-template", help="Prompts in the model's chat format.", rich_help_panel=_DATA),
 ]
+ChatTemplateKwargs = Annotated[
+    str | None,
+    typer.Option(
+        "--chat-template-kwargs",
+        metavar="JSON",
+        help="""Arguments for the chat template: '{"enable_thinking": false}'.""",
+        rich_help_panel=_DATA,
+    ),
+]
 SystemInstruction = Annotated[
     str | None, typer.Option(help="What the chat begins with.", rich_help_panel=_DATA)
 ]

@@ -67,6 +67,24 @@ BlockSize = Annotated[
         rich_help_panel=_WHAT,
     ),
 ]
+IncludeSpecialTokens = Annotated[
+    bool,
+    typer.Option(
+        "--include-special-tokens",
+        help="Where several tokens are read: also those that the tokenizer or the chat format puts around a text.",
+        rich_help_panel=_WHAT,
+    ),
+]
+AddBosToken = Annotated[
+    bool | None,
+    typer.Option(
+        "--add-bos-token/--no-add-bos-token",
+        help="Put the tokenizer's begin mark before each prompt that does not begin with it. "
+        "[default: as the tokenizer does]",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
 ObserveMemory = Annotated[
     float,
     typer.Option(

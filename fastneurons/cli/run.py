@@ -57,6 +57,7 @@ def run(
     select: opt_data.Select = None,
     num_fewshot: opt_data.NumFewshot = 0,
     apply_chat_template: opt_data.ApplyChatTemplate = False,
+    chat_template_kwargs: opt_data.ChatTemplateKwargs = None,
     system_instruction: opt_data.SystemInstruction = None,
     template: opt_data.TemplateFile = None,
     answer_prefix: opt_data.AnswerPrefix = "",
@@ -67,6 +68,8 @@ def run(
     top_k: opt_what.TopK = None,
     keep_coefficients: opt_what.KeepCoefficients = False,
     block_size: opt_what.BlockSize = None,
+    include_special_tokens: opt_what.IncludeSpecialTokens = False,
+    add_bos_token: opt_what.AddBosToken = None,
     observe_memory: opt_what.ObserveMemory = 1.0,
     window: _Window = 256,
     keep_bits: _KeepBits = True,
@@ -94,7 +97,7 @@ def run(
 
     With --position corpus, how many tokens of each language activate each neuron.
     """
-    from fastneurons.data.options import DataOptions
+    from fastneurons.data.options import DataOptions, parse_chat_template_kwargs
     from fastneurons.data.places import notes_on_varieties
     from fastneurons.data.tasks import tasks_and_data
     from fastneurons.languages import parse_languages
@@ -127,6 +130,7 @@ def run(
         select=select,
         num_fewshot=num_fewshot,
         apply_chat_template=apply_chat_template,
+        chat_template_kwargs=parse_chat_template_kwargs(chat_template_kwargs),
         system_instruction=system_instruction,
         template=template,
         answer_prefix=answer_prefix,
@@ -139,6 +143,8 @@ def run(
         top_k=top_k,
         keep_coefficients=keep_coefficients,
         observe_memory=observe_memory,
+        include_special_tokens=include_special_tokens,
+        add_bos_token=add_bos_token,
     )
     options = RunOptions(
         window=window, keep_bits=keep_bits, resume=resume, overwrite=overwrite, block_size=block_size

@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastneurons.data.align import LeftOut
 from fastneurons.data.example import Skipped
@@ -33,6 +33,7 @@ KINDS = {
     "wrong script": "texts that are not in their language's script",
     "same as English": "texts equal to the English ones",
     "duplicate": "texts that another example has too, once composed (NFC)",
+    "own marks": "texts that begin with the mark that the tokenizer itself puts before a text",
     "broken characters": "texts that were decoded wrongly, or hold control characters or byte order marks",
     "answer same as English": "reference answers equal to the English ones",
 }
@@ -44,7 +45,20 @@ _BROKEN = re.compile(
 _NUMBERED = re.compile(r"\d+\t")
 _BATCH = 256
 
-Tokenize = Callable[[list[str]], Iterable[Sequence[int]]]
+
+class Counted(NamedTuple):
+    """A prompt in tokens.
+
+    Args:
+        ids: As a run sends them.
+        own_mark: The mark that it begins with by itself, where the tokenizer would have put one; empty if none.
+    """
+
+    ids: Sequence[int]
+    own_mark: str = ""
+
+
+Tokenize = Callable[[list[str]], Iterable[Counted]]
 
 
 @dataclass(frozen=True)
@@ -112,6 +126,44 @@ class LanguageReport:
 
 
 @dataclass
+class LastTokens:
+    """The last tokens of the examples that have prompts in two languages or more.
+
+    Args:
+        examples: How many those are.
+        all_same: In how many of them all languages end in the same token.
+        languages: Their languages, added up.
+        sharing: The sizes of the largest group of each one's languages that end in the same token, added up.
+    """
+
+    examples: int = 0
+    all_same: int = 0
+    languages: int = 0
+    sharing: int = 0
+
+    def add(self, last: Sequence[int]) -> None:
+        """Count an example by the last token of each of its languages."""
+        if len(last) < 2:
+            return
+        largest = Counter(last).most_common(1)[0][1]
+        self.examples += 1
+        self.all_same += largest == len(last)
+        self.languages += len(last)
+        self.sharing += largest
+
+    def summary(self) -> dict[str, float] | None:
+        """As a store's summary has it; None where there are no such examples."""
+        if not self.examples:
+            return None
+        return {
+            "examples": self.examples,
+            "all_same": self.all_same / self.examples,
+            "languages": self.languages / self.examples,
+            "sharing": self.sharing / self.examples,
+        }
+
+
+@dataclass
 class TaskReport:
     """One task.
 
@@ -123,6 +175,7 @@ class TaskReport:
         with_answers: Those of them that have a reference answer in every language they are in.
         incomplete: Those that lack a language, measured or not.
         missing: How many lack each language.
+        last_token: In how many languages prompts end in the same token.
         counts: How many findings there are of each kind.
         findings: The first of each kind, in the order of the source.
         notes: How the place's names were read, and what was left out.
@@ -135,6 +188,7 @@ class TaskReport:
     with_answers: int = 0
     incomplete: int = 0
     missing: Mapping[str, int] = field(default_factory=dict)
+    last_token: LastTokens = field(default_factory=LastTokens)
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     notes: tuple[str, ...] = ()
@@ -157,6 +211,7 @@ class TaskReport:
                 }
                 for code, report in self.languages.items()
             },
+            "last_token": self.last_token.summary(),
             "counts": {kind: self.counts[kind] for kind in KINDS},
             "findings": [vars(finding) for finding in self.findings],
         }
@@ -170,7 +225,7 @@ def check_data(source: TaskSource, tokenize: Tokenize | None = None, keep: int =
 
     Args:
         source: The tasks; `--select`, `--shuffle`, `--skip` and `--limit` are not looked at.
-        tokenize: Texts to token ids.
+        tokenize: Counts the tokens of prompts.
         keep: Findings of each kind and task that are kept with their places; all are counted.
     Returns:
         A report for each task. Memory: 12 to 24 bytes for each text, and what is kept.
@@ -205,7 +260,7 @@ class _TaskCheck:
         self._source = source
         self._tokenize = tokenize
         self._keep = keep
-        self._batch: list[tuple[str, str]] = []
+        self._batch: list[tuple[Case, str, str]] = []
         self._texts = {code: FirstSeen() for code in source.languages}
         # For each language whose texts have all begun with a number and a tab: how many, and the first.
         self._numbered: dict[str, tuple[int, str, str]] = {}
@@ -239,7 +294,7 @@ class _TaskCheck:
             report.languages[code].prompts += 1
             report.languages[code].characters.add(len(prompt))
             if self._tokenize is not None:
-                self._batch.append((code, prompt))
+                self._batch.append((case, code, prompt))
         if len(self._batch) >= _BATCH:
             self.end()
         if example.messages and not self._source.options.apply_chat_template:
@@ -293,9 +348,21 @@ class _TaskCheck:
     def end(self) -> None:
         """Count the tokens of the prompts that have gathered."""
         if self._tokenize is not None and self._batch:
-            ids = self._tokenize([prompt for _, prompt in self._batch])
-            for (code, _), found in zip(self._batch, ids, strict=True):
-                self.report.languages[code].tokens.add(len(found))
+            counted = self._tokenize([prompt for _, _, prompt in self._batch])
+            last: dict[int, list[int]] = {}
+            for (case, code, prompt), found in zip(self._batch, counted, strict=True):
+                self.report.languages[code].tokens.add(len(found.ids))
+                if found.ids:
+                    last.setdefault(id(case), []).append(found.ids[-1])
+                if found.own_mark:
+                    self._at(
+                        "own marks",
+                        case,
+                        code,
+                        f"{found.own_mark}, which is not put before it again: {prompt}",
+                    )
+            for tokens in last.values():
+                self.report.last_token.add(tokens)
         self._batch.clear()
 
     def finish(self) -> None:

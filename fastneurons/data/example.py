@@ -17,6 +17,10 @@ class Example(msgspec.Struct, frozen=True, gc=False):
         aliases: By short language code, the other answers that are right as well as the reference answer.
         messages: By short language code, the chat messages that a prompt was given as. Bare, the prompt is their
             contents; once it is asked for by the model's chat template, it is what the template makes of them.
+        contents: Of prompts in a chat format, by short language code: the characters of the prompt that are its own
+            text, not the template's, as [begin, end) in order. Empty: that is not known. A language that is not
+            there: all of them.
+        joints: What stands between a prompt and its answer, by short language code, where the prompt's format says.
     """
 
     id: str
@@ -27,6 +31,8 @@ class Example(msgspec.Struct, frozen=True, gc=False):
     choices: dict[str, tuple[str, ...]] = {}
     aliases: dict[str, tuple[str, ...]] = {}
     messages: dict[str, list[dict[str, str]]] = {}
+    contents: dict[str, tuple[tuple[int, int], ...]] = {}
+    joints: dict[str, str] = {}
 
 
 class Skipped(msgspec.Struct, frozen=True, gc=False, tag=True):

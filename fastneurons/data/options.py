@@ -1,8 +1,12 @@
 """What a user chooses about the data: which examples, in which languages, and how they are asked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import msgspec
+
+from fastneurons.data.problems import kind, one_line
 from fastneurons.errors import InputError
 
 
@@ -21,6 +25,7 @@ class DataOptions:
         select: Only some examples: an expression, or a file of ids.
         num_fewshot: Solved examples in front of each prompt; they are held back and not measured.
         apply_chat_template: Put each prompt into the model's chat format.
+        chat_template_kwargs: Arguments for the chat template: {"enable_thinking": False}.
         system_instruction: What the chat begins with.
         template: A file of templates that replace the task's.
         answer_prefix: Text that each prompt ends with, behind the chat format's end where there is one.
@@ -36,6 +41,7 @@ class DataOptions:
     select: str | None = None
     num_fewshot: int = 0
     apply_chat_template: bool = False
+    chat_template_kwargs: Mapping[str, Any] | None = None
     system_instruction: str | None = None
     template: str | None = None
     answer_prefix: str = ""
@@ -50,6 +56,8 @@ class DataOptions:
             raise InputError(f"--shuffle {self.shuffle}: must be a seed from 0 to {2**32 - 1}")
         if self.system_instruction is not None and not self.apply_chat_template:
             raise InputError("--system-instruction needs --apply-chat-template")
+        if self.chat_template_kwargs is not None:
+            _check_chat_template_kwargs(self.chat_template_kwargs, self.apply_chat_template)
         for name in ("answer_prefix", "system_instruction"):
             text = getattr(self, name) or ""
             option = f"--{name.replace('_', '-')}"
@@ -67,3 +75,50 @@ class DataOptions:
             for field in fields(self)
             if getattr(self, field.name) != field.default
         }
+
+
+# What is rendered, and into what, is said elsewhere.
+_OWN_ARGUMENTS = frozenset(
+    {
+        "conversation", "messages", "chat_template", "tokenize", "add_generation_prompt", "continue_final_message",
+        "padding", "truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask",
+        "tokenizer_kwargs",
+    }
+)  # fmt: skip
+
+
+def parse_chat_template_kwargs(text: str | None) -> dict[str, Any] | None:
+    """A JSON object from the command line; None where nothing was given.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    if text is None:
+        return None
+    example = """'{"enable_thinking": false}'"""
+    try:
+        parsed = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        shown = one_line(text)
+        raise InputError(
+            f"--chat-template-kwargs {shown}: {error}; it must be a JSON object: {example}"
+        ) from error
+    if not isinstance(parsed, dict):
+        raise InputError(
+            f"--chat-template-kwargs {one_line(text)}: {kind(parsed)} where a JSON object must be: {example}"
+        )
+    return parsed
+
+
+def _check_chat_template_kwargs(given: Mapping[str, Any], apply_chat_template: bool) -> None:
+    if not apply_chat_template:
+        raise InputError("--chat-template-kwargs needs --apply-chat-template")
+    for name in given:
+        if not isinstance(name, str) or name in _OWN_ARGUMENTS:
+            raise InputError(
+                f"--chat-template-kwargs: {one_line(str(name))}: fastneurons sets this one itself"
+            )
+    try:
+        msgspec.json.encode(given)
+    except (TypeError, msgspec.MsgspecError, RecursionError) as error:
+        raise InputError(f"--chat-template-kwargs: {error}; values must be what JSON can hold") from error

@@ -60,7 +60,7 @@ class Core:
 
         return cached_tokenizer_from_config(self.config.model_config)
 
-    def send(self, request_id: str, token_ids: list[int], extra: dict[str, int]) -> None:
+    def send(self, request_id: str, token_ids: list[int], extra: dict[str, Any]) -> None:
         """Queue a prompt; `extra` reaches the workers with it."""
         # Made once and copied: what makes one checks it, which takes longer than all else here.
         parameters = copy.copy(self._parameters)

@@ -1,11 +1,12 @@
-"""Token ids of rows: prompts as they are, answers with them, or texts cut into blocks."""
+"""Token ids of rows, and which of them are read: prompts as they are, answers with them, or texts cut into blocks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from fastneurons.data.example import Example, Skipped
-from fastneurons.languages import separates_words
+from fastneurons.data.template import gap
+from fastneurons.engine.tokenise import Encoded, Span, Tokeniser
 
 ANSWERS = ("ignored", "first token", "appended")
 
@@ -15,43 +16,28 @@ class Tokenised:
     """An example and, for each of the L languages, its prompt's token ids; None where it has no prompt.
 
     Args:
+        example: The example.
+        token_ids: Without what the tokenizer puts after a text: the last one is the prompt's own.
         answer_token: The first token of each language's answer, where there is one.
-        first_token: For each prompt the first token that belongs to the answer, where that is appended.
+        spans: For each prompt the tokens that are read, as first, end, first, end, ...; None: all of them.
     """
 
     example: Example
     token_ids: list[list[int] | None]
     answer_token: list[int | None] | None = None
-    first_token: list[int] | None = None
+    spans: list[list[int]] | None = None
 
+    def read(self, index: int) -> list[int]:
+        """The spans of tokens that are read of one language's prompt; none where it has no prompt."""
+        if self.spans is not None:
+            return self.spans[index]
+        ids = self.token_ids[index]
+        return [0, len(ids)] if ids else []
 
-class Tokeniser:
-    """A Hugging Face tokenizer, and whether it marks a text's begin.
-
-    Args:
-        tokenizer: The tokenizer.
-        add_special_tokens: Whether it does as it does by itself; off for prompts in a chat format, which have
-            their marks already.
-    """
-
-    def __init__(self, tokenizer: Any, add_special_tokens: bool = True) -> None:
-        self._tokenizer = tokenizer
-        # Some tokenizers take no such option: it is given only to say no.
-        self._options = {} if add_special_tokens else {"add_special_tokens": False}
-
-    def __call__(self, texts: list[str]) -> list[list[int]]:
-        """The token ids of each text."""
-        return [list(ids) for ids in self._tokenizer(texts, **self._options)["input_ids"]] if texts else []
-
-    def with_ends(self, texts: list[str]) -> list[tuple[list[int], list[int]]]:
-        """The token ids of each text, and for each token where it ends in the text, in characters."""
-        if not texts:
-            return []
-        encoded = self._tokenizer(texts, return_offsets_mapping=True, **self._options)
-        return [
-            (list(ids), [end for _, end in offsets])
-            for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        ]
+    def num_read(self, index: int) -> int:
+        """How many tokens that are."""
+        numbers = self.read(index)
+        return sum(numbers[1::2]) - sum(numbers[::2])
 
 
 class Encoder(Protocol):
@@ -73,7 +59,13 @@ class PromptEncoder:
         max_prompt_tokens: Longer prompts make their example skipped.
         vocabulary: Number of ids that the model has embeddings for.
         answers: "ignored"; "first token": each answer's first token is found; "appended": the answer follows
-            its prompt, and an example that lacks one is skipped.
+            its prompt, its tokens are those that are read, and an example that lacks one is skipped.
+        own_tokens: Whether the tokens that are read are told: those of the prompt's or the answer's own text. Else
+            there are no `spans`, but for an answer's.
+        include_special_tokens: Whether marks are read like text.
+
+    Attributes:
+        num_begun: Prompts that began with the tokenizer's begin mark, which was not put before them once more.
     """
 
     def __init__(
@@ -83,6 +75,8 @@ class PromptEncoder:
         max_prompt_tokens: int,
         vocabulary: int,
         answers: str = "ignored",
+        own_tokens: bool = False,
+        include_special_tokens: bool = False,
     ) -> None:
         assert answers in ANSWERS
         self._tokenise = tokenise
@@ -90,6 +84,9 @@ class PromptEncoder:
         self._max_prompt_tokens = max_prompt_tokens
         self._vocabulary = vocabulary
         self._answers = answers
+        self._includes_marks = include_special_tokens
+        self._needs_own = own_tokens and not include_special_tokens
+        self.num_begun = 0
 
     def __call__(self, rows: list[Example | Skipped]) -> list[Tokenised | Skipped]:
         """Examples tokenised, or skipped for what the tokenizer makes of them."""
@@ -109,67 +106,141 @@ class PromptEncoder:
             for index, language in enumerate(self._languages)
             if language in example.prompts
         ]
-        token_ids: list[list[list[int] | None]] = [[None] * len(self._languages) for _ in examples]
-        answer_token: list[list[int | None]] = [[None] * len(self._languages) for _ in examples]
-        first_token = [[0] * len(self._languages) for _ in examples]
         appended = self._answers == "appended"
-        if places and not appended:
-            prompts = [examples[k].prompts[self._languages[index]] for k, index in places]
-            for (k, index), ids in zip(places, self._tokenise(prompts), strict=True):
-                token_ids[k][index] = ids
+        prompts: list[dict[int, Encoded]] = [{} for _ in examples]
+        if not appended:
+            texts = [examples[k].prompts[self._languages[index]] for k, index in places]
+            in_chat = self._needs_own and any(example.contents for example in examples)
+            for (k, index), found in zip(places, self._tokenise(texts, offsets=in_chat), strict=True):
+                prompts[k][index] = found
+        answers: list[dict[int, tuple[Encoded, int]]] = [{} for _ in examples]
         if self._answers != "ignored":
             answered = [(k, index) for k, index in places if examples[k].answers.get(self._languages[index])]
-            pairs = [_around_answer(examples[k], self._languages[index]) for k, index in answered]
-            for (k, index), (ids, start) in zip(answered, self._joined(pairs), strict=True):
-                answer_token[k][index] = ids[start]
-                if appended:
-                    token_ids[k][index], first_token[k][index] = ids, start
-        for example, ids_of, answers, starts in zip(
-            examples, token_ids, answer_token, first_token, strict=True
-        ):
-            problem = self._problem(example, ids_of)
-            if problem is not None:
-                yield Skipped(example.id, example.where, problem, example.task)
-            elif appended:
-                yield Tokenised(example, ids_of, answers, starts)
-            else:
-                yield Tokenised(example, ids_of, answers if self._answers != "ignored" else None)
+            pairs = [self._around_answer(examples[k], self._languages[index]) for k, index in answered]
+            for (k, index), joined in zip(answered, self._joined(pairs), strict=True):
+                answers[k][index] = joined
+        for k, example in enumerate(examples):
+            try:
+                yield (
+                    self._answer(example, answers[k])
+                    if appended
+                    else self._prompt(example, prompts[k], answers[k])
+                )
+            except _UnusableError as error:
+                yield Skipped(example.id, example.where, str(error), example.task)
 
-    def _joined(self, pairs: list[tuple[str, str]]) -> list[tuple[list[int], int]]:
-        """Token ids of each prompt with its answer, and the index of the answer's first token among them.
+    def _prompt(
+        self, example: Example, prompts: dict[int, Encoded], answers: dict[int, tuple[Encoded, int]]
+    ) -> Tokenised:
+        """An example whose prompts are read."""
+        token_ids: list[list[int] | None] = [None] * len(self._languages)
+        spans: list[list[int]] = [[] for _ in self._languages]
+        begun = 0
+        for index, encoded in prompts.items():
+            language = self._languages[index]
+            ids, num_before = self._checked(encoded, language)
+            begun += bool(self._tokenise.before) and not num_before
+            token_ids[index] = ids
+            if self._needs_own:
+                spans[index] = self._own(example, language, encoded, ids, num_before)
+        self.num_begun += begun
+        firsts = None
+        if self._answers != "ignored":
+            firsts = [self._first_token(answers.get(index)) for index in range(len(self._languages))]
+        return Tokenised(example, token_ids, firsts, spans if self._needs_own else None)
+
+    def _answer(self, example: Example, answers: dict[int, tuple[Encoded, int]]) -> Tokenised:
+        """An example whose answers are read, behind their prompts."""
+        token_ids: list[list[int] | None] = [None] * len(self._languages)
+        spans: list[list[int]] = [[] for _ in self._languages]
+        begun = 0
+        for index, language in enumerate(self._languages):
+            if index not in answers:
+                if language in example.prompts:
+                    raise _UnusableError(f"no answer in {language}, and the answer is what is read")
+                continue
+            encoded, start = answers[index]
+            ids, num_before = self._checked(encoded, language)
+            begun += bool(self._tokenise.before) and not num_before
+            span = (start + num_before, len(ids))
+            own = [span] if self._includes_marks else self._tokenise.without_marks(ids, [span])
+            if start == len(encoded.ids) or not own:
+                raise _UnusableError(f"the answer in {language} has no tokens")
+            token_ids[index], spans[index] = ids, _flat(own)
+        self.num_begun += begun
+        firsts = [self._first_token(answers.get(index)) for index in range(len(self._languages))]
+        return Tokenised(example, token_ids, firsts, spans)
+
+    def _own(
+        self, example: Example, language: str, encoded: Encoded, ids: list[int], num_before: int
+    ) -> list[int]:
+        """The tokens of a prompt's own text; in a chat format those of the messages' contents."""
+        contents = example.contents.get(language)
+        spans: Sequence[Span] = [(0, len(encoded.ids))]
+        if contents is not None:
+            if not contents:
+                raise _UnusableError(
+                    f"the chat template changes the messages of the prompt in {language}, so which tokens are the "
+                    "text's own is not known; --include-special-tokens reads all"
+                )
+            spans = self._tokenise.covering(encoded, contents)
+        own = self._tokenise.without_marks(
+            ids, [(first + num_before, end + num_before) for first, end in spans]
+        )
+        if not own:
+            raise _UnusableError(f"prompt in {language} has no tokens but marks")
+        return _flat(own)
+
+    def _around_answer(self, example: Example, language: str) -> tuple[str, str]:
+        """What stands before the answer's first letter, and the answer."""
+        prompt = example.prompts[language]
+        joint = example.joints.get(language)
+        if joint is None:
+            joint = "" if self._tokenise.marks.ends_closed(prompt) else gap(language, prompt)
+        return prompt + joint, example.answers[language]
+
+    def _joined(self, pairs: list[tuple[str, str]]) -> list[tuple[Encoded, int]]:
+        """Each prompt with its answer, and the index of the answer's first token among its tokens.
 
         Tokenised together, since a tokenizer may join the space, or more, with the answer's first word:
         that is the first token which reaches past what stands before the answer.
         """
-        encoded = self._tokenise.with_ends([before + answer for before, answer in pairs])
+        encoded = self._tokenise([before + answer for before, answer in pairs], offsets=True)
         return [
-            (ids, next((k for k, end in enumerate(ends) if end > len(before)), len(ids) - 1))
-            for (before, _), (ids, ends) in zip(pairs, encoded, strict=True)
+            (found, self._tokenise.first_past(found, len(before)))
+            for (before, _), found in zip(pairs, encoded, strict=True)
         ]
 
-    def _problem(self, example: Example, token_ids: list[list[int] | None]) -> str | None:
-        for language, ids in zip(self._languages, token_ids, strict=True):
-            if ids is None:
-                if language in example.prompts:
-                    return f"no answer in {language}, and the answer is what is read"
-                continue
-            if not ids:
-                return f"prompt in {language} has no tokens"
-            if len(ids) > self._max_prompt_tokens:
-                return (
-                    f"prompt in {language} has {len(ids)} tokens, the model takes {self._max_prompt_tokens} "
-                    "(--max-model-len less one)"
-                )
-            if max(ids) >= self._vocabulary:
-                return f"prompt in {language} has token {max(ids)}, the model knows {self._vocabulary}"
-        return None
+    @staticmethod
+    def _first_token(joined: tuple[Encoded, int] | None) -> int | None:
+        if joined is None:
+            return None
+        encoded, start = joined
+        return encoded.ids[start] if start < len(encoded.ids) else None
+
+    def _checked(self, encoded: Encoded, language: str) -> tuple[list[int], int]:
+        """A prompt's ids as they are sent, and how many marks were put before them."""
+        if not encoded.ids:
+            raise _UnusableError(f"prompt in {language} has no tokens")
+        ids, num_before = self._tokenise.begun(encoded.ids)
+        if len(ids) > self._max_prompt_tokens:
+            raise _UnusableError(
+                f"prompt in {language} has {len(ids)} tokens, the model takes {self._max_prompt_tokens} "
+                "(--max-model-len less one)"
+            )
+        if max(ids) >= self._vocabulary:
+            raise _UnusableError(
+                f"prompt in {language} has token {max(ids)}, the model knows {self._vocabulary}"
+            )
+        return ids, num_before
 
 
-def _around_answer(example: Example, language: str) -> tuple[str, str]:
-    """What stands before the answer's first letter, and the answer."""
-    prompt = example.prompts[language]
-    space = " " if separates_words(language) and not prompt[-1:].isspace() else ""
-    return prompt + space, example.answers[language]
+class _UnusableError(Exception):
+    """Why an example is skipped."""
+
+
+def _flat(spans: Sequence[Span]) -> list[int]:
+    return [number for span in spans for number in span]
 
 
 class BlockEncoder:
@@ -178,12 +249,19 @@ class BlockEncoder:
     The published code for LAPE (arXiv 2402.16438) joins all of a language's tokens and cuts them into
     blocks of the model's context; what is left at the end, shorter than a block, is kept here.
 
+    Each text has the marks that the tokenizer puts around it, so that its activations are those of normal use.
+    They are counted only if they are asked for.
+
     Args:
         tokenise: Makes token ids of texts.
         languages: The languages, in the store's order.
         max_prompt_tokens: The longest block; a document that is longer becomes several.
         vocabulary: Number of ids that the model has embeddings for.
-        block_size: Tokens of a block; None keeps documents.
+        block_size: Tokens of a block, marks included; None keeps documents.
+        include_special_tokens: Whether marks are read like text.
+
+    Attributes:
+        num_begun: Texts that began with the tokenizer's begin mark, which was not put before them once more.
     """
 
     def __init__(
@@ -193,14 +271,19 @@ class BlockEncoder:
         max_prompt_tokens: int,
         vocabulary: int,
         block_size: int | None = None,
+        include_special_tokens: bool = False,
     ) -> None:
         self._tokenise = tokenise
         self._languages = languages
         self._longest = max_prompt_tokens
         self._vocabulary = vocabulary
         self._block_size = block_size
+        self._includes_marks = include_special_tokens
         self._waiting: list[list[int]] = [[] for _ in languages]
+        # Spans of those that are read.
+        self._unread: list[list[Span]] = [[] for _ in languages]
         self._num_blocks = [0] * len(languages)
+        self.num_begun = 0
 
     def __call__(self, rows: list[Example | Skipped]) -> list[Tokenised | Skipped]:
         """Blocks that are full, or each text of these rows; and the rows that were skipped, where they stood."""
@@ -220,14 +303,25 @@ class BlockEncoder:
             for index, language in enumerate(self._languages):
                 if language not in row.prompts:
                     continue
-                ids = next(encoded)
-                if ids and max(ids) >= self._vocabulary:
+                own = next(encoded).ids
+                ids, num_before = self._tokenise.begun(own)
+                ids = [*ids, *self._tokenise.after]
+                spans = [(0, len(ids))]
+                if not self._includes_marks:
+                    spans = self._tokenise.without_marks(ids, [(num_before, num_before + len(own))])
+                if own and max(ids) >= self._vocabulary:
                     reason = f"text in {language} has token {max(ids)}, the model knows {self._vocabulary}"
                     done.append(Skipped(row.id, row.where, reason, row.task))
-                elif self._block_size is None:
-                    done += self._document(row, index, ids)
+                    continue
+                self.num_begun += bool(own and self._tokenise.before) and not num_before
+                if self._block_size is not None:
+                    if own:
+                        done += self._blocks(row, index, ids, spans, self._block_size)
+                elif not own or not spans:
+                    reason = f"text in {language} has no tokens{' but marks' if own else ''}"
+                    done.append(Skipped(row.id, row.where, reason, row.task))
                 else:
-                    done += self._blocks(row, index, ids, self._block_size)
+                    done += self._document(row, index, ids, spans)
         return done
 
     def rest(self) -> list[Tokenised | Skipped]:
@@ -235,34 +329,62 @@ class BlockEncoder:
         left: list[Tokenised | Skipped] = []
         for index, ids in enumerate(self._waiting):
             if ids:
-                left.append(self._block("", index, ids))
+                left.append(self._block("", index, ids, self._unread[index]))
         self._waiting = [[] for _ in self._languages]
+        self._unread = [[] for _ in self._languages]
         return left
 
-    def _document(self, row: Example, index: int, ids: list[int]) -> list[Tokenised | Skipped]:
-        if not ids:
-            reason = f"text in {self._languages[index]} has no tokens"
-            return [Skipped(row.id, row.where, reason, row.task)]
-        pieces = [ids[k : k + self._longest] for k in range(0, len(ids), self._longest)]
+    def _document(
+        self, row: Example, index: int, ids: list[int], spans: list[Span]
+    ) -> list[Tokenised | Skipped]:
+        pieces = [
+            (ids[k : k + self._longest], _within(spans, k, k + self._longest))
+            for k in range(0, len(ids), self._longest)
+        ]
+        pieces = [piece for piece in pieces if piece[1]]  # an end mark that begins a piece is not worth a row
         several = len(row.prompts) > 1
         name = f"{row.id}:{self._languages[index]}" if several else row.id
         return [
-            self._tokenised(name if len(pieces) == 1 else f"{name}:{k}", row.where, index, piece, row.task)
+            self._tokenised(name if len(pieces) == 1 else f"{name}:{k}", row.where, index, *piece, row.task)
             for k, piece in enumerate(pieces)
         ]
 
-    def _blocks(self, row: Example, index: int, ids: list[int], size: int) -> list[Tokenised | Skipped]:
+    def _blocks(
+        self, row: Example, index: int, ids: list[int], spans: list[Span], size: int
+    ) -> list[Tokenised | Skipped]:
+        before = len(self._waiting[index])
         waiting = self._waiting[index] + ids
+        unread = self._unread[index] + [(first + before, end + before) for first, end in spans]
         full = len(waiting) // size * size
         self._waiting[index] = waiting[full:]
-        return [self._block(row.where, index, waiting[k : k + size]) for k in range(0, full, size)]
+        self._unread[index] = _within(unread, full, len(waiting))
+        return [
+            self._block(row.where, index, waiting[k : k + size], _within(unread, k, k + size))
+            for k in range(0, full, size)
+        ]
 
-    def _block(self, where: str, index: int, ids: list[int]) -> Tokenised:
+    def _block(self, where: str, index: int, ids: list[int], spans: list[Span]) -> Tokenised:
         number = self._num_blocks[index]
         self._num_blocks[index] += 1
-        return self._tokenised(f"{self._languages[index]}:{number}", where, index, ids, None)
+        return self._tokenised(f"{self._languages[index]}:{number}", where, index, ids, spans, None)
 
-    def _tokenised(self, name: str, where: str, index: int, ids: list[int], task: str | None) -> Tokenised:
+    def _tokenised(
+        self, name: str, where: str, index: int, ids: list[int], spans: list[Span], task: str | None
+    ) -> Tokenised:
         token_ids: list[list[int] | None] = [None] * len(self._languages)
         token_ids[index] = ids
-        return Tokenised(Example(name, {}, where=where, task=task), token_ids)
+        read: list[list[int]] = [[] for _ in self._languages]
+        read[index] = _flat(spans)
+        return Tokenised(Example(name, {}, where=where, task=task), token_ids, None, read)
+
+
+def _within(spans: Sequence[Span], first: int, end: int) -> list[Span]:
+    """The parts of spans that lie in [first, end), counted from `first`; spans that touch become one."""
+    found: list[Span] = []
+    for start, stop in spans:
+        start, stop = max(start, first) - first, min(stop, end) - first
+        if start < stop:
+            if found and found[-1][1] == start:
+                start = found.pop()[0]
+            found.append((start, stop))
+    return found

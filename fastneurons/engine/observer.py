@@ -21,7 +21,14 @@ from fastneurons_kernels.top import top_count
 from torch import Tensor, nn
 
 from fastneurons.engine.discovery import Site
-from fastneurons.engine.rows import Batch, completes_prompt, new_prompt_tokens, row_targets
+from fastneurons.engine.rows import (
+    Batch,
+    Spans,
+    completes_prompt,
+    new_prompt_tokens,
+    num_rows_read,
+    row_targets,
+)
 from fastneurons.engine.values import ValueVectors
 
 _Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
@@ -71,7 +78,7 @@ class Tally:
     prompts: int = 0  # of which the last token was computed
     prompt_tokens: int = 0  # computed by this engine, each position once
     cached_tokens: int = 0  # taken from the prefix cache
-    rows_read: int = 0
+    rows_read: int = 0  # those that a preempted request computes again count once
     forwards: int = 0  # real forward passes
     error: str | None = None
 
@@ -79,7 +86,7 @@ class Tally:
 @dataclass
 class _Request:
     row: int
-    first_token: int
+    spans: Sequence[int]
     prompt_tokens_seen: int
     is_new: bool = True
 
@@ -197,17 +204,17 @@ class Observer:
         held = [self.targets, self.last_targets, *self._buffers.values()]
         return sum(t.numel() * t.element_size() for t in held) + (self.values.bytes if self.values else 0)
 
-    def scheduled(self, request_id: str, row: int, first_token: int, num_cached_tokens: int) -> None:
+    def scheduled(self, request_id: str, row: int, spans: Sequence[int], num_cached_tokens: int) -> None:
         """A request enters the engine, or re-enters it after a preemption.
 
         Args:
             row: Of the buffers, which its tokens are read into.
-            first_token: Where position "answer" begins to read.
+            spans: The tokens that are read, in order: first, end, first, end, ...; position "last" needs none.
             num_cached_tokens: Not computed, as the prefix cache has them.
         """
         if request_id in self._requests:
             return
-        self._requests[request_id] = _Request(row, first_token, num_cached_tokens)
+        self._requests[request_id] = _Request(row, spans, num_cached_tokens)
         self.tally.cached_tokens += num_cached_tokens
 
     def finished(self, request_id: str) -> None:
@@ -224,9 +231,14 @@ class Observer:
         requests = [self._requests.get(request_id) for request_id in batch.request_ids]
         seen = np.array([r.prompt_tokens_seen if r else 0 for r in requests], np.int64)
         target = np.array([r.row if r else -1 for r in requests], np.int32)
+        spans = self._spans(batch, requests)
+        unread = spans.after(seen)
+        # Bits are read again where a preempted request computes its tokens again; counts are not.
         targets, num_read = row_targets(
-            batch, target, self._first_tokens(batch, requests, seen), self.max_rows
+            batch, target, unread if self.spec.is_corpus else spans, self.max_rows
         )
+        if self.spec.position in ("any", "answer"):
+            num_read = num_rows_read(batch, target, unread)
         self._empty([r.row for r in requests if r and r.is_new])
         new = new_prompt_tokens(batch, seen)
         for request, tokens in zip(requests, new.tolist(), strict=True):
@@ -372,13 +384,11 @@ class Observer:
 
     # -- one step -----------------------------------------------------------------------------------
 
-    def _first_tokens(self, batch: Batch, requests: list[_Request | None], seen: np.ndarray) -> np.ndarray:
-        """The first token that is read of each request of a step, int [R]."""
+    def _spans(self, batch: Batch, requests: list[_Request | None]) -> Spans:
+        """The tokens that are read of each request of a step."""
         if self.spec.position == "last":
-            return np.asarray(batch.num_prompt_tokens) - 1
-        if self.spec.is_corpus:
-            return seen  # a preempted request computes its tokens again: they are counted once
-        return np.array([r.first_token if r else 0 for r in requests], np.int64)
+            return Spans.last_tokens(batch)
+        return Spans.of([r.spans if r else () for r in requests])
 
     def _tell_readers(self, layers: Sequence[LayerObserver], targets: np.ndarray) -> None:
         """Which rows of the forward pass that comes next are read, where the CPU reads them; `targets` [T]."""

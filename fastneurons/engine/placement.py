@@ -57,6 +57,8 @@ class Placement:
         rows: All E of them.
         measured: Indices of the M that were not skipped.
         token_count: int32 [E, L].
+        tokens_read: int32 [E, L].
+        last_token: int32 [E, L].
         slot_rows: For each measured one and language, the row of the workers' buffers; -1 without a prompt.
         answer_tokens: Likewise the first token of the answer; -1 where it has none.
     """
@@ -64,6 +66,8 @@ class Placement:
     rows: list[Tokenised | Skipped]
     measured: list[int]
     token_count: NDArray[np.int32]
+    tokens_read: NDArray[np.int32]
+    last_token: NDArray[np.int32]
     slot_rows: list[list[int]]
     answer_tokens: list[list[int]]
 
@@ -71,6 +75,7 @@ class Placement:
     def of(cls, group: Sequence[InFlight], num_languages: int) -> "Placement":
         """The placement of rows whose prompts are all done."""
         token_count = np.zeros((len(group), num_languages), np.int32)
+        tokens_read, last_token = np.zeros_like(token_count), np.full_like(token_count, -1)
         measured, slot_rows, answer_tokens = [], [], []
         for index, item in enumerate(group):
             row = item.row
@@ -79,17 +84,21 @@ class Placement:
             measured.append(index)
             lengths = [len(ids) if ids is not None else 0 for ids in row.token_ids]
             token_count[index] = lengths
+            tokens_read[index] = [row.num_read(i) for i in range(num_languages)]
+            last_token[index] = [ids[-1] if ids else -1 for ids in row.token_ids]
             slot_rows.append([item.slot * num_languages + i if n else -1 for i, n in enumerate(lengths)])
             answers = row.answer_token or [None] * num_languages
             answer_tokens.append([-1 if token is None else token for token in answers])
-        return cls([item.row for item in group], measured, token_count, slot_rows, answer_tokens)
+        rows = [item.row for item in group]
+        return cls(rows, measured, token_count, tokens_read, last_token, slot_rows, answer_tokens)
 
     def measured_rows(self, first: int, arrays: Arrays) -> MeasuredRows:
         """All rows with what was read, `arrays` of the M measured ones spread over the E."""
         whole = spread(arrays, self.measured, len(self.rows))
         whole["token_count"] = self.token_count
         whole["present"] = self.token_count > 0
+        whole["last_token"] = self.last_token
         if "activation_count" in arrays:
-            whole["corpus_tokens"] = self.token_count.sum(0, dtype=np.int64)
+            whole["corpus_tokens"] = self.tokens_read.sum(0, dtype=np.int64)
         rows = [row.example if isinstance(row, Tokenised) else row for row in self.rows]
         return MeasuredRows(first, rows, whole)

@@ -5,7 +5,9 @@ from `num_computed_tokens` (computed in earlier steps, or taken from the prefix 
 tokens come first in a request, then generated ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,33 +35,79 @@ def completes_prompt(batch: Batch) -> NDArray[np.bool_]:
     return (batch.num_computed_tokens < batch.num_prompt_tokens) & (batch.num_prompt_tokens <= end)
 
 
-def row_targets(
-    batch: Batch, target: NDArray[np.int32], first_token: Ints, num_rows: int
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Whose each row of a step is.
+@dataclass(frozen=True)
+class Spans:
+    """Which tokens of a step's requests are read: arrays int [P] of P spans, a request's in order and disjoint.
 
-    A request's tokens from `first_token` to the end of its prompt are read. For its last prompt token alone
-    that is the prompt's length less one; for all of them 0; where each may be read only once, although a
-    preempted request computes them again, the number that were read before.
+    A request may have none. What is past the end of its prompt is never read.
+    """
+
+    request: Ints  # index into the batch, ascending
+    first: Ints  # first token
+    end: Ints  # one past the last
+
+    @classmethod
+    def of(cls, spans: Sequence[Sequence[int]]) -> "Spans":
+        """From each request's spans as one list of numbers: first, end, first, end, ..."""
+        flat = np.fromiter(chain.from_iterable(spans), np.int64).reshape(-1, 2)
+        request = np.repeat(np.arange(len(spans)), [len(numbers) // 2 for numbers in spans])
+        return cls(request, flat[:, 0], flat[:, 1])
+
+    @classmethod
+    def last_tokens(cls, batch: Batch) -> "Spans":
+        """The last prompt token of each request."""
+        length = batch.num_prompt_tokens
+        return cls(np.arange(len(length)), length - 1, length)
+
+    def after(self, tokens: Ints) -> "Spans":
+        """Without each request's first so many tokens, int [R]."""
+        return Spans(self.request, np.maximum(self.first, tokens[self.request]), self.end)
+
+
+def row_targets(
+    batch: Batch, target: NDArray[np.int32], spans: Spans, num_rows: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The row of the buffers for each row of a step; -1 for those that are not read.
 
     Args:
         batch: R requests.
         target: int32 [R], what the rows of each request point at; -1: it is not ours.
-        first_token: int [R], the first token that is read.
+        spans: The tokens that are read of each request.
         num_rows: T, rows of the largest step.
     Returns:
         int32 [T], -1 where a row is not read: other prompt tokens, generated ones, padding; and int64 [R],
         the rows read of each request.
     """
-    start = np.maximum(batch.num_computed_tokens, first_token)
-    end = np.minimum(batch.num_computed_tokens + batch.num_scheduled_tokens, batch.num_prompt_tokens)
-    num_read = np.where(target >= 0, np.maximum(end - start, 0), 0)
+    of = spans.request
+    computed = batch.num_computed_tokens[of]
+    start, num_read = _in_step(batch, target, spans)
     before = np.cumsum(num_read) - num_read
-    # The n-th row that is read lies as far into its request's rows as n is past those before it.
-    offset = np.repeat(batch.query_start + start - batch.num_computed_tokens - before, num_read)
+    # The n-th row that is read lies as far into its span's rows as n is past those before it.
+    offset = np.repeat(batch.query_start[of] + start - computed - before, num_read)
     targets = np.full(num_rows, -1, np.int32)
-    targets[offset + np.arange(offset.size)] = np.repeat(target, num_read)
-    return targets, num_read
+    targets[offset + np.arange(offset.size)] = np.repeat(target[of], num_read)
+    return targets, _by_request(of, num_read, len(target))
+
+
+def num_rows_read(batch: Batch, target: NDArray[np.int32], spans: Spans) -> NDArray[np.int64]:
+    """How many rows of a step are in these spans, int64 [R]; as `row_targets` tells, without the targets."""
+    return _by_request(spans.request, _in_step(batch, target, spans)[1], len(target))
+
+
+def _in_step(batch: Batch, target: NDArray[np.int32], spans: Spans) -> tuple[Ints, NDArray[np.int64]]:
+    """Of each span the first token that is read in this step, and how many; int [P]."""
+    of = spans.request
+    computed = batch.num_computed_tokens
+    last = np.minimum(computed + batch.num_scheduled_tokens, batch.num_prompt_tokens)
+    start = np.maximum(computed[of], spans.first)
+    end = np.minimum(last[of], spans.end)
+    return start, np.where(target[of] >= 0, np.maximum(end - start, 0), 0).astype(np.int64)
+
+
+def _by_request(request: Ints, counts: NDArray[np.int64], num_requests: int) -> NDArray[np.int64]:
+    total = np.zeros(num_requests, np.int64)
+    np.add.at(total, request, counts)
+    return total
 
 
 def new_prompt_tokens(batch: Batch, already_seen: Ints) -> Ints:

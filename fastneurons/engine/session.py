@@ -27,7 +27,7 @@ from fastneurons.arrays import CATEGORIES, Arrays, nothing
 from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.core import Core
-from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Tokenised, Tokeniser
+from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Tokenised
 from fastneurons.engine.environment import (
     cpu_computes_bfloat16,
     engine_environment,
@@ -36,6 +36,7 @@ from fastneurons.engine.environment import (
 from fastneurons.engine.feed import Feed
 from fastneurons.engine.merge import Slice, merge
 from fastneurons.engine.placement import InFlight, MeasuredRows, Placement
+from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.engine.wire import from_wire, to_wire
 from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.model_name import is_path
@@ -81,6 +82,10 @@ class SessionTotals:
 
     prompts: int = 0
     tokens: int = 0
+    tokens_to_read: int = 0
+    begun: int = (
+        0  # texts that began with the tokenizer's begin mark, which was not put before them once more
+    )
     steps: int = 0
     waited_s: float = 0.0  # for the source, with the engine idle
 
@@ -120,6 +125,7 @@ class Session:
             with engine_environment(self._options.world_size, verbose):
                 self._core = self._start(model)
             self._tokenizer = self._core.tokenizer()
+            self._tokenisers: dict[bool, Tokeniser] = {}
             self._slices: list[Slice] = []
             self.facts = self._describe(model)
             self._unembedding: dict[int, NDArray[np.float32]] = {}
@@ -192,7 +198,8 @@ class Session:
         corpus = self.what.position == "corpus"
         if corpus:
             self._check_window(window, block_size)
-        feed = Feed(rows, self._encoder(block_size, add_special_tokens), ahead=max(256, self.facts.slots))
+        encode = self._encoder(block_size, add_special_tokens)
+        feed = Feed(rows, encode, ahead=max(256, self.facts.slots))
         stop = stop or threading.Event()
         pending: deque[InFlight] = deque()
         requests: dict[str, InFlight] = {}
@@ -237,6 +244,7 @@ class Session:
                     break
         finally:
             feed.close()
+            self.totals.begun += getattr(encode, "num_begun", 0)
         if stop.is_set():
             self._abandon(requests, pending)
             return
@@ -347,13 +355,27 @@ class Session:
     # -- one row --------------------------------------------------------------------------------------
 
     def _encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:
-        tokenise = Tokeniser(self._tokenizer, add_special_tokens)
+        tokenise = self.tokeniser(add_special_tokens)
         place = (tokenise, self.languages, self.facts.max_prompt_tokens, self.facts.vocabulary)
+        marks = self.what.include_special_tokens
         if self.what.position == "corpus":
-            return BlockEncoder(*place, block_size)
+            return BlockEncoder(*place, block_size, include_special_tokens=marks)
         if self.what.position == "answer":
-            return PromptEncoder(*place, answers="appended")
-        return PromptEncoder(*place, answers="first token" if self.what.attribution else "ignored")
+            return PromptEncoder(*place, "appended", own_tokens=True, include_special_tokens=marks)
+        answers = "first token" if self.what.attribution else "ignored"
+        own = self.what.position == "any"
+        return PromptEncoder(*place, answers, own_tokens=own, include_special_tokens=marks)
+
+    def tokeniser(self, add_special_tokens: bool = True) -> Tokeniser:
+        """The model's tokenizer as this session uses it; `add_special_tokens` as for `measure`.
+
+        Raises:
+            InputError: it has no begin mark, and one is asked for.
+        """
+        if add_special_tokens not in self._tokenisers:
+            tokenise = Tokeniser(self._tokenizer, add_special_tokens, self.what.add_bos_token)
+            self._tokenisers[add_special_tokens] = tokenise
+        return self._tokenisers[add_special_tokens]
 
     def _check_window(self, window: int, block_size: int | None) -> None:
         """Within a window, tokens are counted in 32 bits.
@@ -386,7 +408,7 @@ class Session:
         """Give an example a slot and its prompts to the engine."""
         if isinstance(row, Skipped):
             return InFlight(row)
-        from fastneurons.engine.worker import FIRST_TOKEN_KEY, ROW_KEY
+        from fastneurons.engine.worker import ROW_KEY, SPANS_KEY
 
         corpus = self.what.position == "corpus"
         item = InFlight(row, -1 if corpus else self._free_slots.pop())
@@ -395,10 +417,10 @@ class Session:
             if token_ids is None:
                 continue
             request_id = str(next(self._request_numbers))
-            extra = {
-                ROW_KEY: slot * len(self.languages) + index,
-                FIRST_TOKEN_KEY: row.first_token[index] if row.first_token else 0,
-            }
+            extra: dict[str, Any] = {ROW_KEY: slot * len(self.languages) + index}
+            if self.what.position != "last":
+                extra[SPANS_KEY] = row.read(index)
+                self.totals.tokens_to_read += row.num_read(index)
             self.core.send(request_id, token_ids, extra)
             requests[request_id] = item
             item.unfinished += 1
@@ -538,8 +560,8 @@ class Session:
                     f"rank {rank} computed {tally['prompts']} prompts and {tokens} tokens, "
                     f"{self.totals.prompts} prompts and {self.totals.tokens} tokens were sent"
                 )
-            expected = {"last": self.totals.prompts, "corpus": self.totals.tokens}.get(self.what.position)
-            if expected is not None and tally["rows_read"] != expected:
+            expected = self.totals.prompts if self.what.position == "last" else self.totals.tokens_to_read
+            if tally["rows_read"] != expected:
                 raise EngineError(f"rank {rank} read {tally['rows_read']} tokens, {expected} were to be read")
 
     def _abandon(self, requests: dict[str, InFlight], pending: deque[InFlight]) -> None:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 else:
     _WorkerBase = object
 
-# What a request says of itself: the row of the buffers that its prompt is read into, and the first of its
-# tokens that is read, where that depends on the prompt.
+# What a request says of itself: the row of the buffers that its prompt is read into, and the tokens that are read
+# (first, end, first, end, ...), where that depends on the prompt.
 ROW_KEY = "fastneurons_row"
-FIRST_TOKEN_KEY = "fastneurons_first_token"
+SPANS_KEY = "fastneurons_spans"
 
 
 class NeuronWorker(_WorkerBase):
@@ -86,7 +86,7 @@ class NeuronWorker(_WorkerBase):
                 observer.scheduled(
                     request.req_id,
                     int(extra[ROW_KEY]),
-                    int(extra[FIRST_TOKEN_KEY]),
+                    [int(number) for number in extra.get(SPANS_KEY, ())],
                     request.num_computed_tokens,
                 )
         self._in_step = True

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from fastneurons.analysis import (
     Attribution,
+    LastTokens,
     Shares,
     TokenShares,
     attribution,
+    last_tokens,
     shares,
     shares_and_by_task,
     token_shares,
@@ -57,6 +59,7 @@ class Findings:
         attribution: How much each category matters for the answer; None without attribution.
         attribution_sharing: `sharing` at the threshold of `attribution`, which is the store's first.
         corpus: How many tokens activate neurons, by language and layer.
+        last_tokens: How often the prompts of an example end in the same token; None where the store does not say.
     """
 
     store: str
@@ -72,6 +75,7 @@ class Findings:
     attribution: Attribution | None
     attribution_sharing: Shares | None
     corpus: TokenShares | None
+    last_tokens: LastTokens | None
 
 
 def compute_findings(store: Store, threshold: float | None = None) -> Findings:
@@ -112,6 +116,7 @@ def compute_findings(store: Store, threshold: float | None = None) -> Findings:
         attribution=attributed,
         attribution_sharing=first,
         corpus=corpus,
+        last_tokens=last_tokens(store),
     )
 
 

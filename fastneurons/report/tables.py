@@ -9,7 +9,7 @@ from rich.text import Text
 from fastneurons.console import PlainConsole
 from fastneurons.model_name import short_name
 from fastneurons.report.attribution_tables import attribution_numbers, print_attribution
-from fastneurons.report.cells import LONGEST_LIST, LONGEST_NAME, count, signal_name, where_read
+from fastneurons.report.cells import LONGEST_LIST, LONGEST_NAME, count, percent, signal_name, where_read
 from fastneurons.report.corpus_tables import corpus_numbers, print_corpus
 from fastneurons.report.findings import Findings
 from fastneurons.report.sharing_tables import print_sharing, sharing_numbers
@@ -30,6 +30,7 @@ def findings_numbers(found: Findings) -> dict[str, Any]:
         "source": header.source,
         "languages": header.languages,
         "position": header.position,
+        "include_special_tokens": header.includes_special_tokens,
         "signal": header.signal,
         "neurons": header.neurons,
         "examples": found.num_examples,
@@ -39,6 +40,13 @@ def findings_numbers(found: Findings) -> dict[str, Any]:
     }
     if found.corpus is not None:
         result |= corpus_numbers(found.corpus)
+    if (last := found.last_tokens) is not None:
+        result["last_token"] = {
+            "examples": last.num_examples,
+            "all_same": last.all_same,
+            "languages": last.languages,
+            "sharing": last.sharing,
+        }
     if found.sharing is not None:
         result |= sharing_numbers(found.sharing)
     if found.by_task:
@@ -106,6 +114,16 @@ def _print_heading(console: Console, found: Findings, noun: str) -> None:
         f"activated: {signal}above {found.threshold:g} {where_read(header)}"
         + (f" (also in the store: {', '.join(others)})" if others else "")
     )
+    if header.includes_special_tokens is not None:
+        console.print(
+            f"special tokens: {'read like text' if header.includes_special_tokens else 'not included'}"
+        )
+    if (told := found.last_tokens) is not None:
+        console.print(
+            f"last token: the same in all languages in {percent(told.all_same)} % of examples; "
+            f"of {told.languages:.3g}, {told.sharing:.2f} share it on average",
+            soft_wrap=True,
+        )
 
 
 def _print_skipped(console: Console, found: Findings, noun: str) -> None:

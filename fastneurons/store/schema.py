@@ -47,6 +47,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             "corpus": each token of a text is counted for its language, and there are no categories.
         signal: The site: "gate" (after the activation function) or "product" (before the down projection).
         top_k: Neurons of a layer that count as its most contributing ones; None without attribution.
+        tokens: What stands around the texts, and whether that is read: `before` and `after`, the marks that are sent
+            with each text; `removed`, those of the tokenizer that are not; `between_texts` of a corpus in blocks;
+            `chat_template`, whether prompts are in a chat format; `add_bos_token`, what the user said of it;
+            `include_special_tokens`. Empty in stores that were written before there was this field: what the
+            tokenizer puts around a text was sent and read.
         window: Examples that are committed at once.
         config: What else the run was told; kept for the record, not compared when a run is resumed.
         created: When the run began, ISO 8601.
@@ -70,6 +75,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     layers: list[int]
     neurons: int
     top_k: int | None = None
+    tokens: dict[str, Any] = {}
     window: int
     config: dict[str, Any] = {}
     created: str
@@ -86,6 +92,13 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         """Whether there is how much each category matters for the answer."""
         return self.top_k is not None
 
+    @property
+    def includes_special_tokens(self) -> bool | None:
+        """Whether marks are read like text; None where a single token is read, the prompt's last."""
+        if self.position == "last":
+            return None
+        return bool(self.tokens.get("include_special_tokens", True))
+
 
 @dataclass(frozen=True)
 class ArraySpec(Array):
@@ -101,6 +114,7 @@ class ArraySpec(Array):
         """Whether a run of that header may have it."""
         return {
             "all": True,
+            "last": header.position == "last",
             "comparing": not header.is_corpus,
             "attributing": header.has_attribution,
             "counting": header.is_corpus,
@@ -197,12 +211,21 @@ def array_specs(header: Header, kept: Collection[str]) -> list[ArraySpec]:
     """The arrays of a complete store, coordinates included.
 
     Args:
-        kept: Names, among which are those of the optional arrays that the store has.
+        kept: Names, among which are those of the optional and the later arrays that the store has.
     """
     return [
         *COORDINATES,
-        *(spec for spec in ARRAYS if spec.when(header) and (spec.name in kept or not spec.optional)),
+        *(
+            spec
+            for spec in ARRAYS
+            if spec.when(header) and (spec.name in kept or not (spec.optional or spec.later))
+        ),
     ]
+
+
+def later_names() -> list[str]:
+    """The arrays that stores of an earlier version lack."""
+    return [spec.name for spec in ARRAYS if spec.later]
 
 
 def sum_specs(header: Header) -> list[ArraySpec]:
@@ -220,6 +243,7 @@ ACTIVATED = "activated"
 COEFFICIENT = "coefficient"
 EXAMPLE_ID = "example_id"
 OUTCOME = "outcome"
+LAST_TOKEN = "last_token"
 
 COORDINATES = (
     ArraySpec("language", STRING, ("language",), fill=""),

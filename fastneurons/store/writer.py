@@ -153,6 +153,8 @@ class StoreWriter:
                 return cls(storage, header, kept)._begin()
             root = decode(data, path)
             _check_same(path, root, header, kept)
+            if root.arrays:  # a store of an earlier version goes on without what it lacks
+                kept = [name for name in kept if name in root.arrays or name not in schema.later_names()]
             if root.commit.examples == 0 and root.header.status == "running":
                 return cls(storage, root.header, kept)._begin()
             return cls(storage, root.header, kept, root)._take_over()
@@ -411,7 +413,7 @@ def _locked(storage: Storage, resume: bool, overwrite: bool) -> Iterator[None]:
 def _kept(keep_bits: bool, keep_coefficients: bool) -> list[str]:
     """The optional arrays that a run keeps, if it is one that has them."""
     kept = {schema.ACTIVATED: keep_bits, schema.COEFFICIENT: keep_coefficients}
-    return [name for name, wanted in kept.items() if wanted]
+    return [*(name for name, wanted in kept.items() if wanted), *schema.later_names()]
 
 
 def _all_names() -> set[str]:
@@ -487,6 +489,10 @@ def _check_same(path: str, root: Root, header: Header, kept: Collection[str]) ->
         stored, given = getattr(root.header, name), getattr(header, name)
         if name in _FREE or stored == given:
             continue
+        if name == "tokens":
+            if problem := _other_tokens(stored, given, header):
+                raise StoreError(f"{path} {problem}{others}")
+            continue
         has, this = f"{name.replace('_', ' ')} {_shown(stored)}", _shown(given)
         if name == "top_k":
             has, this = _attribution(stored), _attribution(given)
@@ -500,6 +506,40 @@ def _check_same(path: str, root: Root, header: Header, kept: Collection[str]) ->
             raise StoreError(
                 f"{path} {has} {what} of its neurons, unlike this run; {do}, or pass another --out"
             )
+
+
+def _other_tokens(stored: dict[str, Any], given: dict[str, Any], header: Header) -> str | None:
+    """How the tokens that a store was read from differ from this run's, and what to pass; None where they are the same.
+
+    Earlier versions sent and read all that a tokenizer puts around a text, and did not say so in the header.
+    """
+    if stored:
+        for name in sorted(stored.keys() | given.keys()):
+            if stored.get(name) != given.get(name):
+                has, this = _shown(stored.get(name) or "nothing"), _shown(given.get(name) or "nothing")
+                what = f"was read with other tokens ({name.replace('_', ' ')}: {has}, in this run {this})"
+                option = _token_option(name, stored.get(name))
+                return f"{what}; pass {option}"
+        return None
+    if given.get("removed"):
+        return (
+            f"was begun by a version that read {_shown(given['removed'])}, which the tokenizer puts after each text; "
+            "pass "
+        )
+    if header.position != "last" and not given.get("include_special_tokens"):
+        return (
+            "was begun by a version that read the tokenizer's and the chat format's own tokens like text; "
+            "pass --include-special-tokens, or "
+        )
+    return None
+
+
+def _token_option(name: str, stored: Any) -> str:
+    if name == "include_special_tokens":
+        return "--include-special-tokens, or " if stored else "no --include-special-tokens, or "
+    if name == "add_bos_token":
+        return "" if stored is None else f"--{'' if stored else 'no-'}add-bos-token, or "
+    return ""
 
 
 def _spelled(name: str, value: Any) -> str:

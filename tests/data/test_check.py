@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fastneurons.data.check import KINDS, Lengths, check_data
+from fastneurons.data.check import KINDS, Counted, Lengths, check_data
 from fastneurons.data.options import DataOptions
 from fastneurons.data.scripts import script, wrong_script
 from fastneurons.data.tasks import open_tasks
@@ -79,7 +79,9 @@ def test_lengths_are_of_the_prompts_as_they_are_measured(data):
     )
     assert plain.languages["en"].characters.counts.total() == plain.languages["en"].prompts == 5
     tokens = (
-        report(data, tokenize=lambda texts: [text.split() for text in texts]).languages["en"].tokens.summary()
+        report(data, tokenize=lambda texts: [Counted(text.split()) for text in texts])
+        .languages["en"]
+        .tokens.summary()
     )
     assert tokens == {"min": 3, "median": 3, "mean": 3.0, "p95": 3, "max": 3, "total": 15}
     assert plain.languages["en"].tokens.summary() == {}
@@ -123,7 +125,9 @@ def test_rows_left_out_are_named(tmp_path):
 
 
 def test_a_report_can_be_json(data):
-    built = json.loads(json.dumps(report(data, tokenize=lambda texts: [[1]] * len(texts)).to_builtins()))
+    built = json.loads(
+        json.dumps(report(data, tokenize=lambda texts: [Counted([1])] * len(texts)).to_builtins())
+    )
     assert list(built["counts"]) == list(KINDS)
     assert built["languages"]["ru"]["tokens"]["total"] == 5
     assert built["findings"][0]["where"] == f"{data}:2"

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from fastneurons.engine.worker import FIRST_TOKEN_KEY, ROW_KEY
+from fastneurons.engine.worker import ROW_KEY, SPANS_KEY
 
 
 def main(request: dict[str, Any]) -> None:
@@ -57,7 +57,9 @@ def run(request: dict[str, Any], dtype: str, what: dict[str, Any] | None) -> lis
     corpus = (what or {}).get("position") == "corpus"
     for number, prompt in enumerate(request["prompts"]):
         extra = (
-            {"extra_args": {ROW_KEY: 0 if corpus else number, FIRST_TOKEN_KEY: 0}} if what is not None else {}
+            {"extra_args": {ROW_KEY: 0 if corpus else number, SPANS_KEY: [0, 512]}}
+            if what is not None
+            else {}
         )
         parameters = SamplingParams(max_tokens=2, temperature=0.0, logprobs=-1, **extra)
         engine.add_request(str(number), tokens_input(tokenizer(prompt)["input_ids"]), parameters)

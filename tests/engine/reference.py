@@ -3,10 +3,11 @@
 In a process of its own, which answers one request after another: vLLM's Transformers backend changes the classes
 that it takes from Transformers, so that they cannot be used beside an engine.
 
-A request is a line {"model": folder, "dtype": name, "prompts": [text], "out": file.npz}, its answer a line too; the
-file gets `activations` float32 [P, N, I] at the last prompt token, and `logits` float32 [P, V]. With
-"every_token" it gets `activations` and `coefficients` float32 [T, N, I] of all tokens of all prompts, one after
-another, and `lengths` int64 [P]; with "weights" also `values` float32 [N, I, H] and `unembedding` float32 [V, H].
+A request is a line {"model": folder, "dtype": name, "prompts": [text], "out": file.npz}, its answer a line too; a
+prompt may be token ids in place of a text. The file gets `activations` float32 [P, N, I] at the last prompt token, and
+`logits` float32 [P, V]. With "every_token" it gets `activations` and `coefficients` float32 [T, N, I] of all tokens of
+all prompts, one after another, and `lengths` int64 [P]; with "weights" also `values` float32 [N, I, H] and
+`unembedding` float32 [V, H].
 With "exact_gelu" BLOOM's activation is the exact GELU, which vLLM computes for it, not its tanh form.
 """
 
@@ -95,7 +96,7 @@ def _measure(asked: dict[str, Any]) -> dict[str, np.ndarray]:
     found: dict[str, list[Any]] = {"activations": [], "coefficients": [], "logits": [], "lengths": []}
     for prompt in asked["prompts"]:
         with torch.no_grad():
-            out = model(torch.tensor([tokenizer(prompt)["input_ids"]]))
+            out = model(torch.tensor([_ids(tokenizer, prompt)]))
         whole = torch.stack(activations, 1)  # [tokens, N, I]
         if every_token:
             found["activations"] += list(whole.numpy())
@@ -111,6 +112,10 @@ def _measure(asked: dict[str, Any]) -> dict[str, np.ndarray]:
         arrays["values"] = torch.stack(weights).detach().float().numpy()
         arrays["unembedding"] = model.get_output_embeddings().weight.detach().float().numpy()
     return arrays
+
+
+def _ids(tokenizer: Any, prompt: str | list[int]) -> list[int]:
+    return prompt if isinstance(prompt, list) else list(tokenizer(prompt)["input_ids"])
 
 
 def _decoder_layers(model: Any) -> Any:

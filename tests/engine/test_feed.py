@@ -3,8 +3,9 @@
 import pytest
 
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import PromptEncoder, Tokenised, Tokeniser
+from fastneurons.engine.encode import PromptEncoder, Tokenised
 from fastneurons.engine.feed import Feed
+from fastneurons.engine.tokenise import Tokeniser
 
 
 class Tokenizer:
@@ -48,8 +49,17 @@ def test_prompts_in_a_chat_format_get_no_second_mark():
     [row] = feed([Example("a", {"en": "x"})], tokenizer, add_special_tokens=False)
     assert isinstance(row, Tokenised)
     assert row.token_ids[0] == [120]
-    # Otherwise the tokenizer does what it does by itself: some take no such option.
-    assert list(feed([Example("a", {"en": "x"})], tokenizer)) and tokenizer.calls == [
-        {"add_special_tokens": False},
-        {},
-    ]
+
+
+class WithoutOptions(Tokenizer):
+    """Always marks the begin, and cannot be told not to."""
+
+    all_special_ids = (1,)
+
+    def __call__(self, prompts):
+        return super().__call__(prompts)
+
+
+def test_a_tokenizer_that_takes_no_option_is_asked_without():
+    [row] = feed([Example("a", {"en": "x"})], WithoutOptions())
+    assert row.token_ids[0] == [1, 120]

@@ -1,8 +1,17 @@
 """The rules by which a row is read or skipped, each on batches small enough to check by eye."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fastneurons.engine.rows import Batch, completes_prompt, new_prompt_tokens, row_targets
+from fastneurons.engine.rows import (
+    Batch,
+    Spans,
+    completes_prompt,
+    new_prompt_tokens,
+    num_rows_read,
+    row_targets,
+)
 
 
 def batch(*requests: tuple[int, int, int]) -> Batch:
@@ -20,14 +29,19 @@ def batch(*requests: tuple[int, int, int]) -> Batch:
 def last(b: Batch, num_rows: int = 200) -> list[int]:
     """Rows read where the last prompt token is, by request."""
     target = np.arange(len(b.request_ids), dtype=np.int32)
-    targets, _ = row_targets(b, target, b.num_prompt_tokens - 1, num_rows)
+    targets, _ = row_targets(b, target, Spans.last_tokens(b), num_rows)
     return [int(np.flatnonzero(targets == k)[0]) if k in targets else -1 for k in target]
+
+
+def whole(b: Batch) -> Spans:
+    """All tokens of each request's prompt."""
+    return Spans.of([[0, int(length)] for length in b.num_prompt_tokens])
 
 
 def every(b: Batch, num_rows: int = 200) -> list[list[int]]:
     """Rows read where all prompt tokens are, by request."""
     target = np.arange(len(b.request_ids), dtype=np.int32)
-    targets, num_read = row_targets(b, target, np.zeros(len(target), int), num_rows)
+    targets, num_read = row_targets(b, target, whole(b), num_rows)
     assert len(targets) == num_rows
     rows = [np.flatnonzero(targets == k).tolist() for k in target]
     assert [len(r) for r in rows] == num_read.tolist()
@@ -77,7 +91,7 @@ def test_a_one_token_prompt_is_read():
 
 
 def test_a_span_is_read_from_its_first_token_whatever_the_chunks():
-    span = np.array([70])
+    span = Spans.of([[70, 150]])
     seen = []
     for b in (batch((0, 64, 150)), batch((64, 64, 150)), batch((128, 22, 150))):
         targets, _ = row_targets(b, np.array([0], np.int32), span, 64)
@@ -87,7 +101,7 @@ def test_a_span_is_read_from_its_first_token_whatever_the_chunks():
 
 def test_requests_of_others_are_not_read():
     b = batch((0, 3, 3), (0, 4, 4), (0, 2, 2))
-    targets, num_read = row_targets(b, np.array([7, -1, 9], np.int32), np.zeros(3, int), 12)
+    targets, num_read = row_targets(b, np.array([7, -1, 9], np.int32), whole(b), 12)
     assert targets.tolist() == [7, 7, 7, -1, -1, -1, -1, 9, 9, -1, -1, -1]
     assert num_read.tolist() == [3, 0, 2]
 
@@ -101,7 +115,7 @@ def test_prompt_tokens_computed_again_after_a_preemption_count_once():
     )
     for b, seen, new in again:
         assert new_prompt_tokens(b, np.array([seen])).tolist() == [new]
-        _, num_read = row_targets(b, np.array([0], np.int32), np.array([seen]), 64)
+        _, num_read = row_targets(b, np.array([0], np.int32), whole(b).after(np.array([seen])), 64)
         assert num_read.tolist() == [new]
 
 
@@ -109,20 +123,69 @@ def test_generated_tokens_are_no_prompt_tokens():
     assert new_prompt_tokens(batch((5, 1, 5)), np.array([5])).tolist() == [0]
 
 
-def test_any_batch_against_row_by_row():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        requests = []
-        for _ in range(int(rng.integers(1, 6))):
-            prompt = int(rng.integers(1, 12))
-            computed = int(rng.integers(0, prompt + 2))
-            requests.append((computed, int(rng.integers(1, 8)), prompt))
-        b = batch(*requests)
-        target = rng.integers(-1, 9, len(requests)).astype(np.int32)
-        first = rng.integers(0, 10, len(requests))
-        expected = []
-        for (computed, scheduled, prompt), t, f in zip(requests, target, first, strict=True):
-            expected += [t if f <= token < prompt else -1 for token in range(computed, computed + scheduled)]
-        targets, num_read = row_targets(b, target, first, 64)
+def test_spans_are_read_and_what_stands_between_them_is_not():
+    b = batch((0, 9, 9), (0, 3, 3))
+    targets, num_read = row_targets(b, np.array([4, 5], np.int32), Spans.of([[1, 3, 5, 8], []]), 14)
+    assert targets.tolist() == [-1, 4, 4, -1, -1, 4, 4, 4, -1, -1, -1, -1, -1, -1]
+    assert num_read.tolist() == [5, 0]
+
+
+def test_a_step_whose_requests_have_no_spans_reads_nothing():
+    targets, num_read = row_targets(batch((0, 3, 3)), np.array([0], np.int32), Spans.of([[]]), 4)
+    assert targets.tolist() == [-1] * 4
+    assert num_read.tolist() == [0]
+
+
+# Up to four spans, in order and disjoint; the last may reach past a prompt's end.
+_spans = st.sets(st.integers(0, 16), max_size=8).map(lambda s: sorted(s)[: len(s) // 2 * 2])
+_requests = st.lists(
+    st.tuples(st.integers(0, 13), st.integers(1, 8), st.integers(1, 12), _spans, st.integers(-1, 9)),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(_requests, st.integers(0, 12))
+def test_any_batch_against_row_by_row(requests, already):
+    b = batch(*[(computed, scheduled, prompt) for computed, scheduled, prompt, *_ in requests])
+    target = np.array([request[4] for request in requests], np.int32)
+    spans = Spans.of([request[3] for request in requests])
+    for seen in (0, already):
+        expected, read = [], []
+        for computed, scheduled, prompt, numbers, t in requests:
+            inside = {
+                k for first, end in zip(numbers[::2], numbers[1::2], strict=True) for k in range(first, end)
+            }
+            rows = [
+                t if token in inside and seen <= token < prompt else -1
+                for token in range(computed, computed + scheduled)
+            ]
+            expected += rows
+            read.append(sum(row >= 0 for row in rows))
+        after = spans.after(np.full(len(requests), seen))
+        targets, num_read = row_targets(b, target, after, 64)
         assert targets.tolist() == expected + [-1] * (64 - len(expected))
-        assert num_read.sum() == (targets >= 0).sum()
+        assert num_read.tolist() == read == num_rows_read(b, target, after).tolist()
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), _spans, st.lists(st.booleans(), max_size=6))
+def test_chunks_and_preemptions_count_each_token_of_a_span_once(chunks, numbers, preemptions):
+    prompt = 12
+    spans, computed, seen, total, rows = Spans.of([numbers]), 0, 0, 0, set()
+    while computed < prompt:
+        scheduled = min(chunks[computed % len(chunks)], prompt - computed)
+        b = batch((computed, scheduled, prompt))
+        targets, _ = row_targets(b, np.array([0], np.int32), spans, 16)
+        rows |= {computed + int(row) for row in np.flatnonzero(targets == 0)}
+        total += int(num_rows_read(b, np.array([0], np.int32), spans.after(np.array([seen]))).sum())
+        seen += int(new_prompt_tokens(b, np.array([seen]))[0])
+        computed += scheduled
+        if computed < prompt and preemptions and preemptions.pop():
+            computed = 0  # it starts again
+    inside = {
+        k
+        for first, end in zip(numbers[::2], numbers[1::2], strict=True)
+        for k in range(first, min(end, prompt))
+    }
+    assert rows == inside
+    assert total == len(inside)

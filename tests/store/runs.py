@@ -80,6 +80,12 @@ class Run:
         return (self.present * (np.arange(len(self.activation))[:, None] + 1)).astype(np.int32)
 
     @property
+    def last_token(self) -> np.ndarray:  # int32 [E, L]
+        E, L = self.activation.shape[:2]
+        drawn = np.random.default_rng(E).integers(0, 3, (E, L))
+        return np.where(self.present, drawn, -1).astype(np.int32)
+
+    @property
     def coefficient(self) -> np.ndarray:  # float32 [E, L, N, I]
         m = (self.activation * np.roll(self.activation, 1, -1)).astype(np.float32)
         m[~self.measured] = np.nan
@@ -145,6 +151,8 @@ class Run:
         if self.header.is_corpus:
             tokens = self.token_count[rows].sum(0, dtype=np.int64)
             return arrays | {"activation_count": self.counts()[rows].sum(0), "corpus_tokens": tokens}
+        if self.header.position == "last":
+            arrays["last_token"] = self.last_token[rows]
         arrays |= self._sharing(rows)
         if self.header.has_attribution:
             arrays |= {name: array[rows] for name, array in self.attribution().items()}

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from fastneurons.data.align import Aligned, AlignmentCount, LeftOut
-from fastneurons.data.chat import Chat, Message
+from fastneurons.data.chat import Chat, Message, Rendered, joint, rendered
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.messages import contents
 from fastneurons.data.options import DataOptions
@@ -182,6 +182,9 @@ class TaskSource:
         for name, file in (("template", self._templates), ("select", self._selection)):
             if file is not None and file.digest:
                 chosen[name] = f"{chosen[name]} ({file.digest[:12]})"
+        if "chat-template-kwargs" in chosen:
+            given = msgspec.json.encode(chosen["chat-template-kwargs"], order="deterministic")
+            chosen["chat-template-kwargs"] = given.decode()
         places = [part.data.describe for part in self._parts]
         if self.tasks == ("jsonl",):
             what = places[0]
@@ -408,14 +411,22 @@ class _Part:
     def finished(self, case: Case) -> Example:
         """The example with everything around its prompts."""
         bare = case.example
-        around = self._around
-        prompts = {
-            code: around[code].of_messages(bare.messages[code], code)
+        around = {
+            code: self._around[code].of_messages(bare.messages[code], code)
             if code in bare.messages
-            else around[code](prompt)
+            else self._around[code](prompt)
             for code, prompt in bare.prompts.items()
         }
-        return msgspec.structs.replace(bare, prompts=prompts)
+        prompts = {code: whole.text for code, whole in around.items()}
+        if not self._options.apply_chat_template:
+            return msgspec.structs.replace(bare, prompts=prompts)
+        joints = {code: self._around[code].joint(bare.messages.get(code)) for code in prompts}
+        return msgspec.structs.replace(
+            bare,
+            prompts=prompts,
+            contents={code: whole.contents or () for code, whole in around.items()},
+            joints={code: joint for code, joint in joints.items() if joint is not None},
+        )
 
     def measured(self, case: Case) -> Example | Skipped:
         """The example with everything around its prompts, or why it cannot be measured."""
@@ -507,12 +518,21 @@ class _Around:
             self._before += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         self._head = "".join(text + _BETWEEN_SHOTS for _, text in solved)
 
-    def __call__(self, prompt: str) -> str:
-        if self._chat is not None:
-            return self._in_chat([*self._before, {"role": "user", "content": prompt}], self._prefix)
-        return f"{self._head}{prompt}{self._prefix}"
+    def joint(self, messages: Sequence[Message] | None) -> str | None:
+        """The text between prompt and answer, where the chat format determines it.
 
-    def of_messages(self, messages: Sequence[Message], code: str) -> str:
+        Args:
+            messages: Those that the prompt was given as, if it was.
+        """
+        begun = messages is not None and messages[-1]["role"] == "assistant"
+        return None if self._chat is None or self._prefix or begun else joint(self._chat)
+
+    def __call__(self, prompt: str) -> Rendered:
+        if self._chat is None:
+            return Rendered(f"{self._head}{prompt}{self._prefix}", None)
+        return self._in_chat([*self._before, {"role": "user", "content": prompt}], self._prefix)
+
+    def of_messages(self, messages: Sequence[Message], code: str) -> Rendered:
         """A prompt that was given as chat messages, by the chat template; without one, their contents.
 
         A last turn of the assistant is one that it has begun: its text follows where the answer begins.
@@ -522,7 +542,7 @@ class _Around:
             InputError: the chat template refuses them.
         """
         if self._chat is None:
-            return f"{contents(messages)}{self._prefix}"
+            return Rendered(f"{contents(messages)}{self._prefix}", None)
         of = f"the prompt in {code} is chat messages"
         if self._num_shots:
             raise UnusableError(f"{of}, which --num-fewshot puts no examples in front of")
@@ -534,8 +554,11 @@ class _Around:
             begun = last["content"]
         return self._in_chat([*self._before, *messages], begun + self._prefix)
 
-    def _in_chat(self, messages: list[Message], behind: str) -> str:
+    def _in_chat(self, messages: list[Message], behind: str) -> Rendered:
         """Messages in the chat format, with a text behind its end."""
         assert self._chat is not None
         # 0.03 ms a prompt with SmolLM2's template: no shortcut that a template could see through is worth it.
-        return self._chat.render(messages) + behind
+        text, own = rendered(self._chat, messages)
+        if own is not None and behind:
+            own = (*own, (len(text), len(text) + len(behind)))
+        return Rendered(text + behind, own)
