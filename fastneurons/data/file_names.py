@@ -14,6 +14,7 @@ languages (`de-en`). Codes that are English words count less: `my_file`, `how_to
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fastneurons.data.files import PACKED, format_of
 from fastneurons.languages import Reading, read_code, short_code
@@ -53,6 +54,7 @@ _ALSO_WORDS = frozenset(
     mai mao mar may min mon mos nan nav nor pan pap per pol por ron rum run sag san sat sin sun tam tat tel ton
     war""".split()  # noqa: SIM905
 )
+_AROUND = _COLLECTIONS | _WORDS_AROUND | SPLITS.keys()
 _TOKEN = re.compile(r"[^-_ ]+")
 _DUMP = re.compile(r"(.+?)(?:wiki|wiktionary|wikisource|wikinews|wikiquote|wikibooks|wikivoyage)")
 # WikiExtractor's folders AA, AB, ... hold files wiki_00, wiki_01, ...
@@ -157,6 +159,7 @@ def folder_tag(folder: str) -> Tag | None:
     return tag if tag is not None and tag.is_certain else None
 
 
+@lru_cache(maxsize=4096)
 def tag_in(name: str) -> Tag | None:
     """The language's tag in a name without its format's ending."""
     if reading := read_code(name):
@@ -225,11 +228,7 @@ def _letters(token: str) -> str:
 
 def _is_around(token: str) -> bool:
     letters = _letters(token)
-    return (
-        not letters
-        or len(letters) < len(token) == 2
-        or letters in _COLLECTIONS | _WORDS_AROUND | SPLITS.keys()
-    )
+    return not letters or len(letters) < len(token) == 2 or letters in _AROUND
 
 
 # -- splits and parts ------------------------------------------------------------------------------------

@@ -351,7 +351,8 @@ def _of_split(
         marked = {kin(place.relative(path)) for own in by_split.values() for path in own}
         training = [path for path in unmarked if kin(place.relative(path)) in marked] or unmarked
         by_split["train"] = training
-        unmarked = [path for path in unmarked if path not in set(training)]
+        taken = set(training)
+        unmarked = [path for path in unmarked if path not in taken]
     if place.split is not None:
         chosen = SPLITS.get(place.split.lower(), place.split.lower())
         if chosen not in by_split:
@@ -363,10 +364,10 @@ def _of_split(
     left = [f"{name} ({len(own):,})" for name, own in by_split.items() if name != chosen]
     if unmarked:
         left.append(f"without a split in their names {_some(place, unmarked)}")
-    taken = ""
+    said = ""
     if training:
-        taken = f"; files without a split in their names, {_some(place, training)}, are the training split"
-    return chosen, by_split[chosen], [f"split {chosen}, left out: {', '.join(left)}{taken}"]
+        said = f"; files without a split in their names, {_some(place, training)}, are the training split"
+    return chosen, by_split[chosen], [f"split {chosen}, left out: {', '.join(left)}{said}"]
 
 
 def _no_split(place: Place, there: Sequence[str]) -> InputError:
