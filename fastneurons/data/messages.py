@@ -48,6 +48,15 @@ def chat_messages(value: Sequence[Any], of: str) -> list[dict[str, str]]:
         found.append({"role": role, "content": _content(message.get("content"), name)})
     if not any(message["role"] == "user" for message in found):
         raise UnusableError(f"{of} has no message of a user")
+    spoken = [message["role"] for message in found[-2:]]
+    if spoken[-1] in ("system", "developer"):
+        raise UnusableError(
+            f"{of} ends in a message of the {spoken[-1]}; it must end in one of the user or assistant"
+        )
+    if spoken == ["assistant", "assistant"]:
+        raise UnusableError(
+            f"{of} ends in two messages of the assistant, of which the last one alone can go on"
+        )
     if problem := emptiness(found[-1]["content"]):
         raise UnusableError(f"message {len(found)} of {of}, its last, is {problem}")
     return found

@@ -52,7 +52,7 @@ class Pattern:
         """Whether it is anywhere in a text.
 
         Raises:
-            TimeoutError: that is not known after 5 seconds.
+            TimeoutError: that is not known after 5 seconds of the process's time.
         """
         return self._search(text, timeout=MAX_SECONDS) is not None
 

@@ -276,7 +276,7 @@ class _Compiler:
                 return isinstance(found, str) and search(found)
             except TimeoutError:
                 raise self._error(
-                    f"the pattern {shown} has not come to an end after {MAX_SECONDS:g} s in the example "
+                    f"the pattern {shown} has not come to an end after {MAX_SECONDS:g} s of computing in the example "
                     f"{one_line(example.id)} ({example.where}); write one that does not repeat what repeats"
                 ) from None
 

@@ -236,7 +236,7 @@ class Wide(Data):
             if not key:
                 key = str(number)
             elif first := seen.of(key, number):
-                yield Skipped(key, record.where, f"its id is that of row {first} already")
+                yield Skipped(key, record.where, f"the id is that of row {first} already")
                 continue
             there = {
                 code: Piece(key, code, fields[code], record.where) for code in languages if code in fields

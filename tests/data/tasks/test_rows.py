@@ -155,6 +155,12 @@ OUTCOMES = {
         ("a", "message 2 of the prompt in en, its last, is empty: all its characters are invisible (U+200B)")),
     "NUL in a message": (
         GOOD | {"prompts": {"en": [user("a\0")]}}, ("a", "message 1 of the prompt in en holds a NUL character")),
+    "messages that end in the system's": (
+        GOOD | {"prompts": {"en": [user("a"), user("b", "system")]}},
+        ("a", "the prompt in en ends in a message of the system; it must end in one of the user or assistant")),
+    "two turns of the assistant": (
+        GOOD | {"prompts": {"en": [user("a"), user("b", "assistant"), user("c", "assistant")]}},
+        ("a", "the prompt in en ends in two messages of the assistant, of which the last one alone can go on")),
     "messages of a system alone": (
         GOOD | {"prompts": {"en": [user("a", "system")]}}, ("a", "the prompt in en has no message of a user")),
 }  # fmt: skip
