@@ -24,6 +24,7 @@ from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress, Silent, progress_for
 from fastneurons.store import Header, Store, StoreWriter, Window, check_output, open_store
+from fastneurons.visible import visible
 
 
 @dataclass(frozen=True)
@@ -375,7 +376,7 @@ def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
         activation_count=_added([part.activation_count for part in parts]),
         corpus_tokens=_added([part.corpus_tokens for part in parts]),
         skipped=[
-            {"index": first + i, "id": row.id, "where": row.where, "reason": row.reason}
+            {"index": first + i, "id": row.id, "where": visible(row.where), "reason": visible(row.reason)}
             for i, row in enumerate(rows)
             if isinstance(row, Skipped)
         ],
