@@ -216,7 +216,7 @@ def _header(
         lora=None,
         task=",".join(source.tasks),
         tasks=list(source.tasks),
-        source=source.name + blocks,
+        source=visible(source.name) + blocks,  # a file's name need not be UTF-8, JSON must
         languages=list(languages),
         position=what.position,
         signal=what.signal,
