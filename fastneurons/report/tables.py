@@ -163,9 +163,8 @@ def _print_heading(console: Console, store: Store, threshold: float, num_measure
         )
     if told := last_tokens(store):
         console.print(
-            f"last token: the same in all languages in {percent(told.all_same)} % of examples; "
-            f"of {told.languages:.3g}, {told.sharing:.2f} share it on average",
-            soft_wrap=True,
+            f"last token: same in all languages in {percent(told.all_same)} % of examples; "
+            f"mean {told.sharing:.2f} of {told.languages:.3g}"
         )
 
 
