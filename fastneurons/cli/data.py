@@ -152,9 +152,8 @@ def _print(report: Any, stream: TextIO) -> None:
     console.print(table)
     if told := report.last_token.summary():
         console.print(
-            f"last token: the same in all languages in {100 * told['all_same']:.1f} % of examples; "
-            f"of {told['languages']:.3g}, {told['sharing']:.2f} share it on average",
-            soft_wrap=True,
+            f"last token: same in all languages in {100 * told['all_same']:.1f} % of examples; "
+            f"mean {told['sharing']:.2f} of {told['languages']:.3g}"
         )
     if not report.counts.total():
         console.print("nothing suspicious\n")

@@ -120,9 +120,8 @@ def _print_heading(console: Console, found: Findings, noun: str) -> None:
         )
     if (told := found.last_tokens) is not None:
         console.print(
-            f"last token: the same in all languages in {percent(told.all_same)} % of examples; "
-            f"of {told.languages:.3g}, {told.sharing:.2f} share it on average",
-            soft_wrap=True,
+            f"last token: same in all languages in {percent(told.all_same)} % of examples; "
+            f"mean {told.sharing:.2f} of {told.languages:.3g}"
         )
 
 

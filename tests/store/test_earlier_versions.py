@@ -118,8 +118,9 @@ def test_last_tokens_are_kept_and_summarised(tmp_path):
     assert found.all_same == np.mean([group == 3 for group in groups]) > 0
     assert found.sharing == pytest.approx(np.mean(groups))
     assert summary(store)["last_token"]["all_same"] == found.all_same
-    assert f"in all languages in {100 * found.all_same:.1f} % of examples; of 3, {found.sharing:.2f}" in told(
-        store
+    assert (
+        f"in all languages in {100 * found.all_same:.1f} % of examples; mean {found.sharing:.2f} of 3"
+        in told(store)
     )
 
 
