@@ -262,6 +262,9 @@ def _header(
             "function": facts.function,
             "gated": facts.gated,
         },
+        model_fingerprint=facts.model_fingerprint,
+        tokenizer_fingerprint=facts.tokenizer_fingerprint,
+        warnings=list(facts.warnings),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
     )

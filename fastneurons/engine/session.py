@@ -72,6 +72,9 @@ class ModelFacts:
     slots: int  # examples in flight
     buffer_bytes: int  # per worker
     top_k: int | None  # neurons that count as the most contributing ones
+    model_fingerprint: str | None = None  # of what is known without reading weights; see engine/fingerprint.py
+    tokenizer_fingerprint: str | None = None
+    warnings: tuple[str, ...] = ()  # of the engine's: what may change results
 
 
 @dataclass
