@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fastneurons.engine.discovery import NoSiteError, find_sites
+from fastneurons.engine.loading import watched_loading
 from fastneurons.engine.observer import ObservationSpec, Observer, TooLargeError
 from fastneurons.engine.patch import patch
 from fastneurons.engine.rows import Batch
@@ -44,7 +45,11 @@ class NeuronWorker(_WorkerBase):
         A model that cannot be patched is not refused here: an exception would reach the session as a
         dead engine. The session asks, with `fastneurons_describe`, before it sends anything.
         """
-        loaded = super().load_model(*args, **kwargs)
+        with watched_loading() as loading:
+            loaded = super().load_model(*args, **kwargs)
+        if loading.problem is not None:
+            self.refusal = loading.problem
+            return loaded
         spec = msgspec.convert(self.vllm_config.additional_config["fastneurons"], ObservationSpec)
         layers = range(*self.model_config.get_layers_start_end_indices(self.parallel_config))
         try:
