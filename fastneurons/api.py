@@ -5,13 +5,13 @@ from dataclasses import replace
 from os import PathLike, fspath
 from typing import Any
 
-from fastneurons.config import EngineOptions, Measurement
+from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data import Example, Skipped
 from fastneurons.data.options import DataOptions
 from fastneurons.data.tasks import tasks_and_data
 from fastneurons.errors import InputError
 from fastneurons.languages import parse_languages
-from fastneurons.measure import RunOptions, Source, measure_into_store, task_source
+from fastneurons.measure import Source, measure_into_store, task_source
 from fastneurons.progress import RunProgress
 from fastneurons.store import Store, open_store
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastneurons.config import EngineOptions, Measurement
+from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.options import DataOptions
+from fastneurons.engine.failure import LoadError, with_log
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import ModelFacts, Session
@@ -100,37 +101,6 @@ def task_source(
     return rows, source.languages
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """How much a run reads and how it writes.
-
-    Args:
-        limit: Only the first rows of the source.
-        window: Examples that are committed at once.
-        keep_bits: Whether to store which neurons were activated, not the counts alone.
-        resume: Continue a run that did not end.
-        overwrite: Replace a store.
-        block_size: Of a corpus, join each language's texts and cut them into blocks of so many tokens.
-    """
-
-    limit: int | None = None
-    window: int = 256
-    keep_bits: bool = True
-    resume: bool = False
-    overwrite: bool = False
-    block_size: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"--limit {self.limit}: must be at least 1")
-        if self.window < 1:
-            raise InputError(f"--window {self.window}: must be at least 1")
-        if self.block_size is not None and self.block_size < 1:
-            raise InputError(f"--block-size {self.block_size}: must be at least 1")
-        if self.resume and self.overwrite:
-            raise InputError("--resume and --overwrite exclude each other")
-
-
 def measure_into_store(
     model: str,
     source: Source,
@@ -162,7 +132,8 @@ def measure_into_store(
         StoreError: the store cannot be written or continued; what was committed stays.
     """
     what, options, engine = what or Measurement(), options or RunOptions(), engine or EngineOptions()
-    _check(what, options, languages)
+    check_together(what, options, engine)
+    _check(what, languages)
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     with quiet(verbose) as hushed, _interruptible() as stop:
         shown = progress if not isinstance(progress, bool) else Silent()
@@ -172,11 +143,14 @@ def measure_into_store(
         try:
             with Session(model, languages, what, engine, verbose) as session:
                 shown.message(describe(session.facts, what))
+                for warning in session.facts.warnings:
+                    shown.message(f"warning: {warning}")
                 write_measurements(session, source, out, options, engine, shown, stop)
-        except EngineError as error:
+        except (EngineError, LoadError) as error:
             if hushed.log is None:
                 raise
-            raise EngineError(f"{error}; vLLM's log: {hushed.log}") from error
+            hushed.keep = True
+            raise with_log(error, hushed.log) from error
     return open_store(out)
 
 
@@ -200,12 +174,10 @@ def write_measurements(
         _measure(session, writer, source, options, progress, stop)
 
 
-def _check(what: Measurement, options: RunOptions, languages: tuple[str, ...]) -> None:
-    """What the options say together."""
+def _check(what: Measurement, languages: tuple[str, ...]) -> None:
+    """Refuse a single language where several are compared."""
     if what.position == "corpus":
         return
-    if options.block_size is not None:
-        raise InputError("--block-size needs --position corpus")
     if len(languages) < 2:
         raise InputError(
             f"--languages {','.join(languages)}: at least two are needed, as neurons are compared across languages"

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from fastneurons.bench.contender import Contender, Findings, Setting, Work, categories_of
-from fastneurons.config import EngineOptions, Measurement
+from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.encode import Encoder, Tokenised
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.session import Session, engine_config
-from fastneurons.measure import RunOptions, Source, write_measurements
+from fastneurons.measure import Source, write_measurements
 from fastneurons.progress import Silent
 
 _TASK = "bench"

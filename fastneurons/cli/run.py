@@ -84,8 +84,9 @@ def run(
 
     With --position corpus, how many tokens of each language activate each neuron.
     """
+    from fastneurons.config import RunOptions, check_together
     from fastneurons.data.options import DataOptions
-    from fastneurons.data.tasks import tasks_and_data
+    from fastneurons.engine.model_checks import check_place
     from fastneurons.languages import parse_languages
     from fastneurons.model_name import short_name
 
@@ -120,8 +121,6 @@ def run(
         template=template,
         answer_prefix=answer_prefix,
     )
-    from fastneurons.measure import RunOptions, measure_into_store, task_source
-
     what = Measurement(
         thresholds=tuple(threshold or [0.0]),
         position=position,
@@ -134,9 +133,15 @@ def run(
     options = RunOptions(
         window=window, keep_bits=keep_bits, resume=resume, overwrite=overwrite, block_size=block_size
     )
-    names, places = tasks_and_data(tasks, data or [])
     at_least = 1 if position == "corpus" else 2
     codes = parse_languages(languages, at_least) if languages is not None else None
+    check_together(what, options, engine)
+    check_place(model)
+    # Here: what can be said without reading data or starting an engine is said at once.
+    from fastneurons.data.tasks import tasks_and_data
+    from fastneurons.measure import measure_into_store, task_source
+
+    names, places = tasks_and_data(tasks, data or [])
     source, codes = task_source(model, names, places, codes, data_options, engine, position)
     if out is None:
         out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}.zarr"
@@ -165,10 +170,11 @@ def demo(
     verbose: opt.Verbose = False,
 ) -> None:
     """Run the main job on an embedded model and data set: SmolLM2-135M and real facts in ten languages."""
+    from fastneurons.config import RunOptions
     from fastneurons.data.demo_model import demo_model
     from fastneurons.data.facts import DEFAULT_LANGUAGES, facts
     from fastneurons.languages import parse_languages
-    from fastneurons.measure import RunOptions, Source, measure_into_store
+    from fastneurons.measure import Source, measure_into_store
     from fastneurons.report import plot, print_summary
     from fastneurons.store import check_output
 

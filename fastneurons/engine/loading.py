@@ -219,7 +219,13 @@ def _part_sizes(module: Any) -> list[int]:
 
 # Of these vLLM's loaders take whole tensors and cut out this rank's part; what derives from them may do otherwise.
 _LINEARS = frozenset(
-    {"ReplicatedLinear", "ColumnParallelLinear", "RowParallelLinear", "MergedColumnParallelLinear", "QKVParallelLinear"}
+    {
+        "ReplicatedLinear",
+        "ColumnParallelLinear",
+        "RowParallelLinear",
+        "MergedColumnParallelLinear",
+        "QKVParallelLinear",
+    }
 )
 
 

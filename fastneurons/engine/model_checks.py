@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastneurons.engine.model_files import TensorHeader, read_config, read_headers, weight_files
+from fastneurons.engine.model_files import CONFIG, TensorHeader, read_config, read_headers, weight_files
 from fastneurons.errors import InputError
 from fastneurons.model_name import is_path
 
@@ -24,13 +24,29 @@ _NUM_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _NUM_EXPERTS = re.compile(r"(^|_)(num|n)_(\w+_)?experts$")
 _SHARED_EXPERTS = re.compile(r"shared|zero|redundant|group")
 _OTHER_PARTS = re.compile(r"vis(ion|ual)|audio|image|mtp|speech|talker|code2wav|draft", re.IGNORECASE)
-_LAYER = re.compile(r"(?P<prefix>(?:^|.*?\.)(?:layers|h|blocks|block|layer)\.)(?P<index>\d+)\.(?P<suffix>.+)$")
+_LAYER = re.compile(
+    r"(?P<prefix>(?:^|.*?\.)(?:layers|h|blocks|block|layer)\.)(?P<index>\d+)\.(?P<suffix>.+)$"
+)
 _EMBEDDING = re.compile(r"emb|wte", re.IGNORECASE)
 _OTHER_EMBEDDINGS = re.compile(r"pos|wpe|norm|type|per_layer|patch|rotary|lm_head|embed_out", re.IGNORECASE)
 # Buffers that old checkpoints keep in some layers and nobody reads, and what only quantised ones have.
-_OPTIONAL = re.compile(r"inv_freq$|masked_bias$|(^|\.)(attn|attention)\.bias$|_scale(_inv)?$|zero_point$|g_idx$")
+_OPTIONAL = re.compile(
+    r"inv_freq$|masked_bias$|(^|\.)(attn|attention)\.bias$|_scale(_inv)?$|zero_point$|g_idx$"
+)
 # Parts of a layer that are of no use without each other.
 _TOGETHER = (("gate_proj", "up_proj", "down_proj"), ("up_proj", "down_proj"))
+
+
+def check_place(model: str) -> None:
+    """Refuse a folder that holds no model that can be measured; names on the Hub are left to the session.
+
+    Raises:
+        InputError: as `check_files` raises it, or where no folder is.
+    """
+    if is_path(model) or Path(model).exists():
+        folder = local_folder(model, None)
+        assert folder is not None
+        check_files(folder)
 
 
 def local_folder(model: str, revision: str | None, cache: str | None = None) -> Path | None:
@@ -53,6 +69,16 @@ def local_folder(model: str, revision: str | None, cache: str | None = None) -> 
 
         return Path(snapshot_download(model, revision=revision, cache_dir=cache, local_files_only=True))
     return None
+
+
+def is_downloaded(folder: Path) -> bool:
+    """Whether all of a Hub model's files are there that would be read."""
+    if not (folder / CONFIG).exists():
+        return False
+    try:
+        return bool(weight_files(folder))
+    except InputError:
+        return False
 
 
 def check_files(folder: Path) -> tuple[dict[str, Any], list[TensorHeader]]:
@@ -159,7 +185,9 @@ def _check_alike(layers: dict[int, dict[str, TensorHeader]], quantised: bool) ->
     A layer is refused if it lacks what more than three in four of the others have and has nothing of its own:
     models that mix kinds of layers without saying so differ in more of them, or in both directions.
     """
-    names = {index: {_unit(s, quantised) for s in ts if not _OPTIONAL.search(s)} for index, ts in layers.items()}
+    names = {
+        index: {_unit(s, quantised) for s in ts if not _OPTIONAL.search(s)} for index, ts in layers.items()
+    }
     counts = Counter(name for own in names.values() for name in own)
     usual = {name for name, count in counts.items() if count < len(layers) and 4 * count > 3 * len(layers)}
     if len(layers) == 3:
@@ -209,7 +237,9 @@ def _check_embedding(config: dict[str, Any], tensors: Sequence[TensorHeader], qu
     outside = [t for t in tensors if not _LAYER.match(t.name) and not _OTHER_PARTS.search(t.name)]
     found = [t for t in outside if _EMBEDDING.search(t.name) and not _OTHER_EMBEDDINGS.search(t.name)]
     if not found:
-        raise InputError("the weights are not whole: there is no embedding of tokens (such as embed_tokens.weight)")
+        raise InputError(
+            "the weights are not whole: there is no embedding of tokens (such as embed_tokens.weight)"
+        )
     rows = config.get("vocab_size")
     plain = [t for t in found if t.name.endswith(".weight") and len(t.shape) == 2]
     if quantised or not isinstance(rows, int) or len(plain) != 1:

@@ -42,6 +42,15 @@ class TensorHeader:
     file: str  # the file's name, without its folder
 
 
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model's folder and what its files say."""
+
+    folder: Path
+    config: dict[str, Any]
+    tensors: list[TensorHeader]
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The model's configuration.
 
@@ -116,7 +125,9 @@ def weight_files(folder: Path) -> list[Path]:
     present = sorted(folder.glob("*.safetensors"))
     consolidated = [path for path in present if path.name.startswith("consolidated")]
     if not present:
-        pickled = [path.name for suffix in ("bin", "pt", "pth", "ckpt") for path in folder.glob(f"*.{suffix}")]
+        pickled = [
+            path.name for suffix in ("bin", "pt", "pth", "ckpt") for path in folder.glob(f"*.{suffix}")
+        ]
         if pickled:
             raise InputError(
                 f"{folder} has pickled weights alone ({sorted(pickled)[0]}), which can run code when they are read; "
@@ -175,9 +186,7 @@ def _read_header(path: Path) -> list[TensorHeader]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} has a damaged header") from error
     if end > size - 8 - length:
-        raise InputError(
-            f"{path} is cut short: its tensors need {8 + length + end:,} bytes, it has {size:,}"
-        )
+        raise InputError(f"{path} is cut short: its tensors need {8 + length + end:,} bytes, it has {size:,}")
     return headers
 
 

@@ -1,0 +1,86 @@
+"""What vLLM and Transformers warn of while a model is made ready, as far as it may change what is measured.
+
+Everything that is said of the model, its configuration, tokenizer and quantisation is shown, but for what is known
+to change nothing: a warning that is new comes through.
+"""
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator
+
+# Modules whose warnings concern the model. Others speak of the machine, of serving or of speed.
+_ABOUT_THE_MODEL = (
+    "vllm.config.model",
+    "vllm.model_executor",
+    "vllm.tokenizers",
+    "vllm.transformers_utils",
+    "transformers",
+)
+# Patterns of warnings that change no result, each with its reason.
+_HARMLESS = {
+    r"Casting torch\.\w+ to torch\.\w+": "the user's --dtype, which the store's header has",
+    r"default sampling parameters": "nothing is sampled",
+    r"generation.config|generation flags": "nothing is generated",
+    r"no `?chat template": "chat formats are asked for by option, and refused without a template",
+    r"has no vLLM implementation": "the Transformers backend computes the same; see README, Which models",
+    r"torch_dtype` is deprecated|is deprecated": "an interface's name",
+    r"[Uu]sing a slow tokenizer|slow image processor": "speed",
+    r"rope_(scaling|parameters|theta)`?'s? \w+ field": "a value's spelling (integer or float) in config.json",
+    r"[Pp]erformance (might|may) be sub-?optimal|optimi[sz]ed (kernel|implementation)|fast path": "speed",
+    r"TOKENIZERS_PARALLELISM": "speed",
+}
+_LONGEST = 400
+_LOGGERS = ("vllm", "transformers")
+
+
+class Collector(logging.Handler):
+    """Keeps warnings that may change results, each once and in one line."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record that matters."""
+        try:
+            message = record.getMessage()
+        except Exception:
+            message = str(record.msg)
+        line = matters(record.name, message)
+        if line is not None and line not in self.lines:
+            self.lines.append(line)
+
+
+def matters(module: str, message: str) -> str | None:
+    """The warning in one line, if it may change results; else None."""
+    if not any(module == name or module.startswith(f"{name}.") for name in _ABOUT_THE_MODEL):
+        return None
+    line = " ".join(message.split())
+    if any(re.search(pattern, line) for pattern in _HARMLESS):
+        return None
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+
+
+@contextlib.contextmanager
+def collected_warnings() -> Iterator[Collector]:
+    """Within it, collect what is warned of in this process. vLLM must have been imported before."""
+    from vllm import logger as vllm_logger
+
+    # "Once" is once a process: a second engine in it would warn of nothing.
+    for once in ("_print_warning_once", "_print_info_once"):
+        with contextlib.suppress(AttributeError):
+            getattr(vllm_logger, once).cache_clear()
+    collector = Collector()
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        if logger.getEffectiveLevel() > logging.WARNING:
+            logger.setLevel(logging.WARNING)  # handlers have levels of their own
+        logger.addHandler(collector)
+    try:
+        yield collector
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(collector)
+            logger.setLevel(level)
