@@ -8,6 +8,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterator
+from typing import Any
 
 # Modules whose warnings concern the model. Others speak of the machine, of serving or of speed.
 _ABOUT_THE_MODEL = (
@@ -30,6 +31,8 @@ _HARMLESS = {
     r"[Pp]erformance (might|may) be sub-?optimal|optimi[sz]ed (kernel|implementation)|fast path": "speed",
     r"TOKENIZERS_PARALLELISM": "speed",
 }
+# Names of vLLM's methods that quantise activations as well as weights.
+_CODED_ACTIVATIONS = re.compile(r"W\d+A[48]|Fp8|FP8|NvFp4|NVFP4|MXFP4|Mxfp")
 _LONGEST = 400
 _LOGGERS = ("vllm", "transformers")
 
@@ -60,6 +63,24 @@ def matters(module: str, message: str) -> str | None:
     if any(re.search(pattern, line) for pattern in _HARMLESS):
         return None
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+
+
+def of_rounding(down: Any) -> str | None:
+    """A warning for a model that rounds what enters its linear layers to codes; None for any other.
+
+    Args:
+        down: A down projection, as vLLM has loaded it.
+    """
+    names = [
+        type(part).__name__ for part in (getattr(down, "quant_method", None), getattr(down, "scheme", None))
+    ]
+    coded = [name for name in names if _CODED_ACTIVATIONS.search(name) and "A16" not in name]
+    if not coded:
+        return None
+    return (
+        f"{coded[0]} rounds activations to 8 bits or fewer: near_threshold_count counts fewer activations than such "
+        "rounding can turn"
+    )
 
 
 @contextlib.contextmanager

@@ -12,14 +12,15 @@ _LOG_BYTES = 4 << 20
 
 # Messages that only point at another one.
 _VAGUE = re.compile(
-    r"see (the )?root cause|root cause above|check the logs|see (the )?(stack trace|logs?) above|failed to be inspected"
-    r"|core (initialization|proc\S*) failed|initialization failed|died unexpectedly|executor failed|issue with the "
-    r"(engine|core)|encountered (an issue|a fatal error)|engine ?dead|subprocess|returned non-zero exit status|cancelled",
+    r"see (the )?root cause|root cause above|check the logs|see (the )?(stack trace|logs?) above"
+    r"|failed to be inspected|core (initialization|proc\S*) failed|initialization failed|died unexpectedly"
+    r"|executor failed|issue with the (engine|core)|encountered (an issue|a fatal error)|engine ?dead|subprocess"
+    r"|returned non-zero exit status|cancelled",
     re.IGNORECASE,
 )
-# The last line of a traceback, with or without what a logger puts in front of it.
+# The last line of a traceback, without what a logger puts in front of it.
 _RAISED = re.compile(
-    r"(?:^|[\]\s])((?:[A-Za-z_][\w.]*\.)?(\w*(?:Error|Exception|Interrupt|Exit|NotFound|Unsupported)))(?:: (.*))?$"
+    r"(?:[A-Za-z_]\w*\.)*(?P<type>\w*(?:Error|Exception|NotFound|Unsupported))(?:: (?P<text>.*))?$"
 )
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LOG_PREFIX = re.compile(
@@ -78,13 +79,10 @@ def cause_in_log(log: Path) -> str | None:
         return None
     for line in text.splitlines():
         plain = _LOG_PREFIX.sub("", _ANSI.sub("", line)).strip()
-        match = _RAISED.search(plain)
-        if match is None or len(plain) > 4 * _LONGEST or match.start() > 0:
-            continue
-        message = (match[3] or "").strip()
-        if not message or _VAGUE.search(message) or match[2] in ("SystemExit", "KeyboardInterrupt"):
-            continue
-        return _shortened(f"{match[2]}: {message}")
+        match = _RAISED.match(plain)
+        message = (match["text"] or "").strip() if match else ""
+        if match and message and not _VAGUE.search(message):
+            return _shortened(f"{match['type']}: {message}")
     return None
 
 

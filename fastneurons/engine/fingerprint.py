@@ -46,7 +46,7 @@ def tokenizer_fingerprint(folder: Path | None, tokenizer: Any) -> str:
     found = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()] if folder else []
     for path in [*found, *(sorted(folder.glob("*.tiktoken")) if folder else ())]:
         with open_regular(path) as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+            content = hashlib.sha256(file.read()).hexdigest()
         digest.update(f"{path.name} {content}\n".encode())
         found.append(path)
     if found:

@@ -52,7 +52,7 @@ class Loading:
         self._model = model
         for path, module in _language_model(model):
             for name in ("weight", "bias", "qweight", "weight_packed"):
-                parameter = getattr(module, name, None)
+                parameter: Any = getattr(module, name, None)
                 if not _is_to_be_loaded(module, parameter):
                     continue
                 view, mark = _as_marked(parameter.data)
@@ -75,7 +75,7 @@ class Loading:
         assert self._model is not None
         broken = [path for path, parameter in self._model.named_parameters() if _has_nan(parameter.data)]
         if broken:
-            return f"the weights are damaged: {_listed(broken)} holds NaN"
+            return f"the weights are damaged: there is NaN in {_listed(broken)}"
         return None
 
     def _missing_parts(self, path: str) -> Iterator[str]:
@@ -89,7 +89,7 @@ class Loading:
         prefix, _, last = owner.rpartition(".")
         sizes = _part_sizes(module)
         parts = _packed(self._model).get(last) or [f"{last} (part {i + 1})" for i in range(len(sizes))]
-        if len(sizes) < 2 or len(sizes) != len(parts) or sum(sizes) != len(rows):
+        if len(sizes) < 2 or rows.all() or len(sizes) != len(parts) or sum(sizes) != len(rows):
             yield path
             return
         for part, its_rows in zip(parts, rows.split(sizes), strict=True):

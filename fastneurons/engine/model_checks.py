@@ -112,9 +112,7 @@ def check_config(config: dict[str, Any]) -> None:
     if not config:
         raise InputError("config.json holds nothing: it has neither architectures nor model_type")
     if config.get("is_encoder_decoder") is True:
-        raise InputError(
-            f"{_kind(config)} is an encoder-decoder; only decoder models are read, where each layer sees the prompt"
-        )
+        raise InputError(f"{_kind(config)} is an encoder-decoder; only decoder models are read")
     number = num_experts(config)
     if number:
         name, count = number
@@ -136,7 +134,7 @@ def num_experts(config: dict[str, Any]) -> tuple[str, int] | None:
         if _all_layers_dense(part):
             continue
         for name, value in part.items():
-            if not _NUM_EXPERTS.search(name) or _SHARED_EXPERTS.search(name):
+            if not isinstance(name, str) or not _NUM_EXPERTS.search(name) or _SHARED_EXPERTS.search(name):
                 continue
             counts = value if isinstance(value, list) else [value]
             numbers = [n for n in counts if isinstance(n, int) and not isinstance(n, bool)]
@@ -182,14 +180,14 @@ def _check_layers(
 def _check_alike(layers: dict[int, dict[str, TensorHeader]], quantised: bool) -> None:
     """Layers of a kind have the same tensors, of the same shapes.
 
-    A layer is refused if it lacks what more than three in four of the others have and has nothing of its own:
+    A layer is refused if it lacks what three in four layers have or more and has nothing of its own:
     models that mix kinds of layers without saying so differ in more of them, or in both directions.
     """
     names = {
         index: {_unit(s, quantised) for s in ts if not _OPTIONAL.search(s)} for index, ts in layers.items()
     }
     counts = Counter(name for own in names.values() for name in own)
-    usual = {name for name, count in counts.items() if count < len(layers) and 4 * count > 3 * len(layers)}
+    usual = {name for name, count in counts.items() if count < len(layers) and 4 * count >= 3 * len(layers)}
     if len(layers) == 3:
         usual = {name for name, count in counts.items() if count == 2}
     for index, own in names.items():
@@ -206,7 +204,7 @@ def _check_alike(layers: dict[int, dict[str, TensorHeader]], quantised: bool) ->
         shapes = {i: ts[suffix].shape for i, ts in layers.items() if suffix in ts}
         common, count = Counter(shapes.values()).most_common(1)[0]
         for index, shape in shapes.items():
-            if shape != common and 4 * count > 3 * len(shapes):
+            if shape != common and 4 * count >= 3 * len(shapes):
                 raise InputError(
                     f"{layers[index][suffix].name} is {_by(shape)}, where other layers have {_by(common)}"
                 )
@@ -257,14 +255,14 @@ def _decoder_layers(tensors: Iterable[TensorHeader]) -> dict[int, dict[str, Tens
         match = _LAYER.match(tensor.name)
         if match and not _OTHER_PARTS.search(match["prefix"]):
             stacks[match["prefix"]][int(match["index"])][match["suffix"]] = tensor
-    return dict(max(stacks.values(), key=len)) if stacks else {}
+    return dict(stacks[max(stacks, key=lambda prefix: len(stacks[prefix]))]) if stacks else {}
 
 
 def _kind_of_layer(config: dict[str, Any], index: int) -> str:
     """What the configuration says of a layer by itself: entries with an item for each layer, or a list of layers."""
     layers = _num_layers(config) or 0
     kind: list[Any] = []
-    for name, value in sorted(config.items()):
+    for name, value in config.items():
         of_each = isinstance(value, list) or (isinstance(value, str) and "pattern" in name)
         if of_each and len(value) == layers > 0:
             kind.append(value[index] if index < layers else None)
@@ -300,7 +298,16 @@ def _all_layers_dense(config: dict[str, Any]) -> bool:
     kinds = config.get("mlp_layer_types")
     if isinstance(kinds, list) and len(kinds) == layers and set(kinds) == {"dense"}:
         return True
-    return config.get("enable_moe_block") is False or config.get("moe_layers") == []
+    kinds = config.get("layers_block_type") or config.get("hybrid_override_pattern")
+    if (
+        isinstance(kinds, list | str)
+        and kinds
+        and not {"moe", "E"} & set(kinds)
+        and "num_experts" not in config
+    ):
+        return True
+    switches = [config.get(name) for name in ("enable_moe_block", "is_moe", "moe_layers")]
+    return any(switch is False or switch == [] for switch in switches)
 
 
 def _parts(config: dict[str, Any], depth: int = 3) -> Iterator[dict[str, Any]]:
@@ -308,7 +315,11 @@ def _parts(config: dict[str, Any], depth: int = 3) -> Iterator[dict[str, Any]]:
     yield config
     if depth:
         for name, value in config.items():
-            if isinstance(value, dict) and not _OTHER_PARTS.search(name) and name != "quantization_config":
+            if (
+                isinstance(value, dict)
+                and not _OTHER_PARTS.search(str(name))
+                and name != "quantization_config"
+            ):
                 yield from _parts(value, depth - 1)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fastneurons.engine.discovery import NoSiteError, find_sites
-from fastneurons.engine.engine_warnings import collected_warnings
+from fastneurons.engine.engine_warnings import collected_warnings, of_rounding
 from fastneurons.engine.finite import FiniteWatch
 from fastneurons.engine.loading import watched_loading
 from fastneurons.engine.observer import ObservationSpec, Observer, TooLargeError
@@ -40,7 +40,7 @@ class NeuronWorker(_WorkerBase):
     observer: Observer | None = None
     finite: FiniteWatch | None = None
     refusal: str | None = None
-    warnings: tuple[str, ...] | list[str] = ()
+    warnings: list[str]
     _in_step = False  # a real one, no dummy
 
     def load_model(self, *args: Any, **kwargs: Any) -> Any:
@@ -76,6 +76,7 @@ class NeuronWorker(_WorkerBase):
         except (NoSiteError, TooLargeError) as error:
             self.refusal = str(error)
             return loaded
+        self.warnings += [line for line in {of_rounding(site.down) for site in sites} if line is not None]
         for site, layer in zip(sites, self.observer.layers, strict=True):
             patch(site, layer, spec.engine)
         # Outside of what leaves the logits out: that one calls nothing further.
