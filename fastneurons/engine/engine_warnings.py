@@ -30,6 +30,15 @@ _HARMLESS = {
     r"rope_(scaling|parameters|theta)`?'s? \w+ field": "a value's spelling (integer or float) in config.json",
     r"[Pp]erformance (might|may) be sub-?optimal|optimi[sz]ed (kernel|implementation)|fast path": "speed",
     r"TOKENIZERS_PARALLELISM": "speed",
+    r"Please set the `factor` field of `rope_parameters`": "a value that is derived where it is not given",
+}
+# What a warning of vLLM's means for a measurement, where its own words are about serving.
+_IN_OTHER_WORDS = {
+    r"Using LongRoPE scaling factors.*vs original (\d+) tokens.*": (
+        r"--max-model-len is beyond the original context of this LongRoPE model, so vLLM computes every prompt with "
+        r"the long factors, where Transformers takes the short ones for prompts of up to \1 tokens: activations "
+        r"differ; --max-model-len \1 gives those of Transformers"
+    ),
 }
 # Names of vLLM's methods that quantise activations as well as weights.
 _CODED_ACTIVATIONS = re.compile(r"W\d+A[48]|Fp8|FP8|NvFp4|NVFP4|MXFP4|Mxfp")
@@ -62,6 +71,8 @@ def matters(module: str, message: str) -> str | None:
     line = " ".join(message.split())
     if any(re.search(pattern, line) for pattern in _HARMLESS):
         return None
+    for pattern, words in _IN_OTHER_WORDS.items():
+        line = re.sub(pattern, words, line)
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
 
 
