@@ -137,7 +137,8 @@ class Session:
             self._unembedding: dict[int, NDArray[np.float32]] = {}
             self._calls_before = [tally["calls"] for tally in self._tallies()]
         except BaseException:
-            self.close()
+            with contextlib.suppress(Exception):  # what went wrong first is what people should be told
+                self.close()
             raise
         self._free_slots = list(range(self.facts.slots))
         self._request_numbers = itertools.count()
@@ -148,7 +149,8 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with contextlib.suppress(Exception) if error is not None else contextlib.nullcontext():
+            self.close()
 
     @property
     def core(self) -> Core:
