@@ -152,9 +152,7 @@ def test_mixtures_are_refused_before_they_are_loaded_and_by_what_is_there(
     family, tmp_path, open_session, monkeypatch
 ):
     folder = random_model(family, tmp_path, num_experts_per_tok=2, **MIXTURES[family])
-    with pytest.raises(
-        InputError, match=r"MoE\w*|Mixtral.*is a mixture of experts \(num_(local_)?experts 4\)"
-    ):
+    with pytest.raises(InputError, match=r"is a mixture of experts \(num_(local_)?experts 4\)"):
         open_session(folder, options=tiny_options(max_model_len=128))
 
     for module in ("session", "model_checks"):  # had the configuration not said so

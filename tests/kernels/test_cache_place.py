@@ -8,7 +8,8 @@ import pytest
 
 SCRIPT = """
 import os, sys
-import numba, numpy, torch, numba.core.caching, tempfile, uuid, shutil, atexit
+import numba, numpy, torch, triton, numba.core.caching, tempfile, uuid, shutil, atexit
+import triton.language, torch.library, torch._inductor, sysconfig
 @numba.njit(nogil=True)
 def double(x):
     return 2 * x
