@@ -8,6 +8,13 @@ import msgspec
 
 from fastneurons.errors import InputError
 
+# Bounds that keep a slip of the keyboard from counting without end or overflowing 64 bits.
+_MOST_WINDOW = 2**20
+_MOST_ROWS = 2**62
+_MOST_TOKENS = 2**31 - 1
+_MOST_GIB = 2**20
+_MOST_DEVICES = 2**16
+
 POSITIONS = ("last", "any", "answer", "corpus")
 SIGNALS = ("gate", "product")
 
@@ -69,6 +76,8 @@ class Measurement:
             )
         if not (isfinite(self.observe_memory) and self.observe_memory > 0):
             raise InputError(f"--observe-memory {self.observe_memory:g}: must be above 0 (GiB)")
+        if self.observe_memory > _MOST_GIB:
+            raise InputError(f"--observe-memory {self.observe_memory:g}: must be at most {_MOST_GIB:,} (GiB)")
 
     @property
     def memory_bytes(self) -> int:
@@ -83,37 +92,6 @@ class Measurement:
         if not self.attribution:
             return None
         return min(neurons, self.top_k or max(1, round(neurons * 800 / 16384)))
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How much a run reads and how it writes.
-
-    Args:
-        limit: Only the first rows of the source.
-        window: Examples that are committed at once.
-        keep_bits: Whether to store which neurons were activated, not the counts alone.
-        resume: Continue a run that did not end.
-        overwrite: Replace a store.
-        block_size: Of a corpus, join each language's texts and cut them into blocks of so many tokens.
-    """
-
-    limit: int | None = None
-    window: int = 256
-    keep_bits: bool = True
-    resume: bool = False
-    overwrite: bool = False
-    block_size: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"--limit {self.limit}: must be at least 1")
-        if self.window < 1:
-            raise InputError(f"--window {self.window}: must be at least 1")
-        if self.block_size is not None and self.block_size < 1:
-            raise InputError(f"--block-size {self.block_size}: must be at least 1")
-        if self.resume and self.overwrite:
-            raise InputError("--resume and --overwrite exclude each other")
 
 
 @dataclass(frozen=True)
@@ -144,6 +122,15 @@ class EngineOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+            if value is not None and value > _MOST_TOKENS:
+                raise InputError(f"--{name.replace('_', '-')} {value}: must be at most {_MOST_TOKENS:,}")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"--seed {self.seed}: must be from 0 to {2**32 - 1:,}")
+        if self.world_size > _MOST_DEVICES:
+            raise InputError(
+                f"--tensor-parallel-size {self.tensor_parallel_size}, --pipeline-parallel-size "
+                f"{self.pipeline_parallel_size}: at most {_MOST_DEVICES:,} devices"
+            )
         if self.tensor_parallel_size < 1 or self.pipeline_parallel_size < 1:
             raise InputError("--tensor-parallel-size and --pipeline-parallel-size must be at least 1")
         share = self.gpu_memory_utilization
@@ -155,11 +142,65 @@ class EngineOptions:
                 raise InputError(f"--engine-arg {name}: use --{name.replace('_', '-')}")
             if name in _OWN_ENGINE_ARGS:
                 raise InputError(f"--engine-arg {name}: fastneurons sets this one itself")
+            if "lora" in name and self.engine_args[name]:
+                raise InputError(
+                    f"--engine-arg {name}: adapters are not supported, and the base model alone would be measured; "
+                    "merge the adapter into the weights and pass the result"
+                )
 
     @property
     def world_size(self) -> int:
         """Processes that the model is spread over."""
         return self.tensor_parallel_size * self.pipeline_parallel_size
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How much a run reads and how it writes.
+
+    Args:
+        limit: Only the first rows of the source.
+        window: Examples that are committed at once.
+        keep_bits: Whether to store which neurons were activated, not the counts alone.
+        resume: Continue a run that did not end.
+        overwrite: Replace a store.
+        block_size: Of a corpus, join each language's texts and cut them into blocks of so many tokens.
+    """
+
+    limit: int | None = None
+    window: int = 256
+    keep_bits: bool = True
+    resume: bool = False
+    overwrite: bool = False
+    block_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("limit", self.limit, _MOST_ROWS),
+            ("window", self.window, _MOST_WINDOW),
+            ("block-size", self.block_size, _MOST_TOKENS),
+        ):
+            if value is not None and value < 1:
+                raise InputError(f"--{name} {value}: must be at least 1")
+            if value is not None and value > most:
+                raise InputError(f"--{name} {value}: must be at most {most:,}")
+        if self.resume and self.overwrite:
+            raise InputError("--resume and --overwrite exclude each other")
+
+
+def check_together(what: Measurement, options: RunOptions, engine: EngineOptions) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        InputError: naming both.
+    """
+    if options.block_size is not None and what.position != "corpus":
+        raise InputError("--block-size needs --position corpus")
+    if what.position != "last" and engine.engine_args.get("enable_prefix_caching"):
+        raise InputError(
+            f"--engine-arg enable_prefix_caching with --position {what.position}: tokens that are taken from "
+            "the cache pass no layer and would not be read"
+        )
 
 
 # What the patch and the session rest on; a user's value would make results wrong or the run fail.

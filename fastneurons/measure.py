@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from fastneurons.arrays import join
-from fastneurons.config import EngineOptions, Measurement, RunOptions
+from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.options import DataOptions
+from fastneurons.engine.failure import LoadError, with_log
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import ModelFacts, Session
@@ -137,7 +138,8 @@ def measure_into_store(
         StoreError: the store cannot be written or continued; what was committed stays.
     """
     what, options, engine = what or Measurement(), options or RunOptions(), engine or EngineOptions()
-    _check(what, options, languages)
+    check_together(what, options, engine)
+    _check(what, languages)
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     with quiet(verbose) as hushed, _interruptible() as stop:
         shown = progress if not isinstance(progress, bool) else Silent()
@@ -149,11 +151,14 @@ def measure_into_store(
         try:
             with Session(model, languages, what, engine, verbose) as session:
                 shown.message(describe(session.facts, what))
+                for warning in session.facts.warnings:
+                    shown.message(f"warning: {warning}")
                 write_measurements(session, source, out, options, engine, shown, stop)
-        except EngineError as error:
+        except (EngineError, LoadError) as error:
             if hushed.log is None:
                 raise
-            raise EngineError(f"{error}; vLLM's log: {hushed.log}") from error
+            hushed.keep = True
+            raise with_log(error, hushed.log) from error
     return open_store(out)
 
 
@@ -180,12 +185,10 @@ def write_measurements(
         _measure(session, writer, source, options, progress, stop)
 
 
-def _check(what: Measurement, options: RunOptions, languages: tuple[str, ...]) -> None:
-    """What the options say together."""
+def _check(what: Measurement, languages: tuple[str, ...]) -> None:
+    """Refuse a single language where several are compared."""
     if what.position == "corpus":
         return
-    if options.block_size is not None:
-        raise InputError("--block-size needs --position corpus")
     if len(languages) < 2:
         raise InputError(
             f"--languages {','.join(languages)}: at least two are needed, as neurons are compared across languages"
@@ -244,6 +247,9 @@ def _header(
             "function": facts.function,
             "gated": facts.gated,
         },
+        model_fingerprint=facts.model_fingerprint,
+        tokenizer_fingerprint=facts.tokenizer_fingerprint,
+        warnings=list(facts.warnings),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
     )

@@ -64,6 +64,8 @@ def console() -> None:
     Once vLLM is loaded, the interpreter would take another 3 s to take apart a million objects.
     """
     sys.excepthook = say_traceback
+    # For children, of whatever library: `python -c` and `-m` would run modules of the working folder.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         main()
     except SystemExit as end:

@@ -10,7 +10,7 @@ import typer
 from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
 from fastneurons.cli import measure_options as opt_what
-from fastneurons.config import EngineOptions, Measurement, RunOptions, parse_engine_args
+from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together, parse_engine_args
 from fastneurons.errors import InputError
 from fastneurons.streams import say
 
@@ -99,7 +99,7 @@ def run(
     """
     from fastneurons.data.options import DataOptions, parse_chat_template_kwargs
     from fastneurons.data.places import notes_on_varieties
-    from fastneurons.data.tasks import tasks_and_data
+    from fastneurons.engine.model_checks import check_place
     from fastneurons.languages import parse_languages
     from fastneurons.model_name import short_name
 
@@ -149,14 +149,17 @@ def run(
     options = RunOptions(
         window=window, keep_bits=keep_bits, resume=resume, overwrite=overwrite, block_size=block_size
     )
-    names, places = tasks_and_data(tasks, data or [])
     at_least = 1 if position == "corpus" else 2
     codes = parse_languages(languages, at_least) if languages is not None else None
     for note in notes_on_varieties(re.split(r"[,\s]+", languages or "")):
         say(f"--languages: {note}")
-    # Here: this loads torch, and mistakes are told sooner.
+    check_together(what, options, engine)
+    check_place(model)
+    # Here: what can be said without reading data or starting an engine is said at once.
+    from fastneurons.data.tasks import tasks_and_data
     from fastneurons.measure import measure_into_store, task_source
 
+    names, places = tasks_and_data(tasks, data or [])
     source, codes = task_source(model, names, places, codes, data_options, engine, position)
     if out is None:
         out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}.zarr"

@@ -12,8 +12,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-
 
 class Core:
     """An engine core: in this process, or for several workers in one of its own.
@@ -114,6 +112,8 @@ def _one_collection() -> Iterator[None]:
     finally:
         gc.collect = collect
         gc.collect()
+        import torch  # here, so that wrong calls are answered before it is imported
+
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 

@@ -82,6 +82,10 @@ _ACTIVATION_MODULES = (
 )
 
 
+# vLLM's mixtures of experts and their parts; which of them a release puts where differs.
+_FUSED_MIXTURES = "vllm.model_executor.layers.fused_moe"
+
+
 def _xielu_parameters(module: Any) -> tuple[float, ...]:
     """alpha_p, alpha_n, beta, eps as they enter the formula (arXiv 2411.13010)."""
     softplus = nn.functional.softplus
@@ -97,6 +101,8 @@ def find_sites(model: nn.Module, layers: range) -> list[Site]:
         NoSiteError: a layer without exactly one, with an activation that has no kernel, with experts,
             or whose width differs from the other layers'.
     """
+    if (mixture := _mixture(model, layers)) is not None:
+        raise NoSiteError(mixture)
     found: dict[int, list[Site]] = {}
     unknown: dict[int, str] = {}
     for path, parent in _language_model(model).named_modules():
@@ -121,7 +127,7 @@ def find_sites(model: nn.Module, layers: range) -> list[Site]:
 
     sites = []
     for layer in layers:
-        at_layer = found.get(layer, [])
+        at_layer = _innermost(found.get(layer, []))
         if len(at_layer) != 1:
             raise NoSiteError(_why_none(model, layer, at_layer, unknown.get(layer)))
         sites.append(at_layer[0])
@@ -134,6 +140,37 @@ def find_sites(model: nn.Module, layers: range) -> list[Site]:
             f"{other.path} has {other.total_neurons}; one store holds layers of one width"
         )
     return sites
+
+
+def _mixture(model: nn.Module, layers: range) -> str | None:
+    """Where the first of vLLM's fused mixtures of experts stands; None in a dense model.
+
+    A shared expert beside it is an ordinary MLP, and by itself not what the layer computes.
+    """
+    for path, module in _language_model(model).named_modules():
+        layer = _layer_index(path)
+        classes = [cls for cls in type(module).__mro__ if cls.__module__.startswith(_FUSED_MIXTURES)]
+        if classes and (layer is None or layer in layers):
+            where = "the model" if layer is None else f"layer {layer}"
+            return (
+                f"{where}: {path} is a mixture of experts ({type(module).__name__}); its neurons run inside a fused "
+                "kernel and cannot be measured: choose a dense model"
+            )
+    return None
+
+
+def _innermost(sites: list[Site]) -> list[Site]:
+    """Those whose parent holds no other site: where there is an MLP, what its layer does beside it is none.
+
+    Gemma 3n's layers gate their per-layer embeddings with projections and an activation of their own.
+    """
+    return [
+        site
+        for site in sites
+        if not any(
+            other.parent is not site.parent and other.parent in set(site.parent.modules()) for other in sites
+        )
+    ]
 
 
 def _language_model(model: nn.Module) -> nn.Module:

@@ -3,6 +3,8 @@
 import ctypes
 import importlib.metadata
 import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,13 +52,17 @@ def engine_environment(num_workers: int, verbose: bool) -> Iterator[None]:
     """
     wanted = {
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "INFO" if verbose else "ERROR",
+        # Warnings go to the log; in a notebook, which shows what Python writes, they would be in the way.
+        "VLLM_LOGGING_LEVEL": "INFO" if verbose else "WARNING" if sys.stdout is sys.__stdout__ else "ERROR",
         "TOKENIZERS_PARALLELISM": "true",
         "VLLM_CPU_OMP_THREADS_BIND": thread_binding(allowed_cores(), num_workers),
     }
     wanted = {name: value for name, value in wanted.items() if name not in os.environ}
+    wanted |= cache_places()
     # Not a user's to choose: the session relies on it.
     wanted["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if num_workers == 1 else "1"
+    # vLLM starts children with `python -m`, which would run a vllm.py or json.py of the working folder.
+    wanted["PYTHONSAFEPATH"] = "1"
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
@@ -67,6 +73,38 @@ def engine_environment(num_workers: int, verbose: bool) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+# Where libraries keep what they have compiled or downloaded: the variable, and the place if it is not set.
+_CACHES = {
+    "VLLM_CACHE_ROOT": "vllm",
+    "VLLM_CONFIG_ROOT": "vllm-config",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "TRITON_CACHE_DIR": "triton",
+    "HF_HOME": "huggingface",
+    "MPLCONFIGDIR": "matplotlib",
+}
+_private_folder: tempfile.TemporaryDirectory[str] | None = None
+
+
+def cache_places() -> dict[str, str]:
+    """Variables that move caches to a private folder which ends with the process; none where HOME can be written."""
+    if os.environ.get("XDG_CACHE_HOME") or _is_writable(Path("~").expanduser()):
+        return {}
+    global _private_folder
+    if _private_folder is None:
+        _private_folder = tempfile.TemporaryDirectory(prefix="fastneurons-cache-", ignore_cleanup_errors=True)
+    folder = Path(_private_folder.name)
+    return {name: str(folder / place) for name, place in _CACHES.items() if name not in os.environ}
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether a folder of its own can be made there. Tried, as root may write where the mode says no."""
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".fastneurons-"):
+            return True
+    except OSError:
+        return False
 
 
 def cpu_computes_bfloat16() -> bool:

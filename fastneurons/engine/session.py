@@ -16,7 +16,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -24,17 +23,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.arrays import CATEGORIES, Arrays, nothing
-from fastneurons.config import EngineOptions, Measurement
+from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.core import Core
 from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Tokenised
+from fastneurons.engine.engine_warnings import collected_warnings
 from fastneurons.engine.environment import (
     cpu_computes_bfloat16,
     engine_environment,
     give_freed_memory_back,
 )
+from fastneurons.engine.failure import LoadError, cause
 from fastneurons.engine.feed import Feed
+from fastneurons.engine.fingerprint import model_fingerprint, tokenizer_fingerprint
 from fastneurons.engine.merge import Slice, merge
+from fastneurons.engine.model_checks import check_config, check_files, is_downloaded, local_folder
+from fastneurons.engine.model_files import ModelFiles
 from fastneurons.engine.placement import InFlight, MeasuredRows, Placement
 from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.engine.wire import from_wire, to_wire
@@ -74,6 +78,11 @@ class ModelFacts:
     slots: int  # examples in flight
     buffer_bytes: int  # per worker
     top_k: int | None  # neurons that count as the most contributing ones
+    model_fingerprint: str | None = (
+        None  # of what is known without reading weights; see engine/fingerprint.py
+    )
+    tokenizer_fingerprint: str | None = None
+    warnings: tuple[str, ...] = ()  # of the engine's: what may change results
 
 
 @dataclass
@@ -121,17 +130,22 @@ class Session:
         self._engine_number = next(n for n in itertools.count() if n not in _engines_in_use)
         _engines_in_use.add(self._engine_number)
         self._core: Core | None = None
+        self._files: ModelFiles | None = None
+        self._warnings: list[str] = []
         try:
             with engine_environment(self._options.world_size, verbose):
                 self._core = self._start(model)
             self._tokenizer = self._core.tokenizer()
             self._tokenisers: dict[bool, Tokeniser] = {}
+            if self._files is None:  # they were downloaded meanwhile
+                self._files = self._find_files(model)
             self._slices: list[Slice] = []
             self.facts = self._describe(model)
             self._unembedding: dict[int, NDArray[np.float32]] = {}
             self._calls_before = [tally["calls"] for tally in self._tallies()]
         except BaseException:
-            self.close()
+            with contextlib.suppress(Exception):  # what went wrong first is what people should be told
+                self.close()
             raise
         self._free_slots = list(range(self.facts.slots))
         self._request_numbers = itertools.count()
@@ -142,7 +156,8 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with contextlib.suppress(Exception) if error is not None else contextlib.nullcontext():
+            self.close()
 
     @property
     def core(self) -> Core:
@@ -239,7 +254,7 @@ class Session:
                         self._check_calls()
                     yield collected
                 if failure is not None:
-                    raise EngineError(f"the engine failed: {_root_cause(failure)}") from failure
+                    raise EngineError(f"the engine failed: {cause(failure)}") from failure
                 if ended:
                     break
         finally:
@@ -256,7 +271,8 @@ class Session:
 
     def _start(self, model: str) -> Core:
         """Make the engine. Everything that vLLM is told is told here."""
-        _check_model_folder(model)
+        check_together(self.what, RunOptions(), self._options)
+        self._files = self._find_files(model)
         try:
             with _importing():
                 from vllm.engine import arg_utils  # noqa: F401 - most of what is imported
@@ -269,32 +285,53 @@ class Session:
             ) from error
         on_cpu = current_platform.is_cpu()
         options = self._options
-        if self.what.position != "last" and options.engine_args.get("enable_prefix_caching"):
-            raise InputError(
-                f"--engine-arg enable_prefix_caching with --position {self.what.position}: tokens that are taken from "
-                "the cache pass no layer and would not be read"
-            )
         worker = f"fastneurons.engine.{'cpu_worker.CPU' if on_cpu else 'gpu_worker.GPU'}NeuronWorker"
         try:
-            # Tokens whose keys and values are taken from the cache pass no layer: they would not be read.
-            cached = {} if self.what.position == "last" else {"enable_prefix_caching": False}
-            config = engine_config(model, options, worker_cls=worker, **cached)
-            rows = max(1024, _STEPS_IN_FLIGHT * config.scheduler_config.max_num_seqs)
-            config.additional_config = {
-                "fastneurons": self._spec(most_slots=max(2, -(-rows // len(self.languages))))
-            }
-            if on_cpu:
-                from fastneurons.engine.cpu_norms import prefer_one_kernel
-
-                prefer_one_kernel(config)
-            return Core(config)
+            with collected_warnings() as collector:
+                core = self._load(model, options, worker, on_cpu)
+        except InputError:
+            raise
         except TypeError as error:
             if "unexpected keyword argument" in str(error):
                 name = str(error).rpartition(" ")[2].strip("'")
                 raise InputError(f"--engine-arg {name}: vLLM has no engine argument of that name") from error
-            raise InputError(f"{model}: vLLM cannot load it: {_root_cause(error)}") from error
+            raise LoadError(f"{model}: vLLM cannot load it: {cause(error)}") from error
         except Exception as error:
-            raise InputError(f"{model}: vLLM cannot load it: {_root_cause(error)}") from error
+            raise LoadError(f"{model}: vLLM cannot load it: {cause(error)}") from error
+        self._warnings = collector.lines
+        return core
+
+    def _load(self, model: str, options: EngineOptions, worker: str, on_cpu: bool) -> Core:
+        """The engine itself. Raises whatever vLLM raises."""
+        # Tokens whose keys and values are taken from the cache pass no layer: they would not be read.
+        cached = {} if self.what.position == "last" else {"enable_prefix_caching": False}
+        config = engine_config(model, options, worker_cls=worker, **cached)
+        try:
+            # Once more, with the defaults of its family filled in, and before the weights are downloaded.
+            check_config(config.model_config.hf_config.to_dict())
+        except InputError as error:
+            raise InputError(f"{model}: {error}") from error
+        rows = max(1024, _STEPS_IN_FLIGHT * config.scheduler_config.max_num_seqs)
+        config.additional_config = {
+            "fastneurons": self._spec(most_slots=max(2, -(-rows // len(self.languages))))
+        }
+        if on_cpu:
+            from fastneurons.engine.cpu_norms import prefer_one_kernel
+
+            prefer_one_kernel(config)
+        return Core(config)
+
+    def _find_files(self, model: str) -> ModelFiles | None:
+        """What the model's files say; None if they have still to be downloaded.
+
+        Raises:
+            InputError: they are not those of a model that can be measured.
+        """
+        options = self._options
+        folder = local_folder(model, options.revision, options.engine_args.get("download_dir"))
+        if folder is None or (str(folder) != model and not is_path(model) and not is_downloaded(folder)):
+            return None
+        return ModelFiles(folder, *check_files(folder))
 
     def _spec(self, most_slots: int) -> dict[str, Any]:
         import msgspec
@@ -331,6 +368,8 @@ class Session:
         slots = min(rank["slots"] for rank in ranks)
         config = self.core.config.model_config
         first = ranks[0]
+        warnings = [*self._warnings, *(line for rank in ranks for line in rank["warnings"])]
+        files = self._files
         return ModelFacts(
             model=model,
             dtype=first["dtype"],
@@ -346,6 +385,19 @@ class Session:
             slots=slots,
             buffer_bytes=max(rank["buffer_bytes"] for rank in ranks),
             top_k=self.what.neurons_in_top(first["total_neurons"]),
+            model_fingerprint=model_fingerprint(files.config, files.tensors) if files else None,
+            tokenizer_fingerprint=self._fingerprint_of_tokenizer(model),
+            warnings=tuple(dict.fromkeys(warnings)),
+        )
+
+    def _fingerprint_of_tokenizer(self, model: str) -> str:
+        options = self._options
+        name, revision = (
+            options.tokenizer or model,
+            options.engine_args.get("tokenizer_revision", options.revision),
+        )
+        return tokenizer_fingerprint(
+            local_folder(name, revision, options.engine_args.get("download_dir")), self._tokenizer
         )
 
     def _tallies(self) -> list[dict[str, Any]]:
@@ -527,7 +579,7 @@ class Session:
         try:
             answers = self.core.ask(method, **arguments)
         except Exception as error:
-            raise EngineError(f"the engine failed: {_root_cause(error)}") from error
+            raise EngineError(f"the engine failed: {cause(error)}") from error
         for answer in answers:
             if answer["error"] is not None:
                 raise EngineError(f"reading activations failed: {answer['error']}")
@@ -607,22 +659,6 @@ def _importing() -> Iterator[None]:
             gc.enable()
 
 
-def _check_model_folder(model: str) -> None:
-    """What can be known of a local model before vLLM is asked.
-
-    Raises:
-        InputError: a path that is no model folder.
-    """
-    path = Path(model)
-    if path.is_file():
-        raise InputError(f"{model} is a file; a model is a folder with config.json and its weights")
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise InputError(f"{model} is no model: it has no config.json")
-    elif is_path(model):
-        raise InputError(f"{model}: no such folder")
-
-
 def engine_config(model: str, options: EngineOptions, **own: Any) -> Any:
     """vLLM's configuration of an engine that only reads prompts.
 
@@ -676,11 +712,3 @@ def _bound_kv_cache(config: Any) -> None:
         + scheduler.max_num_seqs * config.cache_config.block_size
     )
     config.cache_config.kv_cache_memory_bytes = num_tokens * token_bytes
-
-
-def _root_cause(error: BaseException) -> str:
-    """The message that says what went wrong, out of the layers that vLLM wraps around it."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:4])[:600] or type(error).__name__

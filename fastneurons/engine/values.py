@@ -2,7 +2,8 @@
 
 A neuron's value vector is its column of the down projection. CPU backends repack that weight and drop
 the original, quantised checkpoints hold codes: so unit rows are pushed through the projection itself,
-which gives what it computes with.
+which gives what it computes with. They are minus one: oneDNN adds 128 to 8-bit codes, and on CPUs without VNNI,
+which add two products in 16 bits, 255 and 128 times the largest weights overflow, where 1 and 128 do not.
 """
 
 import contextlib
@@ -90,8 +91,8 @@ def value_vectors(site: Site, dtype: torch.dtype, device: torch.device) -> Tenso
         for first in range(0, site.neurons, _ROWS_AT_ONCE):
             count = min(_ROWS_AT_ONCE, site.neurons - first)
             unit = torch.zeros(count, site.neurons, dtype=dtype, device=device)
-            unit[torch.arange(count), torch.arange(first, first + count)] = 1
-            parts.append(down.quant_method.apply(down, unit, bias=None))
+            unit[torch.arange(count), torch.arange(first, first + count)] = -1
+            parts.append(-down.quant_method.apply(down, unit, bias=None))
     return torch.cat(parts)
 
 

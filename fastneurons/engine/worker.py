@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from fastneurons.engine.discovery import NoSiteError, find_sites
+from fastneurons.engine.engine_warnings import collected_warnings, of_rounding
+from fastneurons.engine.finite import FiniteWatch
+from fastneurons.engine.loading import watched_loading
 from fastneurons.engine.observer import ObservationSpec, Observer, TooLargeError
 from fastneurons.engine.patch import patch
 from fastneurons.engine.rows import Batch
@@ -35,7 +38,9 @@ class NeuronWorker(_WorkerBase):
     """What both workers add to vLLM's own: a mixin, put before one of its worker classes."""
 
     observer: Observer | None = None
+    finite: FiniteWatch | None = None
     refusal: str | None = None
+    warnings: list[str]
     _in_step = False  # a real one, no dummy
 
     def load_model(self, *args: Any, **kwargs: Any) -> Any:
@@ -44,7 +49,12 @@ class NeuronWorker(_WorkerBase):
         A model that cannot be patched is not refused here: an exception would reach the session as a
         dead engine. The session asks, with `fastneurons_describe`, before it sends anything.
         """
-        loaded = super().load_model(*args, **kwargs)
+        with collected_warnings() as collector, watched_loading() as loading:
+            loaded = super().load_model(*args, **kwargs)
+        self.warnings = collector.lines
+        if loading.problem is not None:
+            self.refusal = loading.problem
+            return loaded
         spec = msgspec.convert(self.vllm_config.additional_config["fastneurons"], ObservationSpec)
         layers = range(*self.model_config.get_layers_start_end_indices(self.parallel_config))
         try:
@@ -66,10 +76,13 @@ class NeuronWorker(_WorkerBase):
         except (NoSiteError, TooLargeError) as error:
             self.refusal = str(error)
             return loaded
+        self.warnings += [line for line in {of_rounding(site.down) for site in sites} if line is not None]
         for site, layer in zip(sites, self.observer.layers, strict=True):
             patch(site, layer, spec.engine)
+        # Outside of what leaves the logits out: that one calls nothing further.
         if spec.only_reads:
             self._leave_out_what_is_not_read(self.observer)
+        self.finite = FiniteWatch(self.model_runner.get_model(), lambda: self._in_step)
         watch_batches(self.model_runner, self._on_batch)
         return loaded
 
@@ -113,6 +126,7 @@ class NeuronWorker(_WorkerBase):
             "threads": torch.get_num_threads(),
             "cpus": sorted(os.sched_getaffinity(0)),
             "layers": [],
+            "warnings": list(self.warnings),
         }
         if self.observer is not None:
             sites = self.observer.sites
@@ -133,6 +147,7 @@ class NeuronWorker(_WorkerBase):
         """What this rank has read so far, and its calls of the op. Waits for the device."""
         assert self.observer is not None
         tally: dict[str, Any] = msgspec.to_builtins(self.observer.tally)
+        tally["error"] = self._error()
         return tally | {"calls": self.observer.num_calls(), "layers": len(self.observer.layers)}
 
     def fastneurons_collect(
@@ -165,10 +180,15 @@ class NeuronWorker(_WorkerBase):
                 self.observer
             )  # also after an error: other ranks may wait for what this one gathers
         except (LookupError, RuntimeError) as error:  # RuntimeError: out of memory, for one
-            return {"error": self.observer.tally.error or str(error), "arrays": {}}
-        if self.observer.tally.error is not None:
-            return {"error": self.observer.tally.error, "arrays": {}}
+            return {"error": self._error() or str(error), "arrays": {}}
+        if (failed := self._error()) is not None:
+            return {"error": failed, "arrays": {}}
         return {"error": None, "arrays": to_wire(arrays)}
+
+    def _error(self) -> str | None:
+        """The first error of this rank's ops, or that the model did not compute numbers."""
+        assert self.observer is not None
+        return self.observer.tally.error or (self.finite.error if self.finite is not None else None)
 
     def _leave_out_what_is_not_read(self, observer: Observer) -> None:
         """Generated tokens, and in the last layer of a model that is not compiled the rows that are not read."""

@@ -54,6 +54,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             tokenizer puts around a text was sent and read.
         window: Examples that are committed at once.
         config: What else the run was told; kept for the record, not compared when a run is resumed.
+        model_fingerprint: SHA-256 over the model's configuration and its tensors' names, dtypes and shapes; weights
+            are not hashed. None in stores of earlier versions.
+        tokenizer_fingerprint: SHA-256 over the tokenizer's files. None in stores of earlier versions.
+        warnings: What the engine warned of that may change results, a line each.
         created: When the run began, ISO 8601.
         status: "running" or "complete".
         format: Version of the store's layout.
@@ -78,6 +82,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     tokens: dict[str, Any] = {}
     window: int
     config: dict[str, Any] = {}
+    model_fingerprint: str | None = None
+    tokenizer_fingerprint: str | None = None
+    warnings: list[str] = []
     created: str
     status: str = "running"
     format: int = FORMAT

@@ -469,7 +469,8 @@ _OPTIONS = {
     "signal": "--signal",
     "top_k": "--attribution --top-k",
 }
-_FREE = ("version", "config", "created", "status", "format")
+_FREE = ("version", "config", "created", "status", "format", "warnings")
+_FINGERPRINTS = ("model_fingerprint", "tokenizer_fingerprint")
 _KEPT = {
     schema.ACTIVATED: ("bits", "pass --keep-bits", "pass --no-keep-bits"),
     schema.COEFFICIENT: ("coefficients", "pass --keep-coefficients", "drop --keep-coefficients"),
@@ -493,6 +494,8 @@ def _check_same(path: str, root: Root, header: Header, kept: Collection[str]) ->
             if problem := _other_tokens(stored, given, header):
                 raise StoreError(f"{path} {problem}{others}")
             continue
+        if name in _FINGERPRINTS and None in (stored, given):
+            continue  # a store of an earlier version, or a model without files
         has, this = f"{name.replace('_', ' ')} {_shown(stored)}", _shown(given)
         if name == "top_k":
             has, this = _attribution(stored), _attribution(given)

@@ -148,15 +148,26 @@ def test_a_hub_name_without_a_network(tmp_path):
     assert "some-org/some-model" in message
 
 
-@pytest.mark.engine
 def test_a_truncated_weights_file(tmp_path):
     model = tiny.make("Llama", tmp_path / "model")
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     message = run_on(jsonl(tmp_path, GOOD), tmp_path, model=str(model))
     assert str(model) in message
-    assert "cannot load" in message
+    assert "is cut short" in message
     assert not (tmp_path / "out.zarr").exists()
+
+
+@pytest.mark.engine
+def test_a_model_that_does_not_load_names_the_cause_and_the_log(tmp_path):
+    model = tiny.make("Llama", tmp_path / "model")
+    (model / "tokenizer.json").write_bytes(bytes(range(256)))
+    message = run_on(jsonl(tmp_path, GOOD), tmp_path, model=str(model))
+    assert f"{model}: vLLM cannot load it: " in message
+    told, _, log = message.partition("; vLLM's log: ")
+    assert "root cause" not in told
+    assert Path(log).is_file()
+    Path(log).unlink()
 
 
 @pytest.mark.engine
@@ -193,6 +204,17 @@ def test_bad_lines_among_good_ones_are_skipped_counted_and_named(tmp_path):
     [
         (["--limit", "0"], "--limit"),
         (["--window", "0"], "--window"),
+        (["--window", str(10**30)], "at most 1,048,576"),
+        (["--limit", str(10**30)], "at most"),
+        (["--skip", str(10**30)], "at most"),
+        (["--block-size", str(10**30), "--position", "corpus"], "at most"),
+        (["--max-model-len", str(10**30)], "at most"),
+        (["--seed", "-1"], "--seed"),
+        (["--seed", str(10**30)], "--seed"),
+        (["--observe-memory", "1e300"], "at most"),
+        (["-tp", str(10**30)], "devices"),
+        (["--engine-arg", "enable_lora=true"], "adapters are not supported"),
+        (["--engine-arg", 'lora_modules=["a"]'], "adapters are not supported"),
         (["--threshold", "nan"], "--threshold"),
         (["--threshold", "0", "--threshold", "0"], "twice"),
         (["--resume", "--overwrite"], "exclude"),
@@ -206,6 +228,30 @@ def test_bad_lines_among_good_ones_are_skipped_counted_and_named(tmp_path):
 )
 def test_options_that_cannot_be(option, said, tmp_path):
     assert said in run_on(jsonl(tmp_path, GOOD), tmp_path, *option)
+
+
+def test_wrong_calls_are_answered_before_anything_large_is_imported(tmp_path):
+    script = (
+        "import sys\nfrom fastneurons.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n"
+        "    print(end.code, *sorted({'torch', 'vllm', 'transformers', 'zarr', 'numba'} & set(sys.modules)))"
+    )
+    data = jsonl(tmp_path, GOOD)
+    (tmp_path / "empty").mkdir()
+    for wrong in (
+        ["no-model", "--window", "0"],
+        ["no-model", "--top-k", "5"],
+        ["no-model", "--position", "any", "--engine-arg", "enable_prefix_caching=true"],
+        ["no-model", "--engine-arg", "enable_lora=true"],
+        [str(tmp_path / "nowhere")],
+        [str(tmp_path / "empty")],
+        [str(data)],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", script, "run", *wrong, "--data", str(data), "--languages", "en,de"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout == "2\n", (wrong, done.stdout, done.stderr)
+        assert done.stderr.count("\n") == 1
 
 
 def test_a_store_that_is_none(tmp_path):

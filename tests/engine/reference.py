@@ -84,7 +84,10 @@ def _measure(asked: dict[str, Any]) -> dict[str, np.ndarray]:
 
     downs = []
     for number, layer in enumerate(layers):
-        [place] = [m for path, m in layer.named_modules() if path.rpartition(".")[2] in _NAMES]
+        places = {path: m for path, m in layer.named_modules() if path.rpartition(".")[2] in _NAMES}
+        if len(places) > 1:  # Gemma 3n's layer has a gate of its own, beside its MLP
+            places = {path: m for path, m in places.items() if "." in path}
+        [place] = places.values()
         place.register_forward_hook(keep_output(number))
         down = [
             m for path, m in layer.named_modules() if path.rpartition(".")[2] in _DOWN and "attn" not in path

@@ -193,19 +193,6 @@ def test_a_graph_without_the_patch_is_noticed(models, open_session):
         list(session.measure(examples(3, seed=9)))
 
 
-def test_layers_of_experts_are_refused_by_name(tmp_path, open_session):
-    import transformers
-
-    config = transformers.MixtralConfig(
-        vocab_size=320, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2, max_position_embeddings=256,
-    )  # fmt: skip
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    tiny.tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"layer 0: model\.layers\.0\.\S+ is a mixture of experts"):
-        open_session(tmp_path, options=tiny_options(max_model_len=128))
-
-
 def test_stopping_hands_on_what_is_complete(models, open_session):
     import threading
 

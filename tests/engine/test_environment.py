@@ -1,0 +1,68 @@
+"""The process around an engine: caches without a home, and nothing of the working folder is run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from fastneurons.engine import environment
+from fastneurons.engine.environment import cache_places, engine_environment
+
+
+def test_caches_move_where_no_home_can_be_written(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(environment, "_private_folder", None)
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setenv("HF_HOME", "/mine")
+    moved = cache_places()
+    assert {"VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"} <= moved.keys()
+    assert "HF_HOME" not in moved
+    parents = {Path(place).parent for place in moved.values()}
+    assert len(parents) == 1
+    assert parents.pop().is_dir()
+
+
+def test_caches_stay_in_a_home_that_can_be_written(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_places() == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_children_of_an_engine_do_not_look_in_the_working_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("struct.py").write_text("print('run')")
+    for number in (1, 2):
+        with engine_environment(number, verbose=False):
+            assert os.environ["PYTHONSAFEPATH"] == "1"
+            done = subprocess.run(
+                [sys.executable, "-c", "import struct"], capture_output=True, text=True, check=True
+            )
+            assert done.stdout == ""
+    assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_a_command_runs_nothing_of_the_working_folder(tmp_path):
+    for name in ("vllm", "torch", "numpy", "json", "triton", "zarr", "msgspec", "typer"):
+        (tmp_path / f"{name}.py").write_text(f"open('{name}-was-run', 'w'); raise ImportError")
+    done = subprocess.run(
+        [sys.executable, "-m", "fastneurons", "summary", "nowhere.zarr"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "nowhere.zarr" in done.stderr
+    assert not [path.name for path in tmp_path.iterdir() if path.name.endswith("-was-run")]
+
+
+SPY = """
+import os
+from fastneurons import cli
+cli.main = lambda: print(os.environ.get("PYTHONSAFEPATH"))
+cli.console()
+"""
+
+
+def test_the_command_line_tells_all_its_children():
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run([sys.executable, "-c", SPY], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout == "1\n"
