@@ -11,7 +11,7 @@ from fastneurons.data.options import DataOptions
 from fastneurons.data.tasks import tasks_and_data
 from fastneurons.errors import InputError
 from fastneurons.languages import parse_languages
-from fastneurons.measure import RunOptions, Source, measure_into_store, task_source
+from fastneurons.measure import RunOptions, example_source, measure_into_store, task_source
 from fastneurons.progress import RunProgress
 from fastneurons.store import Store, open_store
 
@@ -66,7 +66,7 @@ def run(
         limit: Only the first examples, of each task.
         window: Examples committed at once.
         keep_bits: Whether to store which neurons were activated, not the counts alone.
-        resume: Continue a run that did not end.
+        resume: Continue a run that did not end, or one whose data or limit has grown.
         overwrite: Replace a store that is there.
         progress: Whether to show progress on standard error, or an object that is told.
         verbose: Let vLLM's log through.
@@ -90,13 +90,12 @@ def run(
     )
     at_least = 1 if position == "corpus" else 2
     codes = None if languages is None else parse_languages(_listed(languages), at_least)
-    options = RunOptions(limit, window, keep_bits, resume, overwrite, block_size)
+    options = RunOptions(window, keep_bits, resume, overwrite, block_size)
     model, engine_arguments = fspath(model), engine_options(**engine)
     if data is None or isinstance(data, str | PathLike | Mapping):
         chosen = data_options or DataOptions()
         if limit is not None:
-            # Of each task, where RunOptions would count rows of all.
-            chosen, options = replace(chosen, limit=limit), replace(options, limit=None)
+            chosen = replace(chosen, limit=limit)
         places = [] if data is None else [fspath(data)] if isinstance(data, str | PathLike) else []
         if isinstance(data, Mapping):
             places = [f"{name}={fspath(place)}" for name, place in data.items()]
@@ -107,7 +106,7 @@ def run(
             raise InputError("languages are needed with examples of your own")
         if tasks is not None or data_options is not None:
             raise InputError("tasks and data_options are for data in a place, not for examples of your own")
-        source = Source(("python",), type(data).__name__, data)
+        source = example_source("python", type(data).__name__, data, limit)
     return measure_into_store(
         model, source, codes, fspath(out), what, options, engine_arguments, progress, verbose
     )

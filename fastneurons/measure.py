@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.config import EngineOptions, Measurement
+from fastneurons.data.digest import DATA_CHANGED, difference, digest_of_row
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.options import DataOptions
 from fastneurons.engine.placement import MeasuredRows
@@ -23,7 +24,7 @@ from fastneurons.engine.session import ModelFacts, Session
 from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress, Silent, progress_for
-from fastneurons.store import Header, Store, StoreWriter, Window, check_output, open_store
+from fastneurons.store import CommittedRow, Header, Store, StoreWriter, Window, check_output, open_store
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Source:
         tasks: The tasks' names, as the store keeps them. Rows name theirs; those that do not are of the first.
         name: The file, or what else it is, for people and for checking a resumed run.
         rows: Its rows in order; read once, from the start, also by a resumed run.
+        limit: What `rows` was limited to: so many examples of each task.
         total: How many rows there are, where it is known.
         add_special_tokens: Whether the tokenizer marks a prompt's begin; off for prompts in a chat format.
         options: How the rows were chosen and asked, for the record.
@@ -43,10 +45,37 @@ class Source:
     tasks: tuple[str, ...]
     name: str
     rows: Iterable[Example | Skipped]
+    limit: int | None = None
     total: int | None = None
     add_special_tokens: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: Callable[[], Sequence[str]] = tuple
+
+
+def example_source(
+    task: str,
+    name: str,
+    rows: Iterable[Example | Skipped],
+    limit: int | None = None,
+    total: int | None = None,
+) -> Source:
+    """Examples that are there already, as a run measures them.
+
+    Args:
+        task: The task's name.
+        name: As in `Source`.
+        rows: The examples.
+        limit: Only the first ones.
+        total: How many there are without the limit, where it is known.
+    Raises:
+        InputError: the limit is no number of rows.
+    """
+    if limit is not None:
+        if limit < 1:
+            raise InputError(f"--limit {limit}: must be at least 1")
+        rows = itertools.islice(rows, limit)
+        total = limit if total is None else min(limit, total)
+    return Source((task,), name, rows, limit, total)
 
 
 def task_source(
@@ -92,6 +121,7 @@ def task_source(
         source.tasks,
         source.describe(),
         source,
+        options.limit,
         total,
         source.add_special_tokens,
         options.chosen(),
@@ -102,18 +132,16 @@ def task_source(
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How much a run reads and how it writes.
+    """How a run reads and writes.
 
     Args:
-        limit: Only the first rows of the source.
         window: Examples that are committed at once.
         keep_bits: Whether to store which neurons were activated, not the counts alone.
-        resume: Continue a run that did not end.
+        resume: Continue a run that did not end, or one whose source has more rows by now.
         overwrite: Replace a store.
         block_size: Of a corpus, join each language's texts and cut them into blocks of so many tokens.
     """
 
-    limit: int | None = None
     window: int = 256
     keep_bits: bool = True
     resume: bool = False
@@ -121,8 +149,6 @@ class RunOptions:
     block_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"--limit {self.limit}: must be at least 1")
         if self.window < 1:
             raise InputError(f"--window {self.window}: must be at least 1")
         if self.block_size is not None and self.block_size < 1:
@@ -150,7 +176,7 @@ def measure_into_store(
         languages: L language codes, the order of the store's language axis.
         out: The store: a local path or an fsspec URL.
         what: What is read of each prompt.
-        options: How much is read, and how it is written.
+        options: How it is read and written.
         engine: Engine arguments.
         progress: Whether to show progress on standard error, or an object that is told.
         verbose: Let vLLM's log through.
@@ -256,7 +282,7 @@ def _header(
         top_k=facts.top_k,
         window=options.window,
         config={
-            "limit": options.limit,
+            "limit": source.limit,
             "data": dict(source.options),
             "engine": asdict(engine),
             "function": facts.function,
@@ -283,20 +309,14 @@ def _measure(
     stop: threading.Event,
 ) -> None:
     """Everything from the first row that the store does not have to the last."""
-    if writer.is_complete:
-        progress.message("the store is complete already; nothing to do")
-        return
     first = writer.committed
-    rows: Iterable[Example | Skipped] = itertools.islice(source.rows, options.limit)
-    total = source.total if options.limit is None else min(options.limit, source.total or options.limit)
+    known = _Known(writer.committed_rows())
     corpus = session.what.position == "corpus"
-    if corpus:
-        total = None  # its blocks are not its rows
-    else:
-        rows = _rest(rows, writer.committed_ids(), source.name)
-    if first:
+    # The blocks of a corpus are not its rows: there, the session compares.
+    rows = source.rows if corpus else _rest(source.rows, known, stop)
+    if first and not writer.is_complete:
         progress.message(f"continuing after {first} examples")
-    progress.start(total, first)
+    progress.start(None if corpus or source.total is None else max(first, source.total), first)
     window: list[MeasuredRows] = []
     ended = False
     written = _Writing(writer, source.tasks)
@@ -309,8 +329,11 @@ def _measure(
             stop,
             options.block_size,
             source.add_special_tokens,
-            measured=writer.committed_ids() if corpus else (),
+            known if corpus else (),
         ):
+            if writer.is_complete:
+                progress.message(f"continuing after {first} examples: there are more by now")
+                writer.reopen()
             window.append(measured)
             progress.advance(len(measured.rows), int(measured.present.sum()), int(measured.token_count.sum()))
             if (measured.first + len(measured.rows)) % options.window == 0:
@@ -323,12 +346,17 @@ def _measure(
         if window:
             written.commit(window)
         written.wait()
-    if ended:
-        writer.finish()
-        for note in source.notes():
-            progress.message(note)
-    else:
+    if not ended:
         progress.message(f"stopped; {writer.committed} examples are safe, --resume continues")
+        return
+    if known.passed < first and not (writer.is_complete and source.limit is not None):
+        raise StoreError(_too_few(source, known.passed, first))
+    if writer.is_complete:
+        progress.message("the store is complete already; nothing to do")
+        return
+    writer.finish()
+    for note in source.notes():
+        progress.message(note)
 
 
 class _Writing:
@@ -363,24 +391,45 @@ class _Writing:
         self._writer.commit(_window(window, self._tasks))
 
 
+class _Known:
+    """The rows that a store holds, and how many of them were found in the source."""
+
+    def __init__(self, rows: Iterable[CommittedRow]) -> None:
+        self._rows = rows
+        self.passed = 0
+
+    def __iter__(self) -> Iterator[CommittedRow]:
+        for row in self._rows:
+            yield row
+            self.passed += 1  # who asks for the next one has found this
+
+
 def _rest(
-    rows: Iterable[Example | Skipped], committed: Iterable[str], source: str
+    rows: Iterable[Example | Skipped], known: _Known, stop: threading.Event
 ) -> Iterator[Example | Skipped]:
-    """The rows that come after those that are in the store.
+    """The rows that come after those that are in the store; none where the source has fewer.
 
     Raises:
         StoreError: the rows before are not those of the store.
     """
     remaining = iter(rows)
-    for number, stored in enumerate(committed):
+    for number, stored in enumerate(known):
         row = next(remaining, None)
-        if row is None or row.id != stored:
-            found = "ends before it" if row is None else f"has {row.id!r} there"
-            raise StoreError(
-                f"example {number} of the store is {stored!r}, but {source} {found}: the data has changed since "
-                "the run began; pass another --out, or --overwrite in place of --resume"
-            )
+        if row is None or stop.is_set():
+            return
+        problem = difference(stored, row, digest_of_row(row))
+        if problem is not None:
+            raise StoreError(f"example {number} of the store {problem}; {DATA_CHANGED}")
     yield from remaining
+
+
+def _too_few(source: Source, found: int, stored: int) -> str:
+    if source.limit is not None:
+        return (
+            f"the store holds {stored} examples already, and --limit {source.limit} gives {found}; pass a larger one, "
+            "or another --out"
+        )
+    return f"the store holds {stored} examples, and {source.name} ends after {found}: {DATA_CHANGED}"
 
 
 def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
@@ -392,6 +441,7 @@ def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
     return Window(
         first=first,
         example_id=[row.id for row in rows],
+        digest=np.concatenate([part.digest for part in parts]),
         task=np.array(task, np.int32),
         outcome=np.array([2 if isinstance(row, Skipped) else 1 for row in rows], np.uint8),
         token_count=np.concatenate([part.token_count for part in parts]),

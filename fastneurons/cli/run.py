@@ -168,7 +168,7 @@ def demo(
     from fastneurons.data.demo_model import demo_model
     from fastneurons.data.facts import DEFAULT_LANGUAGES, facts
     from fastneurons.languages import parse_languages
-    from fastneurons.measure import RunOptions, Source, measure_into_store
+    from fastneurons.measure import RunOptions, example_source, measure_into_store
     from fastneurons.report import plot, print_summary
     from fastneurons.store import check_output
 
@@ -184,14 +184,14 @@ def demo(
         raise InputError(
             "--position corpus: the demo's facts are no corpus; fastneurons run --tasks corpus is"
         )
-    options = RunOptions(limit, window, overwrite=overwrite)
+    options = RunOptions(window, overwrite=overwrite)
     out = output / "demo.zarr"
     check_output(str(out), resume=False, overwrite=overwrite)
     output.mkdir(parents=True, exist_ok=True)
     _say("preparing SmolLM2-135M-Instruct (converted once, then kept)")
     model = demo_model()
     rows = list(facts(codes))
-    source = Source(("capitals",), f"CLDR facts in {','.join(codes)}", rows, total=len(rows))
+    source = example_source("capitals", f"CLDR facts in {','.join(codes)}", rows, limit, len(rows))
     store = measure_into_store(str(model), source, codes, str(out), what, options, engine, verbose=verbose)
     print_summary(store, sys.stdout)
     picture = output / "demo.png"

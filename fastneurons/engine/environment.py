@@ -10,6 +10,11 @@ from pathlib import Path
 # malloc.h
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
+# oneDNN compiles a matrix product for each number of rows that it meets, and keeps the last 1,024: 270 kB each on a
+# CPU with AVX2, so that memory grew by 280 MB in the first 100,000 prompts. vLLM keeps 32 for each weight besides, and
+# layers of one shape share theirs as long as oneDNN has them when the next layer asks. Compiling one takes 0.3 ms.
+_PRODUCTS_KEPT = 64
+
 
 def allowed_cores() -> list[int]:
     """One logical CPU for each physical core that this process may run on.
@@ -52,6 +57,7 @@ def engine_environment(num_workers: int, verbose: bool) -> Iterator[None]:
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "INFO" if verbose else "ERROR",
         "TOKENIZERS_PARALLELISM": "true",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": str(_PRODUCTS_KEPT),
         "VLLM_CPU_OMP_THREADS_BIND": thread_binding(allowed_cores(), num_workers),
     }
     wanted = {name: value for name, value in wanted.items() if name not in os.environ}

@@ -22,6 +22,7 @@ class MeasuredRows:
 
     first: int
     rows: list[Example | Skipped]
+    digest: NDArray[np.uint64]  # [E]; 0 for a row that the source skipped
     token_count: NDArray[np.int32]  # [E, L]
     present: NDArray[np.bool_]  # [E, L]
     activated: NDArray[np.uint8] | None = None  # [E, S, L, N, B]
@@ -40,6 +41,7 @@ class InFlight:
     """A row that was taken and not yet handed on."""
 
     row: Tokenised | Skipped
+    digest: int
     slot: int = -1
     unfinished: int = 0  # prompts
 
@@ -55,6 +57,7 @@ class Placement:
 
     Args:
         rows: All E of them.
+        digest: uint64 [E].
         measured: Indices of the M that were not skipped.
         token_count: int32 [E, L].
         slot_rows: For each measured one and language, the row of the workers' buffers; -1 without a prompt.
@@ -62,6 +65,7 @@ class Placement:
     """
 
     rows: list[Tokenised | Skipped]
+    digest: NDArray[np.uint64]
     measured: list[int]
     token_count: NDArray[np.int32]
     slot_rows: list[list[int]]
@@ -82,7 +86,8 @@ class Placement:
             slot_rows.append([item.slot * num_languages + i if n else -1 for i, n in enumerate(lengths)])
             answers = row.answer_token or [None] * num_languages
             answer_tokens.append([-1 if token is None else token for token in answers])
-        return cls([item.row for item in group], measured, token_count, slot_rows, answer_tokens)
+        digest = np.array([item.digest for item in group], np.uint64)
+        return cls([item.row for item in group], digest, measured, token_count, slot_rows, answer_tokens)
 
     def measured_rows(self, first: int, arrays: Arrays) -> MeasuredRows:
         """All rows with what was read, `arrays` of the M measured ones spread over the E."""
@@ -97,6 +102,7 @@ class Placement:
         return MeasuredRows(
             first=first,
             rows=[row.example if isinstance(row, Tokenised) else row for row in self.rows],
+            digest=self.digest,
             token_count=self.token_count,
             present=present,
             attribution=attribution or None,

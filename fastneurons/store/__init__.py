@@ -2,13 +2,14 @@
 
 from fastneurons.store.reader import SkippedRow, Store, StoredArray, open_store
 from fastneurons.store.schema import ATTRIBUTION, CATEGORIES, FORMAT, NEAR_THRESHOLD, Header, Outcome
-from fastneurons.store.writer import StoreWriter, Window, check_output
+from fastneurons.store.writer import CommittedRow, StoreWriter, Window, check_output
 
 __all__ = [
     "ATTRIBUTION",
     "CATEGORIES",
     "FORMAT",
     "NEAR_THRESHOLD",
+    "CommittedRow",
     "Header",
     "Outcome",
     "SkippedRow",

@@ -51,6 +51,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         top_k: Neurons of a layer that count as its most contributing ones; None without attribution.
         window: Examples that are committed at once.
         config: What else the run was told; kept for the record, not compared when a run is resumed.
+        model_fingerprint: SHA-256 over the model's configuration and its tensors' names, dtypes and shapes; weights
+            are not hashed. None in stores of earlier versions.
+        tokenizer_fingerprint: SHA-256 over the tokenizer's files. None in stores of earlier versions.
+        warnings: What the engine warned of that may change results, a line each.
         created: When the run began, ISO 8601.
         status: "running" or "complete".
         format: Version of the store's layout.
@@ -74,6 +78,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     top_k: int | None = None
     window: int
     config: dict[str, Any] = {}
+    model_fingerprint: str | None = None
+    tokenizer_fingerprint: str | None = None
+    warnings: list[str] = []
     created: str
     status: str = "running"
     format: int = FORMAT
@@ -247,6 +254,7 @@ def array_spec(name: str) -> ArraySpec:
 # Arrays that the writer or the reader treats in a way of its own.
 ACTIVATED = "activated"
 COEFFICIENT = "coefficient"
+DIGEST = "digest"
 EXAMPLE_ID = "example_id"
 OUTCOME = "outcome"
 
@@ -275,6 +283,8 @@ _PER_LANGUAGE = ("example", "threshold", "language", "layer")
 
 ARRAYS = (
     ArraySpec(EXAMPLE_ID, _STRING, ("example",), fill=""),
+    # Optional for the sake of stores written before there was one.
+    ArraySpec(DIGEST, "uint64", ("example",), optional=True),
     ArraySpec("task", "int32", ("example",)),
     ArraySpec(OUTCOME, "uint8", ("example",), fill=Outcome.NOT_RUN),
     ArraySpec("token_count", "int32", ("example", "language")),

@@ -14,8 +14,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -32,6 +34,8 @@ from fastneurons.store.storage import LockedError, Storage, storage_at
 # Growing arrays have room for this many windows first, and twice as many each time that it runs out. The
 # root object tells how many examples count; only who reads an array past it sees the room.
 _FIRST_WINDOWS = 16
+# Committed rows are read back so many at a time, or a window where that is more.
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Window:
 
     first: int
     example_id: list[str]
+    digest: NDArray[np.uint64]  # [E]; 0 for a row that the source skipped
     task: NDArray[np.int32]  # [E]
     outcome: NDArray[np.uint8]  # [E], a schema.Outcome
     token_count: NDArray[np.int32]  # [E, L]
@@ -106,6 +111,20 @@ def _check_place(storage: Storage, resume: bool, overwrite: bool) -> bool:
             f"{path} exists; pass --resume to continue it, --overwrite to replace it, or another --out"
         )
     return True
+
+
+class CommittedRow(NamedTuple):
+    """A row that a store holds.
+
+    Args:
+        id: Its id.
+        digest: Of its texts or tokens; None in stores written before there were digests.
+        tokens: Its tokens in all languages.
+    """
+
+    id: str
+    digest: int | None
+    tokens: int
 
 
 class StoreWriter:
@@ -176,9 +195,13 @@ class StoreWriter:
                 return cls(storage, header, kept)._begin()
             root = decode(data, path)
             _check_same(path, root, header, kept)
+            header = _with_choice(root.header, header)
+            root = msgspec.structs.replace(root, header=header)
             if root.commit.examples == 0 and root.header.status == "running":
-                return cls(storage, root.header, kept)._begin()
-            return cls(storage, root.header, kept, root)._take_over()
+                return cls(storage, header, kept)._begin()
+            if schema.DIGEST not in root.arrays:  # written before there was one
+                kept.remove(schema.DIGEST)
+            return cls(storage, header, kept, root)._take_over()
 
     @property
     def is_complete(self) -> bool:
@@ -192,14 +215,53 @@ class StoreWriter:
             wait([self._pending])
         return self._root.commit.examples
 
-    def committed_ids(self) -> Iterator[str]:
-        """The ids of the examples that are safe now, in order; for checking that a resumed run reads the same."""
+    def committed_rows(self) -> Iterator[CommittedRow]:
+        """The examples that are safe now, in order; for checking that a resumed run reads the same.
+
+        They are read a few windows at a time, before the first window is committed.
+        """
         committed = self.committed
         if not committed:
             return
-        ids = self._arrays[schema.EXAMPLE_ID]
-        for first in range(0, committed, self._window):
-            yield from (str(id) for id in ids[first : min(first + self._window, committed)])  # type: ignore[union-attr]
+        names = [schema.EXAMPLE_ID, "token_count"]
+        names += [schema.DIGEST] if schema.DIGEST in self._root.arrays else []
+        arrays = {name: self._open(name) for name in names}
+        step = -(-_ROWS_AT_ONCE // self._window) * self._window
+        for first in range(0, committed, step):
+            rows = slice(first, min(first + step, committed))
+            block = {name: np.asarray(array[rows]) for name, array in arrays.items()}
+            tokens = block["token_count"].sum(axis=1)
+            digests = block.get(schema.DIGEST)
+            for index, name in enumerate(block[schema.EXAMPLE_ID]):
+                digest = None if digests is None else int(digests[index])
+                yield CommittedRow(str(name), digest, int(tokens[index]))
+
+    def reopen(self) -> None:
+        """Make a complete store one that a run goes on writing; harmless where it is one already.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        if not self.is_complete:
+            return
+        before = self._root
+        with _told(self._storage.name, before.commit.examples):
+            # Readers look for the checkpoints only once the root object says that the run goes on.
+            snapshots = {}
+            for spec in self._sums:
+                self._create(spec.checkpoint)
+                snapshots[spec.name] = self._add(spec, np.asarray(self._open(spec.name)[...]))
+            self._storage.flush()
+            sums = {spec.name for spec in self._sums}
+            arrays = {name: metadata for name, metadata in before.arrays.items() if name not in sums}
+            self._root = msgspec.structs.replace(before, arrays=arrays)
+            self._put_root(
+                header=msgspec.structs.replace(before.header, status="running"),
+                commit=msgspec.structs.replace(before.commit, writer=Writer.this_process(), **snapshots),
+            )
+            for name in sums:
+                self._storage.remove(name)
+            self._resize(2 * before.commit.examples)
 
     def commit(self, window: Window) -> None:
         """Hand over the next window; it is committed when `committed` says so, or nothing raises.
@@ -436,8 +498,14 @@ def _locked(storage: Storage, resume: bool, overwrite: bool) -> Iterator[None]:
 
 def _kept(keep_bits: bool, keep_coefficients: bool) -> list[str]:
     """The optional arrays that a run keeps, if it is one that has them."""
-    kept = {schema.ACTIVATED: keep_bits, schema.COEFFICIENT: keep_coefficients}
+    kept = {schema.ACTIVATED: keep_bits, schema.COEFFICIENT: keep_coefficients, schema.DIGEST: True}
     return [name for name, wanted in kept.items() if wanted]
+
+
+def _with_choice(stored: Header, given: Header) -> Header:
+    """A store's header, with what the run that continues it may choose anew: how many rows are read."""
+    chosen = {name: given.config[name] for name in ("limit", "data") if name in given.config}
+    return msgspec.structs.replace(stored, config={**stored.config, **chosen})
 
 
 def _all_names() -> set[str]:
@@ -493,7 +561,14 @@ _OPTIONS = {
     "signal": "--signal",
     "top_k": "--attribution --top-k",
 }
-_FREE = ("version", "config", "created", "status", "format")
+_FREE = ("version", "config", "created", "status", "format", "warnings")
+_FINGERPRINTS = {
+    "model_fingerprint": (
+        "the model's files have changed since the run began: its configuration, or the names, types or shapes of its "
+        "tensors"
+    ),
+    "tokenizer_fingerprint": "the tokenizer's files have changed since the run began",
+}
 _KEPT = {
     schema.ACTIVATED: ("bits", "pass --keep-bits", "pass --no-keep-bits"),
     schema.COEFFICIENT: ("coefficients", "pass --keep-coefficients", "drop --keep-coefficients"),
@@ -507,13 +582,26 @@ def _check_same(path: str, root: Root, header: Header, kept: Collection[str]) ->
         StoreError: naming what differs, both values, and what to do.
     """
     others = "another --out, or --overwrite in place of --resume"
-    if root.header.model != header.model:
-        raise StoreError(f"{path} holds {root.header.model}, this run is {header.model}; pass {others}")
+    if root.header.model != header.model and not _same_folder(root.header.model, header.model):
+        raise StoreError(
+            f"{path} holds {root.header.model}, this run is {header.model}; "
+            f"{_if_moved(root.header, header)}pass {others}"
+        )
+    for name, changed in _FINGERPRINTS.items():
+        stored, given = getattr(root.header, name), getattr(header, name)
+        if stored is not None and given is not None and stored != given:
+            raise StoreError(f"{path} holds {root.header.model}, and {changed}; pass {others}")
     for name in Header.__struct_fields__:
         stored, given = getattr(root.header, name), getattr(header, name)
-        if name in _FREE or stored == given:
+        if name in _FREE or name in _FINGERPRINTS or name == "model" or stored == given:
             continue
-        has, this = f"{name.replace('_', ' ')} {_shown(stored)}", _shown(given)
+        if name == "source" and _but_for_limit(root.header) == _but_for_limit(header):
+            raise StoreError(
+                f"{path} has the first {root.header.config['limit']} examples of each task, this run the first "
+                f"{header.config['limit']}, and those of one task come before those of the next; "
+                f"pass --limit {root.header.config['limit']}, or {others}"
+            )
+        has, this = (f"{name.replace('_', ' ')} {_shown(stored, given)}", _shown(given, stored))
         if name == "top_k":
             has, this = _attribution(stored), _attribution(given)
         option = f"{_OPTIONS[name]} {_spelled(name, stored)}, or " if name in _OPTIONS and stored else ""
@@ -528,15 +616,54 @@ def _check_same(path: str, root: Root, header: Header, kept: Collection[str]) ->
             )
 
 
+def _same_folder(stored: str, given: str) -> bool:
+    """Whether two models are one folder, by two paths or through a link."""
+    try:
+        return Path(stored).samefile(given)
+    except OSError:  # one of them is a name on the Hub, or gone
+        return False
+
+
+def _if_moved(stored: Header, given: Header) -> str:
+    """Help for who has moved a model's folder.
+
+    A model and its fine-tuned sister have the same fingerprint, as weights are not in it: only the path tells the two
+    apart, and only a person knows that a folder was moved.
+    """
+    fingerprint = stored.model_fingerprint
+    if fingerprint is None or fingerprint != given.model_fingerprint:
+        return ""
+    before, now = Path(stored.model), Path(given.model)
+    if before.exists() or not before.is_absolute() or not now.is_dir():
+        return ""
+    return (
+        f"if the folder was moved, make a link at its old place (ln -s {now.absolute()} {before}); if not, "
+    )
+
+
 def _spelled(name: str, value: Any) -> str:
     if name == "thresholds":
         return " --threshold ".join(f"{threshold:g}" for threshold in value)
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
-def _shown(value: Any) -> str:
-    text = ",".join(f"{item}" for item in value) if isinstance(value, list) else str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _shown(value: Any, other: Any) -> str:
+    """A value, of a long one the part where it begins to differ from the other."""
+    text, beside = (
+        ",".join(f"{item}" for item in each) if isinstance(each, list) else str(each)
+        for each in (value, other)
+    )
+    if len(text) <= 80:
+        return text
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, beside, strict=False)))
+    begin = max(0, min(same - 20, len(text) - 74))
+    return f"{'...' if begin else ''}{text[begin : begin + 74]}{'...' if begin + 74 < len(text) else ''}"
+
+
+def _but_for_limit(header: Header) -> str | None:
+    """The source of several tasks without its limit, which is a part of what it gives; None where there is none."""
+    limit = header.config.get("limit")
+    return None if limit is None else header.source.replace(f" --limit {limit}", "", 1)
 
 
 def _attribution(top_k: int | None) -> str:

@@ -137,6 +137,9 @@ class Run:
         chosen = np.arange(len(self.activation))[rows]
         arrays = {
             "example_id": np.array([f"é{i}" for i in chosen], np.dtypes.StringDType()),
+            "digest": np.where(self.measured[rows], 2**64 - 1 - chosen.astype(np.uint64), 0).astype(
+                np.uint64
+            ),
             "task": self.task[rows],
             "outcome": np.where(self.measured[rows], 1, 2).astype(np.uint8),
             "token_count": self.token_count[rows],
