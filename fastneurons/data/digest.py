@@ -86,8 +86,9 @@ def difference(known: Known, row: Example | Skipped, digest: int) -> str | None:
     if known.digest is None or digest == known.digest:
         return None
     if NO_DIGEST in (digest, known.digest):
-        was, now = ("skipped", "can be") if known.digest == NO_DIGEST else ("measured", "cannot be")
-        return f"is {stored}, which was {was} then and {now} now{place}"
+        skipped = known.digest == NO_DIGEST
+        was, can = ("skipped", "can") if skipped else ("measured", "cannot")
+        return f"is {stored}, which was {was} then and {can} be read now{place}"
     return f"is {stored}, whose text is another now{place}: its own, or the template or chat format around it"
 
 

@@ -596,10 +596,10 @@ def _check_same(path: str, root: Root, header: Header, kept: Collection[str]) ->
         if name in _FREE or name in _FINGERPRINTS or name == "model" or stored == given:
             continue
         if name == "source" and _but_for_limit(root.header) == _but_for_limit(header):
+            before, now = _limit(root.header), _limit(header)
             raise StoreError(
-                f"{path} has the first {root.header.config['limit']} examples of each task, this run the first "
-                f"{header.config['limit']}, and those of one task come before those of the next; "
-                f"pass --limit {root.header.config['limit']}, or {others}"
+                f"{path} has {before[0]} of each task, this run {now[0]}, and those of one task come before those of "
+                f"the next; pass {before[1]}, or {others}"
             )
         has, this = (f"{name.replace('_', ' ')} {_shown(stored, given)}", _shown(given, stored))
         if name == "top_k":
@@ -608,7 +608,7 @@ def _check_same(path: str, root: Root, header: Header, kept: Collection[str]) ->
         raise StoreError(f"{path} has {has}, this run has {this}; pass {option}{others}")
     for spec in schema.ARRAYS if root.arrays else ():
         stored, given = spec.name in root.arrays, spec.name in kept
-        if spec.optional and spec.when(header) and stored != given:
+        if spec.name in _KEPT and spec.when(header) and stored != given:
             what, keep, keep_not = _KEPT[spec.name]
             has, do = ("has", keep) if stored else ("has no", keep_not)
             raise StoreError(
@@ -660,10 +660,15 @@ def _shown(value: Any, other: Any) -> str:
     return f"{'...' if begin else ''}{text[begin : begin + 74]}{'...' if begin + 74 < len(text) else ''}"
 
 
-def _but_for_limit(header: Header) -> str | None:
-    """The source of several tasks without its limit, which is a part of what it gives; None where there is none."""
+def _but_for_limit(header: Header) -> str:
+    """The source without its limit, which is a part of what several tasks give."""
+    return header.source.replace(f" --limit {header.config.get('limit')}", "", 1)
+
+
+def _limit(header: Header) -> tuple[str, str]:
+    """Which examples a run measures, and how it is told to."""
     limit = header.config.get("limit")
-    return None if limit is None else header.source.replace(f" --limit {limit}", "", 1)
+    return ("all examples", "no --limit") if limit is None else (f"the first {limit}", f"--limit {limit}")
 
 
 def _attribution(top_k: int | None) -> str:

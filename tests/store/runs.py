@@ -188,8 +188,10 @@ class Run:
         begin = StoreWriter.resume if resume else StoreWriter.create
         kept = {"keep_bits": keep_bits, "keep_coefficients": self.keep_coefficients}
         with begin(str(path), self.header, **kept) as writer:
-            for window in self.windows(writer.committed, keep_bits) if not writer.is_complete else ():
-                writer.commit(window)
+            if writer.committed < len(self.activation):
+                writer.reopen()
+                for window in self.windows(writer.committed, keep_bits):
+                    writer.commit(window)
             writer.finish()
 
 
