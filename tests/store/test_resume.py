@@ -113,9 +113,9 @@ def test_with_several_tasks_another_limit_is_refused(tmp_path):
             StoreWriter.resume(path, with_limit(limit, source=other))
 
 
-def fingerprinted(model: str | None, tokenizer: str | None, **changed: object) -> Header:
+def fingerprinted(of_model: str | None, of_tokenizer: str | None, **changed: object) -> Header:
     return msgspec.structs.replace(
-        LONG.header, model_fingerprint=model, tokenizer_fingerprint=tokenizer, **changed
+        LONG.header, model_fingerprint=of_model, tokenizer_fingerprint=of_tokenizer, **changed
     )
 
 
@@ -168,7 +168,7 @@ def test_long_values_are_shown_where_they_differ(tmp_path):
     with StoreWriter.create(path, msgspec.structs.replace(LONG.header, source=f"{long}a --skip 1")) as out:
         out.commit(LONG.window(0, 4))
     with pytest.raises(
-        StoreError, match=r"has source \.\.\.folder/folder/.*a --skip 1, this run has \.\.\."
+        StoreError, match=r"has source \.\.\./folder/.*r/a --skip 1, this run has \.\.\./f"
     ) as raised:
         StoreWriter.resume(path, msgspec.structs.replace(LONG.header, source=f"{long}b --skip 1"))
     assert "b --skip 1; pass" in str(raised.value)
