@@ -1,5 +1,6 @@
 """A run that ends anywhere, in any way, is continued to the store of one that did not."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -247,6 +248,15 @@ def test_sigkill(tmp_path):
         expected = run.arrays(slice(0, reached))
         assert (store["occupancy"][...] == expected["occupancy"]).all()
         assert (store["activated"][...] == expected["activated"]).all()
+    for moment in np.random.default_rng(1).uniform(
+        0, 1.5, 4
+    ):  # while it starts, or opens the store, or later
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moment)
+        process.kill()
+        process.wait()
+        assert open_store(str(path)).num_examples >= reached
     run.write(path, resume=True)
     assert_holds(path, run)
 
