@@ -11,7 +11,7 @@ from pathlib import Path
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 # oneDNN compiles a matrix product for each number of rows that it meets, and keeps the last 1,024: 270 kB each on a
-# CPU with AVX2, so that memory grew by 280 MB in the first 100,000 prompts. vLLM keeps 32 for each weight besides, and
+# CPU with AVX2, so that memory grew by 200 MB and more over a long run. vLLM keeps 32 for each weight besides, and
 # layers of one shape share theirs as long as oneDNN has them when the next layer asks. Compiling one takes 0.3 ms.
 _PRODUCTS_KEPT = 64
 
