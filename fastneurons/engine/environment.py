@@ -57,10 +57,11 @@ def engine_environment(num_workers: int, verbose: bool) -> Iterator[None]:
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "INFO" if verbose else "ERROR",
         "TOKENIZERS_PARALLELISM": "true",
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": str(_PRODUCTS_KEPT),
         "VLLM_CPU_OMP_THREADS_BIND": thread_binding(allowed_cores(), num_workers),
     }
     wanted = {name: value for name, value in wanted.items() if name not in os.environ}
+    # Stays: vLLM and PyTorch have a oneDNN each, which reads it with its first product, and that may come later.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_PRODUCTS_KEPT))
     # Not a user's to choose: the session relies on it.
     wanted["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if num_workers == 1 else "1"
     before = {name: os.environ.get(name) for name in wanted}

@@ -10,7 +10,7 @@ def test_onednn_keeps_few_compiled_products_unless_the_user_says_otherwise(monke
     monkeypatch.delenv(name, raising=False)
     with engine_environment(1, verbose=False):
         assert int(os.environ[name]) <= 128
-    assert name not in os.environ
+    assert int(os.environ[name]) <= 128  # it may be read later
     monkeypatch.setenv(name, "512")
     with engine_environment(1, verbose=False):
         assert os.environ[name] == "512"
