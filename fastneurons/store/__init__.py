@@ -1,8 +1,10 @@
 """The store: a Zarr group that a run fills window by window, and that everything else is read from."""
 
+from fastneurons.store.place import check_output
 from fastneurons.store.reader import SkippedRow, Store, StoredArray, open_store
 from fastneurons.store.schema import ATTRIBUTION, CATEGORIES, FORMAT, NEAR_THRESHOLD, Header, Outcome
-from fastneurons.store.writer import StoreWriter, Window, check_output
+from fastneurons.store.window import Window
+from fastneurons.store.writer import StoreWriter
 
 __all__ = [
     "ATTRIBUTION",
