@@ -3,6 +3,7 @@
 from fastneurons.store.place import check_output
 from fastneurons.store.reader import SkippedRow, Store, StoredArray, open_store
 from fastneurons.store.schema import ATTRIBUTION, CATEGORIES, FORMAT, NEAR_THRESHOLD, Header, Outcome
+from fastneurons.store.verify import Damage, Verification, verify_store
 from fastneurons.store.window import Window
 from fastneurons.store.writer import StoreWriter
 
@@ -11,13 +12,16 @@ __all__ = [
     "CATEGORIES",
     "FORMAT",
     "NEAR_THRESHOLD",
+    "Damage",
     "Header",
     "Outcome",
     "SkippedRow",
     "Store",
     "StoreWriter",
     "StoredArray",
+    "Verification",
     "Window",
     "check_output",
     "open_store",
+    "verify_store",
 ]

@@ -5,11 +5,14 @@ as it was written; one that none names is not there, whatever lies in its place.
 """
 
 import asyncio
+import atexit
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 
 import zarr.abc.store
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.core import sync
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from fastneurons.errors import StoreError
@@ -17,6 +20,8 @@ from fastneurons.store.manifest import Catalogue
 from fastneurons.store.objects import DamagedError, StoredObject
 from fastneurons.store.storage import Storage
 
+# How long the end of a process waits for reads that nobody waits for any more.
+_EXIT_S = 5.0
 # Metadata of an array is a few kilobytes.
 _METADATA_BYTES = 2**26
 
@@ -229,3 +234,25 @@ def _bounds(byte_range: ByteRequest | None, size: int) -> tuple[int, int]:
         case SuffixByteRequest(suffix):
             return max(0, size - suffix), size
     return 0, size
+
+
+def _let_reads_end() -> None:
+    """Wait for what zarr still reads when the process ends.
+
+    A damaged object fails a read of several at once; the process then ends while the others are under way, and
+    asyncio would write a line to standard error for each.
+    """
+    loop = sync.loop[0]
+    if loop is None or not loop.is_running():
+        return
+
+    async def wait() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=_EXIT_S)
+
+    with contextlib.suppress(TimeoutError, RuntimeError):
+        asyncio.run_coroutine_threadsafe(wait(), loop).result(2 * _EXIT_S)
+
+
+atexit.register(_let_reads_end)  # before zarr stops its loop: handlers run last in, first out

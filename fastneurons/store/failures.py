@@ -30,15 +30,29 @@ def told(path: str, committed: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def reading(path: str, name: str | None = None) -> Iterator[None]:
-    """Tell users what a failed read means; zarr and its codecs raise what they like.
+    """Tell users what a failed read means.
 
     Args:
         name: The array that is read.
     """
-    what = "" if name is None else f"array {name} is damaged: "
+    try:
+        with decoding(path, name):
+            yield
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+@contextmanager
+def decoding(path: str, name: str | None = None) -> Iterator[None]:
+    """Tell users of damage that zarr or a codec comes upon; they raise what they like. `OSError` passes.
+
+    Args:
+        name: The array that is read.
+    """
+    what = "it is damaged" if name is None else f"array {name} is damaged"
     try:
         yield
-    except IndexError:  # of the caller's own index
+    except (IndexError, OSError):  # the caller's own index; the place
         raise
     except StoreError as error:
         if str(error).startswith((f"{path}:", f"{path} ", f"{path}/")):
@@ -46,7 +60,5 @@ def reading(path: str, name: str | None = None) -> Iterator[None]:
         raise StoreError(f"{path}: {error}") from error
     except FastneuronsError:
         raise
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {one_line(error)}") from error
     except Exception as error:
-        raise StoreError(f"{path}: {what or 'it is damaged: '}{one_line(error)}") from error
+        raise StoreError(f"{path}: {what}: {one_line(error)}") from error

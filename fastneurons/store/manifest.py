@@ -174,6 +174,10 @@ class Catalogue:
             return f"its {manifest_key(number)} {what}"
         return None
 
+    def data_of(self, name: str) -> list[str]:
+        """The keys of an array's objects, its metadata left out."""
+        return [key for key in self.objects if key.startswith(f"{name}/c.")]
+
     def later(self, storage: Storage) -> dict[str, list[StoredObject]]:
         """Objects as manifests after the last that counts have them, by key."""
         found: dict[str, list[StoredObject]] = {}

@@ -254,9 +254,9 @@ def metadata_problem(spec: ArraySpec, metadata: dict[str, Any]) -> str | None:
 
 def object_bytes(spec: ArraySpec, metadata: dict[str, Any]) -> int:
     """The most that an object of an array takes, with what Zstandard and an index add to its values."""
-    shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    shape: list[int] = metadata["chunk_grid"]["configuration"]["chunk_shape"]
     # Nothing tells how long strings are: an id may have a megabyte.
-    values = _STRINGS_BYTES if spec.dtype == _STRING else spec.bytes_of(shape)
+    values: int = _STRINGS_BYTES if spec.dtype == _STRING else spec.bytes_of(shape)
     return values + values // 16 + 64 * prod(shape) + 2**20
 
 

@@ -214,6 +214,7 @@ class LocalStorage(Storage):
     def remove(self, key: str) -> None:
         """Remove an object, or all below a folder; nothing where there is none."""
         path = self.root / key
+        self._folders.discard(path)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

@@ -29,7 +29,7 @@ from fastneurons.store.adopt import objects_as_they_lie
 from fastneurons.store.checked import ObjectStore, is_data
 from fastneurons.store.codec import bounded
 from fastneurons.store.compare import check_same
-from fastneurons.store.failures import reading, told
+from fastneurons.store.failures import decoding, told
 from fastneurons.store.manifest import MANIFESTS, Catalogue, Manifest, Mark, WindowObjects
 from fastneurons.store.objects import StoredObject
 from fastneurons.store.place import locked
@@ -122,7 +122,7 @@ class StoreWriter:
             if root.commit.examples == 0 and root.header.status == "running":
                 header = msgspec.structs.replace(root.header, format=FORMAT)
                 return cls(storage, header, kept)._begin()
-            with reading(path):
+            with decoding(path):
                 return cls(storage, root.header, kept, root)._take_over(data)
 
     @property
@@ -169,16 +169,17 @@ class StoreWriter:
         if self.is_complete:
             return
         commit = self._root.commit
-        with told(self._storage.name, commit.examples), reading(self._storage.name):
+        with told(self._storage.name, commit.examples):
             self._check_token()
             self._resize(commit.examples)
             for spec in self._sums:
                 self._create(spec)
-                checkpoint = self._arrays[spec.checkpoint.name]
-                self._arrays[spec.name][...] = self._root.read_sum(spec, checkpoint)
+                with decoding(self._storage.name, spec.name):
+                    checkpoint = self._arrays[spec.checkpoint.name]
+                    self._arrays[spec.name][...] = self._root.read_sum(spec, checkpoint)
             objects = self._store.take_written()
             for spec in self._growing:
-                metadata = msgspec.json.encode(self._root.arrays[spec.name])
+                metadata = msgspec.json.encode(_sized(self._root.arrays[spec.name], commit.examples))
                 objects[f"{spec.name}/{ROOT_KEY}"] = StoredObject.of(metadata)
             header = msgspec.structs.replace(self._root.header, status="complete")
             self._put_manifest(WindowObjects(commit.examples, commit.skipped_bytes, objects), header)
@@ -348,7 +349,7 @@ class StoreWriter:
     def _write(self, window: Window) -> None:
         """All of a window, and then the mark. Runs in the writer's thread."""
         name, committed = self._storage.name, self._root.commit.examples
-        with told(name, committed), reading(name):
+        with told(name, committed):
             self._check_token()
             try:
                 self._put_manifest(self._write_objects(window))
@@ -362,7 +363,9 @@ class StoreWriter:
         if end > self._capacity:
             self._resize(2 * self._capacity)
         for spec in self._growing:
-            self._arrays[spec.name][first:end] = self._values(spec, window)
+            values = self._values(spec, window)
+            with decoding(self._storage.name, spec.name):  # of an object that is not full yet
+                self._arrays[spec.name][first:end] = values
         snapshots = {spec.name: self._add(spec, self._values(spec, window)) for spec in self._sums}
         lines = b"".join(_line(row) for row in window.skipped)
         before = self._root.commit.skipped_bytes
@@ -387,7 +390,8 @@ class StoreWriter:
         for index, snapshot in enumerate(snapshots):
             part = spec.part(index)
             if added[part].any():
-                before = cast(NDArray[Any], checkpoint[snapshot, *part])
+                with decoding(self._storage.name, spec.name):
+                    before = cast(NDArray[Any], checkpoint[snapshot, *part])
                 checkpoint[1 - snapshot, *part] = before + added[part]
                 snapshots[index] = 1 - snapshot
         return snapshots
