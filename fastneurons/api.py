@@ -13,7 +13,7 @@ from fastneurons.errors import InputError
 from fastneurons.languages import parse_languages
 from fastneurons.measure import RunOptions, example_source, measure_into_store, task_source
 from fastneurons.progress import RunProgress
-from fastneurons.store import Store, open_store
+from fastneurons.store import Store, Verification, open_store, verify_store
 
 Path = str | PathLike[str]
 
@@ -116,15 +116,30 @@ def _listed(names: str | Sequence[str]) -> str:
     return names if isinstance(names, str) else ",".join(names)
 
 
-def open(path: Path) -> Store:
+def open(path: Path, check: bool = True) -> Store:
     """Open a store for reading.
 
     Args:
         path: A local path or an fsspec URL.
+        check: Whether to look first whether every part of it is there. Without, a damaged store opens for what
+            is left of it; what is read is checked in either case.
     Raises:
         StoreError: nothing is there, or it is no store, or it is damaged.
     """
-    return open_store(fspath(path))
+    return open_store(fspath(path), check)
+
+
+def verify(path: Path) -> Verification:
+    """Read all of a store, and hold it against what was written.
+
+    Args:
+        path: A local path or an fsspec URL.
+    Returns:
+        What is damaged, and what is still usable.
+    Raises:
+        StoreError: nothing is there, or it is no store, or so damaged that it cannot be opened.
+    """
+    return verify_store(open_store(fspath(path)))
 
 
 def engine_options(**arguments: Any) -> EngineOptions:

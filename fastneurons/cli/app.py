@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import fastneurons
-from fastneurons.cli import bench, data, info, look, run, tasks
+from fastneurons.cli import bench, data, info, look, run, tasks, verify
 
 app = typer.Typer(
     name="fastneurons",
@@ -36,6 +36,7 @@ app.command()(run.run)
 app.command()(run.demo)
 app.command()(look.summary)
 app.command()(look.plot)
+app.command()(verify.verify)
 app.command()(tasks.tasks)
 app.add_typer(data.data)
 app.command()(bench.bench)

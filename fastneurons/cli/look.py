@@ -23,7 +23,7 @@ def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False
     from fastneurons.report import print_summary, summary_json
     from fastneurons.store import open_store
 
-    opened = open_store(store)
+    opened = open_store(store, check=True)
     if as_json:
         print(summary_json(opened, threshold))
     else:
@@ -46,5 +46,5 @@ def plot(
     from fastneurons.report import plot as draw
     from fastneurons.store import open_store
 
-    draw(open_store(store), output, threshold)
+    draw(open_store(store, check=True), output, threshold)
     print(output)

@@ -184,8 +184,8 @@ def assert_committed_is_right(path: Path, run: Run) -> int:
 
 def assert_no_remains(path: Path) -> None:
     store = open_store(str(path))
-    assert {p.name for p in path.iterdir()} == {"zarr.json", "skipped.jsonl", "language", "layer", "threshold",
-                                                "category", *store}  # fmt: skip
+    assert {p.name for p in path.iterdir()} == {"zarr.json", "skipped.jsonl", "manifest", "language", "layer",
+                                                "threshold", "category", *store}  # fmt: skip
     assert not list(path.rglob("*.partial"))
     lines = [json.loads(line) for line in (path / "skipped.jsonl").read_text().splitlines()]
     assert lines == RUN.skipped()
