@@ -62,7 +62,10 @@ def run(
     observe_memory: opt_what.ObserveMemory = 1.0,
     window: _Window = 256,
     keep_bits: _KeepBits = True,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that did not end.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Continue a run that did not end, or whose data or --limit has grown."),
+    ] = False,
     overwrite: _Overwrite = False,
     dtype: opt.Dtype = "auto",
     revision: opt.Revision = None,
