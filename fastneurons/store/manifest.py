@@ -19,6 +19,7 @@ from hashlib import blake2b
 import msgspec
 
 from fastneurons.errors import StoreError
+from fastneurons.store import schema
 from fastneurons.store.objects import StoredObject
 from fastneurons.store.storage import Storage
 
@@ -27,6 +28,7 @@ MANIFESTS = "manifest"
 # Some 20 bytes for each chunk of a window.
 _LIMIT = 2**28
 _DIGEST_BYTES = 16
+_GROWING = {spec.name for spec in schema.ARRAYS if spec.grows}
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -179,7 +181,10 @@ class Catalogue:
         return [key for key in self.objects if key.startswith(f"{name}/c.")]
 
     def later(self, storage: Storage) -> dict[str, list[StoredObject]]:
-        """Objects as manifests after the last that counts have them, by key."""
+        """Objects of growing arrays as manifests after the last that counts have them, by key.
+
+        Later windows only add to such an object. A sum's is another sum, and does not stand for the one that counts.
+        """
         found: dict[str, list[StoredObject]] = {}
         number, before = self.mark.number + 1, self.mark.digest
         while True:
@@ -191,7 +196,8 @@ class Catalogue:
             if manifest.before != before:
                 return found  # left by a run that this one has replaced
             for key, stored in manifest.objects.items():
-                found.setdefault(key, []).append(stored)
+                if key.partition("/")[0] in _GROWING:
+                    found.setdefault(key, []).append(stored)
             number, before = number + 1, digest
 
     def misplaced(self, storage: Storage, keys: Iterable[str]) -> Iterator[tuple[str, str]]:

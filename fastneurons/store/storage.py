@@ -9,6 +9,7 @@ refused before it is opened, because reading it may never end. What an object st
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -292,8 +293,14 @@ class LocalStorage(Storage):
     def _opened(self, key: str, flags: int) -> Iterator[int]:
         """A descriptor of an object's file, once it is known to be a regular one."""
         path = self.root / key
-        # Before it is opened: that alone may have an effect where it is a device.
-        if not stat.S_ISREG(path.stat().st_mode):
+        try:
+            # Before it is opened: that alone may have an effect where it is a device.
+            is_regular = stat.S_ISREG(path.stat().st_mode)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            is_regular = False
+        if not is_regular:
             raise StoreError(f"{self.name}: its {key} is damaged: it is not a regular file")
         descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
