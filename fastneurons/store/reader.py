@@ -316,6 +316,10 @@ class Store:
             for key, how in self._catalogue.misplaced(self._storage, keys):
                 raise StoreError(f"{self.path}: {self.describe(key)} {how}; {advice}")
 
+    def is_behind(self) -> bool:
+        """Whether windows were committed after the commit mark that this was opened with."""
+        return self._catalogue is not None and self._catalogue.is_behind(self._storage)
+
     def describe(self, key: str) -> str:
         """An object as users are told that it is damaged."""
         name, _, rest = key.partition("/")
@@ -372,15 +376,20 @@ def open_store(path: str, check: bool = False) -> Store:
         data = read_root(storage)
         if data is None and not storage.names():
             raise StoreError(f"{path}: nothing is there")
-        root = decode(data, path)
-        store = Store(path, storage, root, data or b"")
-        _check_windows(store)
+        store = Store(path, storage, decode(data, path), data or b"")
+        while store.is_behind():
+            again = read_root(storage)
+            if again == data:
+                raise StoreError(f"{path}: its {ROOT_KEY} is damaged: it is older than the manifests")
+            data = again  # the run goes on
+            store = Store(path, storage, decode(data, path), data or b"")
+        check_windows(store)
     if check:
         store.check()
     return store
 
 
-def _check_windows(store: Store) -> None:
+def check_windows(store: Store) -> None:
     """Whether manifests and commit mark agree on how much there is."""
     catalogue, commit = store._catalogue, store._commit
     if catalogue is None or catalogue.problem is not None:

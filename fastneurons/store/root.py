@@ -273,7 +273,7 @@ def _header_problem(root: Root) -> str | None:
         lowest = 0 if dimension in ("example", "layer") else 1
         if not lowest <= size < 2**40:
             return f"{dimension} of {size}"
-    if commit.skipped_bytes < 0:
+    if not 0 <= commit.skipped_bytes < 2**40:
         return f"{commit.skipped_bytes} bytes of skipped rows"
     for spec in schema.sum_specs(header):
         snapshots = commit.snapshots(spec)

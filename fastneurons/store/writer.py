@@ -34,7 +34,7 @@ from fastneurons.store.failures import decoding, told
 from fastneurons.store.manifest import MANIFESTS, Catalogue, Manifest, Mark, WindowObjects, manifest_key
 from fastneurons.store.objects import StoredObject
 from fastneurons.store.place import locked
-from fastneurons.store.reader import Store
+from fastneurons.store.reader import Store, check_windows
 from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Commit, Root, Writer, decode, read_root
 from fastneurons.store.schema import FORMAT, FORMAT_WITH_MANIFESTS, ArraySpec, Header
 from fastneurons.store.storage import RemovedError, Storage, storage_at
@@ -244,6 +244,9 @@ class StoreWriter:
         """
         commit = self._root.commit
         store = Store(self._storage.name, self._storage, self._root, data)
+        if store.is_behind():
+            raise StoreError(f"{store.path}: its {ROOT_KEY} is damaged: it is older than the manifests")
+        check_windows(store)
         store.check()
         self._storage.clean()
         if self.is_complete:
