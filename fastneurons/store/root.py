@@ -227,7 +227,7 @@ def _checksum(document: dict[str, Any]) -> str:
 def _checksum_or_none(document: dict[str, Any]) -> str | None:
     try:
         return _checksum(document)
-    except (OverflowError, RecursionError, TypeError):  # what no writer of ours has written
+    except (OverflowError, RecursionError, TypeError, ValueError):  # what no writer of ours has written
         return None
 
 
