@@ -425,7 +425,7 @@ class StoreWriter:
             commit, examples=written.end, skipped_bytes=written.skipped_bytes, **written.snapshots
         )
         self._check_token()
-        self._put_root(header, commit, mark)
+        self._put_root(header=header, commit=commit, mark=mark)
         self._catalogue.add(written.objects, mark)
         self._forget(written.objects)
         self._announced = {}
