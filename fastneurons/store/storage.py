@@ -205,12 +205,15 @@ class LocalStorage(Storage):
     def extend(self, key: str, offset: int, data: bytes) -> None:
         """Put `data` at `offset`, as the object's new end."""
         self._check_there()
-        with self._opened(key, os.O_RDWR) as descriptor, os.fdopen(os.dup(descriptor), "r+b") as file:
-            file.truncate(offset)
-            file.seek(offset)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self._opened(key, os.O_RDWR) as descriptor, os.fdopen(os.dup(descriptor), "r+b") as file:
+                file.truncate(offset)
+                file.seek(offset)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileNotFoundError as error:
+            raise RemovedError(f"{self.root / key} was removed while it was written") from error
 
     def remove(self, key: str) -> None:
         """Remove an object, or all below a folder; nothing where there is none."""

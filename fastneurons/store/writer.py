@@ -248,6 +248,7 @@ class StoreWriter:
             raise StoreError(f"{store.path}: its {ROOT_KEY} is damaged: it is older than the manifests")
         check_windows(store)
         store.check()
+        store.skipped()  # raises where a part of it is missing, which `extend` would fill with zeros
         self._storage.clean()
         if self.is_complete:
             self._remove_checkpoints()

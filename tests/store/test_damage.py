@@ -14,7 +14,17 @@ import fastneurons
 from fastneurons.cli import main
 from fastneurons.errors import FastneuronsError, StoreError
 from fastneurons.report import summary_json
-from fastneurons.store import StoreWriter, check_output, checked, open_store, root, schema, verify_store
+from fastneurons.store import (
+    Store,
+    StoreWriter,
+    check_output,
+    checked,
+    open_store,
+    root,
+    schema,
+    verify_store,
+    writer,
+)
 from fastneurons.store.codec import content_size
 from fastneurons.store.objects import DamagedError, StoredObject
 from tests.store import damage
@@ -97,6 +107,16 @@ def test_a_lost_checkpoint_is_not_an_empty_sum(begun):
     )
 
 
+@pytest.mark.parametrize("left", [None, b"", b"x"], ids=["none", "empty", "short"])
+def test_a_lost_list_of_skipped_rows_is_told_on_resume(left, begun):
+    (begun / "skipped.jsonl").unlink()
+    if left is not None:
+        (begun / "skipped.jsonl").write_bytes(left)
+    refused(
+        lambda: StoreWriter.resume(str(begun), RUN.header), r"skipped.jsonl is damaged: \d+ bytes are missing"
+    )
+
+
 def test_a_broken_object_of_ids_is_told_on_resume(begun):
     file = begun / "example_id" / "c.1"
     data = bytearray(file.read_bytes())
@@ -171,6 +191,24 @@ def test_a_reader_of_a_store_that_goes_on_sees_what_it_opened(begun):
         writer.finish()
     for name, array in expected.items():
         np.testing.assert_array_equal(reading[name][...], array, err_msg=name)
+    refused(lambda: reading["occupancy"], "its run has gone on since it was opened; open it again")
+
+
+def test_a_store_that_goes_on_while_it_is_opened_is_opened_again(begun, monkeypatch):
+    check, times = Store.check, []
+
+    def gone_on(store: Store) -> None:
+        times.append(store.num_examples)
+        if len(times) == 1:
+            RUN.write(begun, resume=True)
+            check(store)  # whose checkpoint is no longer there
+        check(store)
+
+    monkeypatch.setattr(Store, "check", gone_on)
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "Store", type("Unchecked", (Store,), {"check": lambda self: None}))
+        assert open_store(str(begun), check=True).num_examples == 23
+    assert times == [12, 23]
 
 
 def test_what_is_read_of_a_shard_is_checked_and_no_more(tmp_path, monkeypatch):
