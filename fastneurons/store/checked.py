@@ -18,7 +18,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from fastneurons.errors import StoreError
 from fastneurons.store.manifest import Catalogue
 from fastneurons.store.objects import DamagedError, StoredObject
-from fastneurons.store.storage import Storage
+from fastneurons.store.storage import Storage, one_line
 
 # How long the end of a process waits for reads that nobody waits for any more.
 _EXIT_S = 5.0
@@ -151,7 +151,12 @@ class ObjectStore(zarr.abc.store.Store):
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         """An object, or some of its bytes."""
-        data = await asyncio.to_thread(self.read, key, byte_range)
+        try:
+            data = await asyncio.to_thread(self.read, key, byte_range)
+        except OSError as error:
+            if self.read_only:  # xarray reads when nobody of ours is there to tell of it
+                raise StoreError(f"{self.storage.name} cannot be read: {one_line(error)}") from error
+            raise
         if data is None:
             return None
         if prototype is None:

@@ -12,6 +12,9 @@ from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer
 from zarr.registry import register_codec
 
+from fastneurons.errors import StoreError
+from fastneurons.store.storage import one_line
+
 # Of a chunk of strings, whose length the array's metadata does not tell.
 _STRINGS_BYTES = 2**30
 
@@ -36,8 +39,11 @@ class BoundedZstd(ZstdCodec):
         else:
             fits = claimed == prod(chunk_spec.shape) * itemsize
         if not fits:
-            raise ValueError(f"a chunk claims to hold {claimed} bytes, which the array's has not")
-        return super()._decode_sync(chunk_bytes, chunk_spec)
+            raise StoreError(f"a chunk is damaged: it claims to hold {claimed} bytes")
+        try:
+            return super()._decode_sync(chunk_bytes, chunk_spec)
+        except Exception as error:
+            raise StoreError(f"a chunk is damaged: {one_line(error)}") from error
 
 
 def content_size(frame: bytes) -> int | None:

@@ -57,7 +57,8 @@ def decoding(path: str, name: str | None = None) -> Iterator[None]:
     except StoreError as error:
         if str(error).startswith((f"{path}:", f"{path} ", f"{path}/")):
             raise
-        raise StoreError(f"{path}: {error}") from error
+        told = str(error) if name is None or "damaged: its" in str(error) else f"{what}: {error}"
+        raise StoreError(f"{path}: {told}") from error
     except FastneuronsError:
         raise
     except Exception as error:

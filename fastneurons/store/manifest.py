@@ -15,10 +15,12 @@ is in both.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import islice
 
 import msgspec
 
 from fastneurons.errors import StoreError
+from fastneurons.store import schema
 from fastneurons.store.objects import StoredObject
 from fastneurons.store.storage import Storage
 
@@ -27,6 +29,7 @@ MANIFESTS = "manifest"
 # Some 20 bytes for each chunk of a window.
 _LIMIT = 2**28
 _DIGEST_BYTES = 16
+_GROWING = {spec.name for spec in schema.ARRAYS if spec.grows}
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -179,19 +182,33 @@ class Catalogue:
         return [key for key in self.objects if key.startswith(f"{name}/c.")]
 
     def later(self, storage: Storage) -> dict[str, list[StoredObject]]:
-        """Objects as manifests after the last that counts have them, by key."""
+        """Objects of growing arrays as manifests after the last that counts have them, by key.
+
+        Later windows only add to such an object. A sum's is another sum, and does not stand for the one that counts.
+        """
         found: dict[str, list[StoredObject]] = {}
+        for manifest in self._following(storage):
+            for key, stored in manifest.objects.items():
+                if key.partition("/")[0] in _GROWING:
+                    found.setdefault(key, []).append(stored)
+        return found
+
+    def is_behind(self, storage: Storage) -> bool:
+        """Whether more than one manifest follows the last that counts, which no run leaves that is interrupted."""
+        return len(list(islice(self._following(storage), 2))) == 2
+
+    def _following(self, storage: Storage) -> Iterator[Manifest]:
+        """The manifests that are chained to the last that counts."""
         number, before = self.mark.number + 1, self.mark.digest
         while True:
             try:
                 data = storage.read_bounded(manifest_key(number), _LIMIT)
                 manifest, digest = decode_manifest(data, number, None)
             except StoreError:
-                return found
+                return
             if manifest.before != before:
-                return found  # left by a run that this one has replaced
-            for key, stored in manifest.objects.items():
-                found.setdefault(key, []).append(stored)
+                return  # left by a run that this one has replaced
+            yield manifest
             number, before = number + 1, digest
 
     def misplaced(self, storage: Storage, keys: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -144,6 +144,7 @@ class Store:
         self.header: Header = root.header
         self._storage = storage
         self._root = root
+        self._data = data
         self._commit = root.commit
         self._names = [name for name in root.arrays if name not in schema.coordinates(root.header)]
         if not self.is_complete:
@@ -316,6 +317,10 @@ class Store:
             for key, how in self._catalogue.misplaced(self._storage, keys):
                 raise StoreError(f"{self.path}: {self.describe(key)} {how}; {advice}")
 
+    def is_behind(self) -> bool:
+        """Whether windows were committed after the commit mark that this was opened with."""
+        return self._catalogue is not None and self._catalogue.is_behind(self._storage)
+
     def describe(self, key: str) -> str:
         """An object as users are told that it is damaged."""
         name, _, rest = key.partition("/")
@@ -351,8 +356,15 @@ class Store:
         """A sum over the examples committed by now."""
         values = np.zeros(spec.shape(self.header, 0), spec.dtype)
         if self.num_examples:
-            checkpoint = zarr.open_array(self._objects, path=spec.checkpoint.name, mode="r")
-            values = self._root.read_sum(spec, checkpoint)
+            try:
+                checkpoint = zarr.open_array(self._objects, path=spec.checkpoint.name, mode="r")
+                values = self._root.read_sum(spec, checkpoint)
+            except Exception as error:
+                if read_root(self._storage) == self._data:
+                    raise
+                raise StoreError(
+                    f"{self.path}: its run has gone on since it was opened; open it again to read {spec.name}"
+                ) from error
         return zarr.create_array(zarr.storage.MemoryStore(), data=values)
 
 
@@ -372,15 +384,28 @@ def open_store(path: str, check: bool = False) -> Store:
         data = read_root(storage)
         if data is None and not storage.names():
             raise StoreError(f"{path}: nothing is there")
-        root = decode(data, path)
-        store = Store(path, storage, root, data or b"")
-        _check_windows(store)
+        while True:
+            try:
+                return _opened(path, storage, data, check)
+            except StoreError:
+                again = read_root(storage)
+                if again == data:
+                    raise
+                data = again  # its run goes on
+
+
+def _opened(path: str, storage: Storage, data: bytes | None, check: bool) -> Store:
+    """The store whose root object has these bytes."""
+    store = Store(path, storage, decode(data, path), data or b"")
+    if store.is_behind():
+        raise StoreError(f"{path}: its {ROOT_KEY} is damaged: it is older than the manifests")
+    check_windows(store)
     if check:
         store.check()
     return store
 
 
-def _check_windows(store: Store) -> None:
+def check_windows(store: Store) -> None:
     """Whether manifests and commit mark agree on how much there is."""
     catalogue, commit = store._catalogue, store._commit
     if catalogue is None or catalogue.problem is not None:

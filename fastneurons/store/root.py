@@ -234,7 +234,7 @@ def _checksum(document: dict[str, Any]) -> str:
 def _checksum_or_none(document: dict[str, Any]) -> str | None:
     try:
         return _checksum(document)
-    except (OverflowError, RecursionError, TypeError):  # what no writer of ours has written
+    except (OverflowError, RecursionError, TypeError, ValueError):  # what no writer of ours has written
         return None
 
 
@@ -280,7 +280,7 @@ def _header_problem(root: Root) -> str | None:
         lowest = 0 if dimension in ("example", "layer") else 1
         if not lowest <= size < 2**40:
             return f"{dimension} of {size}"
-    if commit.skipped_bytes < 0:
+    if not 0 <= commit.skipped_bytes < 2**40:
         return f"{commit.skipped_bytes} bytes of skipped rows"
     for spec in schema.sum_specs(header):
         snapshots = commit.snapshots(spec)

@@ -9,6 +9,7 @@ refused before it is opened, because reading it may never end. What an object st
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -204,12 +205,15 @@ class LocalStorage(Storage):
     def extend(self, key: str, offset: int, data: bytes) -> None:
         """Put `data` at `offset`, as the object's new end."""
         self._check_there()
-        with self._opened(key, os.O_RDWR) as descriptor, os.fdopen(os.dup(descriptor), "r+b") as file:
-            file.truncate(offset)
-            file.seek(offset)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self._opened(key, os.O_RDWR) as descriptor, os.fdopen(os.dup(descriptor), "r+b") as file:
+                file.truncate(offset)
+                file.seek(offset)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileNotFoundError as error:
+            raise RemovedError(f"{self.root / key} was removed while it was written") from error
 
     def remove(self, key: str) -> None:
         """Remove an object, or all below a folder; nothing where there is none."""
@@ -292,8 +296,14 @@ class LocalStorage(Storage):
     def _opened(self, key: str, flags: int) -> Iterator[int]:
         """A descriptor of an object's file, once it is known to be a regular one."""
         path = self.root / key
-        # Before it is opened: that alone may have an effect where it is a device.
-        if not stat.S_ISREG(path.stat().st_mode):
+        try:
+            # Before it is opened: that alone may have an effect where it is a device.
+            is_regular = stat.S_ISREG(path.stat().st_mode)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            is_regular = False
+        if not is_regular:
             raise StoreError(f"{self.name}: its {key} is damaged: it is not a regular file")
         descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
         try:

@@ -22,6 +22,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
+from zarr.core.buffer import default_buffer_prototype
 
 from fastneurons.errors import FastneuronsError, StoreError
 from fastneurons.store import schema
@@ -30,10 +31,10 @@ from fastneurons.store.checked import ObjectStore, is_data
 from fastneurons.store.codec import bounded
 from fastneurons.store.compare import check_same
 from fastneurons.store.failures import decoding, told
-from fastneurons.store.manifest import MANIFESTS, Catalogue, Manifest, Mark, WindowObjects
+from fastneurons.store.manifest import MANIFESTS, Catalogue, Manifest, Mark, WindowObjects, manifest_key
 from fastneurons.store.objects import StoredObject
 from fastneurons.store.place import locked
-from fastneurons.store.reader import Store
+from fastneurons.store.reader import Store, check_windows
 from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Commit, Root, Writer, decode, read_root
 from fastneurons.store.schema import FORMAT, FORMAT_WITH_MANIFESTS, ArraySpec, Header
 from fastneurons.store.storage import RemovedError, Storage, storage_at
@@ -310,7 +311,11 @@ class StoreWriter:
         self._root_data = data
         commit = self._root.commit
         store = Store(self._storage.name, self._storage, self._root, data)
+        if store.is_behind():
+            raise StoreError(f"{store.path}: its {ROOT_KEY} is damaged: it is older than the manifests")
+        check_windows(store)
         store.check()
+        store.skipped()  # raises where a part of it is missing, which `extend` would fill with zeros
         self._storage.clean()
         if self.is_complete:
             self._remove_checkpoints()
@@ -373,24 +378,25 @@ class StoreWriter:
         """An array with nothing in it, in place of any other."""
         header = self._root.header
         self._storage.remove(spec.name)
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            self._arrays[spec.name] = zarr.create_array(
-                self._store,
-                name=spec.name,
-                shape=spec.shape(header, self._capacity),
-                dtype=str if spec.dtype == "string" else spec.dtype,
-                chunks=spec.chunks(header),
-                shards=spec.shards(header),
-                # Bits are close to incompressible; higher levels cost time and gain nothing.
-                compressors=ZstdCodec(level=1, checksum=True),
-                chunk_key_encoding={"name": "default", "separator": "."},
-                fill_value=spec.fill,
-                dimension_names=spec.dims,
-            )
-        self._note_chunks(spec.name)
+        # In memory first: of requests that fail, zarr leaves some unmade, of which Python warns.
+        array = zarr.create_array(
+            zarr.storage.MemoryStore(),
+            name=spec.name,
+            shape=spec.shape(header, self._capacity),
+            dtype=str if spec.dtype == "string" else spec.dtype,
+            chunks=spec.chunks(header),
+            shards=spec.shards(header),
+            # Bits are close to incompressible; higher levels cost time and gain nothing.
+            compressors=ZstdCodec(level=1, checksum=True),
+            chunk_key_encoding={"name": "default", "separator": "."},
+            fill_value=spec.fill,
+            dimension_names=spec.dims,
+        )
+        metadata = array.metadata.to_buffer_dict(default_buffer_prototype())[ROOT_KEY].to_bytes()
+        self._store.write(f"{spec.name}/{ROOT_KEY}", metadata)
+        self._open(spec.name)
         if spec in self._specs:  # no checkpoint: those are not for readers
-            metadata = msgspec.json.decode(self._storage.read(f"{spec.name}/{ROOT_KEY}") or b"{}")
-            self._root.arrays[spec.name] = metadata
+            self._root.arrays[spec.name] = msgspec.json.decode(metadata)
 
     def _open(self, name: str) -> "zarr.Array[Any]":
         # Empty chunks are written, so that a missing one is damage and not zeros.
@@ -420,10 +426,14 @@ class StoreWriter:
         name, committed = self._storage.name, self._root.commit.examples
         with told(name, committed):
             self._check_token()
+            written: dict[str, StoredObject] = {}
             try:
-                self._put_manifest(self._write_objects(window))
+                objects = self._write_objects(window)
+                written = objects.objects
+                self._put_manifest(objects)
             except RemovedError:
-                self._storage.forsake(self._store.take_written())
+                manifest = manifest_key(self._catalogue.mark.number + 1)
+                self._storage.forsake([*self._store.take_written(), *written, manifest, SKIPPED_KEY])
                 raise
 
     def _write_objects(self, window: Window) -> WindowObjects:
@@ -474,9 +484,9 @@ class StoreWriter:
     def _put_manifest(self, written: WindowObjects, header: Header | None = None) -> None:
         """Commit a window from what writing it left: its manifest, and then the mark."""
         before, commit = self._catalogue.mark, self._root.commit
-        manifest = Manifest(
-            before.number + 1, before.digest, commit.examples, written.end, written.objects, written.skipped
-        )
+        number = before.number + 1
+        first = commit.examples if number else 0  # a store without manifests is taken over whole
+        manifest = Manifest(number, before.digest, first, written.end, written.objects, written.skipped)
         data, digest = manifest.encode()
         self._storage.write(manifest.key, data)
         self._storage.flush()
@@ -485,7 +495,7 @@ class StoreWriter:
             commit, examples=written.end, skipped_bytes=written.skipped_bytes, **written.snapshots
         )
         self._check_token()
-        self._put_root(header, commit, mark)
+        self._put_root(header=header, commit=commit, mark=mark)
         self._catalogue.add(written.objects, mark)
         self._forget(written.objects)
         self._announced = {}

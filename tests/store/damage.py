@@ -203,10 +203,11 @@ def resume_and_read(path: Path, run: Run, keep_bits: bool) -> dict[str, str]:
         return {"resume": f"refused: {error}"}
     except BaseException:
         return {"resume": f"traceback: {traceback.format_exc(limit=-3)}"}
-    store, expected = open_store(str(path)), run.arrays()
+    expected = run.arrays()
     if not keep_bits:
         expected.pop("activated", None)
     try:
+        store = open_store(str(path))
         for name, array in expected.items():
             if _digest(store[name][...]) != _digest(array):
                 return {"resume": f"silent: {name}"}
