@@ -1,10 +1,14 @@
 """How does the cost grow: with examples, languages, neurons and thresholds?
 
     python benchmarks/growth.py [--json FILE] [--plot FILE] [--quick]
+    python benchmarks/growth.py --long 100000 [--json FILE]
 
 A random model of three layers, so small that what grows beside the model's own work would show; prompts of 8 random
 tokens; the whole run, store included. Each point is a process of its own: tokens per second after a warm-up, the median
 of several runs with 20th and 80th percentile, and the most memory that the process ever held.
+
+With `--long`, one run of that many examples instead, two languages and prompts of 2 to 12 letters, whose resident
+memory is read as it goes on; and a second process that resumes it with a few windows more, after passing by the others.
 """
 
 import json
@@ -20,9 +24,12 @@ import numpy as np
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from matplotlib.figure import Figure
 
     from fastneurons.bench.rounds import Percentiles
+    from fastneurons.data.example import Example
 
 _PROMPT_LENGTH = 8
 # Of a point that does not grow with examples.
@@ -37,6 +44,11 @@ AXES = {
     "thresholds": (1, 2, 4, 8),
 }
 QUICK = {"thresholds": (2,)}
+
+# Of a long run: when its memory is read, and the windows by which a second process continues it.
+SHARES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_WINDOW = 256
+_MORE = 8
 
 
 @dataclass(frozen=True)
@@ -64,11 +76,22 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them here: .png, .svg or .pdf.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One small point, to see that it runs.")] = False,
+    long: Annotated[
+        int | None, typer.Option(min=100, help="Memory over one run of so many examples, and nothing else.")
+    ] = None,
 ) -> None:
     """Run, print, write."""
     from fastneurons.bench.child import in_a_process
     from fastneurons.machine import this_machine
 
+    if long is not None:
+        rows = memory_of_a_long_run(long)
+        if json_file is not None:
+            machine = asdict(in_a_process(this_machine))
+            json_file.write_text(
+                json.dumps({"machine": machine, "rows": [asdict(r) for r in rows]}, indent=1) + "\n"
+            )
+        return
     found = []
     print(f"{'':<12}{'':>8}{'tokens':>10}{'tokens/s':>10}{'':>18}{'peak MiB':>10}")
     for axis, values in (QUICK if quick else AXES).items():
@@ -127,6 +150,97 @@ def measure(case: Case) -> "tuple[int, Percentiles, float]":
         measured.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return work.num_tokens, Percentiles.of(rates), peak
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Resident memory after so many examples of a run, or of the one that continued it."""
+
+    examples: int
+    resident_mib: float
+    resumed: bool = False
+
+
+def memory_of_a_long_run(examples: int) -> list[Resident]:
+    """Run, print."""
+    from fastneurons.bench.child import in_a_process
+
+    print(f"{'examples':>10}{'resident MiB':>14}")
+    with tempfile.TemporaryDirectory() as folder:
+        first: list[Resident] = in_a_process(run_and_look, folder, 0, examples)
+        for row in first:
+            print(f"{row.examples:>10,}{row.resident_mib:>14,.0f}")
+        more = _MORE * _WINDOW
+        [resumed] = in_a_process(run_and_look, folder, examples, examples + more)
+    tenth = next(row for row in first if row.examples >= 0.1 * examples)
+    print(f"{bytes_per_example(tenth, first[-1]):+,.0f} bytes an example from {tenth.examples:,} on")
+    print(f"resumed, {examples:,} passed by and {more:,} measured: {resumed.resident_mib:,.0f} MiB")
+    return [*first, resumed]
+
+
+def bytes_per_example(earlier: Resident, later: Resident) -> float:
+    """How resident memory grew from one point to another."""
+    return (later.resident_mib - earlier.resident_mib) * 2**20 / (later.examples - earlier.examples)
+
+
+def run_and_look(folder: str, first: int, examples: int) -> list[Resident]:
+    """Measure made examples into a store, from `first` on; memory at each of `SHARES`, of a resumed run at its end."""
+    from random_model import random_model
+
+    import fastneurons
+
+    model, out = Path(folder, "model"), Path(folder, "run.zarr")
+    if not model.exists():
+        random_model(model)
+    looked = _Looking(examples, (1.0,) if first else SHARES, resumed=first > 0)
+    fastneurons.run(
+        model, _made_examples(examples), ["en", "de"], out, window=_WINDOW, resume=first > 0, progress=looked,
+        dtype="float32", max_model_len=64,
+    )  # fmt: skip
+    return looked.found
+
+
+class _Looking:
+    """A run's progress, told to read the memory now and then."""
+
+    def __init__(self, examples: int, shares: tuple[float, ...], resumed: bool) -> None:
+        self.found: list[Resident] = []
+        self._next = [-int(-share * examples // 1) for share in shares]
+        self._resumed = resumed
+        self._done = 0
+
+    def message(self, text: str) -> None:
+        """Nothing."""
+
+    def start(self, total: int | None, done: int) -> None:
+        """Begin counting."""
+        self._done = done
+
+    def advance(self, examples: int, prompts: int, tokens: int) -> None:
+        """Count, and look."""
+        self._done += examples
+        if self._next and self._done >= self._next[0]:
+            self.found.append(Resident(self._done, _resident_mib(), self._resumed))
+            self._next = [number for number in self._next if number > self._done]
+
+    def stop(self) -> None:
+        """Nothing."""
+
+
+def _resident_mib() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def _made_examples(number: int) -> "Iterator[Example]":
+    from fastneurons.data.example import Example
+
+    rng = np.random.default_rng(0)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    for index in range(number):
+        lengths = rng.integers(2, 13, 2)
+        prompts = ["".join(rng.choice(letters, length)) for length in lengths]
+        yield Example(f"e{index}", dict(zip(("en", "de"), prompts, strict=True)))
 
 
 def draw(found: list[Row], path: Path) -> None:

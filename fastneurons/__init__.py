@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastneurons.errors import EngineError, FastneuronsError, InputError, StoreError
 
 if TYPE_CHECKING:
-    from fastneurons.api import findings, open, run
+    from fastneurons.api import findings, open, run, verify
     from fastneurons.data import Example
 
 __version__ = "0.1.0"
@@ -27,11 +27,12 @@ __all__ = [
     "findings",
     "open",
     "run",
+    "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("findings", "open", "run"):
+    if name in ("findings", "open", "run", "verify"):
         from fastneurons import api
 
         return getattr(api, name)

@@ -12,9 +12,9 @@ from fastneurons.data.rows import checked_examples
 from fastneurons.data.tasks import tasks_and_data
 from fastneurons.errors import InputError
 from fastneurons.languages import parse_languages
-from fastneurons.measure import Source, measure_into_store, task_source
+from fastneurons.measure import example_source, measure_into_store, task_source
 from fastneurons.progress import RunProgress
-from fastneurons.store import Store, open_store
+from fastneurons.store import Store, Verification, open_store, verify_store
 
 if TYPE_CHECKING:
     from fastneurons.report import Findings
@@ -76,7 +76,7 @@ def run(
         limit: Only the first examples, of each task.
         window: Examples committed at once.
         keep_bits: Whether to store which neurons were activated, not the counts alone.
-        resume: Continue a run that did not end.
+        resume: Continue a run that did not end, or one whose data or limit has grown.
         overwrite: Replace a store that is there.
         progress: Whether to show progress on standard error, or an object that is told.
         verbose: Let vLLM's log through.
@@ -102,13 +102,12 @@ def run(
     )
     at_least = 1 if position == "corpus" else 2
     codes = None if languages is None else parse_languages(_listed(languages), at_least)
-    options = RunOptions(limit, window, keep_bits, resume, overwrite, block_size)
+    options = RunOptions(window, keep_bits, resume, overwrite, block_size)
     model, engine_arguments = fspath(model), engine_options(**engine)
     if data is None or isinstance(data, str | PathLike | Mapping):
         chosen = data_options or DataOptions()
         if limit is not None:
-            # Of each task, where RunOptions would count rows of all.
-            chosen, options = replace(chosen, limit=limit), replace(options, limit=None)
+            chosen = replace(chosen, limit=limit)
         places = [] if data is None else [fspath(data)] if isinstance(data, str | PathLike) else []
         if isinstance(data, Mapping):
             places = [f"{name}={fspath(place)}" for name, place in data.items()]
@@ -119,7 +118,7 @@ def run(
             raise InputError("languages are needed with examples of your own")
         if tasks is not None or data_options is not None:
             raise InputError("tasks and data_options are for data in a place, not for examples of your own")
-        source = Source(("python",), type(data).__name__, checked_examples(data))
+        source = example_source("python", type(data).__name__, checked_examples(data), limit)
     return measure_into_store(
         model, source, codes, fspath(out), what, options, engine_arguments, progress, verbose
     )
@@ -129,15 +128,30 @@ def _listed(names: str | Sequence[str]) -> str:
     return names if isinstance(names, str) else ",".join(names)
 
 
-def open(path: Path) -> Store:
+def open(path: Path, check: bool = True) -> Store:
     """Open a store for reading.
 
     Args:
         path: A local path or an fsspec URL.
+        check: Whether to look first whether every part of it is there. Without, a damaged store opens for what
+            is left of it; what is read is checked in either case.
     Raises:
         StoreError: nothing is there, or it is no store, or it is damaged.
     """
-    return open_store(fspath(path))
+    return open_store(fspath(path), check)
+
+
+def verify(path: Path) -> Verification:
+    """Read all of a store, and hold it against what was written.
+
+    Args:
+        path: A local path or an fsspec URL.
+    Returns:
+        What is damaged, and what is still usable.
+    Raises:
+        StoreError: nothing is there, or it is no store, or so damaged that it cannot be opened.
+    """
+    return verify_store(open_store(fspath(path)))
 
 
 def findings(store: Store | Path, threshold: float | None = None) -> "Findings":

@@ -81,6 +81,8 @@ _SCORES = ("example", "language", "layer", "category")
 
 ARRAYS = (
     Array("example_id", STRING, ("example",), fill=""),
+    # Of the texts as they were sent, or of a block's token ids; 0 for a row that the source skipped.
+    Array("digest", "uint64", ("example",), later=True),
     Array("task", "int32", ("example",)),
     Array("outcome", "uint8", ("example",)),
     Array("token_count", "int32", ("example", "language")),

@@ -156,18 +156,16 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How much a run reads and how it writes.
+    """How a run reads and writes.
 
     Args:
-        limit: Only the first rows of the source.
         window: Examples that are committed at once.
         keep_bits: Whether to store which neurons were activated, not the counts alone.
-        resume: Continue a run that did not end.
+        resume: Continue a run that did not end, or one whose source has more rows by now.
         overwrite: Replace a store.
         block_size: Of a corpus, join each language's texts and cut them into blocks of so many tokens.
     """
 
-    limit: int | None = None
     window: int = 256
     keep_bits: bool = True
     resume: bool = False
@@ -176,7 +174,6 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         for name, value, most in (
-            ("limit", self.limit, _MOST_ROWS),
             ("window", self.window, _MOST_WINDOW),
             ("block-size", self.block_size, _MOST_TOKENS),
         ):

@@ -15,6 +15,7 @@ import numpy as np
 
 from fastneurons.arrays import join
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
+from fastneurons.data.digest import DATA_CHANGED, difference, digest_of_row
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.options import DataOptions
 from fastneurons.engine.failure import LoadError, with_log
@@ -25,7 +26,16 @@ from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
 from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress, Silent, progress_for
-from fastneurons.store import Header, Outcome, Store, StoreWriter, Window, check_output, open_store
+from fastneurons.store import (
+    CommittedRow,
+    Header,
+    Outcome,
+    Store,
+    StoreWriter,
+    Window,
+    check_output,
+    open_store,
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Source:
         tasks: The tasks' names, as the store keeps them. Rows name theirs; those that do not are of the first.
         name: The file, or what else it is, for people and for checking a resumed run.
         rows: Its rows in order; read once, from the start, also by a resumed run.
+        limit: What `rows` was limited to: so many examples of each task.
         total: How many rows there are, where it is known.
         add_special_tokens: Whether the tokenizer marks a prompt's begin; off for prompts in a chat format.
         options: How the rows were chosen and asked, for the record.
@@ -46,11 +57,38 @@ class Source:
     tasks: tuple[str, ...]
     name: str
     rows: Iterable[Example | Skipped]
+    limit: int | None = None
     total: int | None = None
     add_special_tokens: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: Callable[[], Sequence[str]] = tuple
     remarks: Sequence[str] = ()
+
+
+def example_source(
+    task: str,
+    name: str,
+    rows: Iterable[Example | Skipped],
+    limit: int | None = None,
+    total: int | None = None,
+) -> Source:
+    """Examples that are there already, as a run measures them.
+
+    Args:
+        task: The task's name.
+        name: As in `Source`.
+        rows: The examples.
+        limit: Only the first ones.
+        total: How many there are without the limit, where it is known.
+    Raises:
+        InputError: the limit is no number of rows.
+    """
+    if limit is not None:
+        if limit < 1:
+            raise InputError(f"--limit {limit}: must be at least 1")
+        rows = itertools.islice(rows, limit)
+        total = limit if total is None else min(limit, total)
+    return Source((task,), name, rows, limit, total)
 
 
 def task_source(
@@ -98,6 +136,7 @@ def task_source(
         source.tasks,
         source.describe(),
         source,
+        options.limit,
         total,
         source.add_special_tokens,
         options.chosen(),
@@ -126,7 +165,7 @@ def measure_into_store(
         languages: L language codes, the order of the store's language axis.
         out: The store: a local path or an fsspec URL.
         what: What is read of each prompt.
-        options: How much is read, and how it is written.
+        options: How it is read and written.
         engine: Engine arguments.
         progress: Whether to show progress on standard error, or an object that is told.
         verbose: Let vLLM's log through.
@@ -241,7 +280,7 @@ def _header(
         tokens=tokens,
         window=options.window,
         config={
-            "limit": options.limit,
+            "limit": source.limit,
             "data": _printable(dict(source.options)),
             "engine": _printable(asdict(engine)),
             "function": facts.function,
@@ -278,20 +317,14 @@ def _measure(
     stop: threading.Event,
 ) -> None:
     """Everything from the first row that the store does not have to the last."""
-    if writer.is_complete:
-        progress.message("the store is complete already; nothing to do")
-        return
     first = writer.committed
-    rows: Iterable[Example | Skipped] = itertools.islice(source.rows, options.limit)
-    total = source.total if options.limit is None else min(options.limit, source.total or options.limit)
+    known = _Known(writer.committed_rows())
     corpus = session.what.position == "corpus"
-    if corpus:
-        total = None  # its blocks are not its rows
-    else:
-        rows = _rest(rows, writer.committed_ids(), source.name)
-    if first:
+    # The blocks of a corpus are not its rows: there, the session compares.
+    rows = source.rows if corpus else _rest(source.rows, known, stop)
+    if first and not writer.is_complete:
         progress.message(f"continuing after {first} examples")
-    progress.start(total, first)
+    progress.start(None if corpus or source.total is None else max(first, source.total), first)
     window: list[MeasuredRows] = []
     ended = False
     written = _Writing(writer, source.tasks)
@@ -304,8 +337,11 @@ def _measure(
             stop,
             options.block_size,
             source.add_special_tokens,
-            measured=writer.committed_ids() if corpus else (),
+            known if corpus else (),
         ):
+            if writer.is_complete:
+                progress.message(f"continuing after {first} examples: there are more by now")
+                writer.reopen()
             window.append(measured)
             progress.advance(
                 len(measured.rows), int(measured["present"].sum()), int(measured["token_count"].sum())
@@ -326,13 +362,18 @@ def _measure(
             f"{session.totals.begun:,} {noun} begin with the tokenizer's begin mark themselves; it was not put before "
             "them once more"
         )
-    if ended:
-        writer.finish()
-        for note in source.notes():
-            if note not in source.remarks:
-                progress.message(note)
-    else:
+    if not ended:
         progress.message(f"stopped; {writer.committed} examples are safe, --resume continues")
+        return
+    if known.passed < first and not (writer.is_complete and source.limit is not None):
+        raise StoreError(_too_few(source, known.passed, first))
+    if writer.is_complete:
+        progress.message("the store is complete already; nothing to do")
+        return
+    writer.finish()
+    for note in source.notes():
+        if note not in source.remarks:
+            progress.message(note)
 
 
 class _Writing:
@@ -367,24 +408,45 @@ class _Writing:
         self._writer.commit(_window(window, self._tasks))
 
 
+class _Known:
+    """The rows that a store holds, and how many of them were found in the source."""
+
+    def __init__(self, rows: Iterable[CommittedRow]) -> None:
+        self._rows = rows
+        self.passed = 0
+
+    def __iter__(self) -> Iterator[CommittedRow]:
+        for row in self._rows:
+            yield row
+            self.passed += 1  # who asks for the next one has found this
+
+
 def _rest(
-    rows: Iterable[Example | Skipped], committed: Iterable[str], source: str
+    rows: Iterable[Example | Skipped], known: _Known, stop: threading.Event
 ) -> Iterator[Example | Skipped]:
-    """The rows that come after those that are in the store.
+    """The rows that come after those that are in the store; none where the source has fewer.
 
     Raises:
         StoreError: the rows before are not those of the store.
     """
     remaining = iter(rows)
-    for number, stored in enumerate(committed):
+    for number, stored in enumerate(known):
         row = next(remaining, None)
-        if row is None or printable(row.id) != stored:
-            found = "ends before it" if row is None else f"has {row.id!r} there"
-            raise StoreError(
-                f"example {number} of the store is {stored!r}, but {source} {found}: the data has changed since "
-                "the run began; pass another --out, or --overwrite in place of --resume"
-            )
+        if row is None or stop.is_set():
+            return
+        problem = difference(stored, row, digest_of_row(row))
+        if problem is not None:
+            raise StoreError(f"example {number} of the store {problem}; {DATA_CHANGED}")
     yield from remaining
+
+
+def _too_few(source: Source, found: int, stored: int) -> str:
+    if source.limit is not None:
+        return (
+            f"the store holds {stored} examples already, and --limit {source.limit} gives {found}; pass a larger one, "
+            "or another --out"
+        )
+    return f"the store holds {stored} examples, and {source.name} ends after {found}: {DATA_CHANGED}"
 
 
 def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:

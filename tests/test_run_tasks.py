@@ -2,17 +2,20 @@
 
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 
 import fastneurons
 from fastneurons.api import engine_options, run
+from fastneurons.data.digest import digest_of_row
 from fastneurons.data.example import Example
 from fastneurons.data.options import DataOptions
 from fastneurons.errors import StoreError
-from fastneurons.measure import _rest
+from fastneurons.measure import _Known, _rest
 from fastneurons.progress import Silent
+from fastneurons.store import CommittedRow
 from tests.data.tasks import files
 from tests.engine import tiny
 from tests.engine.agreement import unpack
@@ -104,7 +107,7 @@ def test_options_reach_the_engine(model, places, tmp_path):
         "allow-missing": True, "shuffle": 3, "limit": 2, "num-fewshot": 1, "answer-prefix": " =",
     }  # fmt: skip
     assert "--num-fewshot 1" in store.header.source
-    with pytest.raises(StoreError, match="has source fact="):
+    with pytest.raises(StoreError, match=r"has source .*--allow-missing --shuffle 3.*, this run has"):
         run(
             model, places["fact"], ["en", "ru", "ja"], tmp_path / "run.zarr", tasks=["fact"], limit=2,
             progress=False, resume=True, **TINY,
@@ -132,7 +135,9 @@ def test_a_resumed_run_refuses_data_that_has_changed(model, tmp_path):
     assert 0 < fastneurons.open(out).num_examples < 12
     changed = [rows[1], rows[0], *rows[2:]]
     files.lines(data, changed)
-    with pytest.raises(StoreError, match=r"example 0 of the store is '0', but .*data.jsonl has '1' there"):
+    with pytest.raises(
+        StoreError, match=r"example 0 of the store is '0', but the source has '1' there \(.*data\.jsonl:1\)"
+    ):
         again(resume=True)
     files.lines(data, rows)
     store = again(resume=True)
@@ -142,7 +147,15 @@ def test_a_resumed_run_refuses_data_that_has_changed(model, tmp_path):
 
 def test_the_rows_of_the_store_are_passed_over_if_they_are_the_same():
     rows = [Example(str(n), {}) for n in range(5)]
-    assert [row.id for row in _rest(rows, ["0", "1"], "f")] == ["2", "3", "4"]
-    assert [row.id for row in _rest(rows, [], "f")] == list("01234")
-    with pytest.raises(StoreError, match="f ends before it"):
-        list(_rest(rows, map(str, range(6)), "f"))
+    stop = threading.Event()
+
+    def rest(number: int) -> tuple[list[str], int]:
+        known = _Known(CommittedRow(str(n), digest_of_row(Example(str(n), {})), 0) for n in range(number))
+        return [row.id for row in _rest(rows, known, stop)], known.passed
+
+    assert rest(2) == (["2", "3", "4"], 2)
+    assert rest(0) == (list("01234"), 0)
+    assert rest(5) == ([], 5)
+    assert rest(6) == ([], 5)  # the source has fewer
+    stop.set()
+    assert rest(5) == ([], 0)

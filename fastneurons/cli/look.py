@@ -25,7 +25,7 @@ def _opened(store: str) -> "Store":
         raise StoreError(f"{store}: nothing is there")
     from fastneurons.store import open_store
 
-    return open_store(store)
+    return open_store(store, check=True)
 
 
 def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False) -> None:

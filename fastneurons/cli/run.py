@@ -74,7 +74,12 @@ def run(
     window: _Window = 256,
     keep_bits: _KeepBits = True,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue a run that did not end.", rich_help_panel=_OUTPUT)
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue a run that did not end, or whose data or --limit has grown.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = False,
     overwrite: _Overwrite = False,
     dtype: opt.Dtype = "auto",
@@ -207,9 +212,9 @@ def demo(
         raise InputError(
             "--position corpus: the demo's facts are no corpus; fastneurons run --tasks corpus is"
         )
-    options = RunOptions(limit, window, overwrite=overwrite)
+    options = RunOptions(window=window, overwrite=overwrite)
     # Here: this loads torch, and mistakes are told sooner.
-    from fastneurons.measure import Source, measure_into_store
+    from fastneurons.measure import example_source, measure_into_store
     from fastneurons.report import compute_findings, draw_findings, print_findings
     from fastneurons.store import check_output
 
@@ -222,7 +227,7 @@ def demo(
     say("preparing SmolLM2-135M-Instruct (converted once, then kept)")
     model = demo_model()
     rows = list(facts(codes))
-    source = Source(("capitals",), f"CLDR facts in {','.join(codes)}", rows, total=len(rows))
+    source = example_source("capitals", f"CLDR facts in {','.join(codes)}", rows, limit, len(rows))
     store = measure_into_store(str(model), source, codes, str(out), what, options, engine, verbose=verbose)
     found = compute_findings(store)
     print_findings(found, sys.stdout)

@@ -84,8 +84,8 @@ class Feed(Iterator[Tokenised | Skipped]):
         except BaseException as error:
             end = error
         try:
-            # Rows read before an error are good: they go first.
-            self._put(self._encode(rows) + self._encode.rest())
+            # Rows read before an error are good: they go first. What is left over is not: more would have come to it.
+            self._put(self._encode(rows) + (self._encode.rest() if end is None else []))
         except BaseException as error:
             end = end or error
         self._put(end)

@@ -40,6 +40,7 @@ class InFlight:
     """A row that was taken and not yet handed on."""
 
     row: Tokenised | Skipped
+    digest: int
     slot: int = -1
     unfinished: int = 0  # prompts
 
@@ -55,6 +56,7 @@ class Placement:
 
     Args:
         rows: All E of them.
+        digest: uint64 [E].
         measured: Indices of the M that were not skipped.
         token_count: int32 [E, L].
         tokens_read: int32 [E, L].
@@ -64,6 +66,7 @@ class Placement:
     """
 
     rows: list[Tokenised | Skipped]
+    digest: NDArray[np.uint64]
     measured: list[int]
     token_count: NDArray[np.int32]
     tokens_read: NDArray[np.int32]
@@ -90,11 +93,13 @@ class Placement:
             answers = row.answer_token or [None] * num_languages
             answer_tokens.append([-1 if token is None else token for token in answers])
         rows = [item.row for item in group]
-        return cls(rows, measured, token_count, tokens_read, last_token, slot_rows, answer_tokens)
+        digest = np.array([item.digest for item in group], np.uint64)
+        return cls(rows, digest, measured, token_count, tokens_read, last_token, slot_rows, answer_tokens)
 
     def measured_rows(self, first: int, arrays: Arrays) -> MeasuredRows:
         """All rows with what was read, `arrays` of the M measured ones spread over the E."""
         whole = spread(arrays, self.measured, len(self.rows))
+        whole["digest"] = self.digest
         whole["token_count"] = self.token_count
         whole["present"] = self.token_count > 0
         whole["last_token"] = self.last_token

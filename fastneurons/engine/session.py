@@ -24,6 +24,14 @@ from numpy.typing import NDArray
 
 from fastneurons.arrays import CATEGORIES, Arrays, nothing
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
+from fastneurons.data.digest import (
+    DATA_CHANGED,
+    NO_DIGEST,
+    Known,
+    difference,
+    digest_of_row,
+    digest_of_tokens,
+)
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.core import Core
 from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Tokenised
@@ -187,7 +195,7 @@ class Session:
         stop: threading.Event | None = None,
         block_size: int | None = None,
         add_special_tokens: bool = True,
-        measured: Iterable[str] = (),
+        known: Iterable[Known] = (),
     ) -> Iterator[MeasuredRows]:
         """Measure a stream of examples, or of texts.
 
@@ -202,19 +210,21 @@ class Session:
             block_size: Tokens of a corpus' blocks; None keeps documents.
             add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
                 in a chat format, which have their marks already.
-            measured: Of a corpus, the ids of the blocks before the first, which must be those of the source.
+            known: Of a corpus, the blocks before the first, which must be those of the source. Where the source has
+                fewer, nothing is handed on.
         Yields:
             All rows, in input order, in groups.
         Raises:
             EngineError: the engine or the patch failed, or did not read what it was sent.
-            StoreError: the source does not begin with the blocks that were `measured`.
+            StoreError: the source does not begin with the blocks that are `known`.
             Exception: whatever reading `rows` raised, after all rows before it were handed on.
         """
         corpus = self.what.position == "corpus"
         if corpus:
             self._check_window(window, block_size)
+        read = _Digesting(rows)
         encode = self._encoder(block_size, add_special_tokens)
-        feed = Feed(rows, encode, ahead=max(256, self.facts.slots))
+        feed = Feed(read, encode, ahead=max(256, self.facts.slots))
         stop = stop or threading.Event()
         pending: deque[InFlight] = deque()
         requests: dict[str, InFlight] = {}
@@ -223,7 +233,7 @@ class Session:
         next_row = next_taken = first
         try:
             if corpus:
-                _pass_by(feed, first, measured)
+                self._pass_by(feed, known, block_size)
             while True:
                 while not (exhausted or stop.is_set()) and self._has_room(
                     next_taken, next_row, first, window
@@ -241,7 +251,8 @@ class Session:
                         break
                     if not requests:
                         self.totals.waited_s += time.perf_counter() - began
-                    pending.append(self._send(row, requests, next_taken // window))
+                    digest = self._digest_of_block(row) if corpus else read.digests.popleft()
+                    pending.append(self._send(row, digest, requests, next_taken // window))
                     next_taken += 1
                 failure = self._step(requests) if requests else None
                 stopped = stop.is_set() and not (corpus and requests)
@@ -456,14 +467,16 @@ class Session:
             return next_taken // window <= next_row // window + 1
         return bool(self._free_slots) and (next_row > first or next_taken < first + window)
 
-    def _send(self, row: Tokenised | Skipped, requests: dict[str, InFlight], window_number: int) -> InFlight:
+    def _send(
+        self, row: Tokenised | Skipped, digest: int, requests: dict[str, InFlight], window_number: int
+    ) -> InFlight:
         """Give an example a slot and its prompts to the engine."""
         if isinstance(row, Skipped):
-            return InFlight(row)
+            return InFlight(row, digest)
         from fastneurons.engine.worker import ROW_KEY, SPANS_KEY
 
         corpus = self.what.position == "corpus"
-        item = InFlight(row, -1 if corpus else self._free_slots.pop())
+        item = InFlight(row, digest, -1 if corpus else self._free_slots.pop())
         slot = window_number % 2 if corpus else item.slot
         for index, token_ids in enumerate(row.token_ids):
             if token_ids is None:
@@ -585,6 +598,31 @@ class Session:
                 raise EngineError(f"reading activations failed: {answer['error']}")
         return [from_wire(answer["arrays"]) for answer in answers if answer["arrays"]]
 
+    def _digest_of_block(self, row: Tokenised | Skipped) -> int:
+        return NO_DIGEST if isinstance(row, Skipped) else digest_of_tokens(self.languages, row.token_ids)
+
+    def _pass_by(
+        self, blocks: Iterator[Tokenised | Skipped], known: Iterable[Known], block_size: int | None
+    ) -> None:
+        """Take the first blocks of a corpus, which were counted before: reading them tells where the next begins.
+
+        Raises:
+            StoreError: they are not those that were.
+        """
+        for index, (stored, block) in enumerate(zip(known, blocks, strict=False)):
+            row = block.example if isinstance(block, Tokenised) else block
+            problem = difference(stored, row, self._digest_of_block(block))
+            if problem is None:
+                continue
+            if block_size is not None and 0 < stored.tokens < block_size:
+                # Where more text follows, its blocks would begin elsewhere.
+                raise StoreError(
+                    f"block {index} of the store {problem}. It is shorter than --block-size {block_size}, as the texts "
+                    "of its language ended there: a corpus of blocks that came to its end cannot be continued with "
+                    "more texts; pass another --out, or --overwrite in place of --resume"
+                )
+            raise StoreError(f"block {index} of the store {problem}; {DATA_CHANGED}")
+
     # -- what must hold -----------------------------------------------------------------------------
 
     def _check_calls(self) -> None:
@@ -624,22 +662,17 @@ class Session:
                 self._free_slots.append(item.slot)
 
 
-def _pass_by(blocks: Iterator[Tokenised | Skipped], number: int, measured: Iterable[str]) -> None:
-    """Take the first blocks of a corpus that were counted before: reading them tells where the next one begins.
+class _Digesting:
+    """Hands rows on, and keeps the digest of each one until it is sent."""
 
-    Raises:
-        StoreError: they are not those that were.
-    """
-    known = iter(measured)
-    for index in range(number):
-        block, expected = next(blocks, None), next(known, None)
-        found = None if block is None else (block if isinstance(block, Skipped) else block.example).id
-        if found is None or (expected is not None and found != expected):
-            raise StoreError(
-                f"block {index} of the store is {expected!r}, but the source "
-                f"{'ends before it' if found is None else f'has {found!r} there'}: the data has changed since the run "
-                "began; pass another --out, or --overwrite in place of --resume"
-            )
+    def __init__(self, rows: Iterable[Example | Skipped]) -> None:
+        self._rows = rows
+        self.digests: deque[int] = deque()
+
+    def __iter__(self) -> Iterator[Example | Skipped]:
+        for row in self._rows:
+            self.digests.append(digest_of_row(row))
+            yield row
 
 
 @contextlib.contextmanager

@@ -1,9 +1,12 @@
 """The store: a Zarr group that a run fills window by window, and that everything else is read from."""
 
 from fastneurons.arrays import ATTRIBUTION, CATEGORIES
+from fastneurons.store.place import check_output
 from fastneurons.store.reader import SkippedRow, Store, StoredArray, open_store
 from fastneurons.store.schema import FORMAT, LAST_TOKEN, NEAR_THRESHOLD, Header, Outcome
-from fastneurons.store.writer import StoreWriter, Window, check_output
+from fastneurons.store.verify import Damage, Verification, verify_store
+from fastneurons.store.window import Window
+from fastneurons.store.writer import CommittedRow, StoreWriter
 
 __all__ = [
     "ATTRIBUTION",
@@ -11,13 +14,17 @@ __all__ = [
     "FORMAT",
     "LAST_TOKEN",
     "NEAR_THRESHOLD",
+    "CommittedRow",
+    "Damage",
     "Header",
     "Outcome",
     "SkippedRow",
     "Store",
     "StoreWriter",
     "StoredArray",
+    "Verification",
     "Window",
     "check_output",
     "open_store",
+    "verify_store",
 ]

@@ -18,9 +18,14 @@ from numpy.typing import NDArray
 
 from fastneurons.errors import InputError, StoreError
 from fastneurons.store import schema
-from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Root, decode
+from fastneurons.store.checked import ObjectStore, is_data
+from fastneurons.store.codec import bounded
+from fastneurons.store.failures import reading
+from fastneurons.store.manifest import Catalogue
+from fastneurons.store.objects import DamagedError
+from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Root, decode, read_root
 from fastneurons.store.schema import ArraySpec, Header
-from fastneurons.store.storage import Storage, storage_at
+from fastneurons.store.storage import Storage, one_line, storage_at
 
 # What `windows` holds at a time, unless a single example is larger.
 _BLOCK_BYTES = 2**26
@@ -69,16 +74,12 @@ class StoredArray:
         Raises:
             StoreError: the array is damaged.
         """
-        try:
+        with reading(self._store.path, self.name):
             if self.dims[0] == "example":
                 self._check_objects(selection[0] if isinstance(selection, tuple) and selection else selection)
             elif self._store.is_complete:
                 self._check_sum()
             return np.asarray(self._array[selection])
-        except (StoreError, IndexError):
-            raise
-        except Exception as error:  # codecs raise what they like
-            raise StoreError(f"{self._store.path}: array {self.name} is damaged: {error}") from error
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return self[...].astype(dtype or self.dtype, copy=False)
@@ -100,25 +101,33 @@ class StoredArray:
         if len(chosen) == 0:
             return
         found = self._objects()
-        for number in range(min(chosen) // length, max(chosen) // length + 1):
+        lowest, highest = sorted((chosen[0], chosen[-1]))
+        for number in range(lowest // length, highest // length + 1):
             if f"c.{number}" + ".0" * (len(self.dims) - 1) not in found:
                 last = min((number + 1) * length, len(self)) - 1
                 raise StoreError(
                     f"{self._store.path}: array {self.name} is damaged: "
-                    f"examples {number * length} to {last} are missing"
+                    f"examples {number * length} to {last} {self._store._missing}"
                 )
 
     def _check_sum(self) -> None:
         missing = self._array.nchunks - len(self._objects())
         if missing:
             raise StoreError(
-                f"{self._store.path}: array {self.name} is damaged: {missing} of its objects are missing"
+                f"{self._store.path}: array {self.name} is damaged: "
+                f"{missing} of its objects {self._store._missing}"
             )
 
     def _objects(self) -> set[str]:
         if self._found is None:
-            names = self._store._storage.names(self.name)
-            self._found = {name for name in names if name.startswith("c.")}
+            names = {name for name in self._store._storage.names(self.name) if name.startswith("c.")}
+            catalogue = self._store._catalogue
+            if catalogue is not None:
+                # What no manifest names does not count, whatever it is.
+                names = {name for name in names if f"{self.name}/{name}" in catalogue.objects}
+                if catalogue.problem is not None:
+                    return names
+            self._found = names
         return self._found
 
 
@@ -127,18 +136,29 @@ class Store:
 
     Args:
         path: What the user calls it.
+        data: The root object's bytes.
     """
 
-    def __init__(self, path: str, storage: Storage, root: Root) -> None:
+    def __init__(self, path: str, storage: Storage, root: Root, data: bytes) -> None:
         self.path = path
         self.header: Header = root.header
         self._storage = storage
         self._root = root
+        self._data = data
         self._commit = root.commit
         self._names = [name for name in root.arrays if name not in schema.coordinates(root.header)]
         if not self.is_complete:
             self._names += [spec.name for spec in schema.sum_specs(root.header)]
-        self._group = zarr.open_group(storage.zarr_store(read_only=True), mode="r", use_consolidated=True)
+        self._catalogue = None if root.mark is None else Catalogue.load(storage, root.mark)
+        self._objects = ObjectStore(
+            storage,
+            read_only=True,
+            catalogue=self._catalogue,
+            given={ROOT_KEY: data},
+            limits=_limits(root),
+        )
+        with reading(path), bounded():
+            self._group = zarr.open_group(self._objects, mode="r", use_consolidated=True)
         self._arrays: dict[str, StoredArray] = {}
 
     @property
@@ -177,10 +197,11 @@ class Store:
             if name not in self._names:
                 raise KeyError(f"{self.path} has no array {name!r}; it has {', '.join(self._names)}")
             spec = schema.array_spec(name)
-            if spec.summed_by and not self.is_complete:
-                array = self._sum_so_far(spec)
-            else:
-                array = cast("zarr.Array[Any]", self._group[name])
+            with reading(self.path, name), bounded():
+                if spec.summed_by and not self.is_complete:
+                    array = self._sum_so_far(spec)
+                else:
+                    array = cast("zarr.Array[Any]", self._group[name])
             self._arrays[name] = StoredArray(self, name, array, spec.dims)
         return self._arrays[name]
 
@@ -266,13 +287,61 @@ class Store:
         Raises:
             StoreError: the list is damaged.
         """
-        data = (self._storage.read(SKIPPED_KEY) or b"")[: self._commit.skipped_bytes]
+        size = self._commit.skipped_bytes
+        with reading(self.path):
+            data = (self._storage.read(SKIPPED_KEY, 0, size) if size else None) or b""
         try:
-            if len(data) < self._commit.skipped_bytes:
-                raise msgspec.DecodeError(f"{self._commit.skipped_bytes - len(data)} bytes are missing")
+            if len(data) < size:
+                raise DamagedError(f"{size - len(data)} bytes are missing")
+            if self._catalogue is not None:
+                _check_parts(self._catalogue, data)
             return [msgspec.json.decode(line, type=SkippedRow) for line in data.splitlines()]
-        except msgspec.DecodeError as error:
-            raise StoreError(f"{self.path}: {SKIPPED_KEY} is damaged: {error}") from error
+        except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise StoreError(f"{self.path}: {SKIPPED_KEY} is damaged: {one_line(error)}") from error
+
+    def check(self) -> None:
+        """Whether every object is there, with the length that was written. Lists folders and reads nothing.
+
+        A store without manifests is checked when it is read.
+
+        Raises:
+            StoreError: naming the first that is not.
+        """
+        if self._catalogue is None:
+            return
+        advice = f"fastneurons verify {self.path} says what is still usable"
+        if self._catalogue.problem is not None:
+            raise StoreError(f"{self.path} is damaged: {self._catalogue.problem}; {advice}")
+        keys = [key for key in self._catalogue.objects if self._root.needs(key)]
+        with reading(self.path):
+            for key, how in self._catalogue.misplaced(self._storage, keys):
+                raise StoreError(f"{self.path}: {self.describe(key)} {how}; {advice}")
+
+    def is_behind(self) -> bool:
+        """Whether windows were committed after the commit mark that this was opened with."""
+        return self._catalogue is not None and self._catalogue.is_behind(self._storage)
+
+    def describe(self, key: str) -> str:
+        """An object as users are told that it is damaged."""
+        name, _, rest = key.partition("/")
+        where = f"object {rest}"
+        if is_data(key) and name in self and schema.array_spec(name).grows:
+            first, end = self.rows_of(key)
+            where += f" (examples {first} to {end - 1})"
+        return f"array {name} is damaged: its {where}"
+
+    def rows_of(self, key: str) -> tuple[int, int]:
+        """Which examples an object of a growing array holds: the first, and the one after the last."""
+        name, _, rest = key.partition("/")
+        length = schema.examples_per_object(self[name]._array)
+        number = int(rest.split(".")[1])
+        return number * length, min((number + 1) * length, self.num_examples)
+
+    @property
+    def _missing(self) -> str:
+        """How what is missing is told."""
+        problem = self._catalogue.problem if self._catalogue is not None else None
+        return "are missing" if problem is None else f"cannot be checked, as {problem}"
 
     def to_xarray(self) -> Any:
         """The store as an `xarray.Dataset`, read where it is used; needs xarray."""
@@ -280,55 +349,100 @@ class Store:
             import xarray
         except ImportError as error:
             raise InputError("xarray is not installed; pip install 'fastneurons[xarray]'") from error
-        return xarray.open_zarr(self._storage.zarr_store(read_only=True), consolidated=True, chunks=None)
+        with reading(self.path), bounded():
+            return xarray.open_zarr(self._objects, consolidated=True, chunks=None)
 
     def _sum_so_far(self, spec: ArraySpec) -> "zarr.Array[Any]":
         """A sum over the examples committed by now."""
         values = np.zeros(spec.shape(self.header, 0), spec.dtype)
-        try:
-            if self.num_examples:
-                group = zarr.open_group(
-                    self._storage.zarr_store(read_only=True), mode="r", use_consolidated=False
-                )
-                values = self._root.read_sum(spec, cast("zarr.Array[Any]", group[spec.checkpoint.name]))
-        except Exception as error:
-            raise StoreError(f"{self.path}: array {spec.name} is damaged: {error}") from error
+        if self.num_examples:
+            try:
+                checkpoint = zarr.open_array(self._objects, path=spec.checkpoint.name, mode="r")
+                values = self._root.read_sum(spec, checkpoint)
+            except Exception as error:
+                if read_root(self._storage) == self._data:
+                    raise
+                raise StoreError(
+                    f"{self.path}: its run has gone on since it was opened; open it again to read {spec.name}"
+                ) from error
         return zarr.create_array(zarr.storage.MemoryStore(), data=values)
 
 
-def open_store(path: str) -> Store:
+def open_store(path: str, check: bool = False) -> Store:
     """Open a store for reading.
 
     Args:
         path: A local path or an fsspec URL.
+        check: Whether to look first whether every object is there, of its length. What is read is checked
+            in either case.
     Raises:
         InputError: the URL's file system is not known.
         StoreError: nothing is there, or no store, or one of a newer format, or it is damaged.
     """
     storage = storage_at(path)
-    try:
-        data = storage.read(ROOT_KEY)
+    with reading(path):
+        data = read_root(storage)
         if data is None and not storage.names():
             raise StoreError(f"{path}: nothing is there")
-        root = decode(data, path)
-        _check_arrays(path, root)
-        return Store(path, storage, root)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error}") from error
+        while True:
+            try:
+                return _opened(path, storage, data, check)
+            except StoreError:
+                again = read_root(storage)
+                if again == data:
+                    raise
+                data = again  # its run goes on
 
 
-def _check_arrays(path: str, root: Root) -> None:
-    """Whether the arrays that a store must have are named with the shapes that they must have."""
-    if not root.arrays and root.commit.examples == 0:
-        return  # its run has only begun
-    for spec in schema.array_specs(root.header, root.arrays):
-        if spec.summed_by and root.header.status == "running":
-            continue
-        metadata = root.arrays.get(spec.name)
-        expected = list(spec.shape(root.header, root.commit.examples))
-        if metadata is None:
-            raise StoreError(f"{path}: array {spec.name} is missing")
-        if metadata.get("shape") != expected:
+def _opened(path: str, storage: Storage, data: bytes | None, check: bool) -> Store:
+    """The store whose root object has these bytes."""
+    store = Store(path, storage, decode(data, path), data or b"")
+    if store.is_behind():
+        raise StoreError(f"{path}: its {ROOT_KEY} is damaged: it is older than the manifests")
+    check_windows(store)
+    if check:
+        store.check()
+    return store
+
+
+def check_windows(store: Store) -> None:
+    """Whether manifests and commit mark agree on how much there is."""
+    catalogue, commit = store._catalogue, store._commit
+    if catalogue is None or catalogue.problem is not None:
+        return
+    at = 0
+    for first, end, number in catalogue.windows:
+        if first != at or end < first:
             raise StoreError(
-                f"{path}: array {spec.name} has shape {metadata.get('shape')}, should be {expected}"
+                f"{store.path} is damaged: its manifest {number} begins after {first} examples, not {at}"
             )
+        at = end
+    skipped = sum(part.length for part in catalogue.skipped)
+    if at != commit.examples or skipped != commit.skipped_bytes:
+        raise StoreError(
+            f"{store.path} is damaged: its manifests end after {at} examples and {skipped} bytes of skipped rows, "
+            f"its commit mark after {commit.examples} and {commit.skipped_bytes}"
+        )
+
+
+def _check_parts(catalogue: Catalogue, data: bytes) -> None:
+    """Hold `skipped.jsonl` against what each window added to it."""
+    if catalogue.problem is not None:
+        raise DamagedError(f"it cannot be checked, as {catalogue.problem}")
+    at = 0
+    for part in catalogue.skipped:
+        part.check(data[at : at + part.length])
+        at += part.length
+
+
+def _limits(root: Root) -> dict[str, int]:
+    """What an object of each array may take at most, in a store without manifests."""
+    limits = {
+        spec.name: schema.object_bytes(spec, root.arrays[spec.name])
+        for spec in schema.array_specs(root.header, root.arrays)
+        if spec.name in root.arrays
+    }
+    for spec in schema.sum_specs(root.header):
+        chunk = spec.checkpoint.chunks(root.header)
+        limits[spec.checkpoint.name] = 2 * spec.checkpoint.bytes_of(chunk) + 2**20
+    return limits

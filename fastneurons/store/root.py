@@ -4,7 +4,10 @@ It holds the group's attributes and, as zarr's consolidated metadata, the metada
 number of examples that are committed. A window counts from the moment at which this one object is
 replaced: nothing that opens the store through it, xarray included, sees an example before, and there is
 no second object that could contradict it. It is also why the other objects (`skipped.jsonl`, the
-checkpoint) cause no warnings: with consolidated metadata nothing lists the folder.
+checkpoint, the manifests) cause no warnings: with consolidated metadata nothing lists the folder.
+
+It ends the chain of manifests (`manifest.py`) and vouches for itself: the attribute `checksum` is that of all
+else that a reader uses of it, so that no figure comes out under another threshold or language unnoticed.
 """
 
 import os
@@ -20,10 +23,15 @@ from numpy.typing import NDArray
 
 from fastneurons.errors import StoreError
 from fastneurons.store import schema
-from fastneurons.store.schema import FORMAT, ArraySpec, Header
+from fastneurons.store.manifest import Mark, digest_of
+from fastneurons.store.schema import FORMAT, FORMAT_WITH_MANIFESTS, ArraySpec, Header
+from fastneurons.store.storage import Storage, one_line
 
 ROOT_KEY = "zarr.json"
 SKIPPED_KEY = "skipped.jsonl"
+
+# A root object has some 30 kB, and what a run was told.
+_ROOT_BYTES = 2**26
 
 
 class Writer(msgspec.Struct, frozen=True):
@@ -87,11 +95,36 @@ class Root(msgspec.Struct, frozen=True):
         header: What was measured.
         commit: What counts.
         arrays: zarr's metadata of each array, by name.
+        mark: The last manifest that counts; None where there are none: the store has only begun, or is of
+            format 1.
     """
 
     header: Header
     commit: Commit
     arrays: dict[str, dict[str, Any]]
+    mark: Mark | None = None
+
+    def needs(self, key: str) -> bool:
+        """Whether an object that a manifest names is still part of the store: old snapshots of sums are not.
+
+        Nor are the sums and the trimmed metadata of a store that was complete once and goes on.
+        """
+        name, _, rest = key.partition("/")
+        if self.header.status != "complete":
+            for spec in schema.ARRAYS:
+                if name == spec.name and (spec.summed_by or (spec.grows and rest == ROOT_KEY)):
+                    return False
+        for spec in schema.sum_specs(self.header):
+            if name != spec.checkpoint.name:
+                continue
+            if self.header.status == "complete":
+                return False
+            if rest == ROOT_KEY:
+                return True
+            snapshot, *index = (int(part) for part in rest.split(".")[1:])
+            place = index[spec.dims.index(spec.summed_by or "")]
+            return self.commit.snapshots(spec)[place] == snapshot
+        return True
 
     def read_sum(self, spec: ArraySpec, checkpoint: "zarr.Array[Any]") -> NDArray[Any]:
         """A sum over the examples committed, from the snapshots that count."""
@@ -104,27 +137,44 @@ class Root(msgspec.Struct, frozen=True):
         """The object's bytes."""
         header = msgspec.to_builtins(self.header)
         tasks = header.pop("tasks")
-        return msgspec.json.encode(
-            {
-                "zarr_format": 3,
-                "node_type": "group",
-                "attributes": {"fastneurons": header, "tasks": tasks, "commit": self.commit},
-                "consolidated_metadata": {
-                    "kind": "inline",
-                    "must_understand": False,
-                    "metadata": self.arrays,
-                },
-            }
-        )
+        attributes = {"fastneurons": header, "tasks": tasks, "commit": msgspec.to_builtins(self.commit)}
+        if self.mark is not None:
+            attributes["manifest"] = msgspec.to_builtins(self.mark)
+        document = {
+            "zarr_format": 3,
+            "node_type": "group",
+            "attributes": attributes,
+            "consolidated_metadata": {
+                "kind": "inline",
+                "must_understand": False,
+                "metadata": self.arrays,
+            },
+        }
+        if self.header.format >= FORMAT_WITH_MANIFESTS:
+            attributes["checksum"] = _checksum(document)
+        return msgspec.json.encode(document)
+
+
+# Attributes of ours; others may be added by whom it pleases.
+_ATTRIBUTES = ("fastneurons", "tasks", "commit", "manifest")
 
 
 def is_store(data: bytes | None) -> bool:
     """Whether a root object is that of a store of ours, whole or damaged, of whatever format."""
     try:
         root = msgspec.json.decode(data or b"")
-    except msgspec.DecodeError:
+        return "fastneurons" in root["attributes"]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
         return False
-    return isinstance(root, dict) and "fastneurons" in (root.get("attributes") or {})
+
+
+def read_root(storage: Storage) -> bytes | None:
+    """The root object's bytes; None where there is none.
+
+    Raises:
+        StoreError: something else lies in its place, or it is too long to be one.
+    """
+    return storage.read_bounded(ROOT_KEY, _ROOT_BYTES)
 
 
 def decode(data: bytes | None, name: str) -> Root:
@@ -133,10 +183,17 @@ def decode(data: bytes | None, name: str) -> Root:
     Raises:
         StoreError: it is not that of a store, or of a newer one, or damaged.
     """
-    if not is_store(data):
+    if data is None:
         raise StoreError(f"{name} is not a fastneurons store")
-    root = msgspec.json.decode(data or b"")
-    attributes = root["attributes"]
+    try:
+        document = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _damaged(name, one_line(error)) from error
+    attributes = document.get("attributes", {}) if isinstance(document, dict) else None
+    if not isinstance(attributes, dict):
+        raise _damaged(name, "it has no attributes")
+    if "fastneurons" not in attributes:
+        raise StoreError(f"{name} is not a fastneurons store")
     header = attributes["fastneurons"]
     written = header.get("format") if isinstance(header, dict) else None
     if isinstance(written, int) and written > FORMAT:
@@ -145,10 +202,88 @@ def decode(data: bytes | None, name: str) -> Root:
             f"this one reads up to {FORMAT}: upgrade fastneurons"
         )
     try:
-        return Root(
+        root = Root(
             msgspec.convert({**header, "tasks": attributes["tasks"]}, Header),
             msgspec.convert(attributes["commit"], Commit),
-            dict(root["consolidated_metadata"]["metadata"]),
+            msgspec.convert(document["consolidated_metadata"]["metadata"], dict[str, dict[str, Any]]),
+            msgspec.convert(attributes["manifest"], Mark) if "manifest" in attributes else None,
         )
-    except (msgspec.ValidationError, KeyError, TypeError) as error:
-        raise StoreError(f"{name}: its {ROOT_KEY} is damaged: {error}") from error
+    except (msgspec.ValidationError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise _damaged(name, one_line(error)) from error
+    _check(root, name)
+    has_checksum = root.header.format >= FORMAT_WITH_MANIFESTS
+    if has_checksum != ("checksum" in attributes) or (root.mark is not None and not has_checksum):
+        raise _damaged(name, f"it is not as format {root.header.format} has it")
+    if has_checksum and attributes["checksum"] != _checksum_or_none(document):
+        raise _damaged(name, "its checksum is not that of its content")
+    if has_checksum and root.mark is None and (root.commit.examples or root.header.status != "running"):
+        raise _damaged(name, "it names no manifest")
+    return root
+
+
+def _damaged(name: str, what: str) -> StoreError:
+    return StoreError(f"{name}: its {ROOT_KEY} is damaged: {what}")
+
+
+def _checksum(document: dict[str, Any]) -> str:
+    """The digest of all that readers use of a root object, in whatever order it is written."""
+    attributes = {key: value for key, value in document["attributes"].items() if key in _ATTRIBUTES}
+    return digest_of(msgspec.json.encode({**document, "attributes": attributes}, order="sorted"))
+
+
+def _checksum_or_none(document: dict[str, Any]) -> str | None:
+    try:
+        return _checksum(document)
+    except (OverflowError, RecursionError, TypeError, ValueError):  # what no writer of ours has written
+        return None
+
+
+def _check(root: Root, name: str) -> None:
+    """Whether header, commit and the arrays' metadata can be those of one store.
+
+    Raises:
+        StoreError: naming what cannot be.
+    """
+    problem = _header_problem(root)
+    if problem is not None:
+        raise _damaged(name, problem)
+    if not root.arrays and root.commit.examples == 0:
+        return  # its run has only begun
+    for spec in schema.array_specs(root.header, root.arrays):
+        if spec.summed_by and root.header.status == "running":
+            continue
+        metadata = root.arrays.get(spec.name)
+        expected = list(spec.shape(root.header, root.commit.examples))
+        if metadata is None:
+            raise StoreError(f"{name}: array {spec.name} is missing")
+        if metadata.get("shape") != expected:
+            raise StoreError(
+                f"{name}: array {spec.name} has shape {metadata.get('shape')}, should be {expected}"
+            )
+        try:
+            problem = schema.metadata_problem(spec, metadata)
+        except (LookupError, TypeError, AttributeError, ValueError):
+            problem = "it is not as zarr has it"
+        if problem is not None:
+            raise StoreError(f"{name}: array {spec.name} has damaged metadata: {problem}")
+
+
+def _header_problem(root: Root) -> str | None:
+    """Why header and commit cannot be right; None if they can."""
+    header, commit = root.header, root.commit
+    if header.status not in ("running", "complete"):
+        return f"status {header.status!r}"
+    if header.format < 1:
+        return f"format {header.format}"
+    sizes = schema.dimension_sizes(header, commit.examples)
+    for dimension, size in (*sizes.items(), ("window", header.window)):
+        lowest = 0 if dimension in ("example", "layer") else 1
+        if not lowest <= size < 2**40:
+            return f"{dimension} of {size}"
+    if not 0 <= commit.skipped_bytes < 2**40:
+        return f"{commit.skipped_bytes} bytes of skipped rows"
+    for spec in schema.sum_specs(header):
+        snapshots = commit.snapshots(spec)
+        if len(snapshots) != sizes[spec.summed_by or ""] or not set(snapshots) <= {0, 1}:
+            return f"snapshots of {spec.name} {snapshots}"
+    return None

@@ -1,9 +1,9 @@
 """How a store lays out what `fastneurons/arrays.py` describes: attributes, chunks, shards, checkpoints, coordinates."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from math import prod
+from math import isqrt, prod
 from typing import Any
 
 import msgspec
@@ -15,7 +15,8 @@ from fastneurons import arrays
 from fastneurons.arrays import CATEGORIES, STRING, Array
 
 # Raised when a store written now could be misread by an older fastneurons.
-FORMAT = 1
+FORMAT = 2
+FORMAT_WITH_MANIFESTS = 2
 
 # Activations within this distance of a threshold are in `near_threshold_count`: rounding could turn them.
 NEAR_THRESHOLD = 1e-3
@@ -151,7 +152,7 @@ class ArraySpec(Array):
     def chunks(self, header: Header) -> tuple[int, ...]:
         """The least that can be read: a few examples with all that is theirs, or a few layers."""
         shape = self.shape(header, header.window)
-        size = self._bytes(())
+        size = self.bytes_of(())
         chunk: list[int] = []
         for dim, whole in zip(reversed(self.dims), reversed(shape), strict=True):
             if dim in self.apart:
@@ -172,16 +173,20 @@ class ArraySpec(Array):
         if not self.grows:
             return None
         chunk = self.chunks(header)
-        chunks = largest_divisor(header.window // chunk[0], _OBJECT_BYTES // self._bytes(chunk))
+        chunks = largest_divisor(header.window // chunk[0], _OBJECT_BYTES // self.bytes_of(chunk))
         return (chunks * chunk[0], *chunk[1:])
 
-    def _bytes(self, shape: tuple[int, ...]) -> int:
+    def bytes_of(self, shape: Sequence[int]) -> int:
+        """Bytes of that many values in memory; of strings, about."""
         return prod(shape) * (16 if self.dtype == STRING else np.dtype(self.dtype).itemsize)
 
 
 def largest_divisor(number: int, limit: int) -> int:
     """The largest divisor of `number` that is not above `limit`; 1 where there is none."""
-    return next(n for n in range(max(1, min(number, limit)), 0, -1) if number % n == 0) if number else 1
+    if number <= limit:
+        return max(1, number)
+    small = [n for n in range(1, min(limit, isqrt(number)) + 1) if number % n == 0]
+    return max((n for one in small for n in (one, number // one) if n <= limit), default=1)
 
 
 def dimension_sizes(header: Header, num_examples: int) -> dict[str, int]:
@@ -207,6 +212,44 @@ def coordinates(header: Header) -> dict[str, NDArray[Any]]:
         "threshold": np.array(header.thresholds, np.float64),
         "category": np.array(CATEGORIES, np.dtypes.StringDType()),
     }
+
+
+def metadata_problem(spec: ArraySpec, metadata: dict[str, Any]) -> str | None:
+    """Why zarr's metadata of an array of the right shape cannot be that of a store of ours; None if it can.
+
+    Raises:
+        LookupError, TypeError, AttributeError, ValueError: it is not even zarr's.
+    """
+    shape = metadata["shape"]
+    if metadata["dimension_names"] != list(spec.dims):
+        return f"dimensions {metadata['dimension_names']}"
+    if metadata["data_type"] != spec.dtype:
+        return f"type {metadata['data_type']}"
+    outer = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    codecs, grids = metadata["codecs"], [outer]
+    if codecs[0]["name"] == "sharding_indexed":
+        grids.append(codecs[0]["configuration"]["chunk_shape"])
+        codecs = codecs[0]["configuration"]["codecs"]
+    for grid in grids:
+        if len(grid) != len(shape) or not all(type(size) is int and 0 < size < 2**40 for size in grid):
+            return f"chunks {grid}"
+    inner = grids[-1]
+    if any(size % part for size, part in zip(outer, inner, strict=True)):
+        return f"chunks {inner} in shards {outer}"
+    # Chunks of one example may be as large as it is; nothing else is larger than what is written.
+    if spec.bytes_of(inner) > max(_OBJECT_BYTES, spec.bytes_of([1, *shape[1:]])):
+        return f"chunks {inner}"
+    if not {codec["name"] for codec in codecs} <= _CODECS:
+        return f"codecs {', '.join(str(codec['name']) for codec in codecs)}"
+    return None
+
+
+def object_bytes(spec: ArraySpec, metadata: dict[str, Any]) -> int:
+    """The most that an object of an array takes, with what Zstandard and an index add to its values."""
+    shape: list[int] = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    # Nothing tells how long strings are: an id may have a megabyte.
+    values: int = _STRINGS_BYTES if spec.dtype == STRING else spec.bytes_of(shape)
+    return values + values // 16 + 64 * prod(shape) + 2**20
 
 
 def examples_per_object(array: "zarr.Array[Any]") -> int:
@@ -248,9 +291,14 @@ def array_spec(name: str) -> ArraySpec:
 # Arrays that the writer or the reader treats in a way of its own.
 ACTIVATED = "activated"
 COEFFICIENT = "coefficient"
+DIGEST = "digest"
 EXAMPLE_ID = "example_id"
 OUTCOME = "outcome"
 LAST_TOKEN = "last_token"
+
+_STRINGS_BYTES = 2**28
+# Those of arrays as the writer makes them.
+_CODECS = {"bytes", "vlen-utf8", "zstd", "crc32c"}
 
 COORDINATES = (
     ArraySpec("language", STRING, ("language",), fill=""),

@@ -2,28 +2,51 @@
 
 Everything is written as whole objects, each of which is either there as it was, or as it is to be. The
 one exception is an object that lines are added to (`extend`).
+
+Objects of a local store are regular files; anything else in the place of one (a pipe, a device, a folder) is
+refused before it is opened, because reading it may never end. What an object store's client raises comes out as
+`OSError`, whatever its class, so that callers tell a place that fails from a mistake of ours.
 """
 
-import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import zarr.abc.store
-from zarr.core.buffer import Buffer
-from zarr.storage import FsspecStore, LocalStore
+from fastneurons.errors import InputError, StoreError
 
-from fastneurons.errors import InputError
-
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
+# Requests to an object store that are under way at once.
+_REQUESTS = 16
 
 
 class LockedError(Exception):
     """Another process holds the lock."""
+
+
+class RemovedError(StoreError):
+    """The store was removed, moved or replaced while it was written: nothing in it is safe."""
+
+
+class PlaceError(OSError):
+    """An object store's client failed, with a class of its own."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line, of 300 characters at most; its class where it has no message."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # a foreign class may fail to print itself
+        text = ""
+    text = text or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 class Storage(ABC):
@@ -37,12 +60,12 @@ class Storage(ABC):
         self.name = name
 
     @abstractmethod
-    def zarr_store(self, read_only: bool) -> zarr.abc.store.Store:
-        """The same place as zarr sees it."""
+    def read(self, key: str, start: int = 0, end: int | None = None) -> bytes | None:
+        """Bytes `start` to `end` of an object, fewer where it ends before; None where there is none.
 
-    @abstractmethod
-    def read(self, key: str) -> bytes | None:
-        """An object, None where there is none."""
+        Raises:
+            StoreError: something else than an object lies there.
+        """
 
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
@@ -57,14 +80,50 @@ class Storage(ABC):
         """Remove an object, or all below a folder; nothing where there is none."""
 
     @abstractmethod
+    def sizes(self, folder: str = "") -> dict[str, int | None]:
+        """What is directly below a folder, by name: an object's length in bytes, None for what is no object."""
+
     def names(self, folder: str = "") -> set[str]:
         """The names of what is directly below a folder."""
+        return set(self.sizes(folder))
+
+    def read_bounded(self, key: str, limit: int) -> bytes | None:
+        """A whole object; None where there is none.
+
+        Raises:
+            StoreError: it is longer than `limit` bytes.
+        """
+        data = self.read(key, 0, limit + 1)
+        if data is not None and len(data) > limit:
+            raise StoreError(f"{self.name}: its {key} is damaged: it is longer than {limit} bytes")
+        return data
+
+    def read_all(self, keys: Sequence[str], limit: int) -> list[bytes | StoreError | None]:
+        """Many objects, as `read_bounded` reads each; the error in the place of one that cannot be read."""
+        return [self._read_or_error(key, limit) for key in keys]
+
+    def _read_or_error(self, key: str, limit: int) -> bytes | StoreError | None:
+        try:
+            return self.read_bounded(key, limit)
+        except StoreError as error:
+            return error
 
     def obstacle(self) -> str | None:
         """Why nothing can be written here, in words; None if it can, or if that cannot be known."""
         return None
 
     # What a place without folders and locks has no need of, or no way to, is nothing.
+
+    def stay(self) -> None:
+        """From now on, refuse to write unless the store is still where it is now.
+
+        Later writes raise `RemovedError` where it is not.
+        """
+        return
+
+    def forsake(self, keys: Iterable[str]) -> None:
+        """Remove what was written after the store was removed, where that cannot be known before."""
+        return
 
     def flush(self) -> None:
         """Return when all that was written will outlast a loss of power."""
@@ -107,23 +166,27 @@ class LocalStorage(Storage):
         self.root = root
         self._changed: set[Path] = set()  # folders with new names in them
         self._lock: int | None = None
+        self._identity: tuple[int, int] | None = None
+        self._folders: set[Path] = set()  # those that were there once this writer stayed
 
-    def zarr_store(self, read_only: bool) -> zarr.abc.store.Store:
-        """A zarr store that writes as this does."""
-        return _DurableStore(self, read_only=read_only)
-
-    def read(self, key: str) -> bytes | None:
-        """An object, None where there is none."""
+    def read(self, key: str, start: int = 0, end: int | None = None) -> bytes | None:
+        """Bytes `start` to `end` of an object, fewer where it ends before; None where there is none."""
         try:
-            return (self.root / key).read_bytes()
+            with self._opened(key, os.O_RDONLY) as descriptor:
+                size = os.fstat(descriptor).st_size
+                end = size if end is None else min(end, size)
+                with os.fdopen(os.dup(descriptor), "rb") as file:
+                    file.seek(start)
+                    return file.read(max(0, end - start))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write(self, key: str, data: bytes) -> None:
         """Replace an object, at once and for good."""
         path = self.root / key
+        self._check_there()
         self._make_folder(path.parent)
-        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_PARTIAL}")
+        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
         try:
             with partial.open("wb") as file:
                 file.write(data)
@@ -131,6 +194,9 @@ class LocalStorage(Storage):
                 # Before the rename: else a loss of power may leave the new name with no data.
                 os.fsync(file.fileno())
             partial.replace(path)
+        except FileNotFoundError as error:
+            self._check_there()
+            raise RemovedError(f"{path.parent} was removed while it was written") from error
         except Exception:
             partial.unlink(missing_ok=True)
             raise
@@ -138,27 +204,33 @@ class LocalStorage(Storage):
 
     def extend(self, key: str, offset: int, data: bytes) -> None:
         """Put `data` at `offset`, as the object's new end."""
-        with (self.root / key).open("r+b") as file:
-            file.truncate(offset)
-            file.seek(offset)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        self._check_there()
+        try:
+            with self._opened(key, os.O_RDWR) as descriptor, os.fdopen(os.dup(descriptor), "r+b") as file:
+                file.truncate(offset)
+                file.seek(offset)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileNotFoundError as error:
+            raise RemovedError(f"{self.root / key} was removed while it was written") from error
 
     def remove(self, key: str) -> None:
         """Remove an object, or all below a folder; nothing where there is none."""
         path = self.root / key
+        self._folders.discard(path)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
 
-    def names(self, folder: str = "") -> set[str]:
-        """The names of what is directly below a folder."""
+    def sizes(self, folder: str = "") -> dict[str, int | None]:
+        """What is directly below a folder, by name: a file's length in bytes, None for what is no file."""
         try:
-            return {path.name for path in (self.root / folder).iterdir()}
+            with os.scandir(self.root / folder) as entries:
+                return {entry.name: _size(entry) for entry in entries}
         except (FileNotFoundError, NotADirectoryError):
-            return set()
+            return {}
 
     def obstacle(self) -> str | None:
         """Why nothing can be written here, in words; None if it can."""
@@ -173,6 +245,12 @@ class LocalStorage(Storage):
             return f"cannot be written: no permission to write in {there}"
         return None
 
+    def stay(self) -> None:
+        """From now on, refuse to write unless the store is still where it is now."""
+        there = self.root.stat()
+        self._identity = there.st_dev, there.st_ino
+        self._folders = {path for path in self.root.iterdir() if path.is_dir()}
+
     def flush(self) -> None:
         """Return when all that was written will outlast a loss of power."""
         while self._changed:
@@ -186,7 +264,7 @@ class LocalStorage(Storage):
 
     def clean(self) -> None:
         """Remove what an interrupted write left behind."""
-        for path in self.root.rglob(f"*{_PARTIAL}"):
+        for path in self.root.rglob(f"*{PARTIAL}"):
             path.unlink(missing_ok=True)
 
     def lock(self, key: str) -> None:
@@ -194,7 +272,10 @@ class LocalStorage(Storage):
         if self._lock is not None:
             return
         self._make_folder(self.root)
-        descriptor = os.open(self.root / key, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self.root / key, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        with self._opened(key, os.O_RDWR) as opened:
+            descriptor = os.dup(opened)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -211,37 +292,63 @@ class LocalStorage(Storage):
             os.close(self._lock)
             self._lock = None
 
+    @contextlib.contextmanager
+    def _opened(self, key: str, flags: int) -> Iterator[int]:
+        """A descriptor of an object's file, once it is known to be a regular one."""
+        path = self.root / key
+        try:
+            # Before it is opened: that alone may have an effect where it is a device.
+            is_regular = stat.S_ISREG(path.stat().st_mode)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            is_regular = False
+        if not is_regular:
+            raise StoreError(f"{self.name}: its {key} is damaged: it is not a regular file")
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise StoreError(f"{self.name}: its {key} is damaged: it is not a regular file")
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _check_there(self) -> None:
+        """Whether the store still lies where this writer found it."""
+        if self._identity is None:
+            return
+        try:
+            there = self.root.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RemovedError(f"{self.name} was removed while it was written") from error
+        if (there.st_dev, there.st_ino) != self._identity or not (self.root / "zarr.json").exists():
+            raise RemovedError(f"{self.name} was removed while it was written")
+
     def _make_folder(self, folder: Path) -> None:
+        if self._identity is not None:
+            if folder.is_dir():
+                self._folders.add(folder)
+                return
+            if folder in self._folders:
+                raise RemovedError(f"{folder} was removed while it was written")
         missing = []
         while not folder.is_dir():
             missing.append(folder)
             folder = folder.parent
         for new in reversed(missing):
+            # Without its parents: a store that was removed by now is not made again.
             new.mkdir(exist_ok=True)
             self._changed.add(new.parent)
+            if self._identity is not None:
+                self._folders.add(new)
 
 
-class _DurableStore(LocalStore):
-    """zarr's local store, which renames as well but does not sync, writing through a `LocalStorage`."""
-
-    def __init__(self, storage: LocalStorage, *, read_only: bool = False) -> None:
-        super().__init__(storage.root, read_only=read_only)
-        self._storage = storage
-
-    def with_read_only(self, read_only: bool = False) -> "_DurableStore":
-        return type(self)(self._storage, read_only=read_only)
-
-    async def set(self, key: str, value: Buffer) -> None:
-        self._check_writable()
-        await asyncio.to_thread(self._storage.write, key, value.to_bytes())
-
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        if not (self.root / key).exists():
-            await self.set(key, value)
-
-    def set_sync(self, key: str, value: Buffer) -> None:
-        self._check_writable()
-        self._storage.write(key, value.to_bytes())
+def _size(entry: "os.DirEntry[str]") -> int | None:
+    try:
+        found = entry.stat()
+    except OSError:  # a link to nothing, or removed by now
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 class RemoteStorage(Storage):
@@ -254,24 +361,26 @@ class RemoteStorage(Storage):
         try:
             self._fs, root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
-            raise InputError(f"{url}: {error}") from error
+            raise InputError(f"{url}: {one_line(error)}") from error
+        except Exception as error:  # clients raise what they like, credentials' libraries too
+            raise StoreError(f"{url} cannot be reached: {one_line(error)}") from error
         self._root = root.rstrip("/")
 
-    def zarr_store(self, read_only: bool) -> zarr.abc.store.Store:
-        """A zarr store at the same place."""
-        return FsspecStore.from_url(self.name, read_only=read_only)
-
-    def read(self, key: str) -> bytes | None:
-        """An object, None where there is none."""
+    def read(self, key: str, start: int = 0, end: int | None = None) -> bytes | None:
+        """Bytes `start` to `end` of an object, fewer where it ends before; None where there is none."""
+        path = self._path(key)
         try:
-            data: bytes = self._fs.cat_file(self._path(key))
+            with _calling():
+                whole = start == 0 and end is None
+                data: bytes = self._fs.cat_file(path) if whole else self._fs.cat_file(path, start, end)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
         return data
 
     def write(self, key: str, data: bytes) -> None:
         """Replace an object, at once and for good."""
-        self._fs.pipe_file(self._path(key), data)
+        with _calling():
+            self._fs.pipe_file(self._path(key), data)
 
     def extend(self, key: str, offset: int, data: bytes) -> None:
         """Put `data` at `offset`, as the object's new end: all of it is written anew."""
@@ -281,17 +390,49 @@ class RemoteStorage(Storage):
 
     def remove(self, key: str) -> None:
         """Remove an object, or all below a folder; nothing where there is none."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), _calling():
             self._fs.rm(self._path(key), recursive=True)
 
-    def names(self, folder: str = "") -> set[str]:
-        """The names of what is directly below a folder."""
-        self._fs.invalidate_cache()
+    def sizes(self, folder: str = "") -> dict[str, int | None]:
+        """What is directly below a folder, by name: an object's length in bytes, None for what is no object."""
         try:
-            found: list[str] = self._fs.ls(self._path(folder), detail=False)
+            with _calling():
+                self._fs.invalidate_cache()
+                found = self._fs.ls(self._path(folder), detail=True)
         except (FileNotFoundError, NotADirectoryError):
-            return set()
-        return {path.rstrip("/").rpartition("/")[2] for path in found}
+            return {}
+        return {
+            entry["name"].rstrip("/").rpartition("/")[2]: entry["size"] if entry["type"] == "file" else None
+            for entry in found
+        }
+
+    def read_all(self, keys: Sequence[str], limit: int) -> list[bytes | StoreError | None]:
+        """Many objects, several at once."""
+        with ThreadPoolExecutor(_REQUESTS) as threads:
+            return list(threads.map(lambda key: self._read_or_error(key, limit), keys))
+
+    def forsake(self, keys: Iterable[str]) -> None:
+        """Remove what was written after the store was removed."""
+        for key in keys:
+            self.remove(key)
+
+    def obstacle(self) -> str | None:
+        """Write an object and remove it: what a bucket allows is not known before."""
+        key = f"{uuid.uuid4().hex}{PARTIAL}"
+        self.write(key, b"fastneurons")
+        self.remove(key)
+        return None
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root
+
+
+@contextlib.contextmanager
+def _calling() -> Iterator[None]:
+    """What a client raises, as `OSError`: s3fs, botocore and aiohttp have classes of their own."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise PlaceError(one_line(error)) from error

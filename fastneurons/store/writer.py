@@ -5,84 +5,59 @@
             writer.commit(window)
         writer.finish()
 
-A window's data is written first, then the root object is replaced (`root.py`): that is the commit. What an
-interrupted window left is not seen by readers, and is overwritten or removed by the run that resumes.
+A window's objects are written first, then a manifest that tells what is in them (`manifest.py`), then the root
+object is replaced (`root.py`): that is the commit. What an interrupted window left is not seen by readers, and is
+overwritten or removed by the run that resumes.
 """
 
-import errno
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass
+from math import prod
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
+from zarr.core.buffer import default_buffer_prototype
 
-from fastneurons.arrays import Arrays
-from fastneurons.errors import FastneuronsError, InputError, StoreError
+from fastneurons.errors import FastneuronsError, StoreError
 from fastneurons.store import schema
-from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Commit, Root, Writer, decode, is_store
-from fastneurons.store.schema import ArraySpec, Header
-from fastneurons.store.storage import LockedError, Storage, storage_at
+from fastneurons.store.adopt import objects_as_they_lie
+from fastneurons.store.checked import ObjectStore, is_data
+from fastneurons.store.codec import bounded
+from fastneurons.store.compare import check_same
+from fastneurons.store.failures import decoding, told
+from fastneurons.store.manifest import MANIFESTS, Catalogue, Manifest, Mark, WindowObjects, manifest_key
+from fastneurons.store.objects import StoredObject
+from fastneurons.store.place import locked
+from fastneurons.store.reader import Store, check_windows
+from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Commit, Root, Writer, decode, read_root
+from fastneurons.store.schema import FORMAT, FORMAT_WITH_MANIFESTS, ArraySpec, Header
+from fastneurons.store.storage import RemovedError, Storage, storage_at
+from fastneurons.store.window import Window
 
 # Growing arrays have room for this many windows first, and twice as many each time that it runs out. The
 # root object tells how many examples count; only who reads an array past it sees the room.
 _FIRST_WINDOWS = 16
+# Committed rows are read back so many at a time, or a window where that is more.
+_ROWS_AT_ONCE = 4096
 
 
-@dataclass(frozen=True)
-class Window:
-    """E consecutive examples, from index `first` on: the unit of commit.
+class CommittedRow(NamedTuple):
+    """A row that a store holds.
 
     Args:
-        arrays: Those of the store by their names: for growing arrays an entry an example, fill values where a row was
-            skipped; sums over the measured ones of these examples alone.
-        skipped: What to write to `skipped.jsonl`: index, id, where and reason of each skipped row.
+        id: Its id.
+        digest: Of its texts or tokens; None in stores written before there were digests.
+        tokens: Its tokens in all languages.
     """
 
-    first: int
-    arrays: Arrays
-    skipped: Sequence[Mapping[str, Any]] = ()
-
-    def __len__(self) -> int:
-        return len(self.arrays[schema.EXAMPLE_ID])
-
-
-def check_output(path: str, *, resume: bool = False, overwrite: bool = False) -> None:
-    """Whether a run may write to `path`: what can be known before a model is loaded.
-
-    Raises:
-        InputError: something is there that may not be replaced or continued, or nothing can be written.
-        StoreError: another run is writing to it.
-    """
-    storage = storage_at(path)
-    if _check_place(storage, resume, overwrite):
-        _lock(storage)
-        storage.unlock()
-
-
-def _check_place(storage: Storage, resume: bool, overwrite: bool) -> bool:
-    """Whether a store is there, which may be continued or replaced."""
-    path = storage.name
-    obstacle = storage.obstacle()
-    if obstacle is not None:
-        raise InputError(f"{path} {obstacle}; pass another --out")
-    # A run that was killed before it wrote its root object leaves at most an empty list of skipped rows.
-    found = {name for name in storage.names() if name != SKIPPED_KEY and not name.endswith(".partial")}
-    root = storage.read(ROOT_KEY)
-    if not found and root is None and not storage.read(SKIPPED_KEY):
-        return False
-    if not is_store(root):
-        raise InputError(f"{path} exists and is not a fastneurons store; pass another --out")
-    if not (resume or overwrite):
-        raise InputError(
-            f"{path} exists; pass --resume to continue it, --overwrite to replace it, or another --out"
-        )
-    return True
+    id: str
+    digest: int | None
+    tokens: int
 
 
 class StoreWriter:
@@ -95,13 +70,20 @@ class StoreWriter:
         self, storage: Storage, header: Header, kept: Collection[str], root: Root | None = None
     ) -> None:
         self._storage = storage
-        self._store = storage.zarr_store(read_only=False)
+        self._catalogue = Catalogue(Mark(-1, ""))
+        self._store = ObjectStore(
+            storage, read_only=False, catalogue=self._catalogue, replacing=self._announce
+        )
+        # Objects that count and that the window being written replaces.
+        self._announced: dict[str, StoredObject] = {}
+        self._announcing = threading.Lock()
         self._specs = schema.array_specs(header, kept)
         self._growing = [spec for spec in self._specs if spec.grows]
         self._sums = schema.sum_specs(header)
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._capacity = _FIRST_WINDOWS * header.window
         self._root = root or Root(header, Commit.nothing(header), {})
+        self._root_data = b""
         self._thread = ThreadPoolExecutor(1, "fastneurons-store")
         self._pending: Future[None] | None = None
         self._failure: BaseException | None = None
@@ -129,7 +111,7 @@ class StoreWriter:
             StoreError: another run is writing to it, or it cannot be written.
         """
         storage = storage_at(path)
-        with _told(path), _locked(storage, resume=False, overwrite=overwrite):
+        with told(path), locked(storage, resume=False, overwrite=overwrite):
             return cls(storage, header, _kept(keep_bits, keep_coefficients))._begin()
 
     @classmethod
@@ -147,17 +129,21 @@ class StoreWriter:
             StoreError: the store holds something else, or another run is writing to it, or it is damaged.
         """
         storage, kept = storage_at(path), _kept(keep_bits, keep_coefficients)
-        with _told(path), _locked(storage, resume=True, overwrite=False):
-            data = storage.read(ROOT_KEY)
+        with told(path), locked(storage, resume=True, overwrite=False):
+            data = read_root(storage)
             if data is None:
                 return cls(storage, header, kept)._begin()
             root = decode(data, path)
-            _check_same(path, root, header, kept)
-            if root.arrays:  # a store of an earlier version goes on without what it lacks
-                kept = [name for name in kept if name in root.arrays or name not in schema.later_names()]
+            check_same(path, root, header, kept)
+            header = _with_choice(root.header, header)
+            root = msgspec.structs.replace(root, header=header)
             if root.commit.examples == 0 and root.header.status == "running":
-                return cls(storage, root.header, kept)._begin()
-            return cls(storage, root.header, kept, root)._take_over()
+                header = msgspec.structs.replace(header, format=FORMAT)
+                return cls(storage, header, kept)._begin()
+            # A store of an earlier version goes on without what it lacks.
+            kept = [name for name in kept if name in root.arrays or name not in schema.later_names()]
+            with decoding(path):
+                return cls(storage, header, kept, root)._take_over(data)
 
     @property
     def is_complete(self) -> bool:
@@ -171,14 +157,61 @@ class StoreWriter:
             wait([self._pending])
         return self._root.commit.examples
 
-    def committed_ids(self) -> Iterator[str]:
-        """The ids of the examples that are safe now, in order; for checking that a resumed run reads the same."""
+    def committed_rows(self) -> Iterator[CommittedRow]:
+        """The examples that are safe now, in order; for checking that a resumed run reads the same.
+
+        They are read a few windows at a time, before the first window is committed.
+        """
         committed = self.committed
         if not committed:
             return
-        ids = self._arrays[schema.EXAMPLE_ID]
-        for first in range(0, committed, self._window):
-            yield from (str(id) for id in ids[first : min(first + self._window, committed)])  # type: ignore[union-attr]
+        # Through a reader, which checks what it reads.
+        store = Store(self._storage.name, self._storage, self._root, self._root_data)
+        names = [schema.EXAMPLE_ID, "token_count"]
+        names += [schema.DIGEST] if schema.DIGEST in store else []
+        step = -(-_ROWS_AT_ONCE // self._window) * self._window
+        for first in range(0, committed, step):
+            rows = slice(first, min(first + step, committed))
+            block = {name: store[name][rows] for name in names}
+            tokens = block["token_count"].sum(axis=1)
+            digests = block.get(schema.DIGEST)
+            for index, name in enumerate(block[schema.EXAMPLE_ID]):
+                digest = None if digests is None else int(digests[index])
+                yield CommittedRow(str(name), digest, int(tokens[index]))
+
+    def reopen(self) -> None:
+        """Make a complete store one that a run goes on writing; harmless where it is one already.
+
+        Raises:
+            StoreError: it cannot be written, or its sums are damaged.
+        """
+        if not self.is_complete:
+            return
+        before = self._root
+        store = Store(self._storage.name, self._storage, before, self._root_data)
+        with told(self._storage.name, before.commit.examples):
+            # Readers look for the checkpoints only once the root object says that the run goes on.
+            snapshots = {}
+            for spec in self._sums:
+                self._create(spec.checkpoint)
+                snapshots[spec.name] = self._add(spec, store[spec.name][...])
+            objects = self._store.take_written()
+            sums = {spec.name for spec in self._sums}
+            arrays = {name: metadata for name, metadata in before.arrays.items() if name not in sums}
+            self._root = msgspec.structs.replace(before, arrays=arrays)
+            header = msgspec.structs.replace(before.header, status="running")
+            commit = before.commit
+            if store._catalogue is None:
+                self._storage.flush()
+                self._put_root(header, msgspec.structs.replace(commit, **snapshots))
+            else:
+                self._catalogue.mark = store._catalogue.mark
+                written = WindowObjects(commit.examples, commit.skipped_bytes, objects, None, snapshots)
+                self._put_manifest(written, header)
+            for name in sums:
+                self._storage.remove(name)
+            with decoding(self._storage.name):
+                self._take_over(self._root_data)
 
     def commit(self, window: Window) -> None:
         """Hand over the next window; it is committed when `committed` says so, or nothing raises.
@@ -201,15 +234,21 @@ class StoreWriter:
         self._settle()
         if self.is_complete:
             return
-        with _told(self._storage.name, self._root.commit.examples):
+        commit = self._root.commit
+        with told(self._storage.name, commit.examples):
             self._check_token()
-            self._resize(self._root.commit.examples)
+            self._resize(commit.examples)
             for spec in self._sums:
                 self._create(spec)
-                checkpoint = self._arrays[spec.checkpoint.name]
-                self._arrays[spec.name][...] = self._root.read_sum(spec, checkpoint)
-            self._storage.flush()
-            self._put_root(header=msgspec.structs.replace(self._root.header, status="complete"))
+                with decoding(self._storage.name, spec.name):
+                    checkpoint = self._arrays[spec.checkpoint.name]
+                    self._arrays[spec.name][...] = self._root.read_sum(spec, checkpoint)
+            objects = self._store.take_written()
+            for spec in self._growing:
+                metadata = msgspec.json.encode(_sized(self._root.arrays[spec.name], commit.examples))
+                objects[f"{spec.name}/{ROOT_KEY}"] = StoredObject.of(metadata)
+            header = msgspec.structs.replace(self._root.header, status="complete")
+            self._put_manifest(WindowObjects(commit.examples, commit.skipped_bytes, objects), header)
             self._remove_checkpoints()
 
     def close(self) -> None:
@@ -244,34 +283,84 @@ class StoreWriter:
         """An empty store in place of whatever is there; interrupted anywhere, it can be begun again."""
         # First of all, so that what follows is known for a store of ours, of which nothing counts.
         self._put_root()
+        self._storage.stay()
         self._storage.clean()
         known = {ROOT_KEY, SKIPPED_KEY}
         for name in self._storage.names() & (_all_names() - known):
             self._storage.remove(name)
+        self._storage.stay()
         self._storage.extend(SKIPPED_KEY, 0, b"")
         for spec in self._specs:
             self._create(spec.checkpoint if spec in self._sums else spec)
         for name, labels in schema.coordinates(self._root.header).items():
             self._arrays[name][...] = labels
-        self._storage.flush()
-        self._put_root()
+        growing = {f"{spec.name}/{ROOT_KEY}" for spec in self._growing}  # these change until the end
+        objects = {key: stored for key, stored in self._store.take_written().items() if key not in growing}
+        self._put_manifest(WindowObjects(0, 0, objects))
         return self
 
-    def _take_over(self) -> "StoreWriter":
-        """Continue after what is committed; what an interrupted run left beyond is removed."""
+    def _take_over(self, data: bytes) -> "StoreWriter":
+        """Continue after what is committed; what an interrupted run left beyond is removed.
+
+        Args:
+            data: The root object's bytes.
+        Raises:
+            StoreError: something that is committed is missing or damaged.
+        """
+        self._root_data = data
         commit = self._root.commit
+        store = Store(self._storage.name, self._storage, self._root, data)
+        if store.is_behind():
+            raise StoreError(f"{store.path}: its {ROOT_KEY} is damaged: it is older than the manifests")
+        check_windows(store)
+        store.check()
+        store.skipped()  # raises where a part of it is missing, which `extend` would fill with zeros
         self._storage.clean()
         if self.is_complete:
             self._remove_checkpoints()
             return self
         self._put_root(commit=msgspec.structs.replace(commit, writer=Writer.this_process()))
+        self._storage.stay()
         self._storage.extend(SKIPPED_KEY, commit.skipped_bytes, b"")
         self._resize(max(_FIRST_WINDOWS * self._window, 2 * commit.examples))
         for spec in self._growing:
             self._remove_beyond(spec, commit.examples)
         for spec in self._sums:
             self._arrays[spec.checkpoint.name] = self._open(spec.checkpoint.name)
+        if self._root.header.format < FORMAT_WITH_MANIFESTS:
+            adopted = objects_as_they_lie(self._storage, self._root, self._specs, self._store.inner_chunks)
+            self._put_manifest(adopted, msgspec.structs.replace(self._root.header, format=FORMAT))
+        else:
+            assert store._catalogue is not None
+            self._catalogue.mark = store._catalogue.mark
+            self._catalogue.objects.update(store._catalogue.objects)
+            # A store that was complete once has sums and metadata in its manifests that are no more.
+            self._catalogue.forget([key for key in self._catalogue.objects if not self._root.needs(key)])
+            self._settle_replaced()
+        self._forget()
         return self
+
+    def _settle_replaced(self) -> None:
+        """Restate what an interrupted window has replaced already.
+
+        Raises:
+            StoreError: an object is neither as it was committed nor as that window left it.
+        """
+        settled: dict[str, StoredObject] = {}
+        for key, versions in self._catalogue.later(self._storage).items():
+            committed = self._catalogue.objects.get(key)
+            if committed is None or not self._root.needs(key):
+                continue
+            data = self._storage.read_bounded(key, max(one.length for one in (committed, *versions))) or b""
+            if committed.is_of(data):
+                continue
+            found = next((version for version in versions if version.is_of(data)), None)
+            if found is None:
+                raise StoreError(f"{self._storage.name}: its {key} is damaged: it is not what was written")
+            settled[key] = found
+        if settled:
+            commit = self._root.commit
+            self._put_manifest(WindowObjects(commit.examples, commit.skipped_bytes, settled))
 
     def _remove_beyond(self, spec: ArraySpec, committed: int) -> None:
         """Remove the objects of a growing array that hold nothing committed."""
@@ -288,28 +377,38 @@ class StoreWriter:
         """An array with nothing in it, in place of any other."""
         header = self._root.header
         self._storage.remove(spec.name)
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            self._arrays[spec.name] = zarr.create_array(
-                self._store,
-                name=spec.name,
-                shape=spec.shape(header, self._capacity),
-                dtype=str if spec.dtype == "string" else spec.dtype,
-                chunks=spec.chunks(header),
-                shards=spec.shards(header),
-                # Bits are close to incompressible; higher levels cost time and gain nothing.
-                compressors=ZstdCodec(level=1, checksum=True),
-                chunk_key_encoding={"name": "default", "separator": "."},
-                fill_value=spec.fill,
-                dimension_names=spec.dims,
-            )
+        # In memory first: of requests that fail, zarr leaves some unmade, of which Python warns.
+        array = zarr.create_array(
+            zarr.storage.MemoryStore(),
+            name=spec.name,
+            shape=spec.shape(header, self._capacity),
+            dtype=str if spec.dtype == "string" else spec.dtype,
+            chunks=spec.chunks(header),
+            shards=spec.shards(header),
+            # Bits are close to incompressible; higher levels cost time and gain nothing.
+            compressors=ZstdCodec(level=1, checksum=True),
+            chunk_key_encoding={"name": "default", "separator": "."},
+            fill_value=spec.fill,
+            dimension_names=spec.dims,
+        )
+        metadata = array.metadata.to_buffer_dict(default_buffer_prototype())[ROOT_KEY].to_bytes()
+        self._store.write(f"{spec.name}/{ROOT_KEY}", metadata)
+        self._open(spec.name)
         if spec in self._specs:  # no checkpoint: those are not for readers
-            metadata = msgspec.json.decode(self._storage.read(f"{spec.name}/{ROOT_KEY}") or b"{}")
-            self._root.arrays[spec.name] = metadata
+            self._root.arrays[spec.name] = msgspec.json.decode(metadata)
 
     def _open(self, name: str) -> "zarr.Array[Any]":
         # Empty chunks are written, so that a missing one is damage and not zeros.
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            return zarr.open_array(self._store, path=name, mode="r+")
+        with zarr.config.set({"array.write_empty_chunks": True}), bounded():
+            self._arrays[name] = zarr.open_array(self._store, path=name, mode="r+")
+        self._note_chunks(name)
+        return self._arrays[name]
+
+    def _note_chunks(self, name: str) -> None:
+        """Tell the store how an array's objects are divided."""
+        array = self._arrays[name]
+        if array.shards:
+            self._store.inner_chunks[name] = prod(array.shards) // prod(array.chunks)
 
     def _resize(self, capacity: int) -> None:
         """Make room for that many examples in each growing array, or trim them to it."""
@@ -323,20 +422,35 @@ class StoreWriter:
 
     def _write(self, window: Window) -> None:
         """All of a window, and then the mark. Runs in the writer's thread."""
-        commit = self._root.commit
-        with _told(self._storage.name, commit.examples):
+        name, committed = self._storage.name, self._root.commit.examples
+        with told(name, committed):
             self._check_token()
-            first, end = window.first, window.first + len(window)
-            if end > self._capacity:
-                self._resize(2 * self._capacity)
-            for spec in self._growing:
-                self._arrays[spec.name][first:end] = self._values(spec, window)
-            snapshots = {spec.name: self._add(spec, self._values(spec, window)) for spec in self._sums}
-            lines = b"".join(_line(row) for row in window.skipped)
-            if lines:
-                self._storage.extend(SKIPPED_KEY, commit.skipped_bytes, lines)
-            self._storage.flush()
-            self._put_root(commit=Commit(end, commit.skipped_bytes + len(lines), commit.writer, **snapshots))
+            written: dict[str, StoredObject] = {}
+            try:
+                objects = self._write_objects(window)
+                written = objects.objects
+                self._put_manifest(objects)
+            except RemovedError:
+                manifest = manifest_key(self._catalogue.mark.number + 1)
+                self._storage.forsake([*self._store.take_written(), *written, manifest, SKIPPED_KEY])
+                raise
+
+    def _write_objects(self, window: Window) -> WindowObjects:
+        """A window's objects; nothing of them counts yet."""
+        first, end = window.first, window.first + len(window)
+        if end > self._capacity:
+            self._resize(2 * self._capacity)
+        for spec in self._growing:
+            values = self._values(spec, window)
+            with decoding(self._storage.name, spec.name):  # of an object that is not full yet
+                self._arrays[spec.name][first:end] = values
+        snapshots = {spec.name: self._add(spec, self._values(spec, window)) for spec in self._sums}
+        lines = b"".join(_line(row) for row in window.skipped)
+        before = self._root.commit.skipped_bytes
+        if lines:
+            self._storage.extend(SKIPPED_KEY, before, lines)
+        skipped = StoredObject.of(lines) if lines else None
+        return WindowObjects(end, before + len(lines), self._store.take_written(), skipped, snapshots)
 
     def _values(self, spec: ArraySpec, window: Window) -> NDArray[Any]:
         values = window.arrays[spec.name]
@@ -351,7 +465,8 @@ class StoreWriter:
         for index, snapshot in enumerate(snapshots):
             part = spec.part(index)
             if added[part].any():
-                before = cast(NDArray[Any], checkpoint[snapshot, *part])
+                with decoding(self._storage.name, spec.name):
+                    before = cast(NDArray[Any], checkpoint[snapshot, *part])
                 checkpoint[1 - snapshot, *part] = before + added[part]
                 snapshots[index] = 1 - snapshot
         return snapshots
@@ -362,25 +477,73 @@ class StoreWriter:
     def _window(self) -> int:
         return self._root.header.window
 
-    def _put_root(self, header: Header | None = None, commit: Commit | None = None) -> None:
+    def _put_manifest(self, written: WindowObjects, header: Header | None = None) -> None:
+        """Commit a window from what writing it left: its manifest, and then the mark."""
+        before, commit = self._catalogue.mark, self._root.commit
+        number = before.number + 1
+        first = commit.examples if number else 0  # a store without manifests is taken over whole
+        manifest = Manifest(number, before.digest, first, written.end, written.objects, written.skipped)
+        data, digest = manifest.encode()
+        self._storage.write(manifest.key, data)
+        self._storage.flush()
+        mark = Mark(manifest.number, digest)
+        commit = msgspec.structs.replace(
+            commit, examples=written.end, skipped_bytes=written.skipped_bytes, **written.snapshots
+        )
+        self._check_token()
+        self._put_root(header=header, commit=commit, mark=mark)
+        self._catalogue.add(written.objects, mark)
+        self._forget(written.objects)
+        self._announced = {}
+
+    def _announce(self, key: str, stored: StoredObject) -> None:
+        """Say what an object that counts will be, before it is replaced: a run may end in between."""
+        if not self._root.needs(key):
+            return
+        with self._announcing:
+            self._announced[key] = stored
+            mark, examples = self._catalogue.mark, self._root.commit.examples
+            manifest = Manifest(mark.number + 1, mark.digest, examples, examples, dict(self._announced))
+            self._storage.write(manifest.key, manifest.encode()[0])
+            self._storage.flush()
+
+    def _forget(self, keys: Collection[str] | None = None) -> None:
+        """Keep in memory what may be read or replaced again: sums, and objects that are not full yet."""
+        growing = {spec.name for spec in self._growing}
+        forgotten = []
+        for key in self._catalogue.objects if keys is None else keys:
+            name, _, rest = key.partition("/")
+            if name in growing and is_data(key):
+                length = schema.examples_per_object(self._arrays[name])
+                if (int(rest.split(".")[1]) + 1) * length <= self._root.commit.examples:
+                    forgotten.append(key)
+        self._catalogue.forget(forgotten)
+
+    def _put_root(
+        self, header: Header | None = None, commit: Commit | None = None, mark: Mark | None = None
+    ) -> None:
         root = msgspec.structs.replace(
-            self._root, header=header or self._root.header, commit=commit or self._root.commit
+            self._root,
+            header=header or self._root.header,
+            commit=commit or self._root.commit,
+            mark=mark or self._root.mark,
         )
         growing = {spec.name for spec in self._growing}
         arrays = {
             name: _sized(metadata, root.commit.examples) if name in growing else metadata
             for name, metadata in root.arrays.items()
         }
-        self._storage.write(ROOT_KEY, msgspec.structs.replace(root, arrays=arrays).encode())
+        self._root_data = msgspec.structs.replace(root, arrays=arrays).encode()
+        self._storage.write(ROOT_KEY, self._root_data)
         self._storage.flush()
         self._root = root
 
     def _check_token(self) -> None:
         """The store must still be this writer's: where there are no locks, another may have begun."""
         path = self._storage.name
-        data = self._storage.read(ROOT_KEY)
+        data = read_root(self._storage)
         if data is None:
-            raise StoreError(f"{path} was removed while this run was writing to it")
+            raise RemovedError(f"{path} was removed while it was written")
         found = decode(data, path).commit.writer
         if found.token != self._root.commit.writer.token:
             raise StoreError(
@@ -397,30 +560,23 @@ class StoreWriter:
             raise self._failure
 
 
-@contextmanager
-def _locked(storage: Storage, resume: bool, overwrite: bool) -> Iterator[None]:
-    """The place checked and locked; unlocked again if what is done with it fails."""
-    _check_place(storage, resume, overwrite)
-    _lock(storage)
-    try:
-        _check_place(storage, resume, overwrite)  # another run may have come and gone
-        yield
-    except BaseException:
-        storage.unlock()
-        raise
-
-
 def _kept(keep_bits: bool, keep_coefficients: bool) -> list[str]:
     """The optional arrays that a run keeps, if it is one that has them."""
     kept = {schema.ACTIVATED: keep_bits, schema.COEFFICIENT: keep_coefficients}
     return [*(name for name, wanted in kept.items() if wanted), *schema.later_names()]
 
 
+def _with_choice(stored: Header, given: Header) -> Header:
+    """A store's header, with what the run that continues it may choose anew: how many rows are read."""
+    chosen = {name: given.config[name] for name in ("limit", "data") if name in given.config}
+    return msgspec.structs.replace(stored, config={**stored.config, **chosen})
+
+
 def _all_names() -> set[str]:
     """Every name that a store of ours may have in its folder; anything else there is left alone."""
     specs = (*schema.COORDINATES, *schema.ARRAYS)
     checkpoints = (spec.checkpoint for spec in schema.ARRAYS if spec.summed_by)
-    return {ROOT_KEY, SKIPPED_KEY, *(spec.name for spec in (*specs, *checkpoints))}
+    return {ROOT_KEY, SKIPPED_KEY, MANIFESTS, *(spec.name for spec in (*specs, *checkpoints))}
 
 
 def _sized(metadata: dict[str, Any], num_examples: int) -> dict[str, Any]:
@@ -429,132 +585,3 @@ def _sized(metadata: dict[str, Any], num_examples: int) -> dict[str, Any]:
 
 def _line(row: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode(dict(row)) + b"\n"
-
-
-def _lock(storage: Storage) -> None:
-    try:
-        storage.lock(SKIPPED_KEY)
-    except LockedError as error:
-        data = storage.read(ROOT_KEY)
-        who = f" ({decode(data, storage.name).commit.writer})" if is_store(data) else ""
-        raise StoreError(
-            f"{storage.name} is being written by another run{who}; wait for it, or pass another --out"
-        ) from error
-
-
-@contextmanager
-def _told(path: str, committed: int | None = None) -> Iterator[None]:
-    """Tell users what a failed write means."""
-    try:
-        yield
-    except OSError as error:
-        safe = "" if committed is None else f"; {committed} examples are safe"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StoreError(
-                f"{path}: {error.strerror}{safe}, make room and continue with --resume"
-            ) from error
-        raise StoreError(f"{path} cannot be written: {error}{safe}, --resume continues") from error
-
-
-# How to make a run agree with a store, by the field of the header that differs.
-_OPTIONS = {
-    "dtype": "--dtype",
-    "revision": "--revision",
-    "quantization": "--quantization",
-    "languages": "--languages",
-    "thresholds": "--threshold",
-    "window": "--window",
-    "source": "--data",
-    "position": "--position",
-    "signal": "--signal",
-    "top_k": "--attribution --top-k",
-}
-_FREE = ("version", "config", "created", "status", "format", "warnings")
-_FINGERPRINTS = ("model_fingerprint", "tokenizer_fingerprint")
-_KEPT = {
-    schema.ACTIVATED: ("bits", "pass --keep-bits", "pass --no-keep-bits"),
-    schema.COEFFICIENT: ("coefficients", "pass --keep-coefficients", "drop --keep-coefficients"),
-}
-
-
-def _check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> None:
-    """A run may only continue what it would have begun.
-
-    Raises:
-        StoreError: naming what differs, both values, and what to do.
-    """
-    others = "another --out, or --overwrite in place of --resume"
-    if root.header.model != header.model:
-        raise StoreError(f"{path} holds {root.header.model}, this run is {header.model}; pass {others}")
-    for name in Header.__struct_fields__:
-        stored, given = getattr(root.header, name), getattr(header, name)
-        if name in _FREE or stored == given:
-            continue
-        if name == "tokens":
-            if problem := _other_tokens(stored, given, header):
-                raise StoreError(f"{path} {problem}{others}")
-            continue
-        if name in _FINGERPRINTS and None in (stored, given):
-            continue  # a store of an earlier version, or a model without files
-        has, this = f"{name.replace('_', ' ')} {_shown(stored)}", _shown(given)
-        if name == "top_k":
-            has, this = _attribution(stored), _attribution(given)
-        option = f"{_OPTIONS[name]} {_spelled(name, stored)}, or " if name in _OPTIONS and stored else ""
-        raise StoreError(f"{path} has {has}, this run has {this}; pass {option}{others}")
-    for spec in schema.ARRAYS if root.arrays else ():
-        stored, given = spec.name in root.arrays, spec.name in kept
-        if spec.optional and spec.when(header) and stored != given:
-            what, keep, keep_not = _KEPT[spec.name]
-            has, do = ("has", keep) if stored else ("has no", keep_not)
-            raise StoreError(
-                f"{path} {has} {what} of its neurons, unlike this run; {do}, or pass another --out"
-            )
-
-
-def _other_tokens(stored: dict[str, Any], given: dict[str, Any], header: Header) -> str | None:
-    """How the tokens that a store was read from differ from this run's, and what to pass; None where they are the same.
-
-    Earlier versions sent and read all that a tokenizer puts around a text, and did not say so in the header.
-    """
-    if stored:
-        for name in sorted(stored.keys() | given.keys()):
-            if stored.get(name) != given.get(name):
-                has, this = _shown(stored.get(name) or "nothing"), _shown(given.get(name) or "nothing")
-                what = f"was read with other tokens ({name.replace('_', ' ')}: {has}, in this run {this})"
-                option = _token_option(name, stored.get(name))
-                return f"{what}; pass {option}"
-        return None
-    if given.get("removed"):
-        return (
-            f"was begun by a version that read {_shown(given['removed'])}, which the tokenizer puts after each text; "
-            "pass "
-        )
-    if header.position != "last" and not given.get("include_special_tokens"):
-        return (
-            "was begun by a version that read the tokenizer's and the chat format's own tokens like text; "
-            "pass --include-special-tokens, or "
-        )
-    return None
-
-
-def _token_option(name: str, stored: Any) -> str:
-    if name == "include_special_tokens":
-        return "--include-special-tokens, or " if stored else "no --include-special-tokens, or "
-    if name == "add_bos_token":
-        return "" if stored is None else f"--{'' if stored else 'no-'}add-bos-token, or "
-    return ""
-
-
-def _spelled(name: str, value: Any) -> str:
-    if name == "thresholds":
-        return " --threshold ".join(f"{threshold:g}" for threshold in value)
-    return ",".join(value) if isinstance(value, list) else str(value)
-
-
-def _shown(value: Any) -> str:
-    text = ",".join(f"{item}" for item in value) if isinstance(value, list) else str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _attribution(top_k: int | None) -> str:
-    return "no attribution" if top_k is None else f"attribution with top k {top_k}"

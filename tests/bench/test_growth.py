@@ -31,3 +31,26 @@ def test_the_picture_shows_every_point_of_every_axis():
         assert (points[:, 1] < high).all()
     # The band reaches to the 80th percentile.
     assert figure.axes[0].get_ylim()[1] > 6_000
+
+
+def test_memory_is_read_once_at_each_share_of_a_long_run(monkeypatch):
+    held = iter([900.0, 910.0, 930.0])
+    monkeypatch.setattr(growth, "_resident_mib", lambda: next(held))
+    looking = growth._Looking(1000, (0.01, 0.1, 1.0), resumed=False)
+    looking.start(None, 0)
+    for _ in range(15):
+        looking.advance(64, 128, 1000)
+    looking.advance(40, 80, 600)
+    assert looking.found == [
+        growth.Resident(64, 900.0),
+        growth.Resident(128, 910.0),
+        growth.Resident(1000, 930.0),
+    ]
+    assert growth.bytes_per_example(looking.found[1], looking.found[2]) == 20 * 2**20 / 872
+
+
+def test_examples_of_a_long_run_are_made_one_by_one():
+    made = growth._made_examples(10**9)
+    rows = [next(made) for _ in range(50)]
+    assert [row.id for row in rows[:2]] == ["e0", "e1"]
+    assert {len(prompt) for row in rows for prompt in row.prompts.values()} == set(range(2, 13))

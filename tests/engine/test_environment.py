@@ -66,3 +66,14 @@ def test_the_command_line_tells_all_its_children():
     env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     done = subprocess.run([sys.executable, "-c", SPY], capture_output=True, text=True, check=True, env=env)
     assert done.stdout == "1\n"
+
+
+def test_onednn_keeps_few_compiled_products_unless_the_user_says_otherwise(monkeypatch):
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.delenv(name, raising=False)
+    with engine_environment(1, verbose=False):
+        assert int(os.environ[name]) <= 128
+    assert int(os.environ[name]) <= 128  # it may be read later
+    monkeypatch.setenv(name, "512")
+    with engine_environment(1, verbose=False):
+        assert os.environ[name] == "512"

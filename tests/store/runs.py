@@ -143,6 +143,9 @@ class Run:
         chosen = np.arange(len(self.activation))[rows]
         arrays = {
             "example_id": np.array([f"é{i}" for i in chosen], np.dtypes.StringDType()),
+            "digest": np.where(self.measured[rows], 2**64 - 1 - chosen.astype(np.uint64), 0).astype(
+                np.uint64
+            ),
             "task": self.task[rows],
             "outcome": np.where(self.measured[rows], 1, 2).astype(np.uint8),
             "token_count": self.token_count[rows],
@@ -190,8 +193,10 @@ class Run:
         begin = StoreWriter.resume if resume else StoreWriter.create
         kept = {"keep_bits": keep_bits, "keep_coefficients": self.keep_coefficients}
         with begin(str(path), self.header, **kept) as writer:
-            for window in self.windows(writer.committed, keep_bits) if not writer.is_complete else ():
-                writer.commit(window)
+            if writer.committed < len(self.activation):
+                writer.reopen()
+                for window in self.windows(writer.committed, keep_bits):
+                    writer.commit(window)
             writer.finish()
 
 

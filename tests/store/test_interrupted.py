@@ -1,5 +1,6 @@
 """A run that ends anywhere, in any way, is continued to the store of one that did not."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -114,6 +115,28 @@ def test_a_resumed_run_that_ends_again_is_continued(run, quick, monkeypatch, tmp
         shutil.rmtree(path)
 
 
+@pytest.mark.parametrize("run", [RUN, RUNS["corpus"]], ids=["sharing", "corpus"])
+def test_continuing_a_complete_store_ended_at_any_change_can_be_continued(run, quick, monkeypatch, tmp_path):
+    whole = tmp_path / "run.zarr"
+    shorter = Run(run.header, run.activation[:6])
+    shorter.write(whole)
+    committed = []
+    states = interrupted(monkeypatch, tmp_path, lambda: run.write(whole, resume=True))
+    for number, path in enumerate(states):
+        store = open_store(str(path))
+        committed.append(store.num_examples)
+        if number % 3 == 0 or committed[-2:-1] != committed[-1:]:
+            for name, expected in run.arrays(slice(0, store.num_examples)).items():
+                np.testing.assert_array_equal(store[name][...], expected, err_msg=name)
+            run.write(path, resume=True)
+            assert_holds(path, run)
+            assert_no_remains(path)
+        shutil.rmtree(path)
+    assert set(committed) == {6, 7}
+    assert_holds(whole, run)
+    assert_no_remains(whole)
+
+
 def test_replacing_a_store_ended_at_any_change_leaves_one_that_can_be_continued(quick, monkeypatch, tmp_path):
     old = tmp_path / "run.zarr"
     draw(6, seed=1).write(old)
@@ -161,8 +184,8 @@ def assert_committed_is_right(path: Path, run: Run) -> int:
 
 def assert_no_remains(path: Path) -> None:
     store = open_store(str(path))
-    assert {p.name for p in path.iterdir()} == {"zarr.json", "skipped.jsonl", "language", "layer", "threshold",
-                                                "category", *store}  # fmt: skip
+    assert {p.name for p in path.iterdir()} == {"zarr.json", "skipped.jsonl", "manifest", "language", "layer",
+                                                "threshold", "category", *store}  # fmt: skip
     assert not list(path.rglob("*.partial"))
     lines = [json.loads(line) for line in (path / "skipped.jsonl").read_text().splitlines()]
     assert lines == RUN.skipped()
@@ -225,6 +248,15 @@ def test_sigkill(tmp_path):
         expected = run.arrays(slice(0, reached))
         assert (store["occupancy"][...] == expected["occupancy"]).all()
         assert (store["activated"][...] == expected["activated"]).all()
+    for moment in np.random.default_rng(1).uniform(
+        0, 1.5, 4
+    ):  # while it starts, or opens the store, or later
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moment)
+        process.kill()
+        process.wait()
+        assert open_store(str(path)).num_examples >= reached
     run.write(path, resume=True)
     assert_holds(path, run)
 

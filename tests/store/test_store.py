@@ -85,7 +85,7 @@ def test_counts_of_a_corpus_are_counts_of_its_tokens(tmp_path):
     CORPUS.write(tmp_path / "run.zarr")
     store = open_store(str(tmp_path / "run.zarr"))
     assert set(store) == {
-        "example_id", "task", "outcome", "token_count", "present", "activation_count", "corpus_tokens",
+        "example_id", "digest", "task", "outcome", "token_count", "present", "activation_count", "corpus_tokens",
     }  # fmt: skip
     assert store["corpus_tokens"][...].tolist() == store["token_count"][...].sum(0).tolist()
     assert (store["activation_count"][...] <= store["corpus_tokens"][...][:, None, None]).all()

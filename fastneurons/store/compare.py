@@ -1,0 +1,175 @@
+"""Whether a run may continue a store: what it measures must be what the store holds."""
+
+from collections.abc import Collection
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from fastneurons.errors import StoreError
+from fastneurons.store import schema
+from fastneurons.store.root import Root
+from fastneurons.store.schema import Header
+
+# How to make a run agree with a store, by the field of the header that differs.
+_OPTIONS = {
+    "dtype": "--dtype",
+    "revision": "--revision",
+    "quantization": "--quantization",
+    "languages": "--languages",
+    "thresholds": "--threshold",
+    "window": "--window",
+    "source": "--data",
+    "position": "--position",
+    "signal": "--signal",
+    "top_k": "--attribution --top-k",
+}
+# Compared in ways of their own.
+_APART = ("model", "model_fingerprint", "tokenizer_fingerprint", "tokens")
+_FREE = ("version", "config", "created", "status", "format", "warnings")
+_FINGERPRINTS = {
+    "model_fingerprint": (
+        "the model's files have changed since the run began: its configuration, or the names, types or shapes of its "
+        "tensors"
+    ),
+    "tokenizer_fingerprint": "the tokenizer's files have changed since the run began",
+}
+_KEPT = {
+    schema.ACTIVATED: ("bits", "pass --keep-bits", "pass --no-keep-bits"),
+    schema.COEFFICIENT: ("coefficients", "pass --keep-coefficients", "drop --keep-coefficients"),
+}
+
+
+def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> None:
+    """A run may only continue what it would have begun.
+
+    Raises:
+        StoreError: naming what differs, both values, and what to do.
+    """
+    others = "another --out, or --overwrite in place of --resume"
+    if root.header.model != header.model and not _same_folder(root.header.model, header.model):
+        raise StoreError(
+            f"{path} holds {root.header.model}, this run is {header.model}; "
+            f"{_if_moved(root.header, header)}pass {others}"
+        )
+    for name, changed in _FINGERPRINTS.items():
+        stored, given = getattr(root.header, name), getattr(header, name)
+        if stored is not None and given is not None and stored != given:
+            raise StoreError(f"{path} holds {root.header.model}, and {changed}; pass {others}")
+    if root.header.tokens != header.tokens and (problem := _other_tokens(root.header, header)):
+        raise StoreError(f"{path} {problem}{others}")
+    for name in Header.__struct_fields__:
+        stored, given = getattr(root.header, name), getattr(header, name)
+        if name in _FREE or name in _APART or stored == given:
+            continue
+        if name == "source" and _but_for_limit(root.header) == _but_for_limit(header):
+            before, now = _limit(root.header), _limit(header)
+            raise StoreError(
+                f"{path} has {before[0]} of each task, this run {now[0]}, and those of one task come before those of "
+                f"the next; pass {before[1]}, or {others}"
+            )
+        has, this = (f"{name.replace('_', ' ')} {_shown(stored, given)}", _shown(given, stored))
+        if name == "top_k":
+            has, this = _attribution(stored), _attribution(given)
+        option = f"{_OPTIONS[name]} {_spelled(name, stored)}, or " if name in _OPTIONS and stored else ""
+        raise StoreError(f"{path} has {has}, this run has {this}; pass {option}{others}")
+    for spec in schema.ARRAYS if root.arrays else ():
+        stored, given = spec.name in root.arrays, spec.name in kept
+        if spec.name in _KEPT and spec.when(header) and stored != given:
+            what, keep, keep_not = _KEPT[spec.name]
+            has, do = ("has", keep) if stored else ("has no", keep_not)
+            raise StoreError(
+                f"{path} {has} {what} of its neurons, unlike this run; {do}, or pass another --out"
+            )
+
+
+def _same_folder(stored: str, given: str) -> bool:
+    """Whether two models are one folder, by two paths or through a link."""
+    try:
+        return Path(stored).samefile(given)
+    except OSError:  # one of them is a name on the Hub, or gone
+        return False
+
+
+def _if_moved(stored: Header, given: Header) -> str:
+    """Help for who has moved a model's folder.
+
+    A model and its fine-tuned sister have the same fingerprint, as weights are not in it: only the path tells the two
+    apart, and only a person knows that a folder was moved.
+    """
+    fingerprint = stored.model_fingerprint
+    if fingerprint is None or fingerprint != given.model_fingerprint:
+        return ""
+    before, now = Path(stored.model), Path(given.model)
+    if before.exists() or not before.is_absolute() or not now.is_dir():
+        return ""
+    return (
+        f"if the folder was moved, make a link at its old place (ln -s {now.absolute()} {before}); if not, "
+    )
+
+
+def _other_tokens(stored: Header, given: Header) -> str | None:
+    """How the tokens that a store was read from differ from this run's, and what to pass; None where they are the same.
+
+    Earlier versions sent and read all that a tokenizer puts around a text, and did not say so in the header.
+    """
+    before, now = stored.tokens, given.tokens
+    for name in sorted(before.keys() | now.keys()) if before else ():
+        if before.get(name) != now.get(name):
+            has, this = (str(each.get(name) or "nothing") for each in (before, now))
+            return (
+                f"was read with other tokens ({name.replace('_', ' ')}: {_shown(has, this)}, in this run "
+                f"{_shown(this, has)}); pass {_token_option(name, before.get(name))}"
+            )
+    if not before and now.get("removed"):
+        return (
+            f"was begun by a version that read {_shown(now['removed'], '')}, which the tokenizer puts after each text; "
+            "pass "
+        )
+    if not before and given.position != "last" and not now.get("include_special_tokens"):
+        return (
+            "was begun by a version that read the tokenizer's and the chat format's own tokens like text; "
+            "pass --include-special-tokens, or "
+        )
+    return None
+
+
+def _token_option(name: str, stored: Any) -> str:
+    if name == "include_special_tokens":
+        return "--include-special-tokens, or " if stored else "no --include-special-tokens, or "
+    if name == "add_bos_token":
+        return "" if stored is None else f"--{'' if stored else 'no-'}add-bos-token, or "
+    return ""
+
+
+def _spelled(name: str, value: Any) -> str:
+    if name == "thresholds":
+        return " --threshold ".join(f"{threshold:g}" for threshold in value)
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def _shown(value: Any, other: Any) -> str:
+    """A value, of a long one the part where it begins to differ from the other."""
+    text, beside = (
+        ",".join(f"{item}" for item in each) if isinstance(each, list) else str(each)
+        for each in (value, other)
+    )
+    if len(text) <= 80:
+        return text
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, beside, strict=False)))
+    begin = max(0, min(same - 20, len(text) - 74))
+    return f"{'...' if begin else ''}{text[begin : begin + 74]}{'...' if begin + 74 < len(text) else ''}"
+
+
+def _but_for_limit(header: Header) -> str:
+    """The source without its limit, which is a part of what several tasks give."""
+    return header.source.replace(f" --limit {header.config.get('limit')}", "", 1)
+
+
+def _limit(header: Header) -> tuple[str, str]:
+    """Which examples a run measures, and how it is told to."""
+    limit = header.config.get("limit")
+    return ("all examples", "no --limit") if limit is None else (f"the first {limit}", f"--limit {limit}")
+
+
+def _attribution(top_k: int | None) -> str:
+    return "no attribution" if top_k is None else f"attribution with top k {top_k}"

@@ -1,0 +1,65 @@
+"""What users are told when a place fails: a full disk, a bucket that is gone, damage that zarr comes upon."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastneurons.errors import FastneuronsError, StoreError
+from fastneurons.store.storage import one_line
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def told(path: str, committed: int | None = None) -> Iterator[None]:
+    """Tell users what a failed write means.
+
+    Args:
+        committed: How many examples are safe, where that is known.
+    """
+    try:
+        yield
+    except OSError as error:
+        safe = "" if committed is None else f"; {committed} examples are safe"
+        if error.errno in _NO_ROOM:
+            raise StoreError(
+                f"{path}: {error.strerror}{safe}, make room and continue with --resume"
+            ) from error
+        raise StoreError(f"{path} cannot be written: {one_line(error)}{safe}, --resume continues") from error
+
+
+@contextmanager
+def reading(path: str, name: str | None = None) -> Iterator[None]:
+    """Tell users what a failed read means.
+
+    Args:
+        name: The array that is read.
+    """
+    try:
+        with decoding(path, name):
+            yield
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+@contextmanager
+def decoding(path: str, name: str | None = None) -> Iterator[None]:
+    """Tell users of damage that zarr or a codec comes upon; they raise what they like. `OSError` passes.
+
+    Args:
+        name: The array that is read.
+    """
+    what = "it is damaged" if name is None else f"array {name} is damaged"
+    try:
+        yield
+    except (IndexError, OSError):  # the caller's own index; the place
+        raise
+    except StoreError as error:
+        if str(error).startswith((f"{path}:", f"{path} ", f"{path}/")):
+            raise
+        told = str(error) if name is None or "damaged: its" in str(error) else f"{what}: {error}"
+        raise StoreError(f"{path}: {told}") from error
+    except FastneuronsError:
+        raise
+    except Exception as error:
+        raise StoreError(f"{path}: {what}: {one_line(error)}") from error

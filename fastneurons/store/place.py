@@ -1,0 +1,85 @@
+"""The place that a run writes to: what may be there, and who else writes there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastneurons.errors import InputError, StoreError
+from fastneurons.store.failures import told
+from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, decode, is_store, read_root
+from fastneurons.store.storage import PARTIAL, LockedError, Storage, one_line, storage_at
+
+
+def check_output(path: str, *, resume: bool = False, overwrite: bool = False) -> None:
+    """Whether a run may write to `path`: what can be known before a model is loaded.
+
+    Raises:
+        InputError: something is there that may not be replaced or continued, or nothing can be written.
+        StoreError: another run is writing to it, it is damaged, or the place cannot be reached.
+    """
+    storage = storage_at(path)
+    with told(path):
+        if check_place(storage, resume, overwrite):
+            _lock(storage)
+            storage.unlock()
+
+
+def check_place(storage: Storage, resume: bool, overwrite: bool) -> bool:
+    """Whether a store is there, which may be continued or replaced.
+
+    Raises:
+        InputError: something is there that may not be.
+        StoreError: a store is there whose root object is damaged.
+    """
+    path = storage.name
+    obstacle = storage.obstacle()
+    if obstacle is not None:
+        raise InputError(f"{path} {obstacle}; pass another --out")
+    # A run that was killed before it wrote its root object leaves at most an empty list of skipped rows.
+    found = {
+        name
+        for name, size in storage.sizes().items()
+        if not name.endswith(PARTIAL) and not (name == SKIPPED_KEY and size == 0)
+    }
+    if not found:
+        return False
+    root = read_root(storage) if ROOT_KEY in found else None
+    if not is_store(root):
+        try:
+            decode(root, path)
+        except StoreError as error:
+            if root is not None and b'"fastneurons"' in root:
+                raise StoreError(f"{one_line(error)}; remove {path}, or pass another --out") from error
+        raise InputError(f"{path} exists and is not a fastneurons store; pass another --out")
+    if not (resume or overwrite):
+        raise InputError(
+            f"{path} exists; pass --resume to continue it, --overwrite to replace it, or another --out"
+        )
+    return True
+
+
+@contextmanager
+def locked(storage: Storage, resume: bool, overwrite: bool) -> Iterator[None]:
+    """The place checked and locked; unlocked again if what is done with it fails."""
+    check_place(storage, resume, overwrite)
+    _lock(storage)
+    try:
+        check_place(storage, resume, overwrite)  # another run may have come and gone
+        yield
+    except BaseException:
+        storage.unlock()
+        raise
+
+
+def _lock(storage: Storage) -> None:
+    try:
+        storage.lock(SKIPPED_KEY)
+    except LockedError as error:
+        data, who = read_root(storage), ""
+        if is_store(data):
+            try:
+                who = f" ({decode(data, storage.name).commit.writer})"
+            except StoreError:
+                who = ""
+        raise StoreError(
+            f"{storage.name} is being written by another run{who}; wait for it, or pass another --out"
+        ) from error
