@@ -115,7 +115,7 @@ def _other_tokens(stored: Header, given: Header) -> str | None:
     before, now = stored.tokens, given.tokens
     for name in sorted(before.keys() | now.keys()) if before else ():
         if before.get(name) != now.get(name):
-            has, this = (str(each.get(name) or "nothing") for each in (before, now))
+            has, this = (each.get(name) or "nothing" for each in (before, now))
             return (
                 f"was read with other tokens ({name.replace('_', ' ')}: {_shown(has, this)}, in this run "
                 f"{_shown(this, has)}); pass {_token_option(name, before.get(name))}"

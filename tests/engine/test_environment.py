@@ -10,7 +10,8 @@ from fastneurons.engine.environment import cache_places, engine_environment
 
 
 def test_caches_move_where_no_home_can_be_written(monkeypatch):
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name in ("XDG_CACHE_HOME", "VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(environment, "_private_folder", None)
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.setenv("HF_HOME", "/mine")

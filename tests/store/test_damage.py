@@ -123,7 +123,7 @@ def test_a_broken_object_of_ids_is_told_on_resume(begun):
     data[len(data) // 3] ^= 4
     file.write_bytes(data)
     with StoreWriter.resume(str(begun), RUN.header) as writer:
-        refused(lambda: list(writer.committed_ids()), "array example_id is damaged: its object c.1")
+        refused(lambda: list(writer.committed_rows()), "array example_id is damaged: its object c.1")
         refused(lambda: [writer.commit(RUN.window(12, 16)), writer.finish()], "array example_id is damaged")
 
 
@@ -432,7 +432,7 @@ def told(capsys, *arguments: str) -> tuple[int, str, str]:
 def test_verify_says_what_is_usable(whole, capsys):
     assert told(capsys, "verify", str(whole))[:2] == (
         0,
-        f"{whole}: 23 examples, complete\nread 46 objects, 11,9{fastneurons.verify(whole).bytes % 100:02} bytes\n"
+        f"{whole}: 23 examples, complete\nread 54 objects, 13,5{fastneurons.verify(whole).bytes % 100:02} bytes\n"
         "whole: all is as it was written\n",
     )
     (whole / "activated" / "c.1.0.0.0.0").write_bytes(b"")

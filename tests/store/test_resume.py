@@ -61,7 +61,7 @@ def test_committed_rows_are_those_that_were_written(run, monkeypatch, tmp_path):
 def test_a_store_without_digests_is_read_and_continued_without_them(monkeypatch, tmp_path):
     path = tmp_path / "run.zarr"
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "_kept", lambda *_: ["activated"])  # as the version before wrote
+        patch.setattr(writer, "_kept", lambda *_: ["activated", "last_token"])  # as the version before wrote
         with StoreWriter.create(str(path), LONG.header) as out:
             out.commit(LONG.window(0, 4))
     with StoreWriter.resume(str(path), LONG.header) as out:
