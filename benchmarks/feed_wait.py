@@ -20,7 +20,7 @@ from random_model import random_model
 
 from fastneurons.config import EngineOptions
 from fastneurons.engine.quiet import quiet
-from fastneurons.measure import task_source
+from fastneurons.experiments.source import task_source
 
 _SUMS = {
     "en": "What is {} plus {}?", "de": "Was ist {} plus {}?", "es": "¿Cuánto es {} más {}?",

@@ -11,8 +11,9 @@ from fastneurons.data.options import DataOptions
 from fastneurons.data.rows import checked_examples
 from fastneurons.data.tasks import tasks_and_data
 from fastneurons.errors import InputError
+from fastneurons.experiments.measure import measure_into_store
+from fastneurons.experiments.source import example_source, task_source
 from fastneurons.languages import parse_languages
-from fastneurons.measure import example_source, measure_into_store, task_source
 from fastneurons.progress import RunProgress
 from fastneurons.store import Store, Verification, open_store, verify_store
 

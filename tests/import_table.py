@@ -35,15 +35,14 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     # part: (other parts, leaves)
     "__main__": ({"cli"}, set()),
     "cli": (
-        {"api", "bench", "data", "engine", "executors", "experiments", "machine", "measure", "report", "scores",
+        {"api", "bench", "data", "engine", "executors", "experiments", "machine", "report", "scores",
          "store", "training"},
         set(LEAVES),
     ),
-    "api": ({"data", "executors", "experiments", "measure", "report", "store"}, set(LEAVES)),
-    "bench": ({"data", "engine", "experiments", "machine", "measure", "report", "store"}, set(LEAVES)),
+    "api": ({"data", "executors", "experiments", "report", "store"}, set(LEAVES)),
+    "bench": ({"data", "engine", "experiments", "machine", "report", "store"}, set(LEAVES)),
     "executors": ({"experiments", "store"}, set(LEAVES) - {"console", "streams"}),
     "experiments": ({"data", "engine", "scores", "store"}, set(LEAVES) - {"console", "streams"}),
-    "measure": ({"data", "engine", "experiments", "store"}, set(LEAVES) - {"console", "streams"}),
     "machine": ({"engine"}, {"errors", "visible"}),
     "training": ({"data"}, {"config", "errors", "languages", "progress", "visible"}),
     "report": ({"analysis", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
@@ -59,7 +58,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
 }  # fmt: skip
 
 # Everything that may take the version, `fastneurons.__version__`, from the package itself.
-VERSION = {"cli", "experiments", "machine", "measure"}
+VERSION = {"cli", "experiments", "machine"}
 
 # Libraries that only some may import, inside functions too.
 LIBRARIES: dict[str, set[str]] = {

@@ -93,7 +93,7 @@ def test_the_table_keeps_to_the_design():
     for part in ("report", "analysis", "store", "data", "scores"):
         assert "engine" not in reached(part)
         assert part not in LIBRARIES["vllm"] | LIBRARIES["torch"]
-    assert not {"engine", "measure", "experiments"} & reached("training")
+    assert not {"engine", "experiments"} & reached("training")
     assert not any(part in PARTS[other][0] for part in ("cli", "api", "bench") for other in PARTS
                    if other not in ("__main__", "cli"))  # fmt: skip
 

@@ -7,11 +7,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from fastneurons.config import EngineOptions, Measurement
+from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.session import Session
 from fastneurons.errors import InputError, StoreError
-from fastneurons.measure import RunOptions, example_source, write_measurements
+from fastneurons.experiments.measure import write_measurements
+from fastneurons.experiments.source import example_source
 from fastneurons.store import Store, open_store
 from tests.engine.support import LANGUAGES, examples, tiny_options
 

@@ -13,7 +13,7 @@ from fastneurons.data.digest import digest_of_row
 from fastneurons.data.example import Example
 from fastneurons.data.options import DataOptions
 from fastneurons.errors import StoreError
-from fastneurons.measure import _Known, _rest
+from fastneurons.experiments.resume import KnownRows, remaining_rows
 from fastneurons.progress import Silent
 from fastneurons.store import CommittedRow
 from tests.data.tasks import files
@@ -81,7 +81,8 @@ def test_a_task_alone_gives_the_same_as_among_others(together, model, places, tm
 
 @pytest.mark.engine
 def test_examples_of_ones_own_may_change_their_task_at_every_row(model, tmp_path):
-    from fastneurons.measure import Source, measure_into_store
+    from fastneurons.experiments.measure import measure_into_store
+    from fastneurons.experiments.source import Source
 
     rows = [Example(f"e{n}", {"en": f"x{n}", "de": f"y{n}"}, task="ab"[n % 2]) for n in range(9)]
     source = Source(("a", "b"), "rows", rows)
@@ -150,8 +151,8 @@ def test_the_rows_of_the_store_are_passed_over_if_they_are_the_same():
     stop = threading.Event()
 
     def rest(number: int) -> tuple[list[str], int]:
-        known = _Known(CommittedRow(str(n), digest_of_row(Example(str(n), {})), 0) for n in range(number))
-        return [row.id for row in _rest(rows, known, stop)], known.passed
+        known = KnownRows(CommittedRow(str(n), digest_of_row(Example(str(n), {})), 0) for n in range(number))
+        return [row.id for row in remaining_rows(rows, known, stop)], known.passed
 
     assert rest(2) == (["2", "3", "4"], 2)
     assert rest(0) == (list("01234"), 0)

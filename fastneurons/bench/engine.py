@@ -5,21 +5,21 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
 
 from fastneurons.bench.contender import Contender, Findings, Setting, Work, categories_of
 from fastneurons.config import EngineOptions, Measurement, RunOptions
-from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import Encoder, Tokenised
+from fastneurons.data.example import Example
+from fastneurons.engine.encode import Tokenised
 from fastneurons.engine.placement import MeasuredRows
-from fastneurons.engine.session import Session, engine_config
-from fastneurons.measure import Source, write_measurements
+from fastneurons.engine.session import Session
+from fastneurons.engine.vllm_config import engine_config
+from fastneurons.experiments.measure import write_measurements
+from fastneurons.experiments.source import Source
 from fastneurons.progress import Silent
 
 _TASK = "bench"
@@ -46,7 +46,7 @@ class Measured(Contender):
     ) -> None:
         self._setting, self._compiled, self._store = setting, compiled, store
         self._options = options_of(setting, compiled)
-        self._session = _ReadySession(setting.model, setting.languages, what, self._options, only_reads)
+        self._session = Session(setting.model, setting.languages, what, self._options, only_reads=only_reads)
         self._plain: Any = None
 
     def find(self, work: Work) -> Findings:
@@ -84,7 +84,7 @@ class Measured(Contender):
             return False
         if self._plain is None:
             self._plain = plain_engine_of(self._session)
-        with _unpatched(self._session):
+        with self._session.engine.unpatched():
             run_plainly(self._plain, work)
         return True
 
@@ -94,18 +94,15 @@ class Measured(Contender):
         self._session.close()
 
     def _measure(self, work: Work) -> list[MeasuredRows]:
-        self._session.work = work
-        return list(self._session.measure(_examples(work)))
+        return list(self._session.measure(_rows(work)))
 
     def _write(self, work: Work, path: Path) -> None:
-        self._session.work = work
-        source = Source((_TASK,), _TASK, _examples(work))
+        source = Source((_TASK,), _TASK, _rows(work))
         began = time.perf_counter()
-        with _timed_commits() as spent:
-            write_measurements(
-                self._session, source, str(path), RunOptions(), self._options, Silent(), threading.Event()
-            )
-        self.store_s = min(sum(spent), time.perf_counter() - began)
+        spent = write_measurements(
+            self._session, source, str(path), RunOptions(), self._options, Silent(), threading.Event()
+        )
+        self.store_s = min(spent, time.perf_counter() - began)
 
 
 class Idle(Contender):
@@ -191,93 +188,35 @@ def run_plainly(engine: Any, work: Work) -> None:
 
 
 def plain_engine_of(session: Session) -> Any:
-    """A `LLMEngine` around the core of a session that runs."""
-    from vllm.usage.usage_lib import UsageContext
-    from vllm.v1.engine.core_client import EngineCoreClient
+    """A `LLMEngine` around the core of a session that runs: as its constructor makes one, but for the core."""
+    from vllm.renderers import renderer_from_config
+    from vllm.v1.engine.input_processor import InputProcessor
     from vllm.v1.engine.llm_engine import LLMEngine
+    from vllm.v1.engine.output_processor import OutputProcessor
 
-    core = session.core
-    with mock.patch.object(EngineCoreClient, "make_client", lambda **_: core.client):
-        return LLMEngine.from_vllm_config(
-            core.config, usage_context=UsageContext.LLM_CLASS, disable_log_stats=True
-        )
-
-
-class _ReadySession(Session):
-    """A session whose prompts are token ids already: no contender tokenises."""
-
-    work: Work
-
-    def __init__(
-        self,
-        model: str,
-        languages: tuple[str, ...],
-        what: Measurement,
-        options: EngineOptions,
-        only_reads: bool,
-    ) -> None:
-        self.only_reads = only_reads
-        super().__init__(model, languages, what, options)
-
-    def _encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:
-        return _AsTheyAre(self.work)
+    config, client = session.core.config, session.core.client
+    renderer = renderer_from_config(config)
+    engine = LLMEngine.__new__(LLMEngine)
+    vars(engine).update(
+        vllm_config=config,
+        model_config=config.model_config,
+        observability_config=config.observability_config,
+        external_launcher_dp=False,
+        dp_group=None,
+        should_execute_dummy_batch=False,
+        log_stats=False,
+        logger_manager=None,
+        renderer=renderer,
+        input_processor=InputProcessor(config, renderer),
+        output_processor=OutputProcessor(
+            renderer.tokenizer, log_stats=False, stream_interval=config.scheduler_config.stream_interval
+        ),
+        engine_core=client,
+    )
+    return engine
 
 
-class _AsTheyAre:
-    """An `Encoder` for examples whose id is their place in the work."""
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-
-    def __call__(self, rows: list[Example | Skipped]) -> list[Tokenised | Skipped]:
-        numbers = [int(row.id) for row in rows]
-        return [
-            Tokenised(row, list(self._work.prompts[k]), list(self._work.answers[k]))
-            for row, k in zip(rows, numbers, strict=True)
-            if isinstance(row, Example)
-        ]
-
-    def rest(self) -> list[Tokenised | Skipped]:
-        return []
-
-
-def _examples(work: Work) -> list[Example]:
-    return [Example(str(k), {}, {}, "", _TASK) for k in range(len(work.prompts))]
-
-
-@contextmanager
-def _unpatched(session: Session) -> Iterator[None]:
-    """The model as vLLM loaded it, and its runner unwatched."""
-    worker = session.core.worker
-    observer, runner = worker.observer, worker.model_runner
-    modules = [getattr(layer.site.parent, layer.site.name) for layer in observer.layers]
-    place = "_model_forward" if "_model_forward" in vars(runner) else "prepare_inputs"
-    watched = vars(runner).pop(place)
-    worker.observer = None
-    for layer in observer.layers:
-        setattr(layer.site.parent, layer.site.name, layer.original)
-    try:
-        yield
-    finally:
-        for layer, module in zip(observer.layers, modules, strict=True):
-            setattr(layer.site.parent, layer.site.name, module)
-        setattr(runner, place, watched)
-        worker.observer = observer
-
-
-@contextmanager
-def _timed_commits() -> Iterator[list[float]]:
-    """Seconds of each window that is written, beside the engine."""
-    from fastneurons.store import StoreWriter
-
-    spent: list[float] = []
-    # What the writer's own thread does with a window; `commit` hands it over.
-    write = StoreWriter._write
-
-    def timed(self: StoreWriter, window: Any) -> None:
-        began = time.perf_counter()
-        write(self, window)
-        spent.append(time.perf_counter() - began)
-
-    with mock.patch.object(StoreWriter, "_write", timed):
-        yield spent
+def _rows(work: Work) -> Iterator[Tokenised]:
+    """Prompts that are token ids already: no contender tokenises."""
+    for number, (prompts, answers) in enumerate(zip(work.prompts, work.answers, strict=True)):
+        yield Tokenised(Example(str(number), {}, {}, "", _TASK), list(prompts), list(answers))

@@ -120,8 +120,8 @@ def _work_of_tasks(plan: Plan, tokenizer: Any) -> tuple[tuple[str, ...], Work]:
     """As many of the data's first examples as fill a round."""
     from fastneurons.data.options import DataOptions
     from fastneurons.data.tasks import tasks_and_data
+    from fastneurons.experiments.source import task_source
     from fastneurons.languages import parse_languages
-    from fastneurons.measure import task_source
 
     names, places = tasks_and_data(plan.tasks, list(plan.data))
     codes = parse_languages(plan.languages) if plan.languages is not None else None

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastneurons.bench.contender import Work
-from fastneurons.data.example import Example, Skipped
 from fastneurons.data.facts import DEFAULT_LANGUAGES, FACT_LANGUAGES, facts
-from fastneurons.engine.encode import PromptEncoder, Tokenised
+from fastneurons.engine.encode import PromptEncoder, Row, Tokenised
 from fastneurons.engine.marks import marks_of
 from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.errors import InputError
@@ -50,7 +49,7 @@ def make_work(tokenizer: Any, languages: Sequence[str], prompt_length: int, exam
     return Work(prompts, answers)
 
 
-def work_of(rows: Iterable[Example | Skipped], tokenizer: Any, languages: tuple[str, ...]) -> Work:
+def work_of(rows: Iterable[Row], tokenizer: Any, languages: tuple[str, ...]) -> Work:
     """Examples of a data set, their prompts as long as they are.
 
     Raises:

@@ -162,7 +162,8 @@ def run(
     check_place(model)
     # Here: what can be said without reading data or starting an engine is said at once.
     from fastneurons.data.tasks import tasks_and_data
-    from fastneurons.measure import measure_into_store, task_source
+    from fastneurons.experiments.measure import measure_into_store
+    from fastneurons.experiments.source import task_source
 
     names, places = tasks_and_data(tasks, data or [])
     source, codes = task_source(model, names, places, codes, data_options, engine, position)
@@ -214,7 +215,8 @@ def demo(
         )
     options = RunOptions(window=window, overwrite=overwrite)
     # Here: this loads torch, and mistakes are told sooner.
-    from fastneurons.measure import example_source, measure_into_store
+    from fastneurons.experiments.measure import measure_into_store
+    from fastneurons.experiments.source import example_source
     from fastneurons.report import compute_findings, draw_findings, print_findings
     from fastneurons.store import check_output
 

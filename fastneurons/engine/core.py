@@ -58,10 +58,16 @@ class Core:
 
         return cached_tokenizer_from_config(self.config.model_config)
 
-    def send(self, request_id: str, token_ids: list[int], extra: dict[str, Any]) -> None:
-        """Queue a prompt; `extra` reaches the workers with it."""
-        # Made once and copied: what makes one checks it, which takes longer than all else here.
-        parameters = copy.copy(self._parameters)
+    def send(
+        self, request_id: str, token_ids: list[int], extra: dict[str, Any], parameters: Any = None
+    ) -> None:
+        """Queue a prompt; `extra` reaches the workers with it.
+
+        Args:
+            parameters: vLLM's `SamplingParams`; None asks for one token greedily, the least that vLLM takes.
+        """
+        # Copied, not made anew: what makes one checks it, which takes longer than all else here.
+        parameters = copy.copy(parameters or self._parameters)
         parameters.extra_args = extra
         self.client.add_request(
             self._request(
@@ -77,9 +83,10 @@ class Core:
             )
         )
 
-    def step(self) -> list[str]:
-        """One step; the requests that it finished. Raises whatever the engine raises."""
-        return [output.request_id for output in self.client.get_output().outputs if output.finished]
+    def step(self) -> list[Any]:
+        """One step; vLLM's output of each request that it concerned. Raises whatever the engine raises."""
+        outputs: list[Any] = self.client.get_output().outputs
+        return outputs
 
     def abort(self, request_ids: list[str]) -> None:
         """Take back what was sent and is not through."""

@@ -40,10 +40,14 @@ class Tokenised:
         return sum(numbers[1::2]) - sum(numbers[::2])
 
 
+# A row of a source. One that is token ids already is not encoded.
+Row = Example | Tokenised | Skipped
+
+
 class Encoder(Protocol):
     """Makes token ids of rows, many at a time."""
 
-    def __call__(self, rows: list[Example | Skipped]) -> list[Tokenised | Skipped]:
+    def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
         """What these rows become, in order; not always as many."""
 
     def rest(self) -> list[Tokenised | Skipped]:
@@ -88,11 +92,11 @@ class PromptEncoder:
         self._needs_own = own_tokens and not include_special_tokens
         self.num_begun = 0
 
-    def __call__(self, rows: list[Example | Skipped]) -> list[Tokenised | Skipped]:
+    def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
         """Examples tokenised, or skipped for what the tokenizer makes of them."""
         examples = [row for row in rows if isinstance(row, Example)]
         encoded = iter(self._encoded(examples))
-        return [row if isinstance(row, Skipped) else next(encoded) for row in rows]
+        return [next(encoded) if isinstance(row, Example) else row for row in rows]
 
     def rest(self) -> list[Tokenised | Skipped]:
         """Nothing."""
@@ -285,7 +289,7 @@ class BlockEncoder:
         self._num_blocks = [0] * len(languages)
         self.num_begun = 0
 
-    def __call__(self, rows: list[Example | Skipped]) -> list[Tokenised | Skipped]:
+    def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
         """Blocks that are full, or each text of these rows; and the rows that were skipped, where they stood."""
         texts = [
             row.prompts[language]
@@ -297,7 +301,7 @@ class BlockEncoder:
         encoded = iter(self._tokenise(texts))
         done: list[Tokenised | Skipped] = []
         for row in rows:
-            if isinstance(row, Skipped):
+            if not isinstance(row, Example):
                 done.append(row)
                 continue
             for index, language in enumerate(self._languages):

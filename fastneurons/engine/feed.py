@@ -7,8 +7,8 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator
 
-from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import Encoder, Tokenised
+from fastneurons.data.example import Skipped
+from fastneurons.engine.encode import Encoder, Row, Tokenised
 
 
 class Feed(Iterator[Tokenised | Skipped]):
@@ -22,7 +22,7 @@ class Feed(Iterator[Tokenised | Skipped]):
 
     def __init__(
         self,
-        rows: Iterable[Example | Skipped],
+        rows: Iterable[Row],
         encode: Encoder,
         ahead: int = 256,
     ) -> None:
@@ -72,7 +72,7 @@ class Feed(Iterator[Tokenised | Skipped]):
 
     def _run(self) -> None:
         end: BaseException | None = None
-        rows: list[Example | Skipped] = []
+        rows: list[Row] = []
         try:
             for row in self._rows:
                 rows.append(row)

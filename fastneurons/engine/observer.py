@@ -53,8 +53,8 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     addresses, and a graph of another patch is another graph.
     """
 
-    patch: int
-    engine: int  # which patched engine of this process
+    patch: int = -1  # set by the engine, as is the next
+    engine: int = -1  # which patched engine of this process
     most_slots: int  # examples in flight that a session has a use for
     languages: int
     thresholds: tuple[float, ...] = (0.0,)

@@ -9,6 +9,9 @@ would be folded into compiled graphs. Neither ever raises: an exception inside a
 vLLM hanging or dead. The first error is kept for the session, which stops the run and tells it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -60,6 +63,18 @@ def patch(site: Site, observer: LayerObserver, engine: int) -> None:
     handle = engine * _LAYERS_PER_ENGINE + site.layer
     _observers[handle] = observer
     setattr(site.parent, site.name, ObservedActivation(site.module, observer, handle))
+
+
+@contextmanager
+def original_activation(observer: LayerObserver) -> Iterator[None]:
+    """The module that stood in a layer's site, back in its place for a while."""
+    site = observer.site
+    patched = getattr(site.parent, site.name)
+    setattr(site.parent, site.name, observer.original)
+    try:
+        yield
+    finally:
+        setattr(site.parent, site.name, patched)
 
 
 def forget(engine: int) -> None:

@@ -4,7 +4,8 @@ Both are asked at the one place that real batches pass and dummy ones (profile, 
 capture, idle data-parallel ranks) do not, after the order of the rows is final.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,18 @@ def watch_batches(runner: Any, on_batch: OnBatch) -> None:
         raise TypeError(
             f"{type(runner).__module__}.{type(runner).__name__} is no model runner known to fastneurons"
         )
+
+
+@contextmanager
+def unwatched(runner: Any) -> Iterator[None]:
+    """A model runner as vLLM made it, for a while."""
+    watched = {
+        name: vars(runner).pop(name) for name in ("_model_forward", "prepare_inputs") if name in vars(runner)
+    }
+    try:
+        yield
+    finally:
+        vars(runner).update(watched)
 
 
 def _watch_v1(runner: Any, on_batch: OnBatch) -> None:

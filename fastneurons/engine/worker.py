@@ -4,7 +4,8 @@
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,9 +17,9 @@ from fastneurons.engine.engine_warnings import collected_warnings, of_rounding
 from fastneurons.engine.finite import FiniteWatch
 from fastneurons.engine.loading import watched_loading
 from fastneurons.engine.observer import ObservationSpec, Observer, TooLargeError
-from fastneurons.engine.patch import patch
+from fastneurons.engine.patch import original_activation, patch
 from fastneurons.engine.rows import Batch
-from fastneurons.engine.runners import watch_batches
+from fastneurons.engine.runners import unwatched, watch_batches
 from fastneurons.engine.unneeded import can_leave_out_rows, leave_out_logits, leave_out_rows
 from fastneurons.engine.values import ValueVectors, unembedding_rows
 from fastneurons.engine.wire import from_wire, to_wire
@@ -116,6 +117,20 @@ class NeuronWorker(_WorkerBase):
             return super().sample_tokens(grammar_output)
         finally:
             self._in_step = False
+
+    @contextmanager
+    def unpatched(self) -> Iterator[None]:
+        """The model and its runner as vLLM made them, for as long as the context lasts."""
+        observer = self.observer
+        assert observer is not None
+        self.observer = None
+        with unwatched(self.model_runner), ExitStack() as stack:
+            for layer in observer.layers:
+                stack.enter_context(original_activation(layer))
+            try:
+                yield
+            finally:
+                self.observer = observer
 
     def fastneurons_describe(self) -> dict[str, Any]:
         """What this rank holds, or why it cannot be measured."""

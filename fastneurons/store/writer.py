@@ -11,8 +11,10 @@ overwritten or removed by the run that resumes.
 """
 
 import threading
-from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from math import prod
 from types import TracebackType
 from typing import Any, NamedTuple, cast
@@ -87,6 +89,8 @@ class StoreWriter:
         self._thread = ThreadPoolExecutor(1, "fastneurons-store")
         self._pending: Future[None] | None = None
         self._failure: BaseException | None = None
+        # Seconds spent on windows, in the writer's thread.
+        self.write_s = 0.0
 
     @classmethod
     def create(
@@ -154,7 +158,7 @@ class StoreWriter:
     def committed(self) -> int:
         """Examples that are safe. Waits for the window that is being written."""
         if self._pending is not None:
-            wait([self._pending])
+            wait_for([self._pending])
         return self._root.commit.examples
 
     def committed_rows(self) -> Iterator[CommittedRow]:
@@ -219,11 +223,29 @@ class StoreWriter:
         Raises:
             StoreError: this window or the one before cannot be written; what was committed stays valid.
         """
-        self._settle()
+        self.submit(lambda: window)
+
+    def submit(self, make: Callable[[], Window]) -> None:
+        """Have the writer's thread make the next window and write it; for the rest as `commit`.
+
+        Args:
+            make: Returns the window. What it takes is kept until then.
+        """
+        self.wait()
         assert not self.is_complete, "the store is complete"
-        assert window.first == self._root.commit.examples, (window.first, self._root.commit.examples)
-        assert window.first // self._window == (window.first + max(len(window), 1) - 1) // self._window
-        self._pending = self._thread.submit(self._write, window)
+        self._pending = self._thread.submit(self._make_and_write, make)
+
+    def wait(self) -> None:
+        """Wait for the window that is being written.
+
+        Raises:
+            StoreError: a window could not be written; said then and ever after.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._failure = pending.exception()
+        if self._failure is not None:
+            raise self._failure
 
     def finish(self) -> None:
         """Trim the arrays and mark the store complete.
@@ -231,7 +253,7 @@ class StoreWriter:
         Raises:
             StoreError: the last window or this cannot be written.
         """
-        self._settle()
+        self.wait()
         if self.is_complete:
             return
         commit = self._root.commit
@@ -420,8 +442,17 @@ class StoreWriter:
 
     # -- a window -------------------------------------------------------------------------------------
 
+    def _make_and_write(self, make: Callable[[], Window]) -> None:
+        """A window, from its making to its mark. Runs in the writer's thread."""
+        began = time.perf_counter()
+        window = make()
+        assert window.first == self._root.commit.examples, (window.first, self._root.commit.examples)
+        assert window.first // self._window == (window.first + max(len(window), 1) - 1) // self._window
+        self._write(window)
+        self.write_s += time.perf_counter() - began
+
     def _write(self, window: Window) -> None:
-        """All of a window, and then the mark. Runs in the writer's thread."""
+        """All of a window, and then the mark."""
         name, committed = self._storage.name, self._root.commit.examples
         with told(name, committed):
             self._check_token()
@@ -550,14 +581,6 @@ class StoreWriter:
                 f"{path} was taken over by another run ({found}), and this one has stopped; "
                 "give each run an --out of its own"
             )
-
-    def _settle(self) -> None:
-        """Wait for the window before; raise what it failed with, then and ever after."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            self._failure = pending.exception()
-        if self._failure is not None:
-            raise self._failure
 
 
 def _kept(keep_bits: bool, keep_coefficients: bool) -> list[str]:

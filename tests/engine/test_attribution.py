@@ -132,9 +132,9 @@ def test_a_random_model(architecture, ranks, models, open_session, tmp_path):
     parts = list(session.measure(rows, window=16))
     reference = reference_of(model, rows, tmp_path)
     num_neurons = reference["values"].shape[1]
-    assert session.facts.top_k == max(1, round(num_neurons * 800 / 16384))
+    assert session.top_k == max(1, round(num_neurons * 800 / 16384))
     # A token a byte: the answer's first is that of its first byte.
-    first = session._tokenizer(["W", "U", "ก"])["input_ids"]
+    first = session.engine.tokenizer(["W", "U", "ก"])["input_ids"]
     by_answer = {"Wien": first[0][0], "Ulm": first[1][0], "กข": first[2][0]}
     tokens = np.array(
         [
@@ -146,8 +146,8 @@ def test_a_random_model(architecture, ranks, models, open_session, tmp_path):
         ]
     )
     bits = unpack(np.concatenate([part["activated"] for part in parts])[:, 0], num_neurons).astype(bool)
-    expected = expected_attribution(reference, bits, tokens, session.facts.top_k)
-    assert_equal(together(parts), expected, reference, session.facts.top_k)
+    expected = expected_attribution(reference, bits, tokens, session.top_k)
+    assert_equal(together(parts), expected, reference, session.top_k)
     coefficients = np.concatenate([part["coefficient"] for part in parts])
     assert coefficients.dtype == np.float16
     np.testing.assert_allclose(coefficients, reference["coefficients"], rtol=2e-3, atol=1e-4)
@@ -161,10 +161,10 @@ def test_smollm2_on_facts(open_session, tmp_path):
     options = EngineOptions(dtype="float32", max_model_len=512)
     session = open_session(model, what=Measurement((0.0, 0.1), attribution=True), options=options)
     parts = list(session.measure(rows))
-    assert session.facts.top_k == 75
+    assert session.top_k == 75
     reference = reference_of(model, rows, tmp_path)
     tokens = np.array(
-        [[first_answer_token(session._tokenizer, row, code) for code in LANGUAGES] for row in rows]
+        [[first_answer_token(session.engine.tokenizer, row, code) for code in LANGUAGES] for row in rows]
     )
     bits = unpack(np.concatenate([part["activated"] for part in parts])[:, 0], 1536).astype(bool)
     expected = expected_attribution(reference, bits, tokens, 75)

@@ -89,8 +89,8 @@ def test_the_last_token_is_the_prompts_own_and_attribution_is_there(marking, ope
     tokens = np.array([[first[code] for code in LANGUAGES] for _ in rows])
     reference = {"coefficients": coefficients, "values": found["values"], "unembedding": found["unembedding"]}
     bits = unpack(activated, tiny.NEURONS).astype(bool)
-    expected = expected_attribution(reference, bits, tokens, session.facts.top_k)
-    assert_equal(together(parts), expected, reference, session.facts.top_k)
+    expected = expected_attribution(reference, bits, tokens, session.top_k)
+    assert_equal(together(parts), expected, reference, session.top_k)
 
 
 def test_any_token_of_several_contents_in_chunks(marking, open_session, tmp_path):

@@ -45,7 +45,7 @@ def test_prompts_that_share_a_cached_prefix_are_read_at_their_own_last_token(mod
     expected = reference(model, rows)
     session = open_session(model, options=tiny_options(block_size=32))
     measured = measure(session, rows)
-    [tally] = session._tallies()
+    [tally] = session.engine.tallies()
     assert tally["cached_tokens"] > 500
     assert_agrees(measured, expected)
 

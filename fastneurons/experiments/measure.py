@@ -1,149 +1,29 @@
 """The main job: a stream of examples, or of texts, through an engine into a store."""
 
-import contextlib
-import itertools
-import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from fastneurons.arrays import join
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
-from fastneurons.data.digest import DATA_CHANGED, difference, digest_of_row
-from fastneurons.data.example import Example, Skipped
-from fastneurons.data.options import DataOptions
+from fastneurons.data.digest import DATA_CHANGED
+from fastneurons.data.example import Skipped
+from fastneurons.engine.engine import ModelFacts
 from fastneurons.engine.failure import LoadError, with_log
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.quiet import quiet
-from fastneurons.engine.session import ModelFacts, Session
+from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
+from fastneurons.experiments.interrupts import interruptible
+from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
+from fastneurons.experiments.source import Source
 from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress, Silent, progress_for
-from fastneurons.store import (
-    CommittedRow,
-    Header,
-    Outcome,
-    Store,
-    StoreWriter,
-    Window,
-    check_output,
-    open_store,
-)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where examples come from.
-
-    Args:
-        tasks: The tasks' names, as the store keeps them. Rows name theirs; those that do not are of the first.
-        name: The file, or what else it is, for people and for checking a resumed run.
-        rows: Its rows in order; read once, from the start, also by a resumed run.
-        limit: What `rows` was limited to: so many examples of each task.
-        total: How many rows there are, where it is known.
-        add_special_tokens: Whether the tokenizer marks a prompt's begin; off for prompts in a chat format.
-        options: How the rows were chosen and asked, for the record.
-        notes: Asked at the end for what people should be told about the rows.
-        remarks: What people should be told about the source before anything is measured.
-    """
-
-    tasks: tuple[str, ...]
-    name: str
-    rows: Iterable[Example | Skipped]
-    limit: int | None = None
-    total: int | None = None
-    add_special_tokens: bool = True
-    options: Mapping[str, Any] = field(default_factory=dict)
-    notes: Callable[[], Sequence[str]] = tuple
-    remarks: Sequence[str] = ()
-
-
-def example_source(
-    task: str,
-    name: str,
-    rows: Iterable[Example | Skipped],
-    limit: int | None = None,
-    total: int | None = None,
-) -> Source:
-    """Examples that are there already, as a run measures them.
-
-    Args:
-        task: The task's name.
-        name: As in `Source`.
-        rows: The examples.
-        limit: Only the first ones.
-        total: How many there are without the limit, where it is known.
-    Raises:
-        InputError: the limit is no number of rows.
-    """
-    if limit is not None:
-        if limit < 1:
-            raise InputError(f"--limit {limit}: must be at least 1")
-        rows = itertools.islice(rows, limit)
-        total = limit if total is None else min(limit, total)
-    return Source((task,), name, rows, limit, total)
-
-
-def task_source(
-    model: str,
-    names: Sequence[str],
-    data: Mapping[str, str],
-    languages: Sequence[str] | None,
-    options: DataOptions | None = None,
-    engine: EngineOptions | None = None,
-    position: str = "last",
-) -> tuple[Source, tuple[str, ...]]:
-    """Examples of tasks, as a run measures them, and their languages.
-
-    Args:
-        model: Whose chat template is used, where `options` ask for it.
-        names: The tasks.
-        data: Where each one's data is.
-        languages: Short codes; None for all that every task has.
-        options: Which examples, and how they are asked.
-        engine: Whose tokenizer it is, and how it is loaded.
-        position: What will be read of them.
-    Raises:
-        InputError: as `open_tasks` and `TaskSource.check` raise it; a task that cannot be measured.
-    """
-    from fastneurons.data.tasks import open_tasks, task_named
-
-    options, engine = options or DataOptions(), engine or EngineOptions()
-    for name in names:
-        if not task_named(name).parallel and position != "corpus":
-            raise InputError(
-                f"{name} has each language's texts by themselves, and --position {position} compares the same text "
-                "in several; --position corpus counts over them"
-            )
-    chat = None
-    if options.apply_chat_template:
-        from fastneurons.data.chat import ChatTemplate
-
-        chat = ChatTemplate(
-            engine.tokenizer or model, engine.revision, engine.trust_remote_code, options.chat_template_kwargs
-        )
-    source = open_tasks(names, data, languages, options, chat)
-    source.check()
-    total = options.limit * len(source.tasks) if options.limit is not None else None
-    rows = Source(
-        source.tasks,
-        source.describe(),
-        source,
-        options.limit,
-        total,
-        source.add_special_tokens,
-        options.chosen(),
-        source.notes,
-        source.remarks(),
-    )
-    return rows, source.languages
+from fastneurons.store import Header, Outcome, Store, StoreWriter, Window, check_output, open_store
 
 
 def measure_into_store(
@@ -180,7 +60,7 @@ def measure_into_store(
     check_together(what, options, engine)
     _check(what, languages)
     check_output(out, resume=options.resume, overwrite=options.overwrite)
-    with quiet(verbose) as hushed, _interruptible() as stop:
+    with quiet(verbose) as hushed, interruptible() as stop:
         shown = progress if not isinstance(progress, bool) else Silent()
         if progress is True:
             shown = progress_for(hushed.terminal)
@@ -209,9 +89,11 @@ def write_measurements(
     engine: EngineOptions,
     progress: RunProgress,
     stop: threading.Event,
-) -> None:
+) -> float:
     """Measure a source's examples with a session that runs already, into a store.
 
+    Returns:
+        Seconds that writing took, in a thread beside the engine.
     Raises:
         EngineError: the engine failed; what was measured before is committed.
         StoreError: the store cannot be written or continued; what was committed stays.
@@ -219,9 +101,10 @@ def write_measurements(
     tokenise = session.tokeniser(source.add_special_tokens)
     progress.message(describe_tokens(tokenise, session.what))
     tokens = token_facts(tokenise, session.what, options.block_size is not None)
-    header = _header(session.facts, source, session.languages, session.what, options, engine, tokens)
+    header = _header(session, source, options, engine, tokens)
     with _writer(out, header, session.what, options) as writer:
         _measure(session, writer, source, options, progress, stop)
+        return writer.write_s
 
 
 def _check(what: Measurement, languages: tuple[str, ...]) -> None:
@@ -248,16 +131,11 @@ def describe(facts: ModelFacts, what: Measurement) -> str:
 
 
 def _header(
-    facts: ModelFacts,
-    source: Source,
-    languages: tuple[str, ...],
-    what: Measurement,
-    options: RunOptions,
-    engine: EngineOptions,
-    tokens: dict[str, Any],
+    session: Session, source: Source, options: RunOptions, engine: EngineOptions, tokens: dict[str, Any]
 ) -> Header:
     import fastneurons
 
+    facts, what = session.facts, session.what
     blocks = f" --block-size {options.block_size}" if options.block_size is not None else ""
 
     return Header(
@@ -270,13 +148,13 @@ def _header(
         task=",".join(source.tasks),
         tasks=list(source.tasks),
         source=printable(source.name) + blocks,
-        languages=list(languages),
+        languages=list(session.languages),
         position=what.position,
         signal=what.signal,
         thresholds=list(what.thresholds),
         layers=list(facts.layers),
         neurons=facts.neurons,
-        top_k=facts.top_k,
+        top_k=session.top_k,
         tokens=tokens,
         window=options.window,
         config={
@@ -318,44 +196,38 @@ def _measure(
 ) -> None:
     """Everything from the first row that the store does not have to the last."""
     first = writer.committed
-    known = _Known(writer.committed_rows())
+    known = KnownRows(writer.committed_rows())
     corpus = session.what.position == "corpus"
-    # The blocks of a corpus are not its rows: there, the session compares.
-    rows = source.rows if corpus else _rest(source.rows, known, stop)
+    # The blocks of a corpus are not its rows: those that are in the store are known by their tokens.
+    rows = source.rows if corpus else remaining_rows(source.rows, known, stop)
     if first and not writer.is_complete:
         progress.message(f"continuing after {first} examples")
     progress.start(None if corpus or source.total is None else max(first, source.total), first)
     window: list[MeasuredRows] = []
-    ended = False
-    written = _Writing(writer, source.tasks)
     try:
-        for measured in session.measure(
-            rows,
-            first,
-            options.window,
-            options.keep_bits,
-            stop,
-            options.block_size,
-            source.add_special_tokens,
-            known if corpus else (),
-        ):
-            if writer.is_complete:
-                progress.message(f"continuing after {first} examples: there are more by now")
-                writer.reopen()
-            window.append(measured)
-            progress.advance(
-                len(measured.rows), int(measured["present"].sum()), int(measured["token_count"].sum())
-            )
-            if (measured.first + len(measured.rows)) % options.window == 0:
-                written.commit(window)
-                window = []
+        with session.tokenised(
+            rows, options.window, options.block_size, source.add_special_tokens
+        ) as encoded:
+            if corpus:
+                pass_by_blocks(encoded, known, stop, options.block_size)
+            for measured in session.read(encoded, first, options.window, options.keep_bits, stop):
+                if writer.is_complete:
+                    progress.message(f"continuing after {first} examples: there are more by now")
+                    writer.reopen()
+                window.append(measured)
+                progress.advance(
+                    len(measured.rows), int(measured["present"].sum()), int(measured["token_count"].sum())
+                )
+                if (measured.first + len(measured.rows)) % options.window == 0:
+                    _commit(writer, window, source.tasks)
+                    window = []
         ended = not stop.is_set()
     finally:
         # Also after an error or Ctrl-C: what was measured is kept, and the run can be resumed.
         progress.stop()
         if window:
-            written.commit(window)
-        written.wait()
+            _commit(writer, window, source.tasks)
+        writer.wait()
     if session.totals.begun:
         noun = "texts" if corpus else "prompts"
         progress.message(
@@ -376,68 +248,9 @@ def _measure(
             progress.message(note)
 
 
-class _Writing:
-    """Writes windows beside the engine, one at a time: compressing and storing run outside Python's lock.
-
-    A window that could not be written is told when the next one comes, or at the end.
-    """
-
-    def __init__(self, writer: StoreWriter, tasks: tuple[str, ...]) -> None:
-        self._writer = writer
-        self._tasks = tasks
-        self._thread = ThreadPoolExecutor(1, "fastneurons-store")
-        self._last: Future[None] | None = None
-
-    def commit(self, window: list[MeasuredRows]) -> None:
-        """Write a window, once the one before it is written.
-
-        Raises:
-            StoreError: that one could not be written.
-        """
-        if self._last is not None:
-            self._last.result()
-        self._last = self._thread.submit(self._write, window)
-
-    def wait(self) -> None:
-        """Return when all is written. Raises as `commit` does."""
-        self._thread.shutdown()
-        if self._last is not None:
-            self._last.result()
-
-    def _write(self, window: list[MeasuredRows]) -> None:
-        self._writer.commit(_window(window, self._tasks))
-
-
-class _Known:
-    """The rows that a store holds, and how many of them were found in the source."""
-
-    def __init__(self, rows: Iterable[CommittedRow]) -> None:
-        self._rows = rows
-        self.passed = 0
-
-    def __iter__(self) -> Iterator[CommittedRow]:
-        for row in self._rows:
-            yield row
-            self.passed += 1  # who asks for the next one has found this
-
-
-def _rest(
-    rows: Iterable[Example | Skipped], known: _Known, stop: threading.Event
-) -> Iterator[Example | Skipped]:
-    """The rows that come after those that are in the store; none where the source has fewer.
-
-    Raises:
-        StoreError: the rows before are not those of the store.
-    """
-    remaining = iter(rows)
-    for number, stored in enumerate(known):
-        row = next(remaining, None)
-        if row is None or stop.is_set():
-            return
-        problem = difference(stored, row, digest_of_row(row))
-        if problem is not None:
-            raise StoreError(f"example {number} of the store {problem}; {DATA_CHANGED}")
-    yield from remaining
+def _commit(writer: StoreWriter, parts: list[MeasuredRows], tasks: tuple[str, ...]) -> None:
+    """Have the writer's thread put a window together and write it."""
+    writer.submit(lambda: _window(parts, tasks))
 
 
 def _too_few(source: Source, found: int, stored: int) -> str:
@@ -476,26 +289,3 @@ def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
             if isinstance(row, Skipped)
         ],
     )
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C, or a batch system's SIGTERM, into a request to stop; a second one acts as usual."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    before = {number: signal.signal(number, on_interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        restore()

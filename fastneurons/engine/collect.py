@@ -1,0 +1,102 @@
+"""What the workers have read of complete rows, fetched and put into the rows' order."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastneurons.arrays import CATEGORIES, Arrays, nothing
+from fastneurons.config import Measurement
+from fastneurons.engine.engine import PatchedEngine
+from fastneurons.engine.placement import InFlight, MeasuredRows, Placement
+from fastneurons.engine.wire import to_wire
+
+# A few hundred answers a language, in many languages: 100 MB at most for the largest models.
+_UNEMBEDDING_ROWS_KEPT = 4096
+
+
+class Collector:
+    """Fetches what was read of groups of complete rows.
+
+    Args:
+        engine: The engine that read them.
+        num_languages: L.
+        what: What is read.
+    """
+
+    def __init__(self, engine: PatchedEngine, num_languages: int, what: Measurement) -> None:
+        self._engine, self._num_languages, self._what = engine, num_languages, what
+        self._top_k = what.neurons_in_top(engine.facts.neurons)
+        self._unembedding: dict[int, NDArray[np.float32]] = {}
+
+    def collect(self, group: Sequence[InFlight], first: int, keep_bits: bool) -> MeasuredRows:
+        """Fetch what was read of complete examples.
+
+        Args:
+            group: The rows, all of one task.
+            first: Index of the first one.
+            keep_bits: Whether `activated` is wanted.
+        Raises:
+            EngineError: the engine failed.
+        """
+        place = Placement.of(group, self._num_languages)
+        if not place.slot_rows:
+            return place.measured_rows(first, self._nothing(keep_bits))
+        arguments: dict[str, Any] = {"rows": place.slot_rows, "keep_bits": keep_bits}
+        if self._what.attribution:
+            tokens = sorted({token for row in place.answer_tokens for token in row if token >= 0})
+            arguments["answers"] = {
+                "index": [[tokens.index(t) if t >= 0 else -1 for t in row] for row in place.answer_tokens],
+                "unembedding": to_wire({"rows": self._unembedding_rows(tokens)}),
+                "top_k": self._top_k,
+                "keep_coefficients": self._what.keep_coefficients,
+            }
+        return place.measured_rows(first, self._engine.ask_whole("fastneurons_collect", **arguments))
+
+    def count(self, group: Sequence[InFlight], first: int, window: int) -> MeasuredRows:
+        """Fetch what was counted of a window of a corpus, and set its counters back to 0.
+
+        Args:
+            group: The window's blocks.
+            first: Index of the first one.
+            window: Blocks of a full window.
+        Raises:
+            EngineError: the engine failed.
+        """
+        place = Placement.of(group, self._num_languages)
+        return place.measured_rows(
+            first, self._engine.ask_whole("fastneurons_count", parity=first // window % 2)
+        )
+
+    def _nothing(self, keep_bits: bool) -> Arrays:
+        """The arrays of no examples."""
+        neurons = self._engine.facts.neurons
+        sizes = {
+            "threshold": len(self._what.thresholds),
+            "language": self._num_languages,
+            "layer": len(self._engine.facts.layers),
+            "neuron": neurons,
+            "byte": -(-neurons // 8),
+            "category": len(CATEGORIES),
+        }
+        kept = {"activated": keep_bits, "coefficient": self._what.keep_coefficients}
+        return nothing(
+            "attributing" if self._what.attribution else "comparing",
+            [name for name, wanted in kept.items() if wanted],
+            sizes,
+        )
+
+    def _unembedding_rows(self, tokens: list[int]) -> NDArray[np.float32]:
+        """Rows of the unembedding, float32 [U, H]; those asked for before are kept."""
+        if not tokens:
+            return np.zeros((0, 0), np.float32)
+        unknown = [token for token in tokens if token not in self._unembedding]
+        if unknown:
+            if len(self._unembedding) > _UNEMBEDDING_ROWS_KEPT:
+                self._unembedding.clear()
+                unknown = tokens
+            parts = [each["rows"] for each in self._engine.ask("fastneurons_unembedding", tokens=unknown)]
+            rows: NDArray[np.float32] = np.sum(np.stack(parts), axis=0)
+            self._unembedding |= dict(zip(unknown, rows, strict=True))
+        return np.stack([self._unembedding[token] for token in tokens])

@@ -1,0 +1,343 @@
+"""A vLLM engine with its model patched: its life, from configuration to shutdown.
+
+    with PatchedEngine("Qwen/Qwen3-8B", EngineOptions(), observe) as engine:
+        engine.send("0", token_ids, {...})
+        for output in engine.step():
+            ...
+
+It knows nothing of languages, positions or stores. What the workers observe is a specification that its user makes, and
+what they have observed is asked of them by the name of a worker's method.
+"""
+
+import contextlib
+import gc
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from fastneurons.arrays import Arrays
+from fastneurons.config import EngineOptions
+from fastneurons.engine.core import Core
+from fastneurons.engine.engine_warnings import collected_warnings
+from fastneurons.engine.environment import engine_environment, give_freed_memory_back
+from fastneurons.engine.failure import LoadError, cause
+from fastneurons.engine.fingerprint import model_fingerprint, tokenizer_fingerprint
+from fastneurons.engine.merge import Slice, merge
+from fastneurons.engine.model_checks import check_config, check_files, is_downloaded, local_folder
+from fastneurons.engine.model_files import ModelFiles
+from fastneurons.engine.vllm_config import engine_config
+from fastneurons.engine.wire import from_wire
+from fastneurons.errors import EngineError, InputError
+from fastneurons.model_name import is_path
+
+if TYPE_CHECKING:
+    from fastneurons.engine.observer import ObservationSpec
+
+# vLLM's configuration, and the specification of what its workers observe.
+Observe = Callable[[Any], "ObservationSpec"]
+
+_engines_in_use: set[int] = set()
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Facts about a model that is loaded, and about where it runs.
+
+    Args:
+        slots: Examples that the workers' buffers hold at once.
+        buffer_bytes: Memory of each worker's buffers.
+        model_fingerprint: Of the files, without reading weights (`engine/fingerprint.py`); None if they are not local.
+        warnings: The engine's warnings that may change results.
+    """
+
+    model: str
+    dtype: str
+    layers: tuple[int, ...]
+    neurons: int
+    function: str
+    gated: bool
+    max_prompt_tokens: int
+    vocabulary: int
+    device: str
+    workers: int
+    threads_per_worker: int
+    slots: int
+    buffer_bytes: int
+    model_fingerprint: str | None = None
+    tokenizer_fingerprint: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class PatchedEngine:
+    """A vLLM engine whose feed-forward layers are observed.
+
+    Args:
+        model: A folder, or a name on the Hub.
+        options: Engine arguments.
+        observe: Makes the specification of what workers observe from vLLM's configuration.
+        cache_prefixes: Whether vLLM may take tokens from its prefix cache. Those pass no layer, so nothing is observed
+            of them.
+        verbose: Let vLLM's log through.
+    Raises:
+        InputError: the model cannot be loaded, or its neurons cannot be observed.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        options: EngineOptions,
+        observe: Observe,
+        *,
+        cache_prefixes: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        self._model, self._options, self._observe = model, options, observe
+        self._cache_prefixes = cache_prefixes
+        self._number = next(n for n in itertools.count() if n not in _engines_in_use)
+        _engines_in_use.add(self._number)
+        self._core: Core | None = None
+        try:
+            self._files = self._find_files()
+            with engine_environment(options.world_size, verbose):
+                self._core, warnings = self._start()
+            self.tokenizer = self._core.tokenizer()
+            if self._files is None:  # they were downloaded meanwhile
+                self._files = self._find_files()
+            ranks = self._ranks()
+            self._slices = [
+                Slice(tuple(rank["layers"]), rank["first_neuron"], rank["neurons"])
+                for rank in ranks
+                if rank["layers"]
+            ]
+            self.facts = self._describe(ranks, warnings)
+            self._calls_before = [tally["calls"] for tally in self.tallies()]
+        except BaseException:
+            with contextlib.suppress(Exception):  # people should hear what went wrong first
+                self.close()
+            raise
+
+    def __enter__(self) -> "PatchedEngine":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(Exception) if error is not None else contextlib.nullcontext():
+            self.close()
+
+    @property
+    def core(self) -> Core:
+        """vLLM's engine core."""
+        if self._core is None:
+            raise EngineError("the engine is closed")
+        return self._core
+
+    def close(self) -> None:
+        """Shut the engine down and free its memory. Harmless when called twice."""
+        core, self._core = self._core, None
+        if core is not None:
+            core.close()
+            give_freed_memory_back()
+        if self._number in _engines_in_use:
+            from fastneurons.engine.patch import forget
+
+            forget(self._number)
+            _engines_in_use.discard(self._number)
+
+    # -- requests -------------------------------------------------------------------------------------
+
+    def send(
+        self, request_id: str, token_ids: list[int], extra: dict[str, Any], parameters: Any = None
+    ) -> None:
+        """Queue a prompt.
+
+        Args:
+            request_id: Names it in `step` and `abort`.
+            token_ids: Its tokens.
+            extra: Reaches the workers with it: what of it is observed, and into which row of the buffers.
+            parameters: vLLM's `SamplingParams` of this request; None reads the prompt alone.
+        """
+        self.core.send(request_id, token_ids, extra, parameters)
+
+    def step(self) -> list[Any]:
+        """Run one step; vLLM's output of each request that it concerned. Raises whatever the engine raises."""
+        return self.core.step()
+
+    def abort(self, request_ids: list[str]) -> None:
+        """Take back requests that are not finished."""
+        self.core.abort(request_ids)
+
+    # -- workers --------------------------------------------------------------------------------------
+
+    def ask(self, method: str, **arguments: Any) -> list[Arrays]:
+        """Call a worker's method on every rank; the arrays of each rank that has some.
+
+        Raises:
+            EngineError: the engine failed, or a rank says that observing did.
+        """
+        try:
+            answers = self.core.ask(method, **arguments)
+        except Exception as error:
+            raise EngineError(f"the engine failed: {cause(error)}") from error
+        for answer in answers:
+            if answer["error"] is not None:
+                raise EngineError(f"reading activations failed: {answer['error']}")
+        return [from_wire(answer["arrays"]) for answer in answers if answer["arrays"]]
+
+    def ask_whole(self, method: str, **arguments: Any) -> Arrays:
+        """Call a worker's method on every rank; the whole model's arrays. Raises as `ask` does."""
+        return merge(self._slices, self.ask(method, **arguments))
+
+    def tallies(self) -> list[dict[str, Any]]:
+        """The work of each rank so far: prompts, tokens, rows read, forward passes, calls of the op, first error."""
+        tallies: list[dict[str, Any]] = self.core.ask("fastneurons_tally")
+        return tallies
+
+    def check_calls(self) -> None:
+        """Check that the op ran in each layer of each forward pass.
+
+        A compiled graph of the unpatched model, served from a cache, would show here.
+
+        Raises:
+            EngineError: it did not.
+        """
+        for rank, (tally, before) in enumerate(zip(self.tallies(), self._calls_before, strict=True)):
+            calls, expected = tally["calls"] - before, tally["layers"] * tally["forwards"]
+            if calls != expected:
+                raise EngineError(
+                    f"rank {rank}: the patched layers were called {calls} times in "
+                    f"{tally['forwards']} forward passes of {tally['layers']} layers, {expected} were expected; "
+                    "a compiled graph of another model may have been served: clear vLLM's cache (~/.cache/vllm)"
+                )
+
+    @contextlib.contextmanager
+    def unpatched(self) -> Iterator[None]:
+        """Take the patch out for a while, of an engine in this process whose model is not compiled.
+
+        Benchmarks compare the two.
+        """
+        with self.core.worker.unpatched():
+            yield
+
+    # -- loading --------------------------------------------------------------------------------------
+
+    def _start(self) -> tuple[Core, list[str]]:
+        """The engine's core, and the warnings of making it."""
+        try:
+            with _importing():
+                from vllm.engine import arg_utils  # noqa: F401 - most of what is imported
+                from vllm.platforms import current_platform
+                from vllm.v1.engine import core_client  # noqa: F401
+        except ImportError as error:
+            raise InputError(
+                f"vLLM cannot be imported ({error}); install it with pip install 'fastneurons[cpu]' "
+                "or, on a machine with an NVIDIA GPU, pip install 'fastneurons[gpu]'"
+            ) from error
+        try:
+            with collected_warnings() as collector:
+                core = self._load(current_platform.is_cpu())
+        except InputError:
+            raise
+        except TypeError as error:
+            if "unexpected keyword argument" in str(error):
+                name = str(error).rpartition(" ")[2].strip("'")
+                raise InputError(f"--engine-arg {name}: vLLM has no engine argument of that name") from error
+            raise LoadError(f"{self._model}: vLLM cannot load it: {cause(error)}") from error
+        except Exception as error:
+            raise LoadError(f"{self._model}: vLLM cannot load it: {cause(error)}") from error
+        return core, collector.lines
+
+    def _load(self, on_cpu: bool) -> Core:
+        """The core itself. Raises whatever vLLM raises."""
+        import msgspec
+
+        from fastneurons.engine.patch import PATCH_VERSION
+
+        worker = f"fastneurons.engine.{'cpu_worker.CPU' if on_cpu else 'gpu_worker.GPU'}NeuronWorker"
+        cached = {} if self._cache_prefixes else {"enable_prefix_caching": False}
+        config = engine_config(self._model, self._options, worker_cls=worker, **cached)
+        try:
+            # Once more, with the defaults of its family filled in, and before the weights are downloaded.
+            check_config(config.model_config.hf_config.to_dict())
+        except InputError as error:
+            raise InputError(f"{self._model}: {error}") from error
+        spec = msgspec.structs.replace(self._observe(config), patch=PATCH_VERSION, engine=self._number)
+        config.additional_config = {"fastneurons": msgspec.to_builtins(spec)}
+        if on_cpu:
+            from fastneurons.engine.cpu_norms import prefer_one_kernel
+
+            prefer_one_kernel(config)
+        return Core(config)
+
+    def _find_files(self) -> ModelFiles | None:
+        """What the model's files say; None if they have still to be downloaded.
+
+        Raises:
+            InputError: they are not those of a model that can be observed.
+        """
+        model, options = self._model, self._options
+        folder = local_folder(model, options.revision, options.engine_args.get("download_dir"))
+        if folder is None or (str(folder) != model and not is_path(model) and not is_downloaded(folder)):
+            return None
+        return ModelFiles(folder, *check_files(folder))
+
+    def _ranks(self) -> list[dict[str, Any]]:
+        """What each rank holds.
+
+        Raises:
+            InputError: a rank says why the model cannot be observed.
+        """
+        ranks: list[dict[str, Any]] = self.core.ask("fastneurons_describe")
+        for rank in ranks:
+            if rank["refusal"] is not None:
+                raise InputError(f"{self._model}: {rank['refusal']}")
+        return ranks
+
+    def _describe(self, ranks: list[dict[str, Any]], warnings: list[str]) -> ModelFacts:
+        config = self.core.config.model_config
+        first, files = ranks[0], self._files
+        lines = [*warnings, *(line for rank in ranks for line in rank["warnings"])]
+        return ModelFacts(
+            model=self._model,
+            dtype=first["dtype"],
+            layers=tuple(sorted({layer for rank in ranks for layer in rank["layers"]})),
+            neurons=first["total_neurons"],
+            function=first["function"],
+            gated=first["gated"],
+            max_prompt_tokens=config.max_model_len - 1,  # vLLM always generates at least one token
+            vocabulary=config.get_vocab_size(),
+            device=first["device"],
+            workers=len(ranks),
+            threads_per_worker=first["threads"],
+            slots=min(rank["slots"] for rank in ranks),
+            buffer_bytes=max(rank["buffer_bytes"] for rank in ranks),
+            model_fingerprint=model_fingerprint(files.config, files.tensors) if files else None,
+            tokenizer_fingerprint=self._fingerprint_of_tokenizer(),
+            warnings=tuple(dict.fromkeys(lines)),
+        )
+
+    def _fingerprint_of_tokenizer(self) -> str:
+        options = self._options
+        name = options.tokenizer or self._model
+        revision = options.engine_args.get("tokenizer_revision", options.revision)
+        folder = local_folder(name, revision, options.engine_args.get("download_dir"))
+        return tokenizer_fingerprint(folder, self.tokenizer)
+
+
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
+    """Keep the garbage collector away from what vLLM's import makes: a million objects that all stay.
+
+    It would look at them again and again, now and at every collection that vLLM asks for later: 1.4 s of
+    13 s of importing, and 4 s at the engine's end.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,273 @@
+"""A reading pass: rows go through an engine, and what was read of them comes out in their order.
+
+Rows in flight are bounded by the slots of the workers' buffers, whatever the size of the data set.
+"""
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fastneurons.config import Measurement
+from fastneurons.data.example import Skipped
+from fastneurons.engine.collect import Collector
+from fastneurons.engine.encode import Tokenised
+from fastneurons.engine.engine import PatchedEngine
+from fastneurons.engine.failure import cause
+from fastneurons.engine.placement import InFlight, MeasuredRows
+from fastneurons.errors import EngineError
+
+
+class Rows(Protocol):
+    """Rows with their token ids, in input order."""
+
+    def take(self, wait: bool) -> tuple[Tokenised | Skipped, int] | None:
+        """The next row and the digest of its texts; None where none is ready and `wait` is false.
+
+        Raises:
+            StopIteration: there are no more.
+            Exception: whatever reading the source raised, once all rows before it have been taken.
+        """
+
+
+@dataclass
+class Totals:
+    """What a session has sent to its engine.
+
+    Args:
+        tokens_to_read: Tokens of which activations are to be read.
+        begun: Texts that began with the tokenizer's begin mark, which was not put before them once more.
+        waited_s: Time spent waiting for the source with the engine idle.
+    """
+
+    prompts: int = 0
+    tokens: int = 0
+    tokens_to_read: int = 0
+    begun: int = 0
+    steps: int = 0
+    waited_s: float = 0.0
+
+
+class Slots:
+    """The places for examples in the workers' buffers, and the numbers of requests."""
+
+    def __init__(self, number: int) -> None:
+        self.free = list(range(number))
+        self.request_numbers = itertools.count()
+
+
+class ReadingPass(Iterator[MeasuredRows]):
+    """One pass over rows; iterating runs the engine.
+
+    Args:
+        engine: The engine.
+        num_languages: L.
+        what: What is read of each prompt.
+        collector: Fetches what was read.
+        slots: The engine's; those of rows in flight are given back.
+        totals: Added to.
+        rows: The rows, from index `first` of the source on.
+        first: Index of the first row.
+        window: What is handed on never spans two windows of this many rows. Of a corpus it is a window, since
+            tokens of several rows are counted together.
+        keep_bits: Whether `activated` is wanted.
+        stop: Once set, no more is sent; what is complete by then is handed on, and of a corpus also what is in flight.
+    """
+
+    def __init__(
+        self,
+        engine: PatchedEngine,
+        num_languages: int,
+        what: Measurement,
+        collector: Collector,
+        slots: Slots,
+        totals: Totals,
+        *,
+        rows: Rows,
+        first: int,
+        window: int,
+        keep_bits: bool,
+        stop: threading.Event,
+    ) -> None:
+        self._engine, self._num_languages, self._what = engine, num_languages, what
+        self._collector, self._slots, self._totals = collector, slots, totals
+        self._rows, self._first, self._window, self._keep_bits = rows, first, window, keep_bits
+        self._stop = stop
+        self._corpus = what.position == "corpus"
+        self._next_taken = self._next_handed_on = first
+        self._pending: deque[InFlight] = deque()
+        self._requests: dict[str, InFlight] = {}
+        self._exhausted = False
+        self._source_error: Exception | None = None
+        self._failure: Exception | None = None
+        self._groups = self._run()
+
+    def __next__(self) -> MeasuredRows:
+        """The next rows, in input order.
+
+        Raises:
+            EngineError: the engine or the patch failed, or did not read what it was sent.
+            Exception: whatever reading the rows raised, after all rows before it were handed on.
+        """
+        return next(self._groups)
+
+    def _run(self) -> Iterator[MeasuredRows]:
+        while not self._ended:
+            self._refill()
+            self._step()
+            yield from self._complete_groups()
+        yield from self._complete_groups()  # a signal may have stopped the pass after the last look
+        self._settle()
+
+    @property
+    def _ended(self) -> bool:
+        """Whether nothing more will come: the engine failed, the pass was stopped, or all rows are through."""
+        if self._failure is not None:
+            return True
+        if self._stop.is_set() and not (self._corpus and self._requests):
+            return True
+        return self._exhausted and not self._requests
+
+    # -- sending --------------------------------------------------------------------------------------
+
+    def _refill(self) -> None:
+        """Send rows for as long as there is room and the source has some ready; wait only if nothing runs."""
+        while not (self._exhausted or self._stop.is_set()) and self._has_room():
+            began = time.perf_counter()
+            try:
+                taken = self._rows.take(wait=not self._requests)
+            except StopIteration:
+                self._exhausted = True
+                return
+            except Exception as error:
+                self._source_error, self._exhausted = error, True
+                return
+            if taken is None:
+                return
+            if not self._requests:
+                self._totals.waited_s += time.perf_counter() - began
+            self._pending.append(self._send(*taken))
+            self._next_taken += 1
+
+    def _has_room(self) -> bool:
+        """Whether one more row can be sent.
+
+        Of a corpus two windows are in flight, each with counters of its own. Otherwise nothing follows the first
+        window before its first results: a small window comes after a small step, and a mistake shows early.
+        """
+        if self._corpus:
+            return self._next_taken // self._window <= self._next_handed_on // self._window + 1
+        has_results = self._next_handed_on > self._first
+        return bool(self._slots.free) and (has_results or self._next_taken < self._first + self._window)
+
+    def _send(self, row: Tokenised | Skipped, digest: int) -> InFlight:
+        """Give a row a slot and its prompts to the engine."""
+        if isinstance(row, Skipped):
+            return InFlight(row, digest)
+        from fastneurons.engine.worker import ROW_KEY, SPANS_KEY
+
+        item = InFlight(row, digest, -1 if self._corpus else self._slots.free.pop())
+        slot = self._next_taken // self._window % 2 if self._corpus else item.slot
+        for index, token_ids in enumerate(row.token_ids):
+            if token_ids is None:
+                continue
+            request_id = str(next(self._slots.request_numbers))
+            extra: dict[str, Any] = {ROW_KEY: slot * self._num_languages + index}
+            if self._what.position != "last":
+                extra[SPANS_KEY] = row.read(index)
+                self._totals.tokens_to_read += row.num_read(index)
+            self._engine.send(request_id, token_ids, extra)
+            self._requests[request_id] = item
+            item.unfinished += 1
+            self._totals.prompts += 1
+            self._totals.tokens += len(token_ids)
+        return item
+
+    # -- a step, and what comes of it -----------------------------------------------------------------
+
+    def _step(self) -> None:
+        """Run one step of the engine, if there is something to run; keep the exception that ended it."""
+        if not self._requests:
+            return
+        try:
+            for output in self._engine.step():
+                if output.finished:
+                    self._requests.pop(output.request_id).unfinished -= 1
+        except Exception as error:
+            self._failure = error
+            return
+        self._totals.steps += 1
+
+    def _complete_groups(self) -> Iterator[MeasuredRows]:
+        """Collect the rows that are complete, group by group, and free their slots."""
+        while group := self._complete():
+            first = self._next_handed_on
+            if self._corpus:
+                collected = self._collector.count(group, first, self._window)
+            else:
+                collected = self._collector.collect(group, first, self._keep_bits)
+            self._next_handed_on += len(group)
+            self._slots.free += [item.slot for item in group if item.slot >= 0]
+            if first == self._first:
+                self._engine.check_calls()
+            yield collected
+
+    def _complete(self) -> list[InFlight]:
+        """Take from the front the rows that are complete, up to the end of a window or of a task.
+
+        Only if they are worth a collection: it waits for the device.
+        """
+        room = self._window - self._next_handed_on % self._window
+        num_complete = 0
+        for item in itertools.islice(self._pending, room):
+            if item.task != self._pending[0].task and not self._corpus:
+                room = num_complete  # what is left of this task will not grow
+                break
+            if item.unfinished:
+                break
+            num_complete += 1
+        if self._corpus:
+            # What is counted for a window is one sum: of all its rows, or of none.
+            last = self._ended and self._failure is None and num_complete == len(self._pending)
+            worth = num_complete == room or last
+        else:
+            enough = max(1, self._engine.facts.slots // 4)
+            worth = self._ended or num_complete == room or num_complete >= enough
+        return [self._pending.popleft() for _ in range(num_complete)] if worth else []
+
+    # -- the end --------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """End the pass: raise what ended it, or check that all that was sent was read."""
+        if self._failure is not None:
+            raise EngineError(f"the engine failed: {cause(self._failure)}") from self._failure
+        if self._stop.is_set():
+            self._abandon()
+            return
+        self._check_totals()
+        if self._source_error is not None:
+            raise self._source_error
+
+    def _abandon(self) -> None:
+        """Take back what was sent and is not complete."""
+        self._engine.abort(list(self._requests))
+        self._slots.free += [item.slot for item in self._pending if item.slot >= 0]
+
+    def _check_totals(self) -> None:
+        """Check that every rank has read each prompt that was sent once, and each of its tokens once."""
+        totals = self._totals
+        expected = totals.prompts if self._what.position == "last" else totals.tokens_to_read
+        for rank, tally in enumerate(self._engine.tallies()):
+            if tally["error"] is not None:
+                raise EngineError(f"reading activations failed: {tally['error']}")
+            tokens = tally["prompt_tokens"] + tally["cached_tokens"]
+            if (tally["prompts"], tokens) != (totals.prompts, totals.tokens):
+                raise EngineError(
+                    f"rank {rank} computed {tally['prompts']} prompts and {tokens} tokens, "
+                    f"{totals.prompts} prompts and {totals.tokens} tokens were sent"
+                )
+            if tally["rows_read"] != expected:
+                raise EngineError(f"rank {rank} read {tally['rows_read']} tokens, {expected} were to be read")

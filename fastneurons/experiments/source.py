@@ -1,0 +1,119 @@
+"""Where the examples of a job come from."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastneurons.config import EngineOptions
+from fastneurons.data.options import DataOptions
+from fastneurons.engine.encode import Row
+from fastneurons.errors import InputError
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where examples come from.
+
+    Args:
+        tasks: The tasks' names, as the store keeps them. Rows name theirs; those that do not are of the first.
+        name: The file, or what else it is, for people and for checking a resumed run.
+        rows: Its rows in order; read once, from the start, also by a resumed run.
+        limit: What `rows` was limited to: so many examples of each task.
+        total: How many rows there are, where it is known.
+        add_special_tokens: Whether the tokenizer marks a prompt's begin; off for prompts in a chat format.
+        options: How the rows were chosen and asked, for the record.
+        notes: Asked at the end for what people should be told about the rows.
+        remarks: What people should be told about the source before anything is measured.
+    """
+
+    tasks: tuple[str, ...]
+    name: str
+    rows: Iterable[Row]
+    limit: int | None = None
+    total: int | None = None
+    add_special_tokens: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+    notes: Callable[[], Sequence[str]] = tuple
+    remarks: Sequence[str] = ()
+
+
+def example_source(
+    task: str,
+    name: str,
+    rows: Iterable[Row],
+    limit: int | None = None,
+    total: int | None = None,
+) -> Source:
+    """Examples that are there already, as a run measures them.
+
+    Args:
+        task: The task's name.
+        name: As in `Source`.
+        rows: The examples.
+        limit: Only the first ones.
+        total: How many there are without the limit, where it is known.
+    Raises:
+        InputError: the limit is no number of rows.
+    """
+    if limit is not None:
+        if limit < 1:
+            raise InputError(f"--limit {limit}: must be at least 1")
+        rows = itertools.islice(rows, limit)
+        total = limit if total is None else min(limit, total)
+    return Source((task,), name, rows, limit, total)
+
+
+def task_source(
+    model: str,
+    names: Sequence[str],
+    data: Mapping[str, str],
+    languages: Sequence[str] | None,
+    options: DataOptions | None = None,
+    engine: EngineOptions | None = None,
+    position: str = "last",
+) -> tuple[Source, tuple[str, ...]]:
+    """Examples of tasks, as a run measures them, and their languages.
+
+    Args:
+        model: Whose chat template is used, where `options` ask for it.
+        names: The tasks.
+        data: Where each one's data is.
+        languages: Short codes; None for all that every task has.
+        options: Which examples, and how they are asked.
+        engine: Whose tokenizer it is, and how it is loaded.
+        position: What will be read of them.
+    Raises:
+        InputError: as `open_tasks` and `TaskSource.check` raise it; a task that cannot be measured.
+    """
+    from fastneurons.data.tasks import open_tasks, task_named
+
+    options, engine = options or DataOptions(), engine or EngineOptions()
+    for name in names:
+        if not task_named(name).parallel and position != "corpus":
+            raise InputError(
+                f"{name} has each language's texts by themselves, and --position {position} compares the same text "
+                "in several; --position corpus counts over them"
+            )
+    chat = None
+    if options.apply_chat_template:
+        from fastneurons.data.chat import ChatTemplate
+
+        chat = ChatTemplate(
+            engine.tokenizer or model, engine.revision, engine.trust_remote_code, options.chat_template_kwargs
+        )
+    source = open_tasks(names, data, languages, options, chat)
+    source.check()
+    total = options.limit * len(source.tasks) if options.limit is not None else None
+    rows = Source(
+        source.tasks,
+        source.describe(),
+        source,
+        options.limit,
+        total,
+        source.add_special_tokens,
+        options.chosen(),
+        source.notes,
+        source.remarks(),
+    )
+    return rows, source.languages
