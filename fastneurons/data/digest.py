@@ -81,7 +81,7 @@ def difference(known: Known, row: Example | Skipped, digest: int) -> str | None:
         digest: Of the source's row, or of its tokens.
     """
     stored = repr(one_line(known.id))
-    place = f" ({one_line(row.where)})" if row.where else ""
+    place = f" ({one_line(row.where, 1000)})" if row.where else ""
     if printable(row.id) != known.id:
         return f"is {stored}, but the source has {one_line(row.id)!r} there{place}"
     if known.digest is None or digest == known.digest:
