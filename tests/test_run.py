@@ -154,7 +154,7 @@ def test_ctrl_c_keeps_what_was_measured_and_the_run_goes_on_from_there(undisturb
 def test_a_full_disk_keeps_what_was_measured(undisturbed, model, data, tmp_path):
     small = tmp_path / "small"
     small.mkdir()
-    mounted = run(["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(small)])
+    mounted = run(["mount", "-t", "tmpfs", "-o", "size=240k", "tmpfs", str(small)])
     if mounted.returncode != 0:
         pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
     try:

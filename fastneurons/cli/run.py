@@ -199,6 +199,7 @@ def demo(
     """
     from fastneurons.data.demo_model import demo_model
     from fastneurons.data.facts import DEFAULT_LANGUAGES, facts
+    from fastneurons.data.options import DataOptions
     from fastneurons.languages import parse_languages
 
     codes = parse_languages(languages) if languages else DEFAULT_LANGUAGES
@@ -213,7 +214,7 @@ def demo(
         raise InputError(
             "--position corpus: the demo's facts are no corpus; fastneurons run --tasks corpus is"
         )
-    options = RunOptions(window=window, overwrite=overwrite)
+    options, limit = RunOptions(window=window, overwrite=overwrite), DataOptions(limit=limit).limit
     # Here: this loads torch, and mistakes are told sooner.
     from fastneurons.experiments.measure import measure_into_store
     from fastneurons.experiments.source import example_source

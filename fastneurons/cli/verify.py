@@ -18,7 +18,9 @@ def verify(
     store: Annotated[str, typer.Argument(help="A store: a local path or an fsspec URL.")],
     as_json: AsJson = False,
 ) -> None:
-    """Read all of a store, check it against what was written, and say what is still usable.
+    """Check a whole store against what was written.
+
+    Reads all of it, and says which examples of which arrays are still usable.
 
     Exits with 0 if the store is whole, with 1 if anything is damaged.
     """

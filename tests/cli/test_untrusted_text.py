@@ -205,6 +205,7 @@ def test_what_users_name_in_a_call(name, capsys, tmp_path):
         ["summary", tmp_path / f"{name}missing"],
         ["plot", there, "-o", tmp_path / "a.png"],
         ["plot", there, "-o", f"{there}.png"],
+        ["verify", there],
         ["tasks", name],
         [name],
         [f"--{name}"],

@@ -77,12 +77,12 @@ def test_the_last_token_is_the_prompts_own_and_attribution_is_there(marking, ope
         for code in LANGUAGES
     ]
     found = every_token(marking, prompts, tmp_path, weights=True)
-    activated = np.concatenate([part.activated for part in parts])[:, 0]
+    activated = np.concatenate([part["activated"] for part in parts])[:, 0]
     assert_bits(activated, at_last(found["activations"], len(rows)))
     lengths = np.reshape([len(ids) for ids in prompts], (len(rows), -1))
-    np.testing.assert_array_equal(np.concatenate([part.token_count for part in parts]), lengths)
+    np.testing.assert_array_equal(np.concatenate([part["token_count"] for part in parts]), lengths)
     last = np.reshape([ids[-1] for ids in prompts], (len(rows), -1))
-    np.testing.assert_array_equal(np.concatenate([part.last_token for part in parts]), last)
+    np.testing.assert_array_equal(np.concatenate([part["last_token"] for part in parts]), last)
     assert session.totals.begun == 1
     coefficients = at_last(found["coefficients"], len(rows))
     first = {code: bytes_of(marking, ANSWERS[code])[0] for code in LANGUAGES}
@@ -113,7 +113,7 @@ def test_any_token_of_several_contents_in_chunks(marking, open_session, tmp_path
     own = [
         np.concatenate([of[7:36], of[37 : 37 + length]]) for of, length in zip(values, lengths, strict=True)
     ]
-    activated = np.concatenate([part.activated for part in parts])[:, 0]
+    activated = np.concatenate([part["activated"] for part in parts])[:, 0]
     assert_bits(activated, largest(own, len(rows)), 0.3)
     everything = largest(values, len(rows)) > 0.3
     assert (everything != unpack(activated, tiny.NEURONS)).mean() > 0.01  # it makes a difference
@@ -133,7 +133,7 @@ def test_the_answer_of_a_tokenizer_without_offsets(without_offsets, open_session
     ]
     lengths = [len(ANSWERS[code].encode()) for _ in rows for code in LANGUAGES]
     own = [of[-length:] for of, length in zip(values, lengths, strict=True)]
-    assert_bits(np.concatenate([part.activated for part in parts])[:, 0], largest(own, len(rows)))
+    assert_bits(np.concatenate([part["activated"] for part in parts])[:, 0], largest(own, len(rows)))
 
 
 def test_marks_between_the_texts_of_a_corpus_are_sent_and_not_counted(marking, open_session, tmp_path):
@@ -145,8 +145,8 @@ def test_marks_between_the_texts_of_a_corpus_are_sent_and_not_counted(marking, o
     blocks = [joined[k : k + 50] for k in range(0, len(joined), 50)]
     values = np.concatenate(every_token(marking, blocks, tmp_path)["activations"])
     chosen = np.array([id > 2 for id in joined])
-    counts = np.sum([part.activation_count for part in parts], axis=0)[0, 0]
+    counts = np.sum([part["activation_count"] for part in parts], axis=0)[0, 0]
     close = (np.abs(values[chosen]) <= WITHIN).sum(0)
     assert (np.abs(counts - (values[chosen] > 0).sum(0)) <= close).all()
-    assert sum(part.corpus_tokens[0] for part in parts) == chosen.sum()
-    assert sum(part.token_count.sum() for part in parts) == len(joined)
+    assert sum(part["corpus_tokens"][0] for part in parts) == chosen.sum()
+    assert sum(part["token_count"].sum() for part in parts) == len(joined)

@@ -90,8 +90,8 @@ def test_counts_are_read_once(tmp_path, monkeypatch):
     windows = Store.windows
     monkeypatch.setattr(Store, "windows", lambda self, *names: passes.append(names) or windows(self, *names))
     compute_findings(store)
-    # One over the counts, for all examples and for each task; one over the arrays of attribution.
-    assert [sum("category_count" in names for names in passes), len(passes)] == [1, 2]
+    # One over the counts, for all examples and for each task; one over the arrays of attribution; one over last tokens.
+    assert [sum("category_count" in names for names in passes), len(passes)] == [1, 3]
 
 
 def test_they_cannot_be_changed(tmp_path):
