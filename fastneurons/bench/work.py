@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastneurons.bench.contender import Work
+from fastneurons.data.demo.facts import DEFAULT_LANGUAGES, FACT_LANGUAGES, facts
 from fastneurons.data.example import Example, Skipped
-from fastneurons.data.facts import DEFAULT_LANGUAGES, FACT_LANGUAGES, facts
 from fastneurons.engine.encode import PromptEncoder, Tokenised
 from fastneurons.engine.marks import marks_of
 from fastneurons.engine.tokenise import Tokeniser

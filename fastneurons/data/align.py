@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fastneurons.data.example import Skipped
-from fastneurons.data.seen import FirstSeen
+from fastneurons.data.first_seen import FirstSeen
 from fastneurons.errors import InputError
 
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from fastneurons.data.align import LeftOut
 from fastneurons.data.example import Skipped
+from fastneurons.data.first_seen import FirstSeen
 from fastneurons.data.problems import UnusableError, one_line
-from fastneurons.data.scripts import wrong_script
-from fastneurons.data.seen import FirstSeen
 from fastneurons.data.tasks.source import Case, Incomplete, TaskSource
 from fastneurons.data.tasks.task import Task
+from fastneurons.data.writing_systems import wrong_script
 from fastneurons.errors import InputError
 
 # Kinds of findings, with what they mean. The first three are not measured.

@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fastneurons.data.files import PACKED, format_of
+from fastneurons.data.readers.files import PACKED, format_of
 from fastneurons.languages import Reading, read_code, short_code
 
 SPLITS = {

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fastneurons.data.emptiness import emptiness
 from fastneurons.data.problems import UnusableError, kind, one_line
-from fastneurons.data.visible import emptiness
 
 ROLES = ("system", "developer", "user", "assistant")
 # What a message may have besides, and what would be missing in the prompt without it.

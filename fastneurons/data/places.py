@@ -25,9 +25,9 @@ from fastneurons.data.file_names import (
     unread_tag,
     without_packing,
 )
-from fastneurons.data.files import data_files, format_of
 from fastneurons.data.problems import one_line
-from fastneurons.data.records import Record, is_hub_name, read_records
+from fastneurons.data.readers.data_set import Record, is_hub_name, read_records
+from fastneurons.data.readers.files import data_files, format_of
 from fastneurons.errors import InputError, printable
 from fastneurons.languages import language as known_language
 from fastneurons.languages import read_code

@@ -26,8 +26,8 @@ from typing import Any
 from fastneurons.data.example import Example
 from fastneurons.data.patterns import MAX_SECONDS, Pattern, PatternError
 from fastneurons.data.problems import one_line
+from fastneurons.data.readers.small_file import is_path, read_small
 from fastneurons.data.select_names import as_written, with_names
-from fastneurons.data.small_file import is_path, read_small
 from fastneurons.errors import InputError
 from fastneurons.languages import short_code
 

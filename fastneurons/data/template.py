@@ -20,9 +20,9 @@ from typing import Any
 
 import msgspec
 
-from fastneurons.data.json_text import decoded
 from fastneurons.data.problems import UnusableError
-from fastneurons.data.small_file import read_small
+from fastneurons.data.readers.json_text import decoded
+from fastneurons.data.readers.small_file import read_small
 from fastneurons.errors import InputError
 from fastneurons.languages import language as known_language
 from fastneurons.languages import short_code

@@ -7,7 +7,7 @@ number.
 from typing import Any, ClassVar
 
 from fastneurons.data.places import Place, flores_code
-from fastneurons.data.records import Record
+from fastneurons.data.readers.data_set import Record
 from fastneurons.data.tasks.task import Data, Task, open_by_language, text, whole_number
 from fastneurons.data.tasks.wording import WORDS, Words
 from fastneurons.data.template import Template

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from fastneurons.data.example import Skipped
 from fastneurons.data.places import Chained, Place, sorted_files
-from fastneurons.data.records import Record
-from fastneurons.data.small_file import read_small
+from fastneurons.data.readers.data_set import Record
+from fastneurons.data.readers.small_file import read_small
 from fastneurons.data.tasks.task import Data, Records, Task, open_by_language, text
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from fastneurons.data.align import Aligned, LeftOut, Piece, check_equal_lengths
 from fastneurons.data.example import Skipped
 from fastneurons.data.places import Chained, Place
-from fastneurons.data.records import Record
+from fastneurons.data.readers.data_set import Record
 from fastneurons.data.tasks.task import Data, Records, Task, UnusableError, checked_text, first_record
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template

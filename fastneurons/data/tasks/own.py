@@ -6,14 +6,14 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from fastneurons.data.align import Aligned, LeftOut, Piece
+from fastneurons.data.demo.facts import FACT_LANGUAGES, facts
 from fastneurons.data.example import Example, Skipped
-from fastneurons.data.facts import FACT_LANGUAGES, facts
-from fastneurons.data.files import data_files, format_of
-from fastneurons.data.jsonl import JsonlSource
+from fastneurons.data.first_seen import FirstSeen
+from fastneurons.data.jsonl_examples import JsonlSource
+from fastneurons.data.own_rows import RowReader, check_usable, prompt_keys
 from fastneurons.data.places import Chained, Place, notes_on_varieties, sorted_files
-from fastneurons.data.records import Record
-from fastneurons.data.rows import RowReader, check_usable, prompt_keys, row_id
-from fastneurons.data.seen import FirstSeen
+from fastneurons.data.readers.data_set import Record
+from fastneurons.data.readers.files import data_files, format_of
 from fastneurons.data.tasks.task import (
     Data,
     Records,
@@ -27,6 +27,7 @@ from fastneurons.data.tasks.task import (
     wrong_form,
 )
 from fastneurons.data.template import Template
+from fastneurons.data.valid_values import row_id
 from fastneurons.errors import InputError
 from fastneurons.languages import read_code, short_code
 

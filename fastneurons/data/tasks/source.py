@@ -24,12 +24,12 @@ from fastneurons.data.messages import contents
 from fastneurons.data.options import DataOptions
 from fastneurons.data.places import Place, shown
 from fastneurons.data.problems import UnusableError, one_line
-from fastneurons.data.rows import id_problem, shown_id, text_problem
 from fastneurons.data.select import Selection
 from fastneurons.data.shuffle import shuffled
 from fastneurons.data.tasks.registry import TASKS, task_named
 from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.template import Compiled, Templates, chosen_template, gap
+from fastneurons.data.valid_values import id_problem, shown_id, text_problem
 from fastneurons.errors import InputError
 
 # Few-shot examples are drawn from the first so many usable ones, and what can be measured is looked for among

@@ -7,17 +7,17 @@ from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from fastneurons.data.align import Aligned, LeftOut, Piece, Row, by_key, by_row, check_equal_lengths
+from fastneurons.data.emptiness import BYTE_ORDER_MARK
 from fastneurons.data.example import Skipped
-from fastneurons.data.files import format_of
-from fastneurons.data.formats import read_file
+from fastneurons.data.first_seen import FirstSeen
 from fastneurons.data.places import Chained, Place, shown, sorted_files
 from fastneurons.data.problems import UnusableError as UnusableError
 from fastneurons.data.problems import kind, one_line
-from fastneurons.data.records import Record
-from fastneurons.data.rows import is_number, row_id, shown_id, text_problem
-from fastneurons.data.seen import FirstSeen
+from fastneurons.data.readers.any_format import read_file
+from fastneurons.data.readers.data_set import Record
+from fastneurons.data.readers.files import format_of
 from fastneurons.data.template import Template
-from fastneurons.data.visible import BYTE_ORDER_MARK
+from fastneurons.data.valid_values import is_number, row_id, shown_id, text_problem
 from fastneurons.errors import InputError
 from fastneurons.languages import all_codes, short_code
 

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from fastneurons.data.example import Skipped
-from fastneurons.data.files import open_file
-from fastneurons.data.lines import BadFileError, pieces
-from fastneurons.data.record import Record
+from fastneurons.data.readers.files import open_file
+from fastneurons.data.readers.lines import BadFileError, pieces
+from fastneurons.data.readers.raw_record import Record
 from fastneurons.errors import InputError, printable
 
 _MAGIC = b"PAR1"

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fastneurons.data.example import Skipped
-from fastneurons.data.files import DataFile, data_files, format_of
-from fastneurons.data.formats import read_file
-from fastneurons.data.record import Record
+from fastneurons.data.readers.any_format import read_file
+from fastneurons.data.readers.files import DataFile, data_files, format_of
+from fastneurons.data.readers.raw_record import Record
 from fastneurons.errors import InputError
 
 __all__ = ["DataFile", "Record", "Records", "data_files", "is_hub_name", "read_file", "read_records"]
@@ -96,7 +96,7 @@ class Records:
 
     def _rows(self) -> Iterator[Record | Skipped]:
         if self._is_hub:
-            from fastneurons.data.hub import hub_records
+            from fastneurons.data.readers.hub import hub_records
 
             yield from hub_records(self.location, **self._choice)
             return

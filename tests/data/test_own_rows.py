@@ -9,10 +9,11 @@ import pytest
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.messages import ROLES
 from fastneurons.data.options import DataOptions
+from fastneurons.data.own_rows import checked_examples
 from fastneurons.data.places import Place
-from fastneurons.data.record import Record
-from fastneurons.data.rows import MAX_ID_CHARACTERS, checked_examples
+from fastneurons.data.readers.raw_record import Record
 from fastneurons.data.tasks import TASKS, open_tasks
+from fastneurons.data.valid_values import MAX_ID_CHARACTERS
 from fastneurons.errors import InputError
 from tests.data.tasks import files
 
@@ -402,7 +403,7 @@ def test_rows_of_the_hub_are_read_like_any_others(monkeypatch):
         GOOD | {"id": None},
     ]
     held = [Record(row, f"o/own (train): row {n}") for n, row in enumerate(rows, 1)]
-    monkeypatch.setattr("fastneurons.data.hub.hub_records", lambda *_, **__: iter(held))
+    monkeypatch.setattr("fastneurons.data.readers.hub.hub_records", lambda *_, **__: iter(held))
     first, second, third, fourth = TASKS["jsonl"].open(Place("o/own")).aligned(LANGUAGES)
     assert first.pieces["en"].fields == {"prompt": "Hello", "answer": "x", "aliases": ("y",)}
     assert second.pieces["en"].fields == {"prompt": "Hello", "messages": ONE}

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastneurons.data import json_document, line_formats, lines
 from fastneurons.data.example import Skipped
-from fastneurons.data.records import Record, is_hub_name, read_records
+from fastneurons.data.readers import json_document, lines, tables
+from fastneurons.data.readers.data_set import Record, is_hub_name, read_records
 from fastneurons.errors import InputError
 
 zstd = pytest.importorskip("backports.zstd")
@@ -363,7 +363,7 @@ def test_a_table_that_is_none_is_refused(write, name, content, message):
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.txt", "t.jsonl", "t.json"])
 def test_a_row_beyond_the_limit_is_skipped_without_being_held(write, name, monkeypatch):
-    for module in (lines, line_formats, json_document):
+    for module in (lines, tables, json_document):
         monkeypatch.setattr(module, "MAX_LINE_BYTES", 4 << 20)
     huge = "x" * (30 << 20)
     header = ["a"] if name in ("t.csv", "t.tsv") else []
@@ -393,7 +393,7 @@ def test_a_cell_may_be_longer_than_the_csv_module_allows_by_itself(write):
 
 
 def test_an_open_quote_does_not_hold_the_rest_of_the_file(write, monkeypatch):
-    monkeypatch.setattr(line_formats, "MAX_LINE_BYTES", 10_000)
+    monkeypatch.setattr(tables, "MAX_LINE_BYTES", 10_000)
     path = write(["a,b", '"open,1', *["x,2"] * 20_000], "t.csv")
     rows = read(path)
     assert reasons(rows[:2]) == ["a quote is opened and not closed as it should be", ""]

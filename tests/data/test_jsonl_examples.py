@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastneurons.data import lines as line_layer
 from fastneurons.data.example import Example, Skipped
-from fastneurons.data.jsonl import JsonlSource
-from fastneurons.data.seen import FirstSeen
+from fastneurons.data.first_seen import FirstSeen
+from fastneurons.data.jsonl_examples import JsonlSource
+from fastneurons.data.readers import lines as line_layer
 from fastneurons.errors import InputError
 
 GOOD = b'{"id": "a", "prompts": {"en": "Hello", "de": "Hallo"}}'

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from fastneurons.data import lines as module
-from fastneurons.data.lines import is_blank, numbered_lines
+from fastneurons.data.readers import lines as module
+from fastneurons.data.readers.lines import is_blank, numbered_lines
 from fastneurons.errors import InputError
 
 zstd = pytest.importorskip("backports.zstd")

@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastneurons.data import demo_model as module
-from fastneurons.data.demo_model import bfloat16_bytes, cache_folder, demo_model, find_gguf
+from fastneurons.data.demo import model as module
+from fastneurons.data.demo.model import bfloat16_bytes, cache_folder, demo_model, find_gguf
 from fastneurons.errors import InputError
 
 
@@ -240,7 +240,7 @@ def test_text_is_encoded_as_the_model_was_trained(tokenizer):
 
 def test_every_language_survives_encoding(tokenizer):
     pytest.importorskip("babel")
-    from fastneurons.data.facts import FACT_LANGUAGES, facts
+    from fastneurons.data.demo.facts import FACT_LANGUAGES, facts
 
     texts = [text for fact in list(facts(FACT_LANGUAGES))[::10] for text in fact.prompts.values()]
     texts += [" two  spaces\n\n\tand a tab ", "e\u0301 ﷺ 👩\u200d👩\u200d👧 \u200f", "1,000.50 x²", "don't"]

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from fastneurons.data.example import Skipped
-from fastneurons.data.json_text import decoded
-from fastneurons.data.line_formats import jsonl_records
-from fastneurons.data.lines import MAX_LINE_BYTES, BadFileError, is_blank, pieces, too_long
 from fastneurons.data.problems import UnusableError, kind
-from fastneurons.data.record import Record
+from fastneurons.data.readers.json_text import decoded
+from fastneurons.data.readers.jsonl import jsonl_records
+from fastneurons.data.readers.lines import MAX_LINE_BYTES, BadFileError, is_blank, pieces, too_long
+from fastneurons.data.readers.raw_record import Record
 from fastneurons.errors import InputError, printable
 
 _MAX_DOCUMENT_BYTES = 512 << 20

@@ -1,8 +1,7 @@
-"""Rows out of files that consist of lines: JSONL, CSV, TSV, text.
+"""Records out of CSV and TSV.
 
-Every line that is not blank is told of: as a record, or as skipped with a reason. A blank line between others
-is skipped as well, since rows of other files may be counted on to match those of this one; JSONL, whose rows
-have names, passes over it.
+Every line gives a record, or is skipped with a reason. A blank line between others is skipped as well, since rows of
+other files may be counted on to match those of this one.
 """
 
 import csv
@@ -11,54 +10,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from fastneurons.data.example import Skipped
-from fastneurons.data.json_text import decoded
-from fastneurons.data.lines import MAX_LINE_BYTES, is_blank, numbered_lines, too_long
-from fastneurons.data.problems import UnusableError, kind, not_utf8
-from fastneurons.data.record import Record
+from fastneurons.data.readers.lines import MAX_LINE_BYTES, line_problem, line_text, numbered_lines, too_long
+from fastneurons.data.readers.raw_record import Record
 from fastneurons.errors import InputError, printable
 
 _SEPARATOR_LINE = re.compile(r"\"?sep=([^\w\s\"]|\t)\"?\s*", re.I)
 _NOTHING = b" \r"  # in a TSV; a line of tabs is a row of empty cells
-
-
-def jsonl_records(path: str) -> Iterator[Record | Skipped]:
-    """A JSON object a line.
-
-    Raises:
-        InputError: the file cannot be read to its end.
-    """
-    shown = printable(path)
-    for number, line in numbered_lines(path):
-        where = f"{shown}:{number}"
-        if line is None:
-            yield Skipped("", where, too_long())
-        elif not is_blank(line):
-            try:
-                value = decoded(line)
-            except UnusableError as error:
-                yield Skipped("", where, str(error))
-                continue
-            if isinstance(value, dict):
-                yield Record(value, where)
-            else:
-                yield Skipped("", where, f"{kind(value)} where an object must be")
-
-
-def text_records(path: str, columns: Sequence[str] | None = None) -> Iterator[Record | Skipped]:
-    """A text a line, blank ones too: the field `text`, or what `columns` calls it.
-
-    Raises:
-        InputError: the file cannot be read to its end.
-    """
-    name = columns[0] if columns else "text"
-    shown = printable(path)
-    for number, line in numbered_lines(path):
-        where = f"{shown}:{number}"
-        text = _text(line)
-        if text is None:
-            yield Skipped("", where, _line_problem(line))
-        else:
-            yield Record({name: text}, where)
 
 
 def tsv_records(path: str, columns: Sequence[str] | None = None) -> Iterator[Record | Skipped]:
@@ -77,9 +34,9 @@ def tsv_records(path: str, columns: Sequence[str] | None = None) -> Iterator[Rec
             blank.append(number)
             continue
         yield from table.blank(blank)
-        text = _text(line)
+        text = line_text(line)
         if text is None:
-            yield from table.bad(number, _line_problem(line))
+            yield from table.bad(number, line_problem(line))
         else:
             yield from table.row(number, text.split("\t"))
     table.finish()
@@ -245,11 +202,11 @@ class _CsvLines:
         if self._waiting:
             return self._waiting.popleft()
         number, line = next(self._lines)
-        text = _text(line)
+        text = line_text(line)
         if text is None:
             # Its quotes still count: without them the lines behind it would be taken for others than they are.
             there = (line or b"").decode(errors="replace")
-            return number, f"{there}\n", _line_problem(line)
+            return number, f"{there}\n", line_problem(line)
         return number, f"{text}\r\n" if line is not None and line.endswith(b"\r") else f"{text}\n", None
 
 
@@ -261,17 +218,3 @@ def _csv_problem(message: str) -> str:
     if "expected after" in message:
         return "a quote is closed in the middle of a cell"
     return message
-
-
-def _text(line: bytes | None) -> str | None:
-    r"""A line without its `\r`; None for one that cannot be read."""
-    if line is None:
-        return None
-    try:
-        return line.removesuffix(b"\r").decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _line_problem(line: bytes | None) -> str:
-    return (not_utf8(line) or "") if line is not None else too_long()

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastneurons.data import parquet as module
 from fastneurons.data.example import Skipped
-from fastneurons.data.records import Record, read_records
+from fastneurons.data.readers import parquet as module
+from fastneurons.data.readers.data_set import Record, read_records
 from fastneurons.errors import InputError
 
 pa = pytest.importorskip("pyarrow")

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastneurons.data.example import Skipped
-from fastneurons.data.files import check_shards
-from fastneurons.data.formats import read_file
-from fastneurons.data.hub_access import why_unreachable
-from fastneurons.data.record import Record
+from fastneurons.data.readers.any_format import read_file
+from fastneurons.data.readers.files import check_shards
+from fastneurons.data.readers.hub_access import why_unreachable
+from fastneurons.data.readers.raw_record import Record
 from fastneurons.errors import InputError
 
 _MAX_SHOWN = 20

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastneurons.data.options import DataOptions
-from fastneurons.data.scripts import wrong_script
 from fastneurons.data.tasks import TASKS, open_tasks
 from fastneurons.data.template import Compiled, Template, Templates, field_names, filler, gap
+from fastneurons.data.writing_systems import wrong_script
 from fastneurons.errors import InputError
 from fastneurons.languages import all_codes
 from tests.data.tasks import files

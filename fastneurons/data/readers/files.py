@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fastneurons.data.hub_access import why_unreachable
+from fastneurons.data.readers.hub_access import why_unreachable
 from fastneurons.errors import InputError
 
 # A format by what a name ends in, packed or not.

@@ -1,4 +1,4 @@
-"""One file as rows, in whichever format it is."""
+"""Records out of one file, in whichever format it is."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,12 +7,14 @@ from itertools import islice
 import msgspec
 
 from fastneurons.data.example import Skipped
-from fastneurons.data.files import FORMATS, format_of
-from fastneurons.data.json_document import json_records
-from fastneurons.data.line_formats import csv_records, jsonl_records, text_records, tsv_records
-from fastneurons.data.lines import BadFileError, pieces
-from fastneurons.data.parquet import parquet_records
-from fastneurons.data.record import Record
+from fastneurons.data.readers.files import FORMATS, format_of
+from fastneurons.data.readers.json_document import json_records
+from fastneurons.data.readers.jsonl import jsonl_records
+from fastneurons.data.readers.lines import BadFileError, pieces
+from fastneurons.data.readers.parquet import parquet_records
+from fastneurons.data.readers.plain_text import text_records
+from fastneurons.data.readers.raw_record import Record
+from fastneurons.data.readers.tables import csv_records, tsv_records
 from fastneurons.errors import InputError
 
 

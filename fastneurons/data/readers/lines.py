@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-from fastneurons.data.files import open_file
+from fastneurons.data.problems import not_utf8
+from fastneurons.data.readers.files import open_file
 from fastneurons.errors import InputError
 
 MAX_LINE_BYTES = 64 << 20  # longer than any model's context in all languages; what is beyond is not held
@@ -67,6 +68,21 @@ def is_blank(line: bytes) -> bool:
 def too_long() -> str:
     """What to say about a line that is not held."""
     return f"longer than {MAX_LINE_BYTES >> 20} MiB"
+
+
+def line_text(line: bytes | None) -> str | None:
+    r"""A line without its `\r`; None for one that cannot be read."""
+    if line is None:
+        return None
+    try:
+        return line.removesuffix(b"\r").decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def line_problem(line: bytes | None) -> str:
+    """Say why a line cannot be read."""
+    return (not_utf8(line) or "") if line is not None else too_long()
 
 
 # -- unpacking --------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from fastneurons.data import facts as module
-from fastneurons.data.facts import DEFAULT_LANGUAGES, FACT_LANGUAGES, RELATIONS, facts
+from fastneurons.data.demo import facts as module
+from fastneurons.data.demo.facts import DEFAULT_LANGUAGES, FACT_LANGUAGES, RELATIONS, facts
 from fastneurons.errors import InputError
 from fastneurons.languages import language, parse_languages
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fastneurons.data import hub_access
 from fastneurons.data.example import Skipped
-from fastneurons.data.records import Record, read_records
+from fastneurons.data.readers import hub_access
+from fastneurons.data.readers.data_set import Record, read_records
 from fastneurons.errors import InputError
 
 datasets = pytest.importorskip("datasets")

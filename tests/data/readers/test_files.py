@@ -7,10 +7,10 @@ import fsspec
 import pytest
 
 from fastneurons.data.example import Example
-from fastneurons.data.files import data_files, format_of, open_file
-from fastneurons.data.records import Record, read_records
+from fastneurons.data.readers.data_set import Record, read_records
+from fastneurons.data.readers.files import data_files, format_of, open_file
 from fastneurons.errors import InputError
-from tests.data.test_jsonl import open_jsonl
+from tests.data.test_jsonl_examples import open_jsonl
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
     {"id": "capital/FR", "prompts": {"en": "The capital of France is", "de": ...}, "answers": {"en": "Paris"}}
 
-`fastneurons.data.rows` has the rules for a row. The languages may be spelled as in any of `fastneurons.languages`;
+`fastneurons.data.own_rows` has the rules for a row. The languages may be spelled as in any of `fastneurons.languages`;
 those not asked for are passed over, and so are other keys. Lines end in `\n` or `\r\n` (and in nothing else: texts
 may hold U+2028), blank ones do not count.
 """
@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 
 from fastneurons.data.example import Example, Skipped
-from fastneurons.data.files import data_files
-from fastneurons.data.json_text import decoded, has_just, num_keys
-from fastneurons.data.lines import is_blank, numbered_lines, too_long
+from fastneurons.data.first_seen import FirstSeen
+from fastneurons.data.own_rows import RowReader, check_usable, prompt_keys
 from fastneurons.data.problems import UnusableError, no_object
-from fastneurons.data.rows import RowReader, check_usable, prompt_keys, shown_id
-from fastneurons.data.seen import FirstSeen
+from fastneurons.data.readers.files import data_files
+from fastneurons.data.readers.json_text import decoded, has_just, num_keys
+from fastneurons.data.readers.lines import is_blank, numbered_lines, too_long
+from fastneurons.data.valid_values import shown_id
 from fastneurons.errors import printable
 
 
