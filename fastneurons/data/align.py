@@ -5,13 +5,13 @@ caller to say.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from fastneurons.data.example import Skipped
+from fastneurons.data.example import Example, Skipped
 from fastneurons.data.first_seen import FirstSeen
 from fastneurons.errors import InputError
 
@@ -53,6 +53,21 @@ class Aligned(msgspec.Struct, frozen=True, gc=False):
 
 
 Row = Piece | LeftOut | Skipped
+
+
+def pieces_of(row: Example) -> dict[str, Piece]:
+    """The pieces of a row that is an example already, with its prompt and answer as fields."""
+    pieces = {}
+    for code, prompt in row.prompts.items():
+        fields: dict[str, Any] = {"prompt": prompt}
+        if code in row.answers:
+            fields["answer"] = row.answers[code]
+        if code in row.aliases:
+            fields["aliases"] = row.aliases[code]
+        if code in row.messages:
+            fields["messages"] = row.messages[code]
+        pieces[code] = Piece(row.id, code, fields, row.where)
+    return pieces
 
 
 def by_key(
@@ -193,16 +208,15 @@ class AlignmentCount:
     missing: Counter[str] = field(default_factory=Counter)
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def add(self, there: Iterable[str]) -> bool:
+    def add(self, there: Container[str]) -> bool:
         """Count an example by the languages that it has; whether those are all."""
-        there = set(there)
         lacking = [code for code in self.languages if code not in there]
-        self.missing.update(lacking)
-        if lacking:
-            self.incomplete += 1
-        else:
+        if not lacking:
             self.complete += 1
-        return not lacking
+            return True
+        self.missing.update(lacking)
+        self.incomplete += 1
+        return False
 
     def lines(self) -> list[str]:
         """What to tell people: one line, or none where all is aligned."""

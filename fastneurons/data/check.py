@@ -299,9 +299,10 @@ class _TaskCheck:
             self.end()
         if example.messages and not self._source.options.apply_chat_template:
             self._found("chat messages", example.id, None, example.where, f"in {', '.join(example.messages)}")
+        pieces = case.pieces
         texts = {
-            code: "\n".join(str(fields[name]) for name in task.texts if fields.get(name))
-            for code, fields in case.fields.items()
+            code: "\n".join(str(piece.fields[name]) for name in task.texts if piece.fields.get(name))
+            for code, piece in pieces.items()
         }
         if task.texts == ("text",):
             for code, text in texts.items():
@@ -323,7 +324,7 @@ class _TaskCheck:
             self._not_numbered.add(code)
             self._numbered.pop(code, None)
             return
-        count, where, first = self._numbered.get(code, (0, case.places[code], _short(text)))
+        count, where, first = self._numbered.get(code, (0, case.pieces[code].where, _short(text)))
         self._numbered[code] = count + 1, where, first
 
     def _text(self, case: Case, code: str, text: str) -> None:
@@ -373,7 +374,7 @@ class _TaskCheck:
                 self._found("numbered lines", "", code, where, first)
 
     def _at(self, kind: str, case: Case, code: str, text: str) -> Finding | None:
-        return self._found(kind, case.example.id, code, case.places[code], _short(text))
+        return self._found(kind, case.example.id, code, case.pieces[code].where, _short(text))
 
     def _found(self, kind: str, id: str, language: str | None, where: str, detail: str) -> Finding | None:
         self.report.counts[kind] += 1
@@ -393,7 +394,9 @@ def _find_first(source: TaskSource, checks: Mapping[str, _TaskCheck]) -> None:
         if isinstance(row, Case):
             numbers[task.name] += 1
             if (task.name, numbers[task.name]) in wanted:
-                places[task.name, numbers[task.name]] = row.places
+                places[task.name, numbers[task.name]] = {
+                    code: piece.where for code, piece in row.pieces.items()
+                }
                 if len(places) == len(wanted):
                     break
     for name, check in checks.items():

@@ -20,11 +20,14 @@ class FirstSeen:
     def of(self, text: str, place: int) -> int:
         """The place that had this text before; 0, and take `place` for it, where none had."""
         hashed = hash(text) & 0xFFFF_FFFF_FFFF_FFFF or 1  # 0 marks a free slot
-        slot = self._slot(hashed)
-        if self._hashes[slot]:
-            return self._places[slot]
-        self._hashes[slot] = hashed
-        self._places[slot] = min(place, 0xFFFF_FFFF)
+        hashes, mask = self._hashes, self._mask
+        slot = hashed & mask
+        while found := hashes[slot]:  # `_slot`, without the call
+            if found == hashed:
+                return self._places[slot]
+            slot = (slot + 1) & mask
+        hashes[slot] = hashed
+        self._places[slot] = place if place < 0xFFFF_FFFF else 0xFFFF_FFFF
         self._count += 1
         if 3 * self._count > 2 * self._mask:
             self._grow()

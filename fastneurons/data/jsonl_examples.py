@@ -17,9 +17,9 @@ import msgspec
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.first_seen import FirstSeen
 from fastneurons.data.own_rows import RowReader, check_usable, prompt_keys
-from fastneurons.data.problems import UnusableError, no_object
+from fastneurons.data.problems import UnusableError, kind
 from fastneurons.data.readers.files import data_files
-from fastneurons.data.readers.json_text import decoded, has_just, num_keys
+from fastneurons.data.readers.json_text import decoded
 from fastneurons.data.readers.lines import is_blank, numbered_lines, too_long
 from fastneurons.data.valid_values import shown_id
 from fastneurons.errors import printable
@@ -34,6 +34,7 @@ class JsonlSource:
     Each line that is not blank gives an `Example`, or a `Skipped` that says why it is none. Of several
     usable lines with one id the first counts. A line must have all the languages; with `allow_missing` one of
     them will do. Prompts may be chat messages with `chat` alone, which is for callers that have a chat template.
+    `task` is what the examples belong to.
     Memory: one line, and 18 to 36 bytes for each example.
 
     Iterating raises InputError where the file itself fails: unreadable, or its compressed data damaged
@@ -46,11 +47,13 @@ class JsonlSource:
         languages: Sequence[str],
         allow_missing: bool = False,
         chat: bool = False,
+        task: str | None = None,
     ) -> None:
         self.path = os.fspath(path)
         self.languages = tuple(languages)
         self._allow_missing = allow_missing
         self._chat = chat
+        self._task = task
 
     def __iter__(self) -> Iterator[Example | Skipped]:
         parse = self._parser()
@@ -65,11 +68,14 @@ class JsonlSource:
                 instead, or what is wrong with the first lines.
         """
         parse = self._parser()
-        rows = ((parse(line, path, number), _languages_of(line)) for path, number, line in self._lines())
+        rows = (
+            (parse(line, path, number), prompt_keys(_field(line, "prompts")))
+            for path, number, line in self._lines()
+        )
         check_usable(self.path, rows, self.languages, "lines")
 
     def _parser(self) -> "_Parser":
-        return _Parser(RowReader(self.languages, self._allow_missing, self._chat))
+        return _Parser(RowReader(self.languages, self._allow_missing, self._chat, self._task))
 
     def _lines(self) -> Iterator[tuple[str, int, bytes | None]]:
         """Lines that are not blank, with their file and number; None for one that is too long to be held."""
@@ -81,17 +87,6 @@ class JsonlSource:
 
 
 # -- from lines to examples -------------------------------------------------------------------------
-
-
-class _Line(msgspec.Struct, gc=False):
-    """What is looked at of a line."""
-
-    id: Any = None
-    prompts: Any = None
-    answers: Any = None
-
-
-_decode = msgspec.json.Decoder(_Line).decode
 
 
 class _Parser:
@@ -108,33 +103,24 @@ class _Parser:
         if line is None:
             return Skipped("", where, too_long())
         try:
-            row = _decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return Skipped("", where, no_object(line, "an object with id and prompts"))
-        id, prompts, answers = row.id, row.prompts, row.answers
-        keys = (id is not None) + (prompts is not None) + (answers is not None)
-        if not has_just(
-            line, keys + num_keys([id, prompts, answers])
-        ):  # there are more, or one of these twice
-            try:
-                decoded(line)
-            except UnusableError as error:
-                return Skipped(shown_id(id), where, str(error))
-        found = self._read(id, prompts, answers, where)
+            row = decoded(line)
+        except UnusableError as error:
+            return Skipped(shown_id(_field(line, "id")), where, str(error))
+        if not isinstance(row, dict):
+            return Skipped("", where, f"{kind(row)} where an object with id and prompts must be")
+        found = self._read(row.get("id"), row.get("prompts"), row.get("answers"), where)
         if isinstance(found, Example) and (first := self._first_line.of(found.id, position)):
             return Skipped(found.id, where, f"the id is that of {self._places.name(first)} already")
         return found
 
 
-def _languages_of(line: bytes | None) -> list[str]:
-    """The languages that a line has prompts in, as it spells them."""
-    if line is None:
-        return []
+def _field(line: bytes | None, name: str) -> Any:
+    """A field of a line, whatever else is wrong with the line; None where it cannot be read."""
     try:
-        prompts = _decode(line).prompts
+        row = msgspec.json.decode(line or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return []
-    return prompt_keys(prompts)
+        return None
+    return row.get(name) if isinstance(row, dict) else None
 
 
 class _Places:

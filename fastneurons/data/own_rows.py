@@ -29,13 +29,24 @@ class RowReader:
         languages: Short codes. What a row has in other languages is passed over, as are other keys.
         allow_missing: Whether a row may lack some of them.
         chat: Whether a prompt may be chat messages. Elsewhere nobody would put them into the model's format.
+        task: The task that the examples belong to.
     """
 
-    def __init__(self, languages: Sequence[str], allow_missing: bool = False, chat: bool = True) -> None:
+    def __init__(
+        self,
+        languages: Sequence[str],
+        allow_missing: bool = False,
+        chat: bool = True,
+        task: str | None = None,
+    ) -> None:
         self._languages = tuple(languages)
         self._allow_missing = allow_missing
         self._chat = chat
+        self._task = task
         self._asked = _Asked(self._languages)
+        self._spelled: dict[
+            tuple[str, ...], tuple[tuple[str, str], ...]
+        ] = {}  # by the keys of a row's object
 
     def __call__(self, id: Any, prompts: Any, answers: Any, where: str) -> Example | Skipped:
         """A row's example, or why it is none.
@@ -56,22 +67,29 @@ class RowReader:
             )
         except UnusableError as error:
             return Skipped(shown_id(id), where, str(error))
-        return Example(name, texts, reference, where, aliases=aliases, messages=messages)
+        return Example(name, texts, reference, where, self._task, aliases=aliases, messages=messages)
 
     def _by_language(self, value: Any, field: str) -> dict[str, Any]:
-        """What is there in the languages asked for, by short code, in the order asked; null is not there."""
+        """The row's values in the languages asked for, by short code, in the order asked; some may be None."""
         values = as_object(value, field)
         if values is None:
             raise UnusableError(
                 f"{field} is {kind(value)}; it must be an object with a text for each language"
             )
-        try:  # most files spell languages as they are asked for: half the time of what follows
-            found = {language: values[language] for language in self._languages}
-            if len(values) == len(found) and None not in found.values():
-                return found
-        except KeyError:
-            pass
-        found = {}
+        keys = tuple(values)
+        if keys == self._languages:  # most files spell languages as they are asked for
+            return values
+        spelled = self._spelled.get(keys)
+        if spelled is None:
+            spelled = self._spellings(values, field)
+            # Not without bound: keys come from the file. A null may hide that a language is there twice.
+            if len(self._spelled) < 256 and len(keys) <= 512 and None not in values.values():
+                self._spelled[keys] = spelled
+        return {language: values[key] for language, key in spelled}
+
+    def _spellings(self, values: dict[str, Any], field: str) -> tuple[tuple[str, str], ...]:
+        """Each language asked for that is there, in the order asked, with the key that it has here."""
+        found: dict[str, str] = {}
         for key, content in values.items():
             language = self._asked[key]
             if language is None or content is None:
@@ -79,10 +97,12 @@ class RowReader:
             if language in found:
                 same = [k for k in values if self._asked[k] == language]
                 raise UnusableError(f"{field} has {language} twice, as {' and '.join(map(one_line, same))}")
-            found[language] = content
-        return {language: found[language] for language in self._languages if language in found}
+            found[language] = key
+        return tuple((language, found[language]) for language in self._languages if language in found)
 
     def _prompts(self, found: dict[str, Any]) -> tuple[dict[str, str], dict[str, list[dict[str, str]]]]:
+        if _are_plain(found) and (len(found) == len(self._languages) or (self._allow_missing and found)):
+            return found, {}
         texts: dict[str, str] = {}
         messages: dict[str, list[dict[str, str]]] = {}
         for code in self._languages:
@@ -92,10 +112,8 @@ class RowReader:
                     continue
                 raise UnusableError(f"no prompt in {code}")
             if isinstance(value, str):
-                text = value
-                if value[:1].isalnum() and "\0" not in value:  # nearly every one
-                    pass
-                elif problem := text_problem(text := value.removeprefix(BYTE_ORDER_MARK)):
+                text = value.removeprefix(BYTE_ORDER_MARK)
+                if problem := text_problem(text):
                     # Of a mark alone the mark is what there is to name.
                     raise UnusableError(f"the prompt in {code} {text_problem(value) or problem}")
             elif are_messages(value) and self._chat:
@@ -115,11 +133,12 @@ class RowReader:
         return texts, messages
 
     def _answers(self, found: dict[str, Any]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+        if _are_plain(found):
+            return found, {}
         reference: dict[str, str] = {}
         aliases: dict[str, tuple[str, ...]] = {}
         for code, value in found.items():
-            if isinstance(value, str) and value[:1].isalnum() and "\0" not in value:  # nearly every one
-                reference[code] = value
+            if value is None:
                 continue
             several = value if isinstance(value, list) else [value]
             for one in several:
@@ -136,6 +155,16 @@ class RowReader:
             if others:
                 aliases[code] = tuple(others)
         return reference, aliases
+
+
+def _are_plain(values: dict[str, Any]) -> bool:
+    """Whether it can be seen at a glance that values are usable texts, as nearly all are: each begins with a letter
+    or digit and holds no NUL character.
+    """
+    for value in values.values():  # noqa: SIM110 -- all() takes twice the time
+        if type(value) is not str or not value[:1].isalnum() or "\0" in value:
+            return False
+    return True
 
 
 def check_usable(

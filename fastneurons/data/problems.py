@@ -49,17 +49,6 @@ def not_utf8(line: bytes) -> str | None:
     return None
 
 
-def no_object(line: bytes, expected: str = "an object") -> str:
-    """Why a line of JSONL is no JSON object.
-
-    Args:
-        line: The line.
-        expected: What it should be.
-    """
-    row, problem = parsed(line)
-    return problem or f"{kind(row)} where {expected} must be"
-
-
 def parsed(line: bytes) -> tuple[Any, str]:
     """A line's JSON, or what is wrong with it; one of the two is empty."""
     if problem := not_utf8(line):

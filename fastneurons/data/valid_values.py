@@ -15,6 +15,8 @@ def row_id(value: Any) -> str:
     Raises:
         UnusableError: it is not there, empty, too long, or neither a text nor a whole number.
     """
+    if type(value) is str and value[:1].isalnum() and len(value) <= MAX_ID_CHARACTERS and "\0" not in value:
+        return value  # nearly every one
     if value is None:
         raise UnusableError("no id")
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:

@@ -14,7 +14,7 @@ import msgspec
 from fastneurons.data.problems import UnusableError, one_line, parsed
 
 _decode = msgspec.json.Decoder().decode
-_HOLDERS = (dict, list)
+_HOLDERS = frozenset({dict, list})
 _SPACED = re.compile(rb'"[ \t\r\n]+:')
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
@@ -29,17 +29,30 @@ def decoded(data: bytes) -> Any:
         value = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise UnusableError(parsed(data)[1]) from None
-    if not has_just(data, num_keys(value)) and _TEXT.sub(b"", data).count(b":") != num_keys(value):
+    if _has_just(data, _outer_keys(value)) or _has_just(data, keys := num_keys(value)):
+        return value
+    if _TEXT.sub(b"", data).count(b":") != keys:
         raise UnusableError(_repeated(data))
     return value
 
 
-def has_just(data: bytes, keys: int) -> bool:
-    """Whether it can be seen at a glance that JSON has no more than so many keys; False where it takes a closer look.
+def _has_just(data: bytes, keys: int) -> bool:
+    """Whether it can be seen at a glance that JSON has no more than so many keys, of which there are as many at least.
 
-    A key is a quote and a colon, perhaps with white space between them. There may be more of those in texts.
+    Either no text holds a colon; or none holds a quote and a colon, and no key has white space before its colon.
     """
-    return data.count(b'":') == keys and _SPACED.search(data) is None
+    return data.count(b":") == keys or (data.count(b'":') == keys and _SPACED.search(data) is None)
+
+
+def _outer_keys(value: Any) -> int:
+    """The keys of an object and of those in it: all keys of most rows, in a fraction of the time."""
+    if type(value) is not dict:
+        return 0
+    count = len(value)
+    for inner in value.values():
+        if type(inner) is dict:
+            count += len(inner)
+    return count
 
 
 def num_keys(value: Any) -> int:
@@ -53,9 +66,8 @@ def num_keys(value: Any) -> int:
             found = found.values()
         elif not isinstance(found, list):
             continue
-        for inner in found:
-            if type(inner) in _HOLDERS:
-                waiting.append(inner)
+        if not _HOLDERS.isdisjoint(map(type, found)):
+            waiting += [inner for inner in found if type(inner) in _HOLDERS]
     return count
 
 

@@ -4,9 +4,10 @@
     for row in source:      # Example or Skipped, xnli's first
         ...
 
-The way of a row: the task aligns it; its template makes a prompt of it in each language; `--select` looks at that;
-few-shot examples are held back; `--shuffle`, `--skip` and `--limit` choose among the rest; and at last few-shot
-examples, chat format and answer prefix are put around the prompt.
+The way of a row: the task aligns it; its template makes a prompt of it in each language (a row of a user's own is an
+example already, and where no template is given it stays as it is); `--select` looks at that; few-shot examples are
+held back; `--shuffle`, `--skip` and `--limit` choose among the rest; and at last few-shot examples, chat format and
+answer prefix are put around the prompt.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from fastneurons.data.align import Aligned, AlignmentCount, LeftOut
+from fastneurons.data.align import Aligned, AlignmentCount, LeftOut, Piece, pieces_of
 from fastneurons.data.chat import Chat, Message, Rendered, joint, rendered
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.messages import contents
@@ -26,6 +27,7 @@ from fastneurons.data.places import Place, shown
 from fastneurons.data.problems import UnusableError, one_line
 from fastneurons.data.select import Selection
 from fastneurons.data.shuffle import shuffled
+from fastneurons.data.tasks.own import AS_IT_IS
 from fastneurons.data.tasks.registry import TASKS, task_named
 from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.template import Compiled, Templates, chosen_template, gap
@@ -44,15 +46,18 @@ class Case(msgspec.Struct, frozen=True, gc=False, tag=True):
 
     Args:
         example: With bare prompts.
-        fields: The task's fields, by language.
-        places: File and line, by language.
         worked: What stands for the answer in a few-shot example, by language.
+        aligned: The example's languages as the data has them; None where the row was an example already.
     """
 
     example: Example
-    fields: dict[str, dict[str, Any]]
-    places: dict[str, str]
     worked: dict[str, str]
+    aligned: Aligned | None = None
+
+    @property
+    def pieces(self) -> dict[str, Piece]:
+        """The task's fields, with file and line, by language."""
+        return self.aligned.pieces if self.aligned is not None else pieces_of(self.example)
 
 
 class Incomplete(msgspec.Struct, frozen=True, gc=False):
@@ -263,27 +268,37 @@ class _Part:
         if options.num_fewshot:
             self._draw_shots(options.num_fewshot)
         self._around = {code: _Around(task, code, self._shots, options, chat) for code in languages}
+        self._nothing_around = not (self._shots or options.answer_prefix or options.apply_chat_template)
 
     # -- rows ---------------------------------------------------------------------------------------
 
     def everything(self, count: AlignmentCount) -> Iterator[Case | Skipped | LeftOut | Incomplete]:
         """All rows, as they come."""
         least = 2 if self.task.parallel else 1
-        for row in self.data.aligned(self._languages):
+        for row in self._rows():
             if isinstance(row, LeftOut):
                 count.left_out[row.language, row.reason] += 1
                 yield row
             elif isinstance(row, Skipped):
                 yield Skipped(shown_id(row.id), row.where, row.reason, self.task.name)
-            elif problem := id_problem(row.key):
+            elif isinstance(row, Aligned) and (problem := id_problem(row.key)):
                 yield Skipped(shown_id(row.key), row.where, problem, self.task.name)
             else:
-                complete = count.add(row.pieces) if self.task.parallel else True
-                if complete or (self._options.allow_missing and len(row.pieces) >= least):
-                    yield self._case(row)
+                there = row.pieces if isinstance(row, Aligned) else row.prompts
+                complete = count.add(there) if self.task.parallel else True
+                if complete or (self._options.allow_missing and len(there) >= least):
+                    yield self._case(row) if isinstance(row, Aligned) else Case(row, row.answers)
                 else:
-                    missing = tuple(code for code in self._languages if code not in row.pieces)
-                    yield Incomplete(row.key, row.where, missing)
+                    missing = tuple(code for code in self._languages if code not in there)
+                    key = row.key if isinstance(row, Aligned) else row.id
+                    yield Incomplete(key, row.where, missing)
+
+    def _rows(self) -> Iterator[Aligned | Example | LeftOut | Skipped]:
+        if all(one.template == AS_IT_IS for one in self._compiled.values()):
+            examples = self.data.examples(self._languages)
+            if examples is not None:
+                return examples
+        return self.data.aligned(self._languages)
 
     def __iter__(self) -> Iterator[Case | Skipped]:
         """What is measured or skipped, in its order."""
@@ -310,8 +325,10 @@ class _Part:
                 id = row.example.id
                 if id in self._held_back:
                     continue
-                if self._selection is not None and not self._selection(row.example, row.fields):
-                    continue
+                if self._selection is not None:
+                    fields = {code: piece.fields for code, piece in row.pieces.items()}
+                    if not self._selection(row.example, fields):
+                        continue
                 yield row
             elif isinstance(row, Skipped):
                 yield row
@@ -358,12 +375,7 @@ class _Part:
         example = Example(
             row.key, prompts, answers, row.where, name, choices, aliases=aliases, messages=messages
         )
-        return Case(
-            example,
-            {code: piece.fields for code, piece in row.pieces.items()},
-            {code: piece.where for code, piece in row.pieces.items()},
-            worked,
-        )
+        return Case(example, worked, row)
 
     # -- few-shot examples --------------------------------------------------------------------------
 
@@ -411,6 +423,8 @@ class _Part:
     def finished(self, case: Case) -> Example:
         """The example with everything around its prompts."""
         bare = case.example
+        if self._nothing_around:
+            return bare
         around = {
             code: self._around[code].of_messages(bare.messages[code], code)
             if code in bare.messages

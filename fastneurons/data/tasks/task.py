@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from fastneurons.data.align import Aligned, LeftOut, Piece, Row, by_key, by_row, check_equal_lengths
 from fastneurons.data.emptiness import BYTE_ORDER_MARK
-from fastneurons.data.example import Skipped
+from fastneurons.data.example import Example, Skipped
 from fastneurons.data.first_seen import FirstSeen
 from fastneurons.data.places import Chained, Place, shown, sorted_files
 from fastneurons.data.problems import UnusableError as UnusableError
@@ -61,6 +61,13 @@ class Data:
     def aligned(self, languages: Sequence[str]) -> Iterator[Aligned | LeftOut | Skipped]:
         """Examples in these languages, as far as they have them."""
         raise NotImplementedError
+
+    def examples(self, languages: Sequence[str]) -> Iterator[Example | Skipped] | None:
+        """The rows, where each is an example with its prompts already; None where tasks make examples of them.
+
+        They are held to the rules for ids and texts, and belong to the task.
+        """
+        return None
 
     def shots(self, languages: Sequence[str]) -> Iterator[Aligned] | None:
         """Solved examples that come beside the data to be shown in prompts; None where there are none."""
