@@ -7,12 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastneurons.data.example import Example, Skipped
+from fastneurons.data.jsonl_examples import JsonlSource
 from fastneurons.data.messages import ROLES
 from fastneurons.data.options import DataOptions
 from fastneurons.data.own_rows import checked_examples
 from fastneurons.data.places import Place
 from fastneurons.data.readers.raw_record import Record
 from fastneurons.data.tasks import TASKS, open_tasks
+from fastneurons.data.tasks.source import Case
 from fastneurons.data.valid_values import MAX_ID_CHARACTERS
 from fastneurons.errors import InputError
 from tests.data.tasks import files
@@ -434,3 +436,79 @@ def test_examples_that_a_program_makes_are_held_to_the_rules():
     ]
     with pytest.raises(InputError, match="example 1 is an object"):
         list(checked_examples([{"id": "a"}]))
+
+
+MANY = [
+    {"id": 1, "prompts": {"en": "One", "de": "Eins"}, "answers": {"en": "a", "de": "b"}},
+    {
+        "id": "two",
+        "prompts": {"en": "(2)", "de": "\ufeffZwei"},
+        "answers": {"en": ["", "b", "c", "b"], "de": 7},
+    },
+    {
+        "id": "three",
+        "prompts": {"deu_Latn": "Drei", "eng_Latn": "Three", "fr": "Trois"},
+        "answers": {"de": None},
+    },
+    {"id": "four", "prompts": {"deu_Latn": None, "eng_Latn": "Four", "fr": "Quatre"}},
+    {"id": "five", "prompts": {"en": ONE, "de": "Fünf"}, "answers": {"en": [None]}},
+    {"id": "six", "prompts": {"en": TWO, "de": TWO}, "answers": {"en": ["x", "y"]}},
+    {"id": "two", "prompts": {"en": "Seven", "de": "Sieben"}},
+    {"id": "eight", "prompts": {"en": "Eight", "de": " \u200b"}, "note": {"x": [{"y": ":"}]}},
+    {"id": "nine", "prompts": {"en": "Nine", "de": "a\0b"}, "answers": {"en": "", "de": " "}},
+    {"id": "ten", "prompts": {"fr": "Dix"}, "answers": {"en": "ten"}},
+    ["eleven"],
+]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json"])
+@pytest.mark.parametrize("allow_missing", [False, True])
+def test_a_template_that_changes_nothing_makes_the_same_examples(tmp_path, form, allow_missing):
+    path = tmp_path / f"x.{form}"
+    if form == "jsonl":
+        files.lines(path, MANY)
+    else:
+        files.write(path, json.dumps(MANY))
+    # `worked` is for few-shot examples alone, but it makes the template another than the task's own.
+    template = files.write(
+        tmp_path / "t.toml", '["*"]\nprompt = "{prompt}"\nanswer = "{answer}"\nworked = "{answer}"\n'
+    )
+    plain, templated = (
+        open_tasks(
+            ["jsonl"],
+            {"jsonl": str(path)},
+            LANGUAGES,
+            DataOptions(allow_missing=allow_missing, template=name),
+        )
+        for name in (None, str(template))
+    )
+    for source in (plain, templated):
+        assert len(list(source)) == len(MANY)
+    assert list(plain) == list(templated)
+    assert plain.counts == templated.counts
+    for (_, one), (_, other) in zip(plain.cases(), templated.cases(), strict=True):
+        assert type(one) is type(other)
+        if isinstance(one, Case):
+            assert (one.example, one.pieces, one.worked) == (other.example, other.pieces, other.worked)
+
+
+def test_how_rows_spell_languages_is_learnt_by_the_keys_and_not_by_what_they_hold(tmp_path):
+    def row(id, en, eng, de):
+        return {"id": id, "prompts": {"en": en, "eng_Latn": eng, "deu_Latn": de}}
+
+    rows = [
+        row("a", None, "A", "x"),
+        row("b", "B", None, "x"),
+        row("c", "C", "C", "x"),
+        row("d", "D", None, None),
+    ]
+    path = files.lines(tmp_path / "x.jsonl", rows + rows)
+    found = [getattr(one, "prompts", None) or one.reason for one in JsonlSource(path, LANGUAGES)]
+    assert found[:4] == [
+        {"en": "A", "de": "x"},
+        {"en": "B", "de": "x"},
+        "prompts has en twice, as en and eng_Latn",
+        "no prompt in de",
+    ]
+    assert found[4:6] == ["the id is that of line 1 already", "the id is that of line 2 already"]
+    assert found[6:] == found[2:4]
