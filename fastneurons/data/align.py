@@ -168,7 +168,7 @@ def _unequal(ended: Mapping[str, int], others: Iterable[str], least: int) -> str
     )
 
 
-def check_equal_lengths(lengths: Mapping[str, int], place: str) -> None:
+def check_equal_lengths(lengths: Mapping[str, int], location: str) -> None:
     """Whether languages that are aligned by row have as many rows each.
 
     Raises:
@@ -180,10 +180,10 @@ def check_equal_lengths(lengths: Mapping[str, int], place: str) -> None:
     most = counts.most_common(1)[0][0]
     odd = ", ".join(f"{code} {count:,}" for code, count in lengths.items() if count != most)
     raise InputError(
-        f"{place}: the languages are aligned by row and must have as many rows each, "
+        f"{location}: the languages are aligned by row and must have as many rows each, "
         f"but most have {most:,} and others do not: {odd}"
         if counts[most] > 1
-        else f"{place}: the languages are aligned by row and must have as many rows each, but they have: "
+        else f"{location}: the languages are aligned by row and must have as many rows each, but they have: "
         + ", ".join(f"{code} {count:,}" for code, count in lengths.items())
     )
 

@@ -124,7 +124,9 @@ class ChatTemplate:
                 whole = self._rendered_text(
                     [*messages, {"role": "assistant", "content": answer}], prompt=False
                 )
-            except InputError:  # one that takes no answers, or refuses something else; told where it matters
+            except (
+                InputError
+            ):  # it takes no turn of the assistant, or refuses something else; checked elsewhere
                 self._joint = (None,)
             else:
                 between, there, _ = whole.removeprefix(prompt).partition(answer)
@@ -187,21 +189,21 @@ def _contents(text: str, frame: Sequence[str], messages: list[Message]) -> tuple
     """
     if not text.startswith(frame[0]):
         return None
-    place = len(frame[0])
+    begin = len(frame[0])
     spans: list[tuple[int, int]] = []
     for number, behind in zip(frame[1::2], frame[2::2], strict=True):
         content = messages[int(number)]["content"]
         is_last = len(spans) == len(frame) // 2 - 1
         for form in dict.fromkeys((content, content.strip(), content.lstrip(), content.rstrip())):
-            end = place + len(form)
-            fits = text.startswith(form, place) and text.startswith(behind, end)
+            end = begin + len(form)
+            fits = text.startswith(form, begin) and text.startswith(behind, end)
             if fits and (not is_last or end + len(behind) == len(text)):
-                spans.append((place, end))
-                place = end + len(behind)
+                spans.append((begin, end))
+                begin = end + len(behind)
                 break
         else:
             return None
-    return tuple(span for span in spans if span[0] < span[1]) if place == len(text) else None
+    return tuple(span for span in spans if span[0] < span[1]) if begin == len(text) else None
 
 
 def load_tokenizer(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:

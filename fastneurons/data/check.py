@@ -1,4 +1,4 @@
-"""A look at all of a source before anything is measured: what is there, and what is suspicious, with its place.
+"""A look at all of a source before anything is measured: what is there, and what is suspicious, with file and line.
 
 No model is needed. A tokenizer is, for lengths in tokens.
 """
@@ -226,7 +226,7 @@ def check_data(source: TaskSource, tokenize: Tokenize | None = None, keep: int =
     Args:
         source: The tasks; `--select`, `--shuffle`, `--skip` and `--limit` are not looked at.
         tokenize: Counts the tokens of prompts.
-        keep: Findings of each kind and task that are kept with their places; all are counted.
+        keep: Findings of each kind and task that are kept with file and line; all are counted.
     Returns:
         A report for each task. Memory: 12 to 24 bytes for each text, and what is kept.
     Raises:
@@ -386,22 +386,22 @@ class _TaskCheck:
 
 
 def _find_first(source: TaskSource, checks: Mapping[str, _TaskCheck]) -> None:
-    """Name, for duplicates, the place of the first: a second reading, as holding all places would take much."""
+    """Name the file and line of the first for each duplicate: a second reading, as holding them all takes memory."""
     wanted = {(name, number) for name, check in checks.items() for _, number in check.duplicates}
-    places: dict[tuple[str, int], dict[str, str]] = {}
+    firsts: dict[tuple[str, int], dict[str, str]] = {}
     numbers: Counter[str] = Counter()
     for task, row in source.cases():
         if isinstance(row, Case):
             numbers[task.name] += 1
             if (task.name, numbers[task.name]) in wanted:
-                places[task.name, numbers[task.name]] = {
+                firsts[task.name, numbers[task.name]] = {
                     code: piece.where for code, piece in row.pieces.items()
                 }
-                if len(places) == len(wanted):
+                if len(firsts) == len(wanted):
                     break
     for name, check in checks.items():
         where = {
-            id(finding): places[name, number].get(finding.language or "", "")
+            id(finding): firsts[name, number].get(finding.language or "", "")
             for finding, number in check.duplicates
         }
         check.report.findings = [

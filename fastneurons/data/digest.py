@@ -73,7 +73,7 @@ class Known(Protocol):
 
 
 def difference(known: Known, row: Example | Skipped, digest: int) -> str | None:
-    """How a row of the source differs from the one that a store holds at its place; None where it does not.
+    """How a row of the source differs from the one that a store holds at its index; None where it does not.
 
     Args:
         known: The store's row.
@@ -81,16 +81,16 @@ def difference(known: Known, row: Example | Skipped, digest: int) -> str | None:
         digest: Of the source's row, or of its tokens.
     """
     stored = repr(one_line(known.id))
-    place = f" ({one_line(row.where)})" if row.where else ""
+    where = f" ({one_line(row.where)})" if row.where else ""
     if printable(row.id) != known.id:
-        return f"is {stored}, but the source has {one_line(row.id)!r} there{place}"
+        return f"is {stored}, but the source has {one_line(row.id)!r} there{where}"
     if known.digest is None or digest == known.digest:
         return None
     if NO_DIGEST in (digest, known.digest):
         skipped = known.digest == NO_DIGEST
         was, can = ("skipped", "can") if skipped else ("measured", "cannot")
-        return f"is {stored}, which was {was} then and {can} be read now{place}"
-    return f"is {stored}, whose text is another now{place}: its own, or the template or chat format around it"
+        return f"is {stored}, which was {was} then and {can} be read now{where}"
+    return f"is {stored}, whose text is another now{where}: its own, or the template or chat format around it"
 
 
 def _bytes(text: str) -> bytes:

@@ -95,11 +95,11 @@ class _Parser:
     def __init__(self, read: RowReader) -> None:
         self._read = read
         self._first_line = FirstSeen()
-        self._places = _Places()
+        self._count = _LineCount()
 
     def __call__(self, line: bytes | None, path: str, number: int) -> Example | Skipped:
         where = f"{path}:{number}"
-        position = self._places.position(path, number)
+        position = self._count.position(path, number)
         if line is None:
             return Skipped("", where, too_long())
         try:
@@ -110,7 +110,7 @@ class _Parser:
             return Skipped("", where, f"{kind(row)} where an object with id and prompts must be")
         found = self._read(row.get("id"), row.get("prompts"), row.get("answers"), where)
         if isinstance(found, Example) and (first := self._first_line.of(found.id, position)):
-            return Skipped(found.id, where, f"the id is that of {self._places.name(first)} already")
+            return Skipped(found.id, where, f"the id is that of {self._count.name(first)} already")
         return found
 
 
@@ -123,7 +123,7 @@ def _field(line: bytes | None, name: str) -> Any:
     return row.get(name) if isinstance(row, dict) else None
 
 
-class _Places:
+class _LineCount:
     """Lines of several files as one count, which goes on from file to file."""
 
     def __init__(self) -> None:

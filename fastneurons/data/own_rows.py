@@ -63,7 +63,7 @@ class RowReader:
                 raise UnusableError("no prompts")
             texts, messages = self._prompts(self._by_language(prompts, "prompts"))
             reference, aliases = (
-                self._answers(self._by_language(answers, "answers")) if answers is not None else ({}, {})
+                self._references(self._by_language(answers, "answers")) if answers is not None else ({}, {})
             )
         except UnusableError as error:
             return Skipped(shown_id(id), where, str(error))
@@ -132,7 +132,7 @@ class RowReader:
             raise UnusableError("no prompt in any of the languages")
         return texts, messages
 
-    def _answers(self, found: dict[str, Any]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    def _references(self, found: dict[str, Any]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
         if _are_plain(found):
             return found, {}
         reference: dict[str, str] = {}
@@ -168,12 +168,15 @@ def _are_plain(values: dict[str, Any]) -> bool:
 
 
 def check_usable(
-    place: str, rows: Iterable[tuple[Example | Skipped, Sequence[str]]], languages: Sequence[str], noun: str
+    location: str,
+    rows: Iterable[tuple[Example | Skipped, Sequence[str]]],
+    languages: Sequence[str],
+    noun: str,
 ) -> None:
     """Find out whether there is anything to measure among the first 1000 rows.
 
     Args:
-        place: What is read.
+        location: Where the rows come from.
         rows: Its rows, with the languages that each has prompts in, as it spells them; read to the first example.
         languages: Those asked for.
         noun: What a row is called: `lines`.
@@ -191,17 +194,17 @@ def check_usable(
             problems.append(f"{row.where}: {row.reason}")
         there |= dict.fromkeys(keys)
     if not number:
-        raise InputError(f"{place} is empty")
+        raise InputError(f"{location} is empty")
     which = f"the first {number} {noun}" if number == ROWS_CHECKED else f"its {noun}"
     known = {short_code(key) for key in there}
     missing = [code for code in languages if code not in known]
     if there and missing:
         raise InputError(
-            f"{place}: none of {which} has a prompt in {', '.join(missing)}; "
+            f"{location}: none of {which} has a prompt in {', '.join(missing)}; "
             f"there are prompts in {', '.join(map(one_line, there))}"
         )
     hint = f'; a {noun[:-1]} must be {{"id": ..., "prompts": {{"en": ..., "de": ...}}}}' if not there else ""
-    raise InputError(f"{place}: none of {which} is a usable example: {'; '.join(problems)}{hint}")
+    raise InputError(f"{location}: none of {which} is a usable example: {'; '.join(problems)}{hint}")
 
 
 def checked_examples(rows: Iterable[Any]) -> Iterator[Example | Skipped]:

@@ -64,10 +64,10 @@ def parsed(line: bytes) -> tuple[Any, str]:
 def _json_problem(line: bytes, message: str) -> str:
     """msgspec's message, with the byte turned into what an editor shows: a column of characters, from 1."""
     message = message.removeprefix("JSON is malformed: ")
-    what, _, byte = message.rpartition(" (byte ")
-    if what and byte.rstrip(")").isdecimal():
+    problem, _, byte = message.rpartition(" (byte ")
+    if problem and byte.rstrip(")").isdecimal():
         column = len(line[: int(byte.rstrip(")"))].decode(errors="replace")) + 1
-        return f"not JSON: {what} (column {column})"
+        return f"not JSON: {problem} (column {column})"
     if "truncated" in message:
         return f"not JSON: it ends too early (column {len(line.decode().rstrip()) + 1})"
     return f"not JSON: {message}"

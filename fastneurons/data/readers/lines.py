@@ -185,9 +185,9 @@ def _unpacked(file: BinaryIO, wanted: tuple[bytes, ...]) -> Iterator[bytes]:
         first, rest = _start(_members(packing, first, rest))
         if twice := next((packing for packing in _PACKINGS if packing.starts(first)), None):
             raise BadFileError(f"it is packed twice, with {twice.name} inside; unpack it once")
-    for magic, what in _FOREIGN.items():
+    for magic, description in _FOREIGN.items():
         if first.startswith(magic) and magic not in wanted:
-            raise BadFileError(f"it is {what}")
+            raise BadFileError(f"it is {description}")
     yield first.removeprefix(_UTF8_BOM)
     yield from rest
 

@@ -192,11 +192,14 @@ class TaskSource:
             chosen["chat-template-kwargs"] = given.decode()
         places = [part.data.describe for part in self._parts]
         if self.tasks == ("jsonl",):
-            what = places[0]
+            described = places[0]
         else:
-            what = "; ".join(f"{name}={place}" for name, place in zip(self.tasks, places, strict=True))
+            described = "; ".join(f"{name}={place}" for name, place in zip(self.tasks, places, strict=True))
         return " ".join(
-            [what, *(f"--{name}" if value is True else f"--{name} {value}" for name, value in chosen.items())]
+            [
+                described,
+                *(f"--{name}" if value is True else f"--{name} {value}" for name, value in chosen.items()),
+            ]
         )
 
     def remarks(self) -> list[str]:
@@ -364,7 +367,7 @@ class _Part:
                     return Skipped(row.key, piece.where, reason, name)
                 messages[code] = piece.fields["messages"]
             if "aliases" in piece.fields:
-                aliases[code] = self._compiled[code].answers(piece.fields, piece.fields["aliases"])
+                aliases[code] = self._compiled[code].aliases(piece.fields, piece.fields["aliases"])
             prompts[code] = filled.prompt
             if filled.answer is not None:
                 answers[code] = filled.answer
@@ -467,12 +470,12 @@ class _Part:
             rows += 1
             if isinstance(found, Skipped) and len(problems) < 3:
                 problems.append(f"{found.where}: {found.reason}")
-        what = f"{self.task.name}: {self.data.describe}"
+        described = f"{self.task.name}: {self.data.describe}"
         if not rows:
-            raise InputError(f"{what} has no rows in {', '.join(self._languages)}")
+            raise InputError(f"{described} has no rows in {', '.join(self._languages)}")
         lacking = ", ".join(f"{code} {number}" for code, number in count.missing.most_common())
         raise InputError(
-            f"{what}: none of the first {rows} examples can be measured: "
+            f"{described}: none of the first {rows} examples can be measured: "
             + "; ".join([*problems, *([f"they lack languages: {lacking}"] if lacking else [])])
             + ("; --allow-missing measures an example on the languages that it has" if lacking else "")
         )
@@ -489,12 +492,12 @@ def _compiled(task: Task, languages: Sequence[str], templates: Templates | None)
     compiled: dict[str, Compiled] = {}
     without = []
     for code in languages:
-        what = f"--template {templates.path}: {task.name} in {code}" if templates is not None else task.name
-        template = chosen_template(task.template(code), entries, code, what)
+        origin = f"--template {templates.path}: {task.name} in {code}" if templates is not None else task.name
+        template = chosen_template(task.template(code), entries, code, origin)
         if template is None:
             without.append(code)
         else:
-            compiled[code] = Compiled(template, what, task.fields)
+            compiled[code] = Compiled(template, origin, task.fields)
     if without:
         raise InputError(
             f"{task.name} has no template in {', '.join(without)}; give one with --template FILE "

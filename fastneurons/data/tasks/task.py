@@ -438,7 +438,7 @@ def by_code(value: Any, name: str) -> dict[str, str]:
     return found
 
 
-def first_record(records: Records, what: str) -> Record:
+def first_record(records: Records, location: str) -> Record:
     """The first record that can be read.
 
     Raises:
@@ -450,7 +450,7 @@ def first_record(records: Records, what: str) -> Record:
             return record
         if len(problems) < 3:
             problems.append(f"{record.where}: {record.reason}")
-    raise InputError(f"{what}: " + ("; ".join(problems) if problems else "there are no rows"))
+    raise InputError(f"{location}: " + ("; ".join(problems) if problems else "there are no rows"))
 
 
 def numbered_lines_note(parts: Mapping[str, Records]) -> tuple[str, ...]:
