@@ -1,7 +1,7 @@
-"""Languages put together into examples: by a key that the data set gives, or row by row where it has none.
+"""Align languages into examples: by the data set's key, or row by row if it has none.
 
-What is in only some of the languages comes out too, with what it has; whether that is measured is for the
-caller to say.
+An example that only some languages have is yielded too, with the languages it has; the caller decides whether to
+measure it.
 """
 
 from collections import Counter
@@ -48,7 +48,7 @@ class Aligned(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def where(self) -> str:
-        """Where its first language stands."""
+        """File and line of its first language."""
         return next(iter(self.pieces.values())).where
 
 
@@ -169,7 +169,7 @@ def _unequal(ended: Mapping[str, int], others: Iterable[str], least: int) -> str
 
 
 def check_equal_lengths(lengths: Mapping[str, int], location: str) -> None:
-    """Whether languages that are aligned by row have as many rows each.
+    """Check that languages that are aligned by row have the same number of rows.
 
     Raises:
         InputError: they do not; it gives the lengths.
@@ -190,7 +190,7 @@ def check_equal_lengths(lengths: Mapping[str, int], location: str) -> None:
 
 @dataclass
 class AlignmentCount:
-    """How a task's rows came together, over the rows read so far.
+    """Count how a task's rows were aligned, over the rows read so far.
 
     Args:
         task: Its name.
@@ -209,7 +209,7 @@ class AlignmentCount:
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, there: Container[str]) -> bool:
-        """Count an example by the languages that it has; whether those are all."""
+        """Count an example by the languages that it has; return whether it has all of them."""
         lacking = [code for code in self.languages if code not in there]
         if not lacking:
             self.complete += 1
@@ -219,7 +219,7 @@ class AlignmentCount:
         return False
 
     def lines(self) -> list[str]:
-        """What to tell people: one line, or none where all is aligned."""
+        """The count for people to read: one line, or none if every example has all languages."""
         if not self.incomplete:
             return []
         total = self.complete + self.incomplete

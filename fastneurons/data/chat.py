@@ -1,8 +1,8 @@
 """Prompts in a model's chat format, by the template that comes with its tokenizer.
 
-A template is a program from a download: it may add what it likes, change what it is given, and not end. So the first
-prompt of a kind is rendered in a child with limits, each one is watched and measured, and where the messages' own
-texts lie is told only if the text around them is the template's own to the letter.
+A template is a downloaded program: it may add text, change its input, and never end. So the first prompt of a kind is
+rendered in a child with limits, every rendering is watched and measured, and the positions of the messages' own texts
+are given only if the text around them is the template's own to the letter.
 """
 
 import re
@@ -115,7 +115,7 @@ class ChatTemplate:
         return Rendered(text, None)
 
     def joint(self) -> str | None:
-        """What stands between a prompt and the model's answer; None where the template does not tell."""
+        """The text between a prompt and the model's answer; None if the template does not determine it."""
         if self._joint is None:
             question, answer = _MARK.format(0), _MARK.format(1)
             messages = [{"role": "user", "content": question}]
@@ -124,9 +124,7 @@ class ChatTemplate:
                 whole = self._rendered_text(
                     [*messages, {"role": "assistant", "content": answer}], prompt=False
                 )
-            except (
-                InputError
-            ):  # it takes no turn of the assistant, or refuses something else; checked elsewhere
+            except InputError:  # no turn of the assistant may stand there; other errors come up with a prompt
                 self._joint = (None,)
             else:
                 between, there, _ = whole.removeprefix(prompt).partition(answer)
@@ -183,7 +181,7 @@ def _roles(messages: list[Message]) -> tuple[str, ...]:
 
 
 def _contents(text: str, frame: Sequence[str], messages: list[Message]) -> tuple[tuple[int, int], ...] | None:
-    """Where contents lie in a text that is the frame with contents in its gaps; None if it is not.
+    """Find the contents in a text that is the frame with contents in its gaps; None if it is not.
 
     Many templates strip white space around a content; what they leave is its content all the same.
     """

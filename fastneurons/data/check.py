@@ -1,6 +1,6 @@
-"""A look at all of a source before anything is measured: what is there, and what is suspicious, with file and line.
+"""Read all of a source before measuring it: count what it holds, and report what is suspicious, with file and line.
 
-No model is needed. A tokenizer is, for lengths in tokens.
+This needs no model; it needs a tokenizer for lengths in tokens.
 """
 
 import re
@@ -63,7 +63,7 @@ Tokenize = Callable[[list[str]], Iterable[Counted]]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it should be.
+    """Something suspicious.
 
     Args:
         kind: One of `KINDS`.
@@ -317,7 +317,7 @@ class _TaskCheck:
                     self._at("answer same as English", case, code, answer)
 
     def _number(self, case: Case, code: str, text: str) -> None:
-        """Whether all of a language's texts so far begin with a number and a tab."""
+        """Keep track of languages whose texts so far all begin with a number and a tab."""
         if code in self._not_numbered:
             return
         if _NUMBERED.match(text) is None:
@@ -367,7 +367,7 @@ class _TaskCheck:
         self._batch.clear()
 
     def finish(self) -> None:
-        """Say what is known at the end alone."""
+        """Report what only the end of the source shows."""
         self.end()
         for code, (count, where, first) in self._numbered.items():
             if count > 1:  # one may well begin so

@@ -1,4 +1,4 @@
-"""Whether a text has anything in it that a reader would see."""
+"""Detect texts with nothing in them that a reader would see."""
 
 import re
 
@@ -13,7 +13,7 @@ BYTE_ORDER_MARK = "\ufeff"
 
 
 def emptiness(text: str) -> str | None:
-    """Why there is nothing to read in a text: `empty`, or which characters it consists of; None where there is."""
+    """Say why a text has nothing to read: `empty`, or its invisible characters; None if it has something."""
     if text[:1].isalnum():  # nearly every text, in a fraction of the time
         return None
     if not text or text.isspace():

@@ -1,10 +1,10 @@
-"""JSONL, packed or not, here or elsewhere: one example a line, streamed.
+"""Stream examples from JSONL, packed or not, local or remote: one a line.
 
     {"id": "capital/FR", "prompts": {"en": "The capital of France is", "de": ...}, "answers": {"en": "Paris"}}
 
 `fastneurons.data.own_rows` has the rules for a row. The languages may be spelled as in any of `fastneurons.languages`;
-those not asked for are passed over, and so are other keys. Lines end in `\n` or `\r\n` (and in nothing else: texts
-may hold U+2028), blank ones do not count.
+languages that are not asked for are ignored, and so are other keys. Lines end in `\n` or `\r\n` (and in nothing else:
+texts may hold U+2028), and blank lines do not count.
 """
 
 import os
@@ -61,7 +61,7 @@ class JsonlSource:
             yield parse(line, path, number)
 
     def check(self) -> None:
-        """Find out before a model is loaded whether there is anything to measure.
+        """Check, before a model is loaded, that there is anything to measure.
 
         Raises:
             InputError: none of the first 1000 lines is a usable example; it says which languages there are
@@ -115,7 +115,7 @@ class _Parser:
 
 
 def _field(line: bytes | None, name: str) -> Any:
-    """A field of a line, whatever else is wrong with the line; None where it cannot be read."""
+    """Return a field of a line, whatever else is wrong with the line; None if it cannot be read."""
     try:
         row = msgspec.json.decode(line or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -132,7 +132,7 @@ class _LineCount:
         self._last = 0
 
     def position(self, path: str, number: int) -> int:
-        """Where a line is in the count; the files come one after the other."""
+        """The position of a line in the count; the files come one after the other."""
         if not self._paths or path != self._paths[-1]:
             self._paths.append(path)
             self._starts.append(self._last)

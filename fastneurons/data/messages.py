@@ -13,7 +13,7 @@ _MOST = 1000
 
 
 def are_messages(value: Any) -> bool:
-    """Whether a value is meant as chat messages: a list that holds objects and nothing else."""
+    """Whether a value is meant as chat messages: a list of objects and nothing else."""
     return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 

@@ -1,10 +1,10 @@
-"""A row of a user's own as an example: one set of rules, whatever format the row came in.
+"""Make examples of a user's own rows, by one set of rules for every format.
 
     {"id": "capital/FR", "prompts": {"en": "The capital of France is", "de": ...}, "answers": {"en": "Paris"}}
 
 `id` is a text or a whole number. A prompt is a text or a list of chat messages. An answer is a text or a number, or
-a list of them: the first is the reference, the others are aliases, which are right as well. null is what is not
-there. Nothing else is taken for a text: a list, an object, NaN or bytes make the row unusable.
+a list of them: the first is the reference, the others are aliases, which are right as well. null counts as absent.
+Nothing else counts as a text: a list, an object, NaN or bytes make the row unusable.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,9 +26,9 @@ class RowReader:
     """Makes examples of rows.
 
     Args:
-        languages: Short codes. What a row has in other languages is passed over, as are other keys.
+        languages: Short codes. A row's other languages are ignored, as are other keys.
         allow_missing: Whether a row may lack some of them.
-        chat: Whether a prompt may be chat messages. Elsewhere nobody would put them into the model's format.
+        chat: Whether a prompt may be chat messages; only if the caller puts them into the model's format.
         task: The task that the examples belong to.
     """
 
@@ -173,7 +173,7 @@ def check_usable(
     languages: Sequence[str],
     noun: str,
 ) -> None:
-    """Find out whether there is anything to measure among the first 1000 rows.
+    """Check that there is an example among the first 1000 rows.
 
     Args:
         location: Where the rows come from.
@@ -208,7 +208,7 @@ def check_usable(
 
 
 def checked_examples(rows: Iterable[Any]) -> Iterator[Example | Skipped]:
-    """Examples that a program made, held to the same rules; those that break them come as skipped rows.
+    """Hold examples that a program made to the same rules; yield those that break them as skipped rows.
 
     Raises:
         InputError: something is neither an `Example` nor a `Skipped`.

@@ -1,4 +1,4 @@
-"""What to say about a line that cannot be used."""
+"""Describe lines and values that cannot be used."""
 
 import math
 from typing import Any
@@ -22,17 +22,17 @@ _KINDS = {
 
 
 class UnusableError(Exception):
-    """Why a row is no part of an example."""
+    """A row cannot become part of an example; the message says why."""
 
 
 def one_line(text: str, most: int = 60) -> str:
-    """A text from the data as it can stand in a message."""
+    """Shorten a text from the data to a line for a message."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def kind(value: Any) -> str:
-    """What a value of a row is, in words."""
+    """The kind of a row's value, in words."""
     if value is None:
         return "null"
     if isinstance(value, float) and not math.isfinite(value):
@@ -41,7 +41,7 @@ def kind(value: Any) -> str:
 
 
 def not_utf8(line: bytes) -> str | None:
-    """Where a line stops being UTF-8; None where it does not."""
+    """Say where a line stops being UTF-8; None if it does not."""
     try:
         line.decode()
     except UnicodeDecodeError as error:
@@ -50,7 +50,7 @@ def not_utf8(line: bytes) -> str | None:
 
 
 def parsed(line: bytes) -> tuple[Any, str]:
-    """A line's JSON, or what is wrong with it; one of the two is empty."""
+    """A line's JSON, or its error; one of the two is empty."""
     if problem := not_utf8(line):
         return None, problem
     try:

@@ -43,7 +43,7 @@ _MAX_DIGITS = 300
 
 
 class Selection:
-    """Whether an example is wanted.
+    """The choice of examples that `--select` makes.
 
     Args:
         text: An expression, or the path of a file with an id on each line.
@@ -119,7 +119,7 @@ def _ids(path: str, data: bytes) -> list[str]:
 
 
 def _depth(root: ast.AST) -> int:
-    """How many levels a tree has."""
+    """The number of levels of a tree."""
     deepest = 0
     waiting = [(root, 1)]
     while waiting:

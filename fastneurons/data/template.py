@@ -8,8 +8,8 @@
     prompt = "{premise} Therefore: {hypothesis} True or false?"
     choices = ["True", "Unknown", "False"]
 
-by language, or by task and then language; `"*"` is every language that is not there by itself. What an entry
-leaves out is taken from the task's own template in that language.
+by language, or by task and then language; `"*"` is every language without an entry of its own. An entry takes what it
+leaves out from the task's own template in that language.
 """
 
 import hashlib
@@ -160,7 +160,7 @@ class Compiled:
 
 
 def gap(language: str, before: str) -> str:
-    """What stands between a prompt and its answer: a space, but none in a script that is written without."""
+    """The gap between a prompt and its answer: a space, but nothing in a script that is written without spaces."""
     if not before or before[-1].isspace() or before[-1] in "'’([«“\"":
         return ""
     return "" if known_language(language).script in _UNSPACED else " "
@@ -173,7 +173,7 @@ class Templates:
     """A user's templates, from a file.
 
     Args:
-        path: TOML or JSON, told by its ending; at most 1 MiB.
+        path: TOML, or JSON if it ends in `.json`; at most 1 MiB.
 
     Attributes:
         digest: SHA-256 of the file, in hexadecimal.

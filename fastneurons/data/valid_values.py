@@ -30,7 +30,7 @@ def row_id(value: Any) -> str:
 
 
 def id_problem(id: str) -> str | None:
-    """Why a text can be no id; None where it can."""
+    """Say why a text cannot be an id; None if it can."""
     if "\0" in id:
         return "the id holds a NUL character"
     if len(id) > MAX_ID_CHARACTERS:
@@ -41,7 +41,7 @@ def id_problem(id: str) -> str | None:
 
 
 def shown_id(value: Any) -> str:
-    """An id as it can stand beside the reason why its row is skipped; empty where it is none."""
+    """The id to show with the reason why its row is skipped; empty if the value is no id."""
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -56,7 +56,7 @@ def shown_id(value: Any) -> str:
 
 
 def text_problem(text: str) -> str | None:
-    """Why a text cannot be measured; None where it can. It goes on behind `the prompt in en`."""
+    """Say why a text cannot be measured, to go on after `the prompt in en`; None if it can."""
     if "\0" in text and text.strip():
         return "holds a NUL character"
     if problem := emptiness(text):
@@ -65,5 +65,5 @@ def text_problem(text: str) -> str | None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number that can be written: no truth value, no NaN, nothing infinite."""
+    """Whether a value is a finite number, and no truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""Which script a text is written in, as far as that tells a language's texts from another's."""
+"""Recognise texts in a script that is not their language's."""
 
 import unicodedata
 from collections import Counter
@@ -45,7 +45,7 @@ def script(character: str) -> str | None:
 
 
 def wrong_script(text: str, language: str) -> str | None:
-    """What a text is written in, where that is hardly its language's script; None where all is well.
+    """The script of a text that is hardly in its language's script; None if all is well.
 
     A text is suspicious whose letters are the language's in less than 30 of 100, or a Chinese one with Japanese
     syllables. Of fewer than six letters nothing is said. Simplified and traditional Chinese are not told apart.

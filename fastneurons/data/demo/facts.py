@@ -102,7 +102,7 @@ def _is_given_away(relation: str, subject: str, answer: str) -> bool:
 
 
 class _Names:
-    """What CLDR calls things in one language."""
+    """CLDR's names of things in one language."""
 
     def __init__(self, code: str) -> None:
         try:
@@ -123,7 +123,7 @@ class _Names:
             self._zones.setdefault(city, []).append(name)
 
     def name(self, kind: str, row: _Row) -> str | None:
-        """What a row's country, capital, language or currency is called; None where CLDR does not say."""
+        """The name of a row's country, capital, language or currency; None if CLDR has none."""
         if kind == "capital":
             assert row.capital is not None
             return self._city(row.country, row.capital)

@@ -71,7 +71,7 @@ def demo_model(cache: str | os.PathLike[str] | None = None) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where fastneurons keeps what it can make again.
+    """The folder for files that fastneurons can make again.
 
     `$FASTNEURONS_CACHE`, else `$XDG_CACHE_HOME/fastneurons`, else `~/.cache/fastneurons`.
     """
@@ -299,7 +299,7 @@ def _publish(made: Path, folder: Path) -> None:
 
 
 def _remove_leftovers(models: Path) -> None:
-    """What killed processes left; an hour is far longer than a conversion takes."""
+    """Remove what killed processes left; an hour is far longer than a conversion takes."""
     for leftover in models.glob(f".{NAME}-*"):
         if leftover.stat().st_mtime < time.time() - 3600:
             shutil.rmtree(leftover, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Records out of one file, in whichever format it is."""
+"""Read records from one file, whatever its format."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ def read_file(
     Args:
         path: A local path or a URL.
         columns: See `read_records`.
-        format: One of the values of `FORMATS`; without it what the name or else the content tells.
+        format: One of the values of `FORMATS`; by default the name decides, or else the content.
     Raises:
         InputError: the file cannot be read to its end.
     """
@@ -47,7 +47,7 @@ def read_file(
 
 
 def _format_by_content(path: str, columns: Sequence[str] | None) -> str:
-    """What a file is whose name does not say it."""
+    """The format of a file whose name does not give it."""
     try:
         start = b"".join(islice(pieces(path, foreign=(b"PAR1",)), 1))
     except BadFileError as error:

@@ -1,10 +1,10 @@
-"""Rows of data sets as they come: any file, folder, pattern, URL or data set on the Hub, streamed.
+"""Stream the rows of a data set as they are: any file, folder, pattern, URL or data set on the Hub.
 
     for row in read_records("xnli.dev.tsv"):
         if isinstance(row, Record): ...
 
-Formats are told by names, or by content where a name tells none. What cannot be read comes as `Skipped`, in
-its place; where a file fails as a whole, InputError says after which line.
+The name decides the format, or the content if the name gives none. A row that cannot be read is yielded as `Skipped`,
+where it stands; if a file fails as a whole, InputError says after which line.
 """
 
 import os
@@ -88,7 +88,7 @@ class Records:
             raise InputError(f"{self.location} holds no rows")
 
     def describe(self) -> str:
-        """What is read, for people and for checking a resumed run: `facebook/xnli (split test)`."""
+        """A description for people and for checking a resumed run: `facebook/xnli (split test)`."""
         if not self._is_hub:
             return self.location
         choice = ", ".join(f"{name} {value}" for name, value in self._choice.items() if value)

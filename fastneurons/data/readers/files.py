@@ -1,4 +1,4 @@
-"""Which files a location stands for, and how to open them: local ones, and whatever fsspec reaches."""
+"""Find and open the files of a location: local ones, and whatever fsspec reaches."""
 
 import glob
 import os
@@ -26,7 +26,7 @@ FORMATS = {
 }
 PACKED = (".gz", ".zst", ".xz", ".bz2")
 
-# What stands beside data and is none.
+# Files next to data that hold none.
 _NO_DATA = re.compile(
     r"(readme|licen[sc]e|changelog|notice|citation|requirements|dataset_infos?|dataset_dict|state)\b", re.I
 )
@@ -40,7 +40,7 @@ class DataFile:
 
     Args:
         path: Its path or URL.
-        num_bytes: Its size as it lies there; None where its server does not tell.
+        num_bytes: Its size as stored; None if its server does not give it.
     """
 
     path: str
@@ -48,7 +48,7 @@ class DataFile:
 
 
 def is_url(location: str) -> bool:
-    """Whether fsspec is to open it."""
+    """Whether fsspec must open it."""
     return "://" in location
 
 
@@ -60,7 +60,7 @@ def _local_path(location: str) -> str:
 
 
 def format_of(path: str) -> str | None:
-    """The format that a name tells, None where it tells none."""
+    """The format that a name gives; None if it gives none."""
     name = path.partition("::")[0]
     if name.startswith(("http://", "https://")):
         name = re.split(r"[?#]", name)[0]

@@ -1,8 +1,8 @@
-"""Rows out of data sets of the Hugging Face Hub.
+"""Read records from data sets on the Hugging Face Hub.
 
-`datasets` tells which files a configuration and a split are; the files are then read here, like any others,
-where their format is known here. Its own streaming is used for the rest only: it turns "01" into 1 where a
-column holds both texts and numbers, and fails at a key that comes late in a JSONL file.
+`datasets` finds the files of a configuration and a split; fastneurons then reads those whose format it knows like any
+others. Streaming by `datasets` is only for the rest: it turns "01" into 1 if a column holds both texts and numbers,
+and fails at a key that comes late in a JSONL file.
 """
 
 from collections.abc import Iterator

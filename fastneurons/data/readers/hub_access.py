@@ -1,4 +1,4 @@
-"""Whether the Hugging Face Hub can be reached, found out within seconds."""
+"""Find out within seconds whether the Hugging Face Hub can be reached."""
 
 import os
 from functools import cache
@@ -7,7 +7,7 @@ _TIMEOUT_S = 5.0
 
 
 def why_unreachable() -> str | None:
-    """What keeps the Hub away; None where nothing does.
+    """Say why the Hub cannot be reached; None if it can.
 
     Asked once, with one request: the Hub's own packages try again for minutes where there is no network.
     """

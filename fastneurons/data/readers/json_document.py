@@ -1,8 +1,8 @@
-"""Rows out of a JSON document: a list of objects, streamed; or an object that holds rows, read as a whole.
+"""Read records from a JSON document: a list of objects, streamed; or an object that holds rows, read as a whole.
 
-A list is cut into its items by counting brackets outside of texts, and each item is decoded by itself: at any
-length of the list, one item is held. A document is one thing: an item that is no JSON ends it with an error,
-since where the next one begins cannot be known then. An item that is good JSON and no object is skipped.
+Counting brackets outside of texts cuts a list into its items, and each item is decoded by itself: memory holds one
+item, however long the list is. An item that is not JSON ends the document with an error, since nothing shows where the
+next one begins. An item that is valid JSON but no object is skipped.
 """
 
 import json

@@ -1,8 +1,7 @@
-"""JSON from the data, decoded, and refused where an object has the same key twice.
+"""Decode JSON from the data, and refuse it if an object has the same key twice.
 
-Decoders keep the last of several values with one key and say nothing. What a row means is then anybody's guess,
-so such a row is bad. msgspec does not tell; that no key is lost is seen by counting the colons outside of texts,
-of which there are as many as keys.
+Decoders, msgspec too, silently keep the last of several values with one key. Nobody can tell what such a row means, so
+it is bad. Colons outside of texts are as many as keys: counting them shows that no key was lost.
 """
 
 import json
@@ -37,15 +36,15 @@ def decoded(data: bytes) -> Any:
 
 
 def _has_just(data: bytes, keys: int) -> bool:
-    """Whether it can be seen at a glance that JSON has no more than so many keys, of which there are as many at least.
+    """Whether counting in the bytes already shows that JSON with at least `keys` keys has no more than these.
 
-    Either no text holds a colon; or none holds a quote and a colon, and no key has white space before its colon.
+    It does if no text holds a colon; or if none holds a quote and a colon, and no key has white space before its colon.
     """
     return data.count(b":") == keys or (data.count(b'":') == keys and _SPACED.search(data) is None)
 
 
 def _outer_keys(value: Any) -> int:
-    """The keys of an object and of those in it: all keys of most rows, in a fraction of the time."""
+    """Count the keys of an object and of objects directly in it: all keys of most rows, in a fraction of the time."""
     if type(value) is not dict:
         return 0
     count = len(value)
@@ -56,7 +55,7 @@ def _outer_keys(value: Any) -> int:
 
 
 def num_keys(value: Any) -> int:
-    """How many keys the objects within a value have, at all depths."""
+    """Count the keys of all objects within a value, at any depth."""
     count = 0
     waiting = [value]
     while waiting:
@@ -72,7 +71,7 @@ def num_keys(value: Any) -> int:
 
 
 def _repeated(data: bytes) -> str:
-    """Which key an object has twice."""
+    """Name the key that an object has twice."""
 
     class _FoundError(Exception):
         pass

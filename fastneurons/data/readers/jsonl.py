@@ -1,4 +1,4 @@
-"""Records out of JSONL: a JSON object a line; blank lines do not count."""
+"""Read records from JSONL: a JSON object a line; blank lines do not count."""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,7 @@
-"""From a file to its lines: opened, unpacked, without a byte order mark, a piece at a time.
+"""Read the lines of a file: open it, unpack it, and drop the byte order mark, a piece at a time.
 
-What a file is packed with is told by its content, whatever its name says: gzip, Zstandard, xz, bzip2. All
-that could be read before a file fails is handed on before the error.
+The content decides how a file is packed, whatever its name says: gzip, Zstandard, xz, bzip2. If a file fails, all
+lines before the failure are yielded before the error.
 """
 
 import bz2
@@ -22,7 +22,7 @@ _XZ_MEMORY_BYTES = 512 << 20  # an xz file says how much memory it wants; xz -9 
 
 
 class BadFileError(Exception):
-    """The file is not what it should be, as a whole. The message goes on behind the file's name."""
+    """The file as a whole cannot be read. The message continues a sentence that starts with the file's name."""
 
 
 def numbered_lines(path: str) -> Iterator[tuple[int, bytes | None]]:
@@ -61,12 +61,12 @@ def pieces(path: str, foreign: tuple[bytes, ...] = ()) -> Iterator[bytes]:
 
 
 def is_blank(line: bytes) -> bool:
-    """Whether there is nothing in a line."""
+    """Whether a line has nothing in it."""
     return line == b"" or line.isspace()
 
 
 def too_long() -> str:
-    """What to say about a line that is not held."""
+    """The reason why a line is skipped that is too long to be held."""
     return f"longer than {MAX_LINE_BYTES >> 20} MiB"
 
 
@@ -198,7 +198,7 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _start(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """Enough bytes to tell by them what it is, and the rest."""
+    """Enough first bytes to identify the file, and the rest."""
     first = b""
     try:
         while len(first) < _MAGIC_BYTES and (chunk := next(chunks, b"")):

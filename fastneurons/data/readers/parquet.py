@@ -1,4 +1,4 @@
-"""Rows out of Parquet, through pyarrow, about a megabyte at a time."""
+"""Read records from Parquet with pyarrow, about a megabyte at a time."""
 
 import tempfile
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Records out of plain text: a text a line."""
+"""Read records from plain text: a text a line."""
 
 from collections.abc import Iterator, Sequence
 

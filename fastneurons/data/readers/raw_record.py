@@ -1,4 +1,4 @@
-"""A row of somebody's data set, as it stands there."""
+"""A row of a data set as it stands there, before any task has looked at it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Files that a user names and that are read as a whole: templates, lists of ids."""
+"""Read small files that a user names as a whole: templates, lists of ids."""
 
 import stat
 from pathlib import Path
@@ -7,7 +7,7 @@ from fastneurons.errors import InputError
 
 
 def is_path(text: str) -> bool:
-    """Whether there is something in the file system by this name; False for what can be no name."""
+    """Whether a file or folder has this name; False for a text that cannot be a name."""
     if not text:
         return False
     try:

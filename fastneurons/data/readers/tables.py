@@ -1,7 +1,7 @@
-"""Records out of CSV and TSV.
+"""Read records from CSV and TSV.
 
-Every line gives a record, or is skipped with a reason. A blank line between others is skipped as well, since rows of
-other files may be counted on to match those of this one.
+Every line gives a record, or is skipped with a reason. A blank line between others is skipped as well, since other
+files may be aligned with this one row by row.
 """
 
 import csv
@@ -184,7 +184,7 @@ class _CsvLines:
         self._waiting.extendleft(reversed(self.taken[1:]))
 
     def delimiter(self) -> str:
-        """What stands between the cells, by the first line that is not blank."""
+        """The delimiter of the cells, by the first line that is not blank."""
         looked_at = []
         text = ""
         while not text or text.isspace():

@@ -1,4 +1,4 @@
-"""Tasks without a data set behind them: the demo's facts, examples of a user's own, and plain text to count over."""
+"""Tasks without a known data set: the demo's facts, a user's own examples, and monolingual texts to count over."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -132,7 +132,7 @@ class _Prompts(Data):
     def __init__(self, place: Place) -> None:
         self._place = place
         self.describe = place.describe()
-        # JSONL is what a file is whose name tells nothing.
+        # A file whose name gives no format is JSONL.
         is_jsonl = not place.is_hub and {"jsonl", None} >= {
             format_of(file.path) for file in data_files(place.location)
         }
@@ -141,7 +141,7 @@ class _Prompts(Data):
 
     @property
     def languages(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The languages of the first rows: looked up when nobody has said which are meant."""
+        """The languages of the first rows, looked up if nobody has named any."""
         if self._languages is None:
             self._languages = self._found()
         return self._languages
@@ -164,7 +164,7 @@ class _Prompts(Data):
         return tuple(counts)
 
     def check(self, languages: Sequence[str], allow_missing: bool) -> None:
-        """A look at the first rows, where a language is missing or the file is something else."""
+        """Look at the first rows: a language may be missing, or the file may be something else."""
         if self._records is not None:
             read = RowReader(languages, allow_missing)
             rows = (

@@ -42,7 +42,7 @@ NEEDS_CHAT_TEMPLATE = "--apply-chat-template puts them into the model's chat for
 
 
 class Case(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """An example as its task asks it, and what it was made of.
+    """An example as its task asks it, and the fields it was made of.
 
     Args:
         example: With bare prompts.
@@ -137,12 +137,12 @@ class TaskSource:
 
     @property
     def counts(self) -> dict[str, AlignmentCount]:
-        """How each task's rows came together."""
+        """The alignment counts of each task."""
         return {part.task.name: part.count for part in self._parts}
 
     @property
     def add_special_tokens(self) -> bool:
-        """Whether the tokenizer still has to mark a prompt's begin: a chat template does that itself."""
+        """Whether the tokenizer must mark the beginning of a prompt, which a chat template does itself."""
         return not self.options.apply_chat_template
 
     def __iter__(self) -> Iterator[Example | Skipped]:
@@ -153,14 +153,14 @@ class TaskSource:
                 yield row if isinstance(row, Skipped) else part.measured(row)
 
     def cases(self) -> Iterator[tuple[Task, Case | Skipped | LeftOut | Incomplete]]:
-        """All that the sources hold, with what is not measured: for looking at data, without options' choices."""
+        """Yield all rows, measured or not, ignoring `--select`, `--shuffle`, `--skip` and `--limit`: for checks."""
         for part in self._parts:
             part.count = AlignmentCount(part.task.name, self.languages)
             for row in part.everything(part.count):
                 yield part.task, row
 
     def places(self) -> dict[str, str]:
-        """What is read, by task."""
+        """A description of each task's data, by task."""
         return {part.task.name: part.data.describe for part in self._parts}
 
     def finished(self, case: Case) -> Example:
@@ -169,7 +169,7 @@ class TaskSource:
         return part.finished(case)
 
     def check(self) -> None:
-        """Find out before a model is loaded whether each task has anything to measure.
+        """Check, before a model is loaded, that each task has anything to measure.
 
         Raises:
             InputError: none of a task's first 1000 rows can be measured; it says why.
@@ -178,7 +178,7 @@ class TaskSource:
             part.check()
 
     def describe(self) -> str:
-        """What is read and how, in one line: equal for two sources that give the same rows."""
+        """Describe the data and its options in one line: equal for two sources that give the same rows."""
         chosen = self.options.chosen()
         if len(self.tasks) == 1:
             chosen.pop("limit", None)  # what comes before it is the same
@@ -203,7 +203,7 @@ class TaskSource:
         )
 
     def remarks(self) -> list[str]:
-        """What to tell people about the places before anything is read: files left out, how names were read."""
+        """Notes for people on the places, before reading: files left out, how names were read."""
         return [f"{part.task.name}: {note}" for part in self._parts for note in part.data.notes]
 
     def remarks_on(self, task: str) -> tuple[str, ...]:
@@ -211,7 +211,7 @@ class TaskSource:
         return next(part.data.notes for part in self._parts if part.task.name == task)
 
     def notes(self) -> list[str]:
-        """After an iteration: the remarks, and what to tell people about how the rows came together."""
+        """Notes for people after an iteration: the remarks, and how the rows were aligned."""
         lines = self.remarks() + [line for part in self._parts for line in part.count.lines()]
         if self._selection is not None and (lost := self._selection.not_found()):
             lines.append(
@@ -276,7 +276,7 @@ class _Part:
     # -- rows ---------------------------------------------------------------------------------------
 
     def everything(self, count: AlignmentCount) -> Iterator[Case | Skipped | LeftOut | Incomplete]:
-        """All rows, as they come."""
+        """Yield all rows, as they come."""
         least = 2 if self.task.parallel else 1
         for row in self._rows():
             if isinstance(row, LeftOut):
@@ -304,7 +304,7 @@ class _Part:
         return self.data.aligned(self._languages)
 
     def __iter__(self) -> Iterator[Case | Skipped]:
-        """What is measured or skipped, in its order."""
+        """Yield the rows to measure and the skipped ones, in order."""
         options = self._options
         self.count = AlignmentCount(self.task.name, self._languages)
         rows: Iterable[Case | Skipped] = self._chosen(self.everything(self.count))
@@ -346,8 +346,10 @@ class _Part:
                 code: piece.fields[field] for code, piece in row.pieces.items() if field in piece.fields
             }
             if len(set(values.values())) > 1:
-                told = ", ".join(f"{code} {one_line(str(value), 30)}" for code, value in values.items())
-                return Skipped(row.key, row.where, f"its languages do not agree on {field}: {told}", name)
+                differing = ", ".join(f"{code} {one_line(str(value), 30)}" for code, value in values.items())
+                return Skipped(
+                    row.key, row.where, f"its languages do not agree on {field}: {differing}", name
+                )
         prompts: dict[str, str] = {}
         answers: dict[str, str] = {}
         choices: dict[str, tuple[str, ...]] = {}
@@ -389,9 +391,9 @@ class _Part:
         ones every time, in every language, and not neighbours, which often share a premise.
         """
         seed = self._options.shuffle or 0
-        beside = self.data.shots(self._languages)
-        if beside is not None:
-            found = list(self._solved(map(self._case, beside)))
+        supplied = self.data.shots(self._languages)
+        if supplied is not None:
+            found = list(self._solved(map(self._case, supplied)))
         else:
             usable = self._solved(self.everything(AlignmentCount(self.task.name, self._languages)))
             found = sorted(
@@ -399,7 +401,7 @@ class _Part:
                 key=lambda case: hashlib.sha256(f"{seed}:{case.example.id}".encode()).digest(),
             )
         if len(found) < number:
-            where = "beside the data" if beside is not None else f"among its first {_LOOKED_AT}"
+            where = "beside the data" if supplied is not None else f"among its first {_LOOKED_AT}"
             hint = (
                 "; they must come with the data, as MGSM's exemplars.py and the Hub's train split do"
                 if self._compiled[self._languages[0]].template.worked
@@ -415,7 +417,7 @@ class _Part:
                 "messages, which can be no few-shot examples; put solved examples among the messages themselves"
             )
         self._shots = found[:number]
-        if beside is None:
+        if supplied is None:
             self._held_back = frozenset(case.example.id for case in self._shots)
 
     def _solved(self, rows: Iterable[Any]) -> Iterator[Case]:
@@ -513,7 +515,7 @@ def _compiled(task: Task, languages: Sequence[str], templates: Templates | None)
 
 
 class _Around:
-    """What stands around the prompts of a task in one language."""
+    """The text around the prompts of a task in one language: few-shot examples, chat format, answer prefix."""
 
     def __init__(
         self, task: Task, language: str, shots: Sequence[Case], options: DataOptions, chat: Chat | None

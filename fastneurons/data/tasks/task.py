@@ -1,4 +1,4 @@
-"""What a task is, and the three ways in which data sets hold several languages."""
+"""The base class of tasks, and the three ways in which data sets hold several languages."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ _PEEKED = 1000
 
 
 class AbsentError(UnusableError):
-    """The data set itself says that there is nothing: no error, but counted."""
+    """The data set itself marks a text as missing: counted, but no error."""
 
 
 class Data:
@@ -36,9 +36,9 @@ class Data:
 
     Args:
         languages: Those that the place has, in its order.
-        describe: What is read, for people and for checking a resumed run.
+        describe: A description of the data for people and for checking a resumed run.
         lists_languages: Whether `languages` are those that are there, or all that could be.
-        notes: What people should be told about the place: what of it was left out, how its names were read.
+        notes: Notes for people on the place: files left out, how its names were read.
     """
 
     languages: tuple[str, ...]
@@ -47,7 +47,7 @@ class Data:
     notes: tuple[str, ...] = ()
 
     def check(self, languages: Sequence[str], allow_missing: bool) -> None:
-        """Whether the place has these languages.
+        """Check that the place has these languages.
 
         Raises:
             InputError: it lacks some; it names those that there are.
@@ -59,7 +59,7 @@ class Data:
             )
 
     def aligned(self, languages: Sequence[str]) -> Iterator[Aligned | LeftOut | Skipped]:
-        """Examples in these languages, as far as they have them."""
+        """Yield examples with those of the languages that they have."""
         raise NotImplementedError
 
     def examples(self, languages: Sequence[str]) -> Iterator[Example | Skipped] | None:
@@ -70,7 +70,7 @@ class Data:
         return None
 
     def shots(self, languages: Sequence[str]) -> Iterator[Aligned] | None:
-        """Solved examples that come beside the data to be shown in prompts; None where there are none."""
+        """Solved examples for prompts that come with the data; None if there are none."""
         return None
 
 
@@ -115,7 +115,7 @@ class Task:
         return language
 
     def open(self, place: Place) -> Data:
-        """What is in a place.
+        """Open the data in a place.
 
         Raises:
             InputError: it cannot be read, or is not in any form that the task knows.
