@@ -144,7 +144,7 @@ class ChatTemplate:
                 f"--apply-chat-template: the template of {self._name} {error}; use another one, or none"
             ) from None
         except Exception as error:  # Jinja's errors, and what templates raise themselves
-            message = visible(str(error))[:300] or type(error).__name__
+            message = visible(" ".join(str(error).split()))[:300] or type(error).__name__
             raise InputError(
                 f"--apply-chat-template: the template of {self._name} refuses messages of "
                 f"{', '.join(_roles(messages))}: {message}"
@@ -219,5 +219,5 @@ def load_tokenizer(name: str, revision: str | None = None, trust_remote_code: bo
     try:
         return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
     except Exception as error:
-        message = visible(str(error))[:300]
+        message = visible(" ".join(str(error).split()))[:300]
         raise InputError(f"the tokenizer {name} cannot be loaded: {message}") from error
