@@ -64,21 +64,12 @@ def filler(text: str) -> Filler:
     Raises:
         ValueError: the text is no template; the function raises KeyError for a field that is not there.
     """
-    parts: list[tuple[str, str | None]] = []
-    for literal, name, spec, conversion in string.Formatter().parse(text):
+    for _, name, spec, conversion in string.Formatter().parse(text):
         if spec or conversion:
             raise ValueError(f"{{{name}}} must be a field's name alone")
         if name is not None and not name.isidentifier():
             raise ValueError(f"{{{name}}} is no field's name; a brace itself is written twice: {{{{ }}}}")
-        parts.append((literal, name))
-    if len(parts) == 1 and parts[0][0] == "":
-        only = parts[0][1]
-        return lambda fields: str(fields[only])  # type: ignore[index]
-
-    def fill(fields: Mapping[str, Any]) -> str:
-        return "".join(literal if name is None else f"{literal}{fields[name]}" for literal, name in parts)
-
-    return fill
+    return text.format_map
 
 
 def field_names(text: str) -> list[str]:
@@ -86,7 +77,7 @@ def field_names(text: str) -> list[str]:
     return [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
 
 
-class Filled(msgspec.Struct, frozen=True):
+class Filled(msgspec.Struct, frozen=True, gc=False):
     """A template with an example's fields in it."""
 
     prompt: str
@@ -140,7 +131,7 @@ class Compiled:
 
     def __call__(self, fields: Mapping[str, Any]) -> Filled:
         """Raises KeyError for a field that this row lacks."""
-        choices = tuple(choice(fields) for choice in self._choices)
+        choices = tuple([choice(fields) for choice in self._choices])
         answer = None
         if choices:
             gold = fields.get("gold")

@@ -57,8 +57,11 @@ def shown_id(value: Any) -> str:
 
 def text_problem(text: str) -> str | None:
     """Say why a text cannot be measured, to go on after `the prompt in en`; None if it can."""
-    if "\0" in text and text.strip():
-        return "holds a NUL character"
+    if "\0" in text:
+        if text.strip():
+            return "holds a NUL character"
+    elif text[:1].isalnum():  # nearly every text, in a fraction of the time
+        return None
     if problem := emptiness(text):
         return f"is {problem}"
     return None
