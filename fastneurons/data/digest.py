@@ -14,6 +14,7 @@ import msgspec
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.problems import one_line
 from fastneurons.errors import printable
+from fastneurons.visible import visible
 
 # Rows that were skipped by the source have no texts to digest.
 NO_DIGEST = 0
@@ -81,7 +82,8 @@ def difference(known: Known, row: Example | Skipped, digest: int) -> str | None:
         digest: Of the source's row, or of its tokens.
     """
     stored = repr(one_line(known.id))
-    where = f" ({one_line(row.where)})" if row.where else ""
+    # A long path loses its middle, so that the line's number stays.
+    where = f" ({visible(row.where, limit=200)})" if row.where else ""
     if printable(row.id) != known.id:
         return f"is {stored}, but the source has {one_line(row.id)!r} there{where}"
     if known.digest is None or digest == known.digest:
