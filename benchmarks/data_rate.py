@@ -88,8 +88,8 @@ def measure(name: str, megabytes: int) -> dict[str, Any]:
 def read_all(path: str, source: bool) -> dict[str, Any]:
     """Read a file twice; the second time counts."""
     from fastneurons.data.example import Example
-    from fastneurons.data.jsonl import JsonlSource
-    from fastneurons.data.records import Record, read_records
+    from fastneurons.data.jsonl_examples import JsonlSource
+    from fastneurons.data.readers.data_set import Record, read_records
 
     rows: Any = JsonlSource(path, tuple(TEXTS)) if source else read_records(path)
     start_mb = peak_mb()

@@ -9,7 +9,7 @@ def random_model(folder: Path, neurons: int = 128, layers: int = 3) -> Path:
     """Write it, hidden size 64; the folder."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from fastneurons.data.demo_model import demo_model
+    from fastneurons.data.demo.model import demo_model
 
     demo = demo_model()
     config = LlamaConfig(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data import Example, Skipped
 from fastneurons.data.options import DataOptions
-from fastneurons.data.rows import checked_examples
+from fastneurons.data.own_rows import checked_examples
 from fastneurons.data.tasks import tasks_and_data
 from fastneurons.errors import InputError
 from fastneurons.experiments.measure import measure_into_store

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastneurons.bench.contender import Work
-from fastneurons.data.facts import DEFAULT_LANGUAGES, FACT_LANGUAGES, facts
+from fastneurons.data.demo.facts import DEFAULT_LANGUAGES, FACT_LANGUAGES, facts
 from fastneurons.engine.encode import PromptEncoder, Row, Tokenised
 from fastneurons.engine.marks import marks_of
 from fastneurons.engine.tokenise import Tokeniser

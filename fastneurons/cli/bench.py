@@ -122,7 +122,7 @@ def bench(
 
 
 def _demo_model() -> str:
-    from fastneurons.data.demo_model import demo_model
+    from fastneurons.data.demo.model import demo_model
 
     return str(demo_model())
 

@@ -197,8 +197,8 @@ def demo(
 
     The model is SmolLM2-135M-Instruct, the data are real facts in ten languages.
     """
-    from fastneurons.data.demo_model import demo_model
-    from fastneurons.data.facts import DEFAULT_LANGUAGES, facts
+    from fastneurons.data.demo.facts import DEFAULT_LANGUAGES, facts
+    from fastneurons.data.demo.model import demo_model
     from fastneurons.data.options import DataOptions
     from fastneurons.languages import parse_languages
 

@@ -1,6 +1,6 @@
-"""Where examples come from: files, and what the demo brings along."""
+"""Sources of examples: files, data sets, and the demo's facts."""
 
 from fastneurons.data.example import Example, Skipped
-from fastneurons.data.jsonl import JsonlSource
+from fastneurons.data.jsonl_examples import JsonlSource
 
 __all__ = ["Example", "JsonlSource", "Skipped"]

@@ -1,18 +1,18 @@
-"""Languages put together into examples: by a key that the data set gives, or row by row where it has none.
+"""Align languages into examples: by the data set's key, or row by row if it has none.
 
-What is in only some of the languages comes out too, with what it has; whether that is measured is for the
-caller to say.
+An example that only some languages have is yielded too, with the languages it has; the caller decides whether to
+measure it.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from fastneurons.data.example import Skipped
-from fastneurons.data.seen import FirstSeen
+from fastneurons.data.example import Example, Skipped
+from fastneurons.data.first_seen import FirstSeen
 from fastneurons.errors import InputError
 
 
@@ -48,11 +48,26 @@ class Aligned(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def where(self) -> str:
-        """Where its first language stands."""
+        """File and line of its first language."""
         return next(iter(self.pieces.values())).where
 
 
 Row = Piece | LeftOut | Skipped
+
+
+def pieces_of(row: Example) -> dict[str, Piece]:
+    """The pieces of a row that is an example already, with its prompt and answer as fields."""
+    pieces = {}
+    for code, prompt in row.prompts.items():
+        fields: dict[str, Any] = {"prompt": prompt}
+        if code in row.answers:
+            fields["answer"] = row.answers[code]
+        if code in row.aliases:
+            fields["aliases"] = row.aliases[code]
+        if code in row.messages:
+            fields["messages"] = row.messages[code]
+        pieces[code] = Piece(row.id, code, fields, row.where)
+    return pieces
 
 
 def by_key(
@@ -153,8 +168,8 @@ def _unequal(ended: Mapping[str, int], others: Iterable[str], least: int) -> str
     )
 
 
-def check_equal_lengths(lengths: Mapping[str, int], place: str) -> None:
-    """Whether languages that are aligned by row have as many rows each.
+def check_equal_lengths(lengths: Mapping[str, int], location: str) -> None:
+    """Check that languages that are aligned by row have the same number of rows.
 
     Raises:
         InputError: they do not; it gives the lengths.
@@ -165,17 +180,17 @@ def check_equal_lengths(lengths: Mapping[str, int], place: str) -> None:
     most = counts.most_common(1)[0][0]
     odd = ", ".join(f"{code} {count:,}" for code, count in lengths.items() if count != most)
     raise InputError(
-        f"{place}: the languages are aligned by row and must have as many rows each, "
+        f"{location}: the languages are aligned by row and must have as many rows each, "
         f"but most have {most:,} and others do not: {odd}"
         if counts[most] > 1
-        else f"{place}: the languages are aligned by row and must have as many rows each, but they have: "
+        else f"{location}: the languages are aligned by row and must have as many rows each, but they have: "
         + ", ".join(f"{code} {count:,}" for code, count in lengths.items())
     )
 
 
 @dataclass
 class AlignmentCount:
-    """How a task's rows came together, over the rows read so far.
+    """Count how a task's rows were aligned, over the rows read so far.
 
     Args:
         task: Its name.
@@ -193,19 +208,18 @@ class AlignmentCount:
     missing: Counter[str] = field(default_factory=Counter)
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def add(self, there: Iterable[str]) -> bool:
-        """Count an example by the languages that it has; whether those are all."""
-        there = set(there)
+    def add(self, there: Container[str]) -> bool:
+        """Count an example by the languages that it has; return whether it has all of them."""
         lacking = [code for code in self.languages if code not in there]
-        self.missing.update(lacking)
-        if lacking:
-            self.incomplete += 1
-        else:
+        if not lacking:
             self.complete += 1
-        return not lacking
+            return True
+        self.missing.update(lacking)
+        self.incomplete += 1
+        return False
 
     def lines(self) -> list[str]:
-        """What to tell people: one line, or none where all is aligned."""
+        """The count for people to read: one line, or none if every example has all languages."""
         if not self.incomplete:
             return []
         total = self.complete + self.incomplete

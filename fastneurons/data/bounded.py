@@ -1,8 +1,8 @@
-"""Calls of code that came with a download, chat templates above all, bounded in time and memory.
+"""Call downloaded code, chat templates above all, within bounds of time and memory.
 
-`tried` runs a function in a forked child with limits on memory and time: whatever it does, it does to the child.
-`Watch` runs one here and ends it when it takes too long; memory is not bounded. Together: the first rendering of a
-kind is tried, those that follow are only watched.
+`tried` runs a function in a forked child with limits on memory and time, so that it can harm the child alone.
+`Watch` runs one in this process and ends it when it takes too long; it does not bound memory. They go together: the
+first rendering of a kind is tried, later ones are only watched.
 """
 
 import ctypes
@@ -101,7 +101,7 @@ def _limit_memory(memory: int) -> None:
 
 
 def _ending(reader: int, child: int, seconds: float) -> bytes | None:
-    """What the child said at its end, nothing if it could not; None where it had to be ended."""
+    """The child's last message, empty if it sent none; None if the child had to be ended."""
     import select
 
     try:

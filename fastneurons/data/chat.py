@@ -1,8 +1,8 @@
 """Prompts in a model's chat format, by the template that comes with its tokenizer.
 
-A template is a program from a download: it may add what it likes, change what it is given, and not end. So the first
-prompt of a kind is rendered in a child with limits, each one is watched and measured, and where the messages' own
-texts lie is told only if the text around them is the template's own to the letter.
+A template is a downloaded program: it may add text, change its input, and never end. So the first prompt of a kind is
+rendered in a child with limits, every rendering is watched and measured, and the positions of the messages' own texts
+are given only if the text around them is the template's own to the letter.
 """
 
 import re
@@ -115,7 +115,7 @@ class ChatTemplate:
         return Rendered(text, None)
 
     def joint(self) -> str | None:
-        """What stands between a prompt and the model's answer; None where the template does not tell."""
+        """The text between a prompt and the model's answer; None if the template does not determine it."""
         if self._joint is None:
             question, answer = _MARK.format(0), _MARK.format(1)
             messages = [{"role": "user", "content": question}]
@@ -124,7 +124,7 @@ class ChatTemplate:
                 whole = self._rendered_text(
                     [*messages, {"role": "assistant", "content": answer}], prompt=False
                 )
-            except InputError:  # one that takes no answers, or refuses something else; told where it matters
+            except InputError:  # no turn of the assistant may stand there; other errors come up with a prompt
                 self._joint = (None,)
             else:
                 between, there, _ = whole.removeprefix(prompt).partition(answer)
@@ -144,7 +144,7 @@ class ChatTemplate:
                 f"--apply-chat-template: the template of {self._name} {error}; use another one, or none"
             ) from None
         except Exception as error:  # Jinja's errors, and what templates raise themselves
-            message = visible(str(error))[:300] or type(error).__name__
+            message = visible(" ".join(str(error).split()))[:300] or type(error).__name__
             raise InputError(
                 f"--apply-chat-template: the template of {self._name} refuses messages of "
                 f"{', '.join(_roles(messages))}: {message}"
@@ -181,27 +181,27 @@ def _roles(messages: list[Message]) -> tuple[str, ...]:
 
 
 def _contents(text: str, frame: Sequence[str], messages: list[Message]) -> tuple[tuple[int, int], ...] | None:
-    """Where contents lie in a text that is the frame with contents in its gaps; None if it is not.
+    """Find the contents in a text that is the frame with contents in its gaps; None if it is not.
 
     Many templates strip white space around a content; what they leave is its content all the same.
     """
     if not text.startswith(frame[0]):
         return None
-    place = len(frame[0])
+    begin = len(frame[0])
     spans: list[tuple[int, int]] = []
     for number, behind in zip(frame[1::2], frame[2::2], strict=True):
         content = messages[int(number)]["content"]
         is_last = len(spans) == len(frame) // 2 - 1
         for form in dict.fromkeys((content, content.strip(), content.lstrip(), content.rstrip())):
-            end = place + len(form)
-            fits = text.startswith(form, place) and text.startswith(behind, end)
+            end = begin + len(form)
+            fits = text.startswith(form, begin) and text.startswith(behind, end)
             if fits and (not is_last or end + len(behind) == len(text)):
-                spans.append((place, end))
-                place = end + len(behind)
+                spans.append((begin, end))
+                begin = end + len(behind)
                 break
         else:
             return None
-    return tuple(span for span in spans if span[0] < span[1]) if place == len(text) else None
+    return tuple(span for span in spans if span[0] < span[1]) if begin == len(text) else None
 
 
 def load_tokenizer(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:
@@ -219,5 +219,5 @@ def load_tokenizer(name: str, revision: str | None = None, trust_remote_code: bo
     try:
         return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
     except Exception as error:
-        message = visible(str(error))[:300]
+        message = visible(" ".join(str(error).split()))[:300]
         raise InputError(f"the tokenizer {name} cannot be loaded: {message}") from error

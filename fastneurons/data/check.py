@@ -1,6 +1,6 @@
-"""A look at all of a source before anything is measured: what is there, and what is suspicious, with its place.
+"""Read all of a source before measuring it: count what it holds, and report what is suspicious, with file and line.
 
-No model is needed. A tokenizer is, for lengths in tokens.
+This needs no model; it needs a tokenizer for lengths in tokens.
 """
 
 import re
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from fastneurons.data.align import LeftOut
 from fastneurons.data.example import Skipped
+from fastneurons.data.first_seen import FirstSeen
 from fastneurons.data.problems import UnusableError, one_line
-from fastneurons.data.scripts import wrong_script
-from fastneurons.data.seen import FirstSeen
 from fastneurons.data.tasks.source import Case, Incomplete, TaskSource
 from fastneurons.data.tasks.task import Task
+from fastneurons.data.writing_systems import wrong_script
 from fastneurons.errors import InputError
 
 # Kinds of findings, with what they mean. The first three are not measured.
@@ -63,7 +63,7 @@ Tokenize = Callable[[list[str]], Iterable[Counted]]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it should be.
+    """Something suspicious.
 
     Args:
         kind: One of `KINDS`.
@@ -226,7 +226,7 @@ def check_data(source: TaskSource, tokenize: Tokenize | None = None, keep: int =
     Args:
         source: The tasks; `--select`, `--shuffle`, `--skip` and `--limit` are not looked at.
         tokenize: Counts the tokens of prompts.
-        keep: Findings of each kind and task that are kept with their places; all are counted.
+        keep: Findings of each kind and task that are kept with file and line; all are counted.
     Returns:
         A report for each task. Memory: 12 to 24 bytes for each text, and what is kept.
     Raises:
@@ -299,9 +299,10 @@ class _TaskCheck:
             self.end()
         if example.messages and not self._source.options.apply_chat_template:
             self._found("chat messages", example.id, None, example.where, f"in {', '.join(example.messages)}")
+        pieces = case.pieces
         texts = {
-            code: "\n".join(str(fields[name]) for name in task.texts if fields.get(name))
-            for code, fields in case.fields.items()
+            code: "\n".join(str(piece.fields[name]) for name in task.texts if piece.fields.get(name))
+            for code, piece in pieces.items()
         }
         if task.texts == ("text",):
             for code, text in texts.items():
@@ -316,14 +317,14 @@ class _TaskCheck:
                     self._at("answer same as English", case, code, answer)
 
     def _number(self, case: Case, code: str, text: str) -> None:
-        """Whether all of a language's texts so far begin with a number and a tab."""
+        """Keep track of languages whose texts so far all begin with a number and a tab."""
         if code in self._not_numbered:
             return
         if _NUMBERED.match(text) is None:
             self._not_numbered.add(code)
             self._numbered.pop(code, None)
             return
-        count, where, first = self._numbered.get(code, (0, case.places[code], _short(text)))
+        count, where, first = self._numbered.get(code, (0, case.pieces[code].where, _short(text)))
         self._numbered[code] = count + 1, where, first
 
     def _text(self, case: Case, code: str, text: str) -> None:
@@ -366,14 +367,14 @@ class _TaskCheck:
         self._batch.clear()
 
     def finish(self) -> None:
-        """Say what is known at the end alone."""
+        """Report what only the end of the source shows."""
         self.end()
         for code, (count, where, first) in self._numbered.items():
             if count > 1:  # one may well begin so
                 self._found("numbered lines", "", code, where, first)
 
     def _at(self, kind: str, case: Case, code: str, text: str) -> Finding | None:
-        return self._found(kind, case.example.id, code, case.places[code], _short(text))
+        return self._found(kind, case.example.id, code, case.pieces[code].where, _short(text))
 
     def _found(self, kind: str, id: str, language: str | None, where: str, detail: str) -> Finding | None:
         self.report.counts[kind] += 1
@@ -385,20 +386,22 @@ class _TaskCheck:
 
 
 def _find_first(source: TaskSource, checks: Mapping[str, _TaskCheck]) -> None:
-    """Name, for duplicates, the place of the first: a second reading, as holding all places would take much."""
+    """Name the file and line of the first for each duplicate: a second reading, as holding them all takes memory."""
     wanted = {(name, number) for name, check in checks.items() for _, number in check.duplicates}
-    places: dict[tuple[str, int], dict[str, str]] = {}
+    firsts: dict[tuple[str, int], dict[str, str]] = {}
     numbers: Counter[str] = Counter()
     for task, row in source.cases():
         if isinstance(row, Case):
             numbers[task.name] += 1
             if (task.name, numbers[task.name]) in wanted:
-                places[task.name, numbers[task.name]] = row.places
-                if len(places) == len(wanted):
+                firsts[task.name, numbers[task.name]] = {
+                    code: piece.where for code, piece in row.pieces.items()
+                }
+                if len(firsts) == len(wanted):
                     break
     for name, check in checks.items():
         where = {
-            id(finding): places[name, number].get(finding.language or "", "")
+            id(finding): firsts[name, number].get(finding.language or "", "")
             for finding, number in check.duplicates
         }
         check.report.findings = [

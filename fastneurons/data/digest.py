@@ -1,4 +1,4 @@
-"""A digest of each row: `--resume` compares those in the store with those of the data as it is now.
+"""Digests of rows: `--resume` compares those in the store with those of the data as it is now.
 
 A row's digest covers the texts as they are sent to the tokenizer, so a changed template, a chat format that writes
 today's date, or an edited answer shows in it. A block of a corpus has a digest of its token ids.
@@ -14,6 +14,7 @@ import msgspec
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.problems import one_line
 from fastneurons.errors import printable
+from fastneurons.visible import visible
 
 # Rows that were skipped by the source have no texts to digest.
 NO_DIGEST = 0
@@ -73,7 +74,7 @@ class Known(Protocol):
 
 
 def difference(known: Known, row: Example | Skipped, digest: int) -> str | None:
-    """How a row of the source differs from the one that a store holds at its place; None where it does not.
+    """Describe how a row of the source differs from the one that the store holds at its index; None if it does not.
 
     Args:
         known: The store's row.
@@ -81,16 +82,17 @@ def difference(known: Known, row: Example | Skipped, digest: int) -> str | None:
         digest: Of the source's row, or of its tokens.
     """
     stored = repr(one_line(known.id))
-    place = f" ({one_line(row.where, 1000)})" if row.where else ""
+    # A long path loses its middle, so that the line's number stays.
+    where = f" ({visible(row.where, limit=200)})" if row.where else ""
     if printable(row.id) != known.id:
-        return f"is {stored}, but the source has {one_line(row.id)!r} there{place}"
+        return f"is {stored}, but the source has {one_line(row.id)!r} there{where}"
     if known.digest is None or digest == known.digest:
         return None
     if NO_DIGEST in (digest, known.digest):
         skipped = known.digest == NO_DIGEST
         was, can = ("skipped", "can") if skipped else ("measured", "cannot")
-        return f"is {stored}, which was {was} then and {can} be read now{place}"
-    return f"is {stored}, whose text is another now{place}: its own, or the template or chat format around it"
+        return f"is {stored}, which was {was} then and {can} be read now{where}"
+    return f"is {stored}, whose text is another now{where}: its own, or the template or chat format around it"
 
 
 def _bytes(text: str) -> bytes:

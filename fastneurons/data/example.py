@@ -1,4 +1,4 @@
-"""What every source of data yields: examples, and those of its rows that could not become one."""
+"""The rows that every source of data yields: examples, and skipped rows with a reason."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""What a file's path tells about it: its language, its split, and whether it is a numbered part of something.
+"""Read a file's language and split from its path, and whether it is a numbered part of a whole.
 
 A language is a whole tag (`languages.read_code`), in one of these places, the first that has one:
 
@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fastneurons.data.files import PACKED, format_of
+from fastneurons.data.readers.files import PACKED, format_of
 from fastneurons.languages import Reading, read_code, short_code
 
 SPLITS = {
@@ -84,7 +84,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Whose a file is.
+    """A file's language.
 
     Args:
         reading: The language.
@@ -109,7 +109,7 @@ def language_of_path(path: str) -> str | None:
 
 
 def named_by(path: str, shapes: frozenset[str] = frozenset(), extracted: bool = False) -> Named | None:
-    """Whose a file is, by its path within a place.
+    """The language of a file, by its path within a place.
 
     Args:
         path: The path.
@@ -217,7 +217,7 @@ def _among_words(text: str, offset: int) -> Tag | None:
 
 
 def _is_no_word(tag: str) -> bool:
-    """Whether a tag is hardly a word, nor a region's code by itself, as `CA` in `sales_CA`."""
+    """Whether a tag is unlikely to be a word or a lone region code, such as `CA` in `sales_CA`."""
     return tag.lower() not in _ALSO_WORDS and not _CAPITALS.fullmatch(tag)
 
 
@@ -248,7 +248,7 @@ _SPLIT = re.compile(rf"(?:^|[._-])(?:{'|'.join(sorted(SPLITS, key=len, reverse=T
 
 
 def kin(path: str) -> str:
-    """What a path has in common with those of the same files of other languages, splits and numbers."""
+    """The part of a path that it shares with the same file in other languages, splits and numbers."""
     named = named_by(path)
     *folders, name = path.split("/")
     name = stem(name)

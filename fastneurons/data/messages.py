@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fastneurons.data.emptiness import emptiness
 from fastneurons.data.problems import UnusableError, kind, one_line
-from fastneurons.data.visible import emptiness
 
 ROLES = ("system", "developer", "user", "assistant")
 # What a message may have besides, and what would be missing in the prompt without it.
@@ -13,7 +13,7 @@ _MOST = 1000
 
 
 def are_messages(value: Any) -> bool:
-    """Whether a value is meant as chat messages: a list that holds objects and nothing else."""
+    """Whether a value is meant as chat messages: a list of objects and nothing else."""
     return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 

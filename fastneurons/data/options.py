@@ -1,4 +1,4 @@
-"""What a user chooses about the data: which examples, in which languages, and how they are asked."""
+"""Options about the data: which examples to take, in which languages, and how to ask them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -77,7 +77,7 @@ class DataOptions:
                 raise InputError(f"{option} is not UTF-8") from None
 
     def chosen(self) -> dict[str, Any]:
-        """What differs from the defaults, by the option's name: part of what makes two runs the same."""
+        """The options that differ from the defaults, by name: two runs are the same only if these are equal."""
         return {
             field.name.replace("_", "-"): getattr(self, field.name)
             for field in fields(self)

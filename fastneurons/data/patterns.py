@@ -1,6 +1,6 @@
-"""Regular expressions of a user's, which come to an end: on any text, within a time.
+"""Search with a user's regular expressions, within a time limit on any text.
 
-`re` decides what a pattern may be; `regex`, which reads the same patterns, searches, since it can be told to stop.
+`re` decides which patterns are valid; `regex`, which reads the same patterns, searches, since it has a time limit.
 """
 
 import re
@@ -21,7 +21,7 @@ _ITEM = re.compile(
 
 
 class PatternError(ValueError):
-    """Why a pattern is none that can be searched for."""
+    """A pattern cannot be searched for; the message says why."""
 
 
 class Pattern:

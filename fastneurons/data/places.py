@@ -1,9 +1,9 @@
-"""Where a task's data lies: a file, a folder, a pattern, a URL, or a data set on the Hub; and which of its files
-are whose language and split, by their names (`file_names`).
+"""The place of a task's data: a file, a folder, a pattern, a URL, or a data set on the Hub; and the language and split
+of each of its files, by their names (`file_names`).
 
-Several files of one language are read one after the other where they lie in one folder of that language, or their
+Several files of one language are read one after another if they lie in one folder of that language, or if their
 names differ in numbers alone. Anything else is refused: it may be the same text twice, or two varieties of a
-language, which would be mixed silently. Files that name no split, beside files that do, are the training split.
+language, which would be mixed silently. Files that name no split, next to files that do, are the training split.
 """
 
 import re
@@ -25,9 +25,9 @@ from fastneurons.data.file_names import (
     unread_tag,
     without_packing,
 )
-from fastneurons.data.files import data_files, format_of
 from fastneurons.data.problems import one_line
-from fastneurons.data.records import Record, is_hub_name, read_records
+from fastneurons.data.readers.data_set import Record, is_hub_name, read_records
+from fastneurons.data.readers.files import data_files, format_of
 from fastneurons.errors import InputError, printable
 from fastneurons.languages import language as known_language
 from fastneurons.languages import read_code
@@ -60,7 +60,7 @@ _MAX_SHOWN = 12
 
 @dataclass(frozen=True)
 class Place:
-    """What a user points a task at.
+    """The location of a task's data, with split, configuration and revision.
 
     Args:
         location: A file, a folder, a glob pattern, an fsspec URL, or a Hub name.
@@ -141,7 +141,7 @@ class Place:
         return _FromHub(self.location, self.split or split, self.config or config, self.revision)
 
     def describe(self, split: str | None = None) -> str:
-        """What it is, for people and for checking a resumed run."""
+        """A description for people and for checking a resumed run."""
         more = [f"{name} {value}" for name in ("config", "revision") if (value := getattr(self, name))]
         if chosen := self.split or split:
             more.insert(0, f"split {chosen}")
@@ -180,7 +180,7 @@ class Files:
         by_language: For each language that a file's path names, its files.
         others: Those whose path names none.
         split: The split that they are of, None where the names do not say.
-        notes: What people should be told: files left out, regions dropped, a split that no name says.
+        notes: Notes for people: files left out, regions dropped, a split that no name gives.
         of_folder: Whether the language is that of the place's own folder, as no path within it names one.
     """
 
@@ -194,7 +194,7 @@ class Files:
 def sorted_files(
     place: Place, default_splits: Sequence[str] = ("test", "devtest", "validation", "train")
 ) -> Files:
-    """Whose the files of a place are.
+    """Sort the files of a place by language.
 
     Args:
         place: A folder, a pattern or a file.
@@ -294,7 +294,7 @@ def _pattern(relative: str, named: Named) -> str:
 
 
 def _about_others(place: Place, others: Sequence[str]) -> list[str]:
-    """What is said of files beside those of languages that name none.
+    """A note on the files that name no language, next to those that do.
 
     Raises:
         InputError: one looks as if it were meant to name one.
@@ -311,7 +311,7 @@ def _about_others(place: Place, others: Sequence[str]) -> list[str]:
 
 
 def notes_on_varieties(spellings: Iterable[str]) -> tuple[str, ...]:
-    """What to tell people about regions and variants, which are dropped: one note, or none.
+    """A note on regions and variants, which are dropped, or no note.
 
     Args:
         spellings: Languages as a place spells them.

@@ -1,4 +1,4 @@
-"""What to say about a line that cannot be used."""
+"""Describe lines and values that cannot be used."""
 
 import math
 from typing import Any
@@ -22,17 +22,17 @@ _KINDS = {
 
 
 class UnusableError(Exception):
-    """Why a row is no part of an example."""
+    """A row cannot become part of an example; the message says why."""
 
 
 def one_line(text: str, most: int = 60) -> str:
-    """A text from the data as it can stand in a message."""
+    """Shorten a text from the data to a line for a message."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def kind(value: Any) -> str:
-    """What a value of a row is, in words."""
+    """The kind of a row's value, in words."""
     if value is None:
         return "null"
     if isinstance(value, float) and not math.isfinite(value):
@@ -41,7 +41,7 @@ def kind(value: Any) -> str:
 
 
 def not_utf8(line: bytes) -> str | None:
-    """Where a line stops being UTF-8; None where it does not."""
+    """Say where a line stops being UTF-8; None if it does not."""
     try:
         line.decode()
     except UnicodeDecodeError as error:
@@ -49,19 +49,8 @@ def not_utf8(line: bytes) -> str | None:
     return None
 
 
-def no_object(line: bytes, expected: str = "an object") -> str:
-    """Why a line of JSONL is no JSON object.
-
-    Args:
-        line: The line.
-        expected: What it should be.
-    """
-    row, problem = parsed(line)
-    return problem or f"{kind(row)} where {expected} must be"
-
-
 def parsed(line: bytes) -> tuple[Any, str]:
-    """A line's JSON, or what is wrong with it; one of the two is empty."""
+    """A line's JSON, or its error; one of the two is empty."""
     if problem := not_utf8(line):
         return None, problem
     try:
@@ -75,10 +64,10 @@ def parsed(line: bytes) -> tuple[Any, str]:
 def _json_problem(line: bytes, message: str) -> str:
     """msgspec's message, with the byte turned into what an editor shows: a column of characters, from 1."""
     message = message.removeprefix("JSON is malformed: ")
-    what, _, byte = message.rpartition(" (byte ")
-    if what and byte.rstrip(")").isdecimal():
+    problem, _, byte = message.rpartition(" (byte ")
+    if problem and byte.rstrip(")").isdecimal():
         column = len(line[: int(byte.rstrip(")"))].decode(errors="replace")) + 1
-        return f"not JSON: {what} (column {column})"
+        return f"not JSON: {problem} (column {column})"
     if "truncated" in message:
         return f"not JSON: it ends too early (column {len(line.decode().rstrip()) + 1})"
     return f"not JSON: {message}"

@@ -26,8 +26,8 @@ from typing import Any
 from fastneurons.data.example import Example
 from fastneurons.data.patterns import MAX_SECONDS, Pattern, PatternError
 from fastneurons.data.problems import one_line
+from fastneurons.data.readers.small_file import is_path, read_small
 from fastneurons.data.select_names import as_written, with_names
-from fastneurons.data.small_file import is_path, read_small
 from fastneurons.errors import InputError
 from fastneurons.languages import short_code
 
@@ -43,7 +43,7 @@ _MAX_DIGITS = 300
 
 
 class Selection:
-    """Whether an example is wanted.
+    """The choice of examples that `--select` makes.
 
     Args:
         text: An expression, or the path of a file with an id on each line.
@@ -119,7 +119,7 @@ def _ids(path: str, data: bytes) -> list[str]:
 
 
 def _depth(root: ast.AST) -> int:
-    """How many levels a tree has."""
+    """The number of levels of a tree."""
     deepest = 0
     waiting = [(root, 1)]
     while waiting:

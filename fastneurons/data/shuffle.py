@@ -1,4 +1,4 @@
-"""Any number of rows in another order, in little memory: they wait in a temporary file."""
+"""Shuffle any number of rows in little memory: they wait in a temporary file."""
 
 import tempfile
 from array import array

@@ -8,8 +8,8 @@
     prompt = "{premise} Therefore: {hypothesis} True or false?"
     choices = ["True", "Unknown", "False"]
 
-by language, or by task and then language; `"*"` is every language that is not there by itself. What an entry
-leaves out is taken from the task's own template in that language.
+by language, or by task and then language; `"*"` is every language without an entry of its own. An entry takes what it
+leaves out from the task's own template in that language.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from typing import Any
 
 import msgspec
 
-from fastneurons.data.json_text import decoded
 from fastneurons.data.problems import UnusableError
-from fastneurons.data.small_file import read_small
+from fastneurons.data.readers.json_text import decoded
+from fastneurons.data.readers.small_file import read_small
 from fastneurons.errors import InputError
 from fastneurons.languages import language as known_language
 from fastneurons.languages import short_code
@@ -64,21 +64,12 @@ def filler(text: str) -> Filler:
     Raises:
         ValueError: the text is no template; the function raises KeyError for a field that is not there.
     """
-    parts: list[tuple[str, str | None]] = []
-    for literal, name, spec, conversion in string.Formatter().parse(text):
+    for _, name, spec, conversion in string.Formatter().parse(text):
         if spec or conversion:
             raise ValueError(f"{{{name}}} must be a field's name alone")
         if name is not None and not name.isidentifier():
             raise ValueError(f"{{{name}}} is no field's name; a brace itself is written twice: {{{{ }}}}")
-        parts.append((literal, name))
-    if len(parts) == 1 and parts[0][0] == "":
-        only = parts[0][1]
-        return lambda fields: str(fields[only])  # type: ignore[index]
-
-    def fill(fields: Mapping[str, Any]) -> str:
-        return "".join(literal if name is None else f"{literal}{fields[name]}" for literal, name in parts)
-
-    return fill
+    return text.format_map
 
 
 def field_names(text: str) -> list[str]:
@@ -86,7 +77,7 @@ def field_names(text: str) -> list[str]:
     return [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
 
 
-class Filled(msgspec.Struct, frozen=True):
+class Filled(msgspec.Struct, frozen=True, gc=False):
     """A template with an example's fields in it."""
 
     prompt: str
@@ -100,26 +91,26 @@ class Compiled:
 
     Args:
         template: The template.
-        what: Where it comes from, for errors: `xnli, template in de`.
+        origin: Where it comes from, for errors: `xnli, template in de`.
         fields: The names that may stand in it.
     Raises:
         InputError: it is no template, or names a field that the task does not have.
     """
 
-    def __init__(self, template: Template, what: str, fields: Iterable[str]) -> None:
+    def __init__(self, template: Template, origin: str, fields: Iterable[str]) -> None:
         known = list(fields)
         for text in (template.prompt, template.answer, template.worked, *template.choices):
             try:
                 filler(text)
             except ValueError as error:
-                raise InputError(f"{what}: {error}") from error
+                raise InputError(f"{origin}: {error}") from error
             for name in field_names(text):
                 if name not in known:
                     raise InputError(
-                        f"{what}: there is no field {name!r}; there are {', '.join(sorted(known))}"
+                        f"{origin}: there is no field {name!r}; there are {', '.join(sorted(known))}"
                     )
         if not field_names(template.prompt):
-            raise InputError(f"{what}: the prompt has no field, so it would be the same for every example")
+            raise InputError(f"{origin}: the prompt has no field, so it would be the same for every example")
         self.template = template
         self._prompt = filler(template.prompt)
         self._answer = filler(template.answer) if template.answer else None
@@ -131,8 +122,8 @@ class Compiled:
         """Whether the prompt is one field and nothing else."""
         return self.template.prompt == f"{{{field_names(self.template.prompt)[0]}}}"
 
-    def answers(self, fields: Mapping[str, Any], others: Sequence[str]) -> tuple[str, ...]:
-        """Other answers than that of the field `answer`, as the template writes that one."""
+    def aliases(self, fields: Mapping[str, Any], others: Sequence[str]) -> tuple[str, ...]:
+        """Write other right answers as the template writes the one in the field `answer`."""
         if self._answer is None:
             return ()
         filled = (self._optional(self._answer, {**fields, "answer": other}) for other in others)
@@ -140,7 +131,7 @@ class Compiled:
 
     def __call__(self, fields: Mapping[str, Any]) -> Filled:
         """Raises KeyError for a field that this row lacks."""
-        choices = tuple(choice(fields) for choice in self._choices)
+        choices = tuple([choice(fields) for choice in self._choices])
         answer = None
         if choices:
             gold = fields.get("gold")
@@ -160,7 +151,7 @@ class Compiled:
 
 
 def gap(language: str, before: str) -> str:
-    """What stands between a prompt and its answer: a space, but none in a script that is written without."""
+    """The gap between a prompt and its answer: a space, but nothing in a script that is written without spaces."""
     if not before or before[-1].isspace() or before[-1] in "'’([«“\"":
         return ""
     return "" if known_language(language).script in _UNSPACED else " "
@@ -173,7 +164,7 @@ class Templates:
     """A user's templates, from a file.
 
     Args:
-        path: TOML or JSON, told by its ending; at most 1 MiB.
+        path: TOML, or JSON if it ends in `.json`; at most 1 MiB.
 
     Attributes:
         digest: SHA-256 of the file, in hexadecimal.
@@ -272,7 +263,7 @@ def _check_nesting(data: bytes) -> None:
 
 
 def chosen_template(
-    own: Template | None, entries: Mapping[str, dict[str, Any]], language: str, what: str
+    own: Template | None, entries: Mapping[str, dict[str, Any]], language: str, origin: str
 ) -> Template | None:
     """A user's entry over the task's own template; None where there is neither.
 
@@ -285,5 +276,5 @@ def chosen_template(
     if own is not None:
         return msgspec.structs.replace(own, **entry)
     if "prompt" not in entry:
-        raise InputError(f"{what}: no prompt")
+        raise InputError(f"{origin}: no prompt")
     return Template(**entry)

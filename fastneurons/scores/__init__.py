@@ -1,4 +1,4 @@
-"""How an output is judged, and what scores say together. numpy and the standard library only."""
+"""Score outputs, and aggregate scores. Needs numpy and the standard library only."""
 
 from fastneurons.scores.aggregate import (
     Mean,

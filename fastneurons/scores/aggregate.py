@@ -122,7 +122,7 @@ def difference(
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Mean]:
-    """How much higher the scores of the same examples are after than before, per language.
+    """The gain in the scores of the same examples from before to after, per language.
 
     Pairs with a NaN on either side are left out. Bootstrap over the paired examples, which is narrower than the
     difference of two intervals: what makes an example hard does so both times.

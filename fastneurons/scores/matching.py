@@ -1,4 +1,4 @@
-"""Whether a generated text is the answer, or begins with it.
+"""Decide whether a generated text is the answer, or begins with it.
 
 Every function takes all accepted answers, the reference and its aliases, and is right if any of them is.
 None reads past what it says it reads: a model that answers and then goes on to another question is judged

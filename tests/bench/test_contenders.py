@@ -90,7 +90,7 @@ def test_made_prompts_are_parallel_of_exact_length_and_differ(demo_tokenizer):
 @pytest.fixture
 def demo_tokenizer():
     transformers = pytest.importorskip("transformers")
-    from fastneurons.data.demo_model import demo_model
+    from fastneurons.data.demo.model import demo_model
 
     return transformers.AutoTokenizer.from_pretrained(str(demo_model()))
 

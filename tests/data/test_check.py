@@ -6,8 +6,8 @@ import pytest
 
 from fastneurons.data.check import KINDS, Counted, Lengths, check_data
 from fastneurons.data.options import DataOptions
-from fastneurons.data.scripts import script, wrong_script
 from fastneurons.data.tasks import open_tasks
+from fastneurons.data.writing_systems import script, wrong_script
 from tests.data.tasks import files
 
 
@@ -172,7 +172,7 @@ def test_every_languages_script_is_one_that_letters_have():
     import sys
     import unicodedata
 
-    from fastneurons.data.scripts import _MIXED
+    from fastneurons.data.writing_systems import _MIXED
     from fastneurons.languages import all_codes
     from fastneurons.languages import language as known
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import struct
 from dataclasses import dataclass
@@ -102,3 +103,10 @@ def test_a_chat_template_that_says_something_else_is_noticed(tmp_path):
 )  # fmt: skip
 def test_a_difference_names_the_row_and_its_place(stored, row, problem):
     assert difference(stored, row, digest_of_row(row)) == problem
+
+
+def test_the_line_of_a_file_in_a_deep_folder_is_named():
+    row = Example("b", {"en": "x"}, where=f"/{'deep/' * 100}data.jsonl:17")
+    said = difference(Stored("a", None), row, 1)
+    assert said is not None
+    assert re.search(r"\(/deep/.*data\.jsonl:17\)", said) and len(said) < 300

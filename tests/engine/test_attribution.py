@@ -154,8 +154,8 @@ def test_a_random_model(architecture, ranks, models, open_session, tmp_path):
 
 
 def test_smollm2_on_facts(open_session, tmp_path):
-    from fastneurons.data.demo_model import demo_model
-    from fastneurons.data.facts import facts
+    from fastneurons.data.demo.facts import facts
+    from fastneurons.data.demo.model import demo_model
 
     model, rows = demo_model(), list(islice(facts(LANGUAGES), 6))
     options = EngineOptions(dtype="float32", max_model_len=512)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture(scope="module")
 def smollm2():
-    from fastneurons.data.demo_model import demo_model
+    from fastneurons.data.demo.model import demo_model
 
     return demo_model()
 
@@ -21,7 +21,7 @@ def smollm2():
 def rows():
     from itertools import islice
 
-    from fastneurons.data.facts import facts
+    from fastneurons.data.demo.facts import facts
 
     return list(islice(facts(LANGUAGES), 8))
 

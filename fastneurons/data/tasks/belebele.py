@@ -7,7 +7,7 @@ number.
 from typing import Any, ClassVar
 
 from fastneurons.data.places import Place, flores_code
-from fastneurons.data.records import Record
+from fastneurons.data.readers.data_set import Record
 from fastneurons.data.tasks.task import Data, Task, open_by_language, text, whole_number
 from fastneurons.data.tasks.wording import WORDS, Words
 from fastneurons.data.template import Template
@@ -83,11 +83,11 @@ def _key(record: Record) -> str:
 
 
 def _fields(record: Record, language: str) -> dict[str, Any]:
-    answers = {name: text(record, f"mc_answer{number}") for number, name in enumerate("abcd", 1)}
+    choices = {name: text(record, f"mc_answer{number}") for number, name in enumerate("abcd", 1)}
     return {
         "passage": text(record, "flores_passage"),
         "question": text(record, "question"),
-        **answers,
+        **choices,
         "gold": whole_number(record, "correct_answer_num", range(1, 5)) - 1,
         "link": text(record, "link"),
     }

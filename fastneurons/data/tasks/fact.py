@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from fastneurons.data.align import Aligned, LeftOut, by_key
 from fastneurons.data.example import Skipped
 from fastneurons.data.places import Place
-from fastneurons.data.records import Record
+from fastneurons.data.readers.data_set import Record
 from fastneurons.data.tasks.task import (
     Data,
     Long,

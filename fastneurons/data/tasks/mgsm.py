@@ -1,7 +1,7 @@
 """MGSM: 250 word problems of grade-school mathematics in 11 languages, aligned by row.
 
 `mgsm` asks for the number at once, `mgsm-cot` for the way to it. Few-shot examples are those that come with the
-data: `exemplars.py` beside the TSV files, the Hub's train split.
+data: `exemplars.py` next to the TSV files, the Hub's train split.
 """
 
 import ast
@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from fastneurons.data.example import Skipped
 from fastneurons.data.places import Chained, Place, sorted_files
-from fastneurons.data.records import Record
-from fastneurons.data.small_file import read_small
+from fastneurons.data.readers.data_set import Record
+from fastneurons.data.readers.small_file import read_small
 from fastneurons.data.tasks.task import Data, Records, Task, open_by_language, text
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template
@@ -184,7 +184,7 @@ class _Unlabelled:
 
 @dataclass
 class _Exemplars:
-    """What the Python file holds for one language."""
+    """The solved examples that the Python file holds for one language."""
 
     path: str
     rows: list[tuple[str, str]]

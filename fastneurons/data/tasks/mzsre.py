@@ -1,6 +1,6 @@
-"""MzsRE: a new fact is told in one language, and asked for in another.
+"""MzsRE: state a new fact in one language, and ask for it in another.
 
-`ke-en2xx` tells it in English and asks in each language, `ke-xx2en` the other way round. A file holds a pair of
+`ke-en2xx` states it in English and asks in each language, `ke-xx2en` the other way round. A file holds a pair of
 languages; all pairs with English have the same 743 rows in the same order, which is checked by their English.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from fastneurons.data.align import Aligned, LeftOut, Piece, check_equal_lengths
 from fastneurons.data.example import Skipped
 from fastneurons.data.places import Chained, Place
-from fastneurons.data.records import Record
+from fastneurons.data.readers.data_set import Record
 from fastneurons.data.tasks.task import Data, Records, Task, UnusableError, checked_text, first_record
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template
@@ -38,7 +38,7 @@ _FACT = {
 
 
 class _Mzsre(Task):
-    """What both directions share."""
+    """The part that both directions share."""
 
     fields: ClassVar = {
         "edit_question": "the question that the new fact answers, in the language it is told in",

@@ -1,19 +1,19 @@
-"""Tasks without a data set behind them: the demo's facts, examples of a user's own, and plain text to count over."""
+"""Tasks without a known data set: the demo's facts, a user's own examples, and monolingual texts to count over."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar
 
-from fastneurons.data.align import Aligned, LeftOut, Piece
+from fastneurons.data.align import Aligned, LeftOut, Piece, pieces_of
+from fastneurons.data.demo.facts import FACT_LANGUAGES, facts
 from fastneurons.data.example import Example, Skipped
-from fastneurons.data.facts import FACT_LANGUAGES, facts
-from fastneurons.data.files import data_files, format_of
-from fastneurons.data.jsonl import JsonlSource
+from fastneurons.data.first_seen import FirstSeen
+from fastneurons.data.jsonl_examples import JsonlSource
+from fastneurons.data.own_rows import RowReader, check_usable, prompt_keys
 from fastneurons.data.places import Chained, Place, notes_on_varieties, sorted_files
-from fastneurons.data.records import Record
-from fastneurons.data.rows import RowReader, check_usable, prompt_keys, row_id
-from fastneurons.data.seen import FirstSeen
+from fastneurons.data.readers.data_set import Record
+from fastneurons.data.readers.files import data_files, format_of
 from fastneurons.data.tasks.task import (
     Data,
     Records,
@@ -27,9 +27,12 @@ from fastneurons.data.tasks.task import (
     wrong_form,
 )
 from fastneurons.data.template import Template
+from fastneurons.data.valid_values import row_id
 from fastneurons.errors import InputError
 from fastneurons.languages import read_code, short_code
 
+# Asks an example of a user's own by its prompt, with nothing changed.
+AS_IT_IS = Template("{prompt}", answer="{answer}")
 _PEEKED = 1000
 
 
@@ -109,7 +112,7 @@ class Jsonl(Task):
 
     def template(self, language: str) -> Template | None:
         """The prompt as it is."""
-        return Template("{prompt}", answer="{answer}")
+        return AS_IT_IS
 
     def open(self, place: Place) -> Data:
         """See `Task.open`."""
@@ -129,7 +132,7 @@ class _Prompts(Data):
     def __init__(self, place: Place) -> None:
         self._place = place
         self.describe = place.describe()
-        # JSONL is what a file is whose name tells nothing.
+        # A file whose name gives no format is JSONL.
         is_jsonl = not place.is_hub and {"jsonl", None} >= {
             format_of(file.path) for file in data_files(place.location)
         }
@@ -138,7 +141,7 @@ class _Prompts(Data):
 
     @property
     def languages(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The languages of the first rows: looked up when nobody has said which are meant."""
+        """The languages of the first rows, looked up if nobody has named any."""
         if self._languages is None:
             self._languages = self._found()
         return self._languages
@@ -161,7 +164,7 @@ class _Prompts(Data):
         return tuple(counts)
 
     def check(self, languages: Sequence[str], allow_missing: bool) -> None:
-        """A look at the first rows, where a language is missing or the file is something else."""
+        """Look at the first rows: a language may be missing, or the file may be something else."""
         if self._records is not None:
             read = RowReader(languages, allow_missing)
             rows = (
@@ -179,42 +182,27 @@ class _Prompts(Data):
             self.notes = notes_on_varieties(prompt_keys(first.fields.get("prompts"))) if first else ()
 
     def aligned(self, languages: Sequence[str]) -> Iterator[Aligned | LeftOut | Skipped]:
+        for row in self.examples(languages):
+            yield row if isinstance(row, Skipped) else Aligned(row.id, pieces_of(row))
+
+    def examples(self, languages: Sequence[str]) -> Iterator[Example | Skipped]:
+        name = Jsonl.name
         if self._records is None:
-            for row in JsonlSource(self._place.location, languages, allow_missing=True, chat=True):
-                yield row if isinstance(row, Skipped) else _aligned(row)
+            yield from JsonlSource(self._place.location, languages, allow_missing=True, chat=True, task=name)
             return
         ids = FirstSeen()
-        read = RowReader(languages, allow_missing=True)
+        read = RowReader(languages, allow_missing=True, task=name)
         for number, record in enumerate(self._records, 1):
-            if isinstance(record, Skipped):
-                yield record
-                continue
-            found = _read(read, record)
-            if isinstance(found, Skipped):
-                yield found
-            elif first := ids.of(found.id, number):
-                yield Skipped(found.id, record.where, f"the id is that of row {first} already")
+            found = record if isinstance(record, Skipped) else _read(read, record)
+            if isinstance(found, Example) and (first := ids.of(found.id, number)):
+                yield Skipped(found.id, found.where, f"the id is that of row {first} already")
             else:
-                yield _aligned(found)
+                yield found
 
 
 def _read(read: RowReader, record: Record) -> Example | Skipped:
     fields = record.fields
     return read(fields.get("id"), fields.get("prompts"), fields.get("answers"), record.where)
-
-
-def _aligned(row: Example) -> Aligned:
-    pieces = {}
-    for code, prompt in row.prompts.items():
-        fields: dict[str, Any] = {"prompt": prompt}
-        if code in row.answers:
-            fields["answer"] = row.answers[code]
-        if code in row.aliases:
-            fields["aliases"] = row.aliases[code]
-        if code in row.messages:
-            fields["messages"] = row.messages[code]
-        pieces[code] = Piece(row.id, code, fields, row.where)
-    return Aligned(row.id, pieces)
 
 
 class Corpus(Task):

@@ -7,7 +7,7 @@ its rows do not correspond; ids do.
 from typing import Any, ClassVar
 
 from fastneurons.data.places import Place
-from fastneurons.data.records import Record
+from fastneurons.data.readers.data_set import Record
 from fastneurons.data.tasks.task import (
     AbsentError,
     Data,

@@ -39,7 +39,7 @@ def task_named(name: str) -> Task:
 
 
 def tasks_and_data(tasks: str | None, data: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Which tasks `--tasks` and `--data` name, and where each one's data is.
+    """The tasks that `--tasks` and `--data` name, with the location of each one's data.
 
     `--data PATH` belongs to the only task, or is JSONL where no task is named; `--data xnli=PATH` to xnli.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from fastneurons.data.places import Chained, Place, flores_code, notes_on_varieties, sorted_files
-from fastneurons.data.records import Record
+from fastneurons.data.readers.data_set import Record
 from fastneurons.data.tasks.task import (
     AbsentError,
     Data,
@@ -193,7 +193,7 @@ def _tag(column: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is no text: in a column `no`, say, it would be a row's number and not Norwegian."""
+    """Whether a value is no text: a column `no`, say, would hold row numbers and not Norwegian."""
     return isinstance(value, int | float) or (isinstance(value, str) and value.strip().isdecimal())
 
 

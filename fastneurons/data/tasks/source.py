@@ -4,9 +4,10 @@
     for row in source:      # Example or Skipped, xnli's first
         ...
 
-The way of a row: the task aligns it; its template makes a prompt of it in each language; `--select` looks at that;
-few-shot examples are held back; `--shuffle`, `--skip` and `--limit` choose among the rest; and at last few-shot
-examples, chat format and answer prefix are put around the prompt.
+The way of a row: the task aligns it; its template makes a prompt of it in each language (a row of a user's own is an
+example already, and where no template is given it stays as it is); `--select` looks at that; few-shot examples are
+held back; `--shuffle`, `--skip` and `--limit` choose among the rest; and at last few-shot examples, chat format and
+answer prefix are put around the prompt.
 """
 
 import hashlib
@@ -17,19 +18,20 @@ from typing import Any
 
 import msgspec
 
-from fastneurons.data.align import Aligned, AlignmentCount, LeftOut
+from fastneurons.data.align import Aligned, AlignmentCount, LeftOut, Piece, pieces_of
 from fastneurons.data.chat import Chat, Message, Rendered, joint, rendered
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.messages import contents
 from fastneurons.data.options import DataOptions
 from fastneurons.data.places import Place, shown
 from fastneurons.data.problems import UnusableError, one_line
-from fastneurons.data.rows import id_problem, shown_id, text_problem
 from fastneurons.data.select import Selection
 from fastneurons.data.shuffle import shuffled
+from fastneurons.data.tasks.own import AS_IT_IS
 from fastneurons.data.tasks.registry import TASKS, task_named
 from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.template import Compiled, Templates, chosen_template, gap
+from fastneurons.data.valid_values import id_problem, shown_id, text_problem
 from fastneurons.errors import InputError
 
 # Few-shot examples are drawn from the first so many usable ones, and what can be measured is looked for among
@@ -40,19 +42,22 @@ NEEDS_CHAT_TEMPLATE = "--apply-chat-template puts them into the model's chat for
 
 
 class Case(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """An example as its task asks it, and what it was made of.
+    """An example as its task asks it, and the fields it was made of.
 
     Args:
         example: With bare prompts.
-        fields: The task's fields, by language.
-        places: File and line, by language.
         worked: What stands for the answer in a few-shot example, by language.
+        aligned: The example's languages as the data has them; None where the row was an example already.
     """
 
     example: Example
-    fields: dict[str, dict[str, Any]]
-    places: dict[str, str]
     worked: dict[str, str]
+    aligned: Aligned | None = None
+
+    @property
+    def pieces(self) -> dict[str, Piece]:
+        """The task's fields, with file and line, by language."""
+        return self.aligned.pieces if self.aligned is not None else pieces_of(self.example)
 
 
 class Incomplete(msgspec.Struct, frozen=True, gc=False):
@@ -132,12 +137,12 @@ class TaskSource:
 
     @property
     def counts(self) -> dict[str, AlignmentCount]:
-        """How each task's rows came together."""
+        """The alignment counts of each task."""
         return {part.task.name: part.count for part in self._parts}
 
     @property
     def add_special_tokens(self) -> bool:
-        """Whether the tokenizer still has to mark a prompt's begin: a chat template does that itself."""
+        """Whether the tokenizer must mark the beginning of a prompt, which a chat template does itself."""
         return not self.options.apply_chat_template
 
     def __iter__(self) -> Iterator[Example | Skipped]:
@@ -148,14 +153,14 @@ class TaskSource:
                 yield row if isinstance(row, Skipped) else part.measured(row)
 
     def cases(self) -> Iterator[tuple[Task, Case | Skipped | LeftOut | Incomplete]]:
-        """All that the sources hold, with what is not measured: for looking at data, without options' choices."""
+        """Yield all rows, measured or not, ignoring `--select`, `--shuffle`, `--skip` and `--limit`: for checks."""
         for part in self._parts:
             part.count = AlignmentCount(part.task.name, self.languages)
             for row in part.everything(part.count):
                 yield part.task, row
 
     def places(self) -> dict[str, str]:
-        """What is read, by task."""
+        """A description of each task's data, by task."""
         return {part.task.name: part.data.describe for part in self._parts}
 
     def finished(self, case: Case) -> Example:
@@ -164,7 +169,7 @@ class TaskSource:
         return part.finished(case)
 
     def check(self) -> None:
-        """Find out before a model is loaded whether each task has anything to measure.
+        """Check, before a model is loaded, that each task has anything to measure.
 
         Raises:
             InputError: none of a task's first 1000 rows can be measured; it says why.
@@ -173,7 +178,7 @@ class TaskSource:
             part.check()
 
     def describe(self) -> str:
-        """What is read and how, in one line: equal for two sources that give the same rows."""
+        """Describe the data and its options in one line: equal for two sources that give the same rows."""
         chosen = self.options.chosen()
         if len(self.tasks) == 1:
             chosen.pop("limit", None)  # what comes before it is the same
@@ -187,15 +192,18 @@ class TaskSource:
             chosen["chat-template-kwargs"] = given.decode()
         places = [part.data.describe for part in self._parts]
         if self.tasks == ("jsonl",):
-            what = places[0]
+            described = places[0]
         else:
-            what = "; ".join(f"{name}={place}" for name, place in zip(self.tasks, places, strict=True))
+            described = "; ".join(f"{name}={place}" for name, place in zip(self.tasks, places, strict=True))
         return " ".join(
-            [what, *(f"--{name}" if value is True else f"--{name} {value}" for name, value in chosen.items())]
+            [
+                described,
+                *(f"--{name}" if value is True else f"--{name} {value}" for name, value in chosen.items()),
+            ]
         )
 
     def remarks(self) -> list[str]:
-        """What to tell people about the places before anything is read: files left out, how names were read."""
+        """Notes for people on the places, before reading: files left out, how names were read."""
         return [f"{part.task.name}: {note}" for part in self._parts for note in part.data.notes]
 
     def remarks_on(self, task: str) -> tuple[str, ...]:
@@ -203,7 +211,7 @@ class TaskSource:
         return next(part.data.notes for part in self._parts if part.task.name == task)
 
     def notes(self) -> list[str]:
-        """After an iteration: the remarks, and what to tell people about how the rows came together."""
+        """Notes for people after an iteration: the remarks, and how the rows were aligned."""
         lines = self.remarks() + [line for part in self._parts for line in part.count.lines()]
         if self._selection is not None and (lost := self._selection.not_found()):
             lines.append(
@@ -263,30 +271,40 @@ class _Part:
         if options.num_fewshot:
             self._draw_shots(options.num_fewshot)
         self._around = {code: _Around(task, code, self._shots, options, chat) for code in languages}
+        self._nothing_around = not (self._shots or options.answer_prefix or options.apply_chat_template)
 
     # -- rows ---------------------------------------------------------------------------------------
 
     def everything(self, count: AlignmentCount) -> Iterator[Case | Skipped | LeftOut | Incomplete]:
-        """All rows, as they come."""
+        """Yield all rows, as they come."""
         least = 2 if self.task.parallel else 1
-        for row in self.data.aligned(self._languages):
+        for row in self._rows():
             if isinstance(row, LeftOut):
                 count.left_out[row.language, row.reason] += 1
                 yield row
             elif isinstance(row, Skipped):
                 yield Skipped(shown_id(row.id), row.where, row.reason, self.task.name)
-            elif problem := id_problem(row.key):
+            elif isinstance(row, Aligned) and (problem := id_problem(row.key)):
                 yield Skipped(shown_id(row.key), row.where, problem, self.task.name)
             else:
-                complete = count.add(row.pieces) if self.task.parallel else True
-                if complete or (self._options.allow_missing and len(row.pieces) >= least):
-                    yield self._case(row)
+                there = row.pieces if isinstance(row, Aligned) else row.prompts
+                complete = count.add(there) if self.task.parallel else True
+                if complete or (self._options.allow_missing and len(there) >= least):
+                    yield self._case(row) if isinstance(row, Aligned) else Case(row, row.answers)
                 else:
-                    missing = tuple(code for code in self._languages if code not in row.pieces)
-                    yield Incomplete(row.key, row.where, missing)
+                    missing = tuple(code for code in self._languages if code not in there)
+                    key = row.key if isinstance(row, Aligned) else row.id
+                    yield Incomplete(key, row.where, missing)
+
+    def _rows(self) -> Iterator[Aligned | Example | LeftOut | Skipped]:
+        if all(one.template == AS_IT_IS for one in self._compiled.values()):
+            examples = self.data.examples(self._languages)
+            if examples is not None:
+                return examples
+        return self.data.aligned(self._languages)
 
     def __iter__(self) -> Iterator[Case | Skipped]:
-        """What is measured or skipped, in its order."""
+        """Yield the rows to measure and the skipped ones, in order."""
         options = self._options
         self.count = AlignmentCount(self.task.name, self._languages)
         rows: Iterable[Case | Skipped] = self._chosen(self.everything(self.count))
@@ -310,8 +328,10 @@ class _Part:
                 id = row.example.id
                 if id in self._held_back:
                     continue
-                if self._selection is not None and not self._selection(row.example, row.fields):
-                    continue
+                if self._selection is not None:
+                    fields = {code: piece.fields for code, piece in row.pieces.items()}
+                    if not self._selection(row.example, fields):
+                        continue
                 yield row
             elif isinstance(row, Skipped):
                 yield row
@@ -326,8 +346,10 @@ class _Part:
                 code: piece.fields[field] for code, piece in row.pieces.items() if field in piece.fields
             }
             if len(set(values.values())) > 1:
-                told = ", ".join(f"{code} {one_line(str(value), 30)}" for code, value in values.items())
-                return Skipped(row.key, row.where, f"its languages do not agree on {field}: {told}", name)
+                differing = ", ".join(f"{code} {one_line(str(value), 30)}" for code, value in values.items())
+                return Skipped(
+                    row.key, row.where, f"its languages do not agree on {field}: {differing}", name
+                )
         prompts: dict[str, str] = {}
         answers: dict[str, str] = {}
         choices: dict[str, tuple[str, ...]] = {}
@@ -347,7 +369,7 @@ class _Part:
                     return Skipped(row.key, piece.where, reason, name)
                 messages[code] = piece.fields["messages"]
             if "aliases" in piece.fields:
-                aliases[code] = self._compiled[code].answers(piece.fields, piece.fields["aliases"])
+                aliases[code] = self._compiled[code].aliases(piece.fields, piece.fields["aliases"])
             prompts[code] = filled.prompt
             if filled.answer is not None:
                 answers[code] = filled.answer
@@ -358,12 +380,7 @@ class _Part:
         example = Example(
             row.key, prompts, answers, row.where, name, choices, aliases=aliases, messages=messages
         )
-        return Case(
-            example,
-            {code: piece.fields for code, piece in row.pieces.items()},
-            {code: piece.where for code, piece in row.pieces.items()},
-            worked,
-        )
+        return Case(example, worked, row)
 
     # -- few-shot examples --------------------------------------------------------------------------
 
@@ -374,9 +391,9 @@ class _Part:
         ones every time, in every language, and not neighbours, which often share a premise.
         """
         seed = self._options.shuffle or 0
-        beside = self.data.shots(self._languages)
-        if beside is not None:
-            found = list(self._solved(map(self._case, beside)))
+        supplied = self.data.shots(self._languages)
+        if supplied is not None:
+            found = list(self._solved(map(self._case, supplied)))
         else:
             usable = self._solved(self.everything(AlignmentCount(self.task.name, self._languages)))
             found = sorted(
@@ -384,7 +401,7 @@ class _Part:
                 key=lambda case: hashlib.sha256(f"{seed}:{case.example.id}".encode()).digest(),
             )
         if len(found) < number:
-            where = "beside the data" if beside is not None else f"among its first {_LOOKED_AT}"
+            where = "beside the data" if supplied is not None else f"among its first {_LOOKED_AT}"
             hint = (
                 "; they must come with the data, as MGSM's exemplars.py and the Hub's train split do"
                 if self._compiled[self._languages[0]].template.worked
@@ -400,7 +417,7 @@ class _Part:
                 "messages, which can be no few-shot examples; put solved examples among the messages themselves"
             )
         self._shots = found[:number]
-        if beside is None:
+        if supplied is None:
             self._held_back = frozenset(case.example.id for case in self._shots)
 
     def _solved(self, rows: Iterable[Any]) -> Iterator[Case]:
@@ -411,6 +428,8 @@ class _Part:
     def finished(self, case: Case) -> Example:
         """The example with everything around its prompts."""
         bare = case.example
+        if self._nothing_around:
+            return bare
         around = {
             code: self._around[code].of_messages(bare.messages[code], code)
             if code in bare.messages
@@ -453,12 +472,12 @@ class _Part:
             rows += 1
             if isinstance(found, Skipped) and len(problems) < 3:
                 problems.append(f"{found.where}: {found.reason}")
-        what = f"{self.task.name}: {self.data.describe}"
+        described = f"{self.task.name}: {self.data.describe}"
         if not rows:
-            raise InputError(f"{what} has no rows in {', '.join(self._languages)}")
+            raise InputError(f"{described} has no rows in {', '.join(self._languages)}")
         lacking = ", ".join(f"{code} {number}" for code, number in count.missing.most_common())
         raise InputError(
-            f"{what}: none of the first {rows} examples can be measured: "
+            f"{described}: none of the first {rows} examples can be measured: "
             + "; ".join([*problems, *([f"they lack languages: {lacking}"] if lacking else [])])
             + ("; --allow-missing measures an example on the languages that it has" if lacking else "")
         )
@@ -475,12 +494,12 @@ def _compiled(task: Task, languages: Sequence[str], templates: Templates | None)
     compiled: dict[str, Compiled] = {}
     without = []
     for code in languages:
-        what = f"--template {templates.path}: {task.name} in {code}" if templates is not None else task.name
-        template = chosen_template(task.template(code), entries, code, what)
+        origin = f"--template {templates.path}: {task.name} in {code}" if templates is not None else task.name
+        template = chosen_template(task.template(code), entries, code, origin)
         if template is None:
             without.append(code)
         else:
-            compiled[code] = Compiled(template, what, task.fields)
+            compiled[code] = Compiled(template, origin, task.fields)
     if without:
         raise InputError(
             f"{task.name} has no template in {', '.join(without)}; give one with --template FILE "
@@ -496,7 +515,7 @@ def _compiled(task: Task, languages: Sequence[str], templates: Templates | None)
 
 
 class _Around:
-    """What stands around the prompts of a task in one language."""
+    """The text around the prompts of a task in one language: few-shot examples, chat format, answer prefix."""
 
     def __init__(
         self, task: Task, language: str, shots: Sequence[Case], options: DataOptions, chat: Chat | None

@@ -9,7 +9,7 @@ import re
 from typing import Any, ClassVar, NamedTuple
 
 from fastneurons.data.places import Place
-from fastneurons.data.records import Record
+from fastneurons.data.readers.data_set import Record
 from fastneurons.data.tasks.task import (
     Data,
     Task,

@@ -1,4 +1,4 @@
-"""What a task is, and the three ways in which data sets hold several languages."""
+"""The base class of tasks, and the three ways in which data sets hold several languages."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -7,17 +7,17 @@ from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from fastneurons.data.align import Aligned, LeftOut, Piece, Row, by_key, by_row, check_equal_lengths
-from fastneurons.data.example import Skipped
-from fastneurons.data.files import format_of
-from fastneurons.data.formats import read_file
+from fastneurons.data.emptiness import BYTE_ORDER_MARK
+from fastneurons.data.example import Example, Skipped
+from fastneurons.data.first_seen import FirstSeen
 from fastneurons.data.places import Chained, Place, shown, sorted_files
 from fastneurons.data.problems import UnusableError as UnusableError
 from fastneurons.data.problems import kind, one_line
-from fastneurons.data.records import Record
-from fastneurons.data.rows import is_number, row_id, shown_id, text_problem
-from fastneurons.data.seen import FirstSeen
+from fastneurons.data.readers.any_format import read_file
+from fastneurons.data.readers.data_set import Record
+from fastneurons.data.readers.files import format_of
 from fastneurons.data.template import Template
-from fastneurons.data.visible import BYTE_ORDER_MARK
+from fastneurons.data.valid_values import is_number, row_id, shown_id, text_problem
 from fastneurons.errors import InputError
 from fastneurons.languages import all_codes, short_code
 
@@ -28,7 +28,7 @@ _PEEKED = 1000
 
 
 class AbsentError(UnusableError):
-    """The data set itself says that there is nothing: no error, but counted."""
+    """The data set itself marks a text as missing: counted, but no error."""
 
 
 class Data:
@@ -36,9 +36,9 @@ class Data:
 
     Args:
         languages: Those that the place has, in its order.
-        describe: What is read, for people and for checking a resumed run.
+        describe: A description of the data for people and for checking a resumed run.
         lists_languages: Whether `languages` are those that are there, or all that could be.
-        notes: What people should be told about the place: what of it was left out, how its names were read.
+        notes: Notes for people on the place: files left out, how its names were read.
     """
 
     languages: tuple[str, ...]
@@ -47,7 +47,7 @@ class Data:
     notes: tuple[str, ...] = ()
 
     def check(self, languages: Sequence[str], allow_missing: bool) -> None:
-        """Whether the place has these languages.
+        """Check that the place has these languages.
 
         Raises:
             InputError: it lacks some; it names those that there are.
@@ -59,11 +59,18 @@ class Data:
             )
 
     def aligned(self, languages: Sequence[str]) -> Iterator[Aligned | LeftOut | Skipped]:
-        """Examples in these languages, as far as they have them."""
+        """Yield examples with those of the languages that they have."""
         raise NotImplementedError
 
+    def examples(self, languages: Sequence[str]) -> Iterator[Example | Skipped] | None:
+        """The rows, where each is an example with its prompts already; None where tasks make examples of them.
+
+        They are held to the rules for ids and texts, and belong to the task.
+        """
+        return None
+
     def shots(self, languages: Sequence[str]) -> Iterator[Aligned] | None:
-        """Solved examples that come beside the data to be shown in prompts; None where there are none."""
+        """Solved examples for prompts that come with the data; None if there are none."""
         return None
 
 
@@ -108,7 +115,7 @@ class Task:
         return language
 
     def open(self, place: Place) -> Data:
-        """What is in a place.
+        """Open the data in a place.
 
         Raises:
             InputError: it cannot be read, or is not in any form that the task knows.
@@ -431,7 +438,7 @@ def by_code(value: Any, name: str) -> dict[str, str]:
     return found
 
 
-def first_record(records: Records, what: str) -> Record:
+def first_record(records: Records, location: str) -> Record:
     """The first record that can be read.
 
     Raises:
@@ -443,7 +450,7 @@ def first_record(records: Records, what: str) -> Record:
             return record
         if len(problems) < 3:
             problems.append(f"{record.where}: {record.reason}")
-    raise InputError(f"{what}: " + ("; ".join(problems) if problems else "there are no rows"))
+    raise InputError(f"{location}: " + ("; ".join(problems) if problems else "there are no rows"))
 
 
 def numbered_lines_note(parts: Mapping[str, Records]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from fastneurons.data.places import Chained, Place, notes_on_varieties, sorted_files
-from fastneurons.data.records import Record
+from fastneurons.data.readers.data_set import Record
 from fastneurons.data.tasks.task import (
     AbsentError,
     Data,

@@ -219,7 +219,7 @@ def test_facts_in_two_folders_that_could_both_be_meant_are_refused(tmp_path):
     ],
 )
 def test_the_pattern_that_is_asked_by(patterns, asked, form):
-    from fastneurons.data.records import Record
+    from fastneurons.data.readers.data_set import Record
     from fastneurons.data.tasks.fact import chosen_pattern
 
     rows = [
@@ -686,7 +686,7 @@ def test_an_empty_folder_and_a_missing_place_are_named(tmp_path, task):
 def hub(monkeypatch):
     """A Hub that holds what is put into it by name, split and configuration; and what was asked of it."""
     from fastneurons.data import places
-    from fastneurons.data.record import Record
+    from fastneurons.data.readers.raw_record import Record
 
     held: dict[tuple[str, str | None, str | None], list[dict[str, object]]] = {}
     asked: list[tuple[str, str | None, str | None, str | None]] = []

@@ -1,0 +1,1 @@
+"""The demo's model and data set, which come with Python packages."""
