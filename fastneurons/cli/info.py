@@ -1,4 +1,4 @@
-"""`info`: what this machine has, what would be used, what is missing and how to get it."""
+"""`info`: show what this machine has, what a run would use, and what is missing."""
 
 from dataclasses import asdict
 
@@ -9,7 +9,7 @@ from fastneurons.visible import visible_json
 def info(as_json: AsJson = False, verbose: Verbose = False) -> None:
     """Show versions and devices, and what is missing.
 
-    Platform, engine backend, devices, cores and threads; for what is missing, how to get it.
+    Shows platform, engine backend, devices, cores and threads, and how to install what is missing.
     """
     from fastneurons.engine.quiet import quiet
     from fastneurons.machine import this_machine

@@ -1,4 +1,4 @@
-"""`verify`: whether a store is still what was written, and what of it is."""
+"""`verify`: read all of a store and report what is damaged."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
@@ -10,17 +10,18 @@ from fastneurons.cli.engine_options import AsJson
 if TYPE_CHECKING:
     from fastneurons.store import Verification
 
-# Damaged objects that are named; --json names all.
+# Damaged objects listed in text; --json lists all of them.
 _SHOWN = 20
 
 
 def verify(
-    store: Annotated[str, typer.Argument(help="A store: a local path or an fsspec URL.")],
+    store: Annotated[str, typer.Argument(metavar="STORE", help="A store: a local path or an fsspec URL.")],
     as_json: AsJson = False,
 ) -> None:
-    """Read all of a store, check it against what was written, and say what is still usable.
+    """Read all of a store and report what is damaged.
 
-    Exits with 0 if the store is whole, with 1 if anything is damaged.
+    Compares every byte with the checksums made when it was written, and lists what is still usable. The exit
+    status is 0 if the store is intact and 1 if anything is damaged.
     """
     from fastneurons.store import open_store, verify_store
     from fastneurons.store.verify import as_json as to_json

@@ -377,13 +377,13 @@ def open_store(path: str, check: bool = False) -> Store:
             in either case.
     Raises:
         InputError: the URL's file system is not known.
-        StoreError: nothing is there, or no store, or one of a newer format, or it is damaged.
+        StoreError: nothing is there, or it is no store, or its format is newer, or it is damaged.
     """
     storage = storage_at(path)
     with reading(path):
         data = read_root(storage)
         if data is None and not storage.names():
-            raise StoreError(f"{path}: nothing is there")
+            raise StoreError(f"{path}: does not exist")
         while True:
             try:
                 return _opened(path, storage, data, check)

@@ -90,8 +90,9 @@ def test_counts_are_read_once(tmp_path, monkeypatch):
     windows = Store.windows
     monkeypatch.setattr(Store, "windows", lambda self, *names: passes.append(names) or windows(self, *names))
     compute_findings(store)
-    # One over the counts, for all examples and for each task; one over the arrays of attribution.
-    assert [sum("category_count" in names for names in passes), len(passes)] == [1, 2]
+    # One over the counts, for all examples and for each task; one over the arrays of attribution; one over the
+    # last tokens.
+    assert [sum("category_count" in names for names in passes), len(passes)] == [1, 3]
 
 
 def test_they_cannot_be_changed(tmp_path):
@@ -118,7 +119,7 @@ def test_the_python_interface_takes_a_path_or_a_store(tmp_path):
         assert findings_json(fastneurons.findings(given, 0.5)) == report.summary_json(store, 0.5)
     with pytest.raises(InputError, match="no threshold 7"):
         fastneurons.findings(store, 7.0)
-    with pytest.raises(StoreError, match="nothing is there"):
+    with pytest.raises(StoreError, match="does not exist"):
         fastneurons.findings(tmp_path / "none.zarr")
 
 
