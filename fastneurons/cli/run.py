@@ -206,9 +206,11 @@ def demo(
     """
     from fastneurons.data.demo_model import demo_model
     from fastneurons.data.facts import DEFAULT_LANGUAGES, facts
+    from fastneurons.data.options import DataOptions
     from fastneurons.languages import parse_languages
 
     codes = parse_languages(languages) if languages else DEFAULT_LANGUAGES
+    DataOptions(limit=limit)  # refuses a wrong limit before the model is prepared
     engine = EngineOptions(
         dtype=dtype,
         max_model_len=_DEMO_TOKENS,

@@ -153,7 +153,7 @@ def opened(run, tmp_path):
 def test_attribution_has_a_row_for_each_category(tmp_path):
     store = opened(ATTRIBUTED, tmp_path)
     text = printed(store)
-    assert "of all neurons, and of the 3 of a layer" in " ".join(text.split())
+    assert "of all neurons, and of the 3 neurons of each layer" in " ".join(text.split())
     arrays = ATTRIBUTED.attribution()
     with np.errstate(invalid="ignore"):
         share, score, effective = (
