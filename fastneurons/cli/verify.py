@@ -39,23 +39,23 @@ def _print(found: "Verification") -> None:
     state = "complete" if found.complete else "not complete"
     print(f"{found.store}: {found.examples} examples, {state}")
     if found.format == 1:
-        print("written without checksums of its objects: all that can be read is taken for right")
+        print("this store has no checksums of its objects: whatever can be read counts as intact")
     else:
         print(f"read {found.objects} objects, {found.bytes:,} bytes")
     if found.is_whole:
-        print("whole: all is as it was written")
+        print("intact: everything is as it was written")
         return
     print(f"{len(found.damaged)} damaged:")
     for each in found.damaged[:_SHOWN]:
         rows = "" if each.first is None or each.end is None else f" (examples {each.first} to {each.end - 1})"
         print(f"  {each.object}{rows} {each.how}")
     if len(found.damaged) > _SHOWN:
-        print(f"  and {len(found.damaged) - _SHOWN} more; --json names all")
+        print(f"  and {len(found.damaged) - _SHOWN} more; --json lists all")
     print("usable:")
     for name, whole in found.arrays.items():
         print(f"  {name}: {_usable(whole, found.examples)}")
     ranges = ", ".join(f"{first} to {end - 1}" for first, end in found.whole_examples) or "none"
-    print(f"  examples whole in every array: {ranges}")
+    print(f"  examples intact in every array: {ranges}")
 
 
 def _usable(whole: int | bool, examples: int) -> str:

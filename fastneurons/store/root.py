@@ -57,7 +57,7 @@ class Writer(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What counts in a store.
+    """How much of a store is committed.
 
     Args:
         examples: Examples committed.
@@ -77,7 +77,7 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def nothing(cls, header: Header) -> "Commit":
-        """What counts in a store that has only begun."""
+        """Make the mark of a store that has only begun."""
         sizes = schema.dimension_sizes(header, 0)
         first = {spec.name: [0] * sizes[spec.summed_by or ""] for spec in schema.sum_specs(header)}
         return cls(0, 0, Writer.this_process(), **first)

@@ -18,7 +18,7 @@ from fastneurons.arrays import CATEGORIES, STRING, Array
 FORMAT = 2
 FORMAT_WITH_MANIFESTS = 2
 
-# Activations within this distance of a threshold are in `near_threshold_count`: rounding could turn them.
+# Activations within this distance of a threshold are in `near_threshold_count`: rounding could flip them.
 NEAR_THRESHOLD = 1e-3
 
 # An inner chunk, uncompressed, is about this large: a few examples can be read without their whole window.
@@ -28,7 +28,7 @@ _OBJECT_BYTES = 2**28
 
 
 class Outcome(IntEnum):
-    """What became of an example."""
+    """The outcome of an example."""
 
     NOT_RUN = 0
     MEASURED = 1
@@ -36,7 +36,7 @@ class Outcome(IntEnum):
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured, of what, and how: the store's group attributes.
+    """Description of a run, kept in the store's group attributes.
 
     Args:
         version: Of the fastneurons that wrote the store.

@@ -81,7 +81,7 @@ class Storage(ABC):
 
     @abstractmethod
     def sizes(self, folder: str = "") -> dict[str, int | None]:
-        """What is directly below a folder, by name: an object's length in bytes, None for what is no object."""
+        """List a folder by name, with each object's length in bytes; None for anything that is not an object."""
 
     def names(self, folder: str = "") -> set[str]:
         """The names of what is directly below a folder."""
@@ -225,7 +225,7 @@ class LocalStorage(Storage):
             path.unlink(missing_ok=True)
 
     def sizes(self, folder: str = "") -> dict[str, int | None]:
-        """What is directly below a folder, by name: a file's length in bytes, None for what is no file."""
+        """List a folder by name, with each file's length in bytes; None for anything that is not a file."""
         try:
             with os.scandir(self.root / folder) as entries:
                 return {entry.name: _size(entry) for entry in entries}
@@ -240,7 +240,7 @@ class LocalStorage(Storage):
         while not there.exists():
             there = there.parent
         if not there.is_dir():
-            return f"cannot be made, as {there} is a file"
+            return f"cannot be created, because {there} is a file"
         if not os.access(there, os.W_OK | os.X_OK):
             return f"cannot be written: no permission to write in {there}"
         return None
@@ -394,7 +394,7 @@ class RemoteStorage(Storage):
             self._fs.rm(self._path(key), recursive=True)
 
     def sizes(self, folder: str = "") -> dict[str, int | None]:
-        """What is directly below a folder, by name: an object's length in bytes, None for what is no object."""
+        """List a folder by name, with each object's length in bytes; None for anything that is not an object."""
         try:
             with _calling():
                 self._fs.invalidate_cache()
@@ -429,7 +429,7 @@ class RemoteStorage(Storage):
 
 @contextlib.contextmanager
 def _calling() -> Iterator[None]:
-    """What a client raises, as `OSError`: s3fs, botocore and aiohttp have classes of their own."""
+    """Turn what a client raises into `OSError`: s3fs, botocore and aiohttp have classes of their own."""
     try:
         yield
     except OSError:

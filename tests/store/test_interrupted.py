@@ -338,7 +338,7 @@ def test_after_a_failed_write_nothing_more_is_committed(monkeypatch, tmp_path):
             out.commit(run.window(4, 8))
             assert out.committed == 4
         for _ in range(2):
-            with pytest.raises(StoreError, match=r"I/O error; 4 examples are safe, --resume continues"):
+            with pytest.raises(StoreError, match=r"I/O error; 4 examples are safe; continue with --resume"):
                 out.commit(run.window(8, 11))
         with pytest.raises(StoreError, match="I/O error"):
             out.finish()

@@ -110,7 +110,7 @@ def test_a_bucket_that_goes_away_at_any_request_is_told_in_one_line(failing):
             failing.fails_at = 10**9
             said = str(raised.value)
             assert said.startswith(url) and "\n" not in said, said
-            told = re.search(r"(\d+) examples are safe, --resume continues", said)
+            told = re.search(r"(\d+) examples are safe; continue with --resume", said)
             try:
                 safe = open_store(url).num_examples
             except StoreError:  # it has not even begun
