@@ -49,7 +49,7 @@ def this_machine() -> Machine:
     found.backend = _backend()
     if found.backend == "cpu":
         found.threads = (
-            f"{len(found.cores)} in one worker; with --tensor-parallel-size 2: "
+            f"{len(found.cores)} in one worker; with --tensor-parallel-size 2, cores "
             f"{thread_binding(found.cores, 2).replace('|', ' and ')}"
         )
         found.bfloat16 = cpu_computes_bfloat16()

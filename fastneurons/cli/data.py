@@ -138,11 +138,13 @@ def _print(report: Any, stream: TextIO) -> None:
     for note in report.notes:
         console.print(visible(note, limit=_LONGEST_PLACE), soft_wrap=True)
     table = PlainTable()
-    table.add_column("language")
+    table.add_column("language", vertical="bottom")
     with_tokens = any(language.tokens.counts for language in report.languages.values())
-    columns = ["prompts", "missing", "characters", "most"] + (["tokens", "most"] if with_tokens else [])
+    columns = ["prompts", "missing", "characters\n(mean)", "(max)"]
+    if with_tokens:
+        columns += ["tokens\n(mean)", "(max)"]
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", vertical="bottom")
     for code, language in report.languages.items():
         row = [code, f"{language.prompts:,}", f"{report.missing.get(code, 0):,}"]
         for lengths in (language.characters, language.tokens)[: 2 if with_tokens else 1]:

@@ -81,7 +81,8 @@ def _print_all(found: list[dict[str, Any]]) -> None:
     console = PlainConsole(sys.stdout, 100)
     console.print(table)
     console.print(
-        "`fastneurons tasks TASK` describes one; `fastneurons run MODEL --tasks TASK --data PLACE` measures it."
+        "describe one:  fastneurons tasks TASK\n"
+        "measure it:    fastneurons run MODEL --tasks TASK --data PLACE"
     )
 
 

@@ -23,7 +23,7 @@ _POSITIONS = {
     "last": "at the last token",
     "any": "at any token of the prompt",
     "answer": "at any token of the answer",
-    "corpus": "token by token",
+    "corpus": "at each token",
 }
 
 

@@ -201,7 +201,7 @@ def test_a_corpus_has_tokens_and_probabilities(tmp_path):
     store = opened(CORPUS, tmp_path)
     text = printed(store)
     assert f"{CORPUS.measured.sum()} texts measured in 3 languages, 5 skipped" in text
-    assert "above 0 token by token (also in the store: 0.5)" in text
+    assert "above 0 at each token (also in the store: 0.5)" in text
     assert "shared" not in text
     tokens, texts = CORPUS.token_count.sum(0), CORPUS.present.sum(0)
     probability = CORPUS.counts().sum(0)[0].mean(-1) / tokens[:, None]  # [L, N]
