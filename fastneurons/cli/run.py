@@ -210,7 +210,6 @@ def demo(
     from fastneurons.languages import parse_languages
 
     codes = parse_languages(languages) if languages else DEFAULT_LANGUAGES
-    DataOptions(limit=limit)  # refuses a wrong limit before the model is prepared
     engine = EngineOptions(
         dtype=dtype,
         max_model_len=_DEMO_TOKENS,

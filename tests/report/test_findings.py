@@ -90,8 +90,7 @@ def test_counts_are_read_once(tmp_path, monkeypatch):
     windows = Store.windows
     monkeypatch.setattr(Store, "windows", lambda self, *names: passes.append(names) or windows(self, *names))
     compute_findings(store)
-    # One over the counts, for all examples and for each task; one over the arrays of attribution; one over the
-    # last tokens.
+    # One over the counts, for all examples and for each task; one over the arrays of attribution; one over last tokens.
     assert [sum("category_count" in names for names in passes), len(passes)] == [1, 3]
 
 
