@@ -221,7 +221,7 @@ def demo(
         raise InputError(
             "--position corpus: the demo's facts are not a corpus; use fastneurons run --tasks corpus"
         )
-    options = RunOptions(window=window, overwrite=overwrite)
+    options, limit = RunOptions(window=window, overwrite=overwrite), DataOptions(limit=limit).limit
     # Imported late: this loads torch, and mistakes should be reported before that.
     from fastneurons.measure import example_source, measure_into_store
     from fastneurons.report import compute_findings, draw_findings, print_findings
