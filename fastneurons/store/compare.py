@@ -45,7 +45,7 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
     Raises:
         StoreError: naming what differs, both values, and what to do.
     """
-    others = "another --out, or --overwrite in place of --resume"
+    others = "another --out, or --overwrite instead of --resume"
     if root.header.model != header.model and not _same_folder(root.header.model, header.model):
         raise StoreError(
             f"{path} holds {root.header.model}, this run is {header.model}; "

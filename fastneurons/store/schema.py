@@ -92,17 +92,17 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_corpus(self) -> bool:
-        """Whether tokens are counted for each language, rather than languages compared in each example."""
+        """Whether tokens are counted for each language, instead of comparing languages in each example."""
         return self.position == "corpus"
 
     @property
     def has_attribution(self) -> bool:
-        """Whether there is how much each category matters for the answer."""
+        """Whether the store holds attribution: how much each category matters for the answer."""
         return self.top_k is not None
 
     @property
     def includes_special_tokens(self) -> bool | None:
-        """Whether marks are read like text; None where a single token is read, the prompt's last."""
+        """Whether special tokens are read like text; None for position `last`, which reads a single token."""
         if self.position == "last":
             return None
         return bool(self.tokens.get("include_special_tokens", True))

@@ -353,7 +353,7 @@ def test_a_complete_store_is_left_as_it_is(tmp_path):
     [
         (
             {"model": "Qwen/Qwen3-4B"},
-            "holds Qwen/Qwen3-8B, this run is Qwen/Qwen3-4B; pass another --out, or --overwrite in place of --resume",
+            "holds Qwen/Qwen3-8B, this run is Qwen/Qwen3-4B; pass another --out, or --overwrite instead of --resume",
         ),
         (
             {"languages": ["en", "de"]},
