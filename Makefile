@@ -6,13 +6,14 @@ DEMO ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help setup demo test lint check clean
+.PHONY: help setup demo test lint docs check clean
 
 help:
 	@echo "make setup   a virtual environment in .venv with fastneurons and its engine (CPU or GPU, whichever fits)"
 	@echo "make demo    a real model over real facts in ten languages: store, table and picture in ./demo"
 	@echo "make test    the tests"
-	@echo "make lint    ruff and mypy"
+	@echo "make lint    ruff, mypy, and whether docs/cli.md matches the commands' help"
+	@echo "make docs    write docs/cli.md from the commands' help"
 	@echo "make check   lint and test, as CI runs them"
 	@echo "make clean   remove .venv and ./demo"
 
@@ -33,7 +34,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/make_cli.py --check
 
+docs: $(STAMP)
+	$(BIN)/python docs/make_cli.py
 check: lint test
 
 clean:

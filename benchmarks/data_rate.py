@@ -111,7 +111,7 @@ def peak_mb() -> float:
 
 
 def write(path: Path, suffix: str, num_bytes: int) -> int:
-    """A file whose content is of this size; its number of rows."""
+    """Write a file with content of this size; return its number of rows."""
     if suffix == "parquet":
         return write_parquet(path, num_bytes)
     with text_file(path, suffix) as file:

@@ -1,11 +1,11 @@
-"""Does the engine wait for its prompts? Rendering and tokenising beside it, over many short prompts.
+"""Does the engine wait for its prompts, while many short ones are templated and tokenised next to it?
 
     python benchmarks/feed_wait.py [MODEL] [--prompts 20000]
 
 Writes short sums in ten languages as MGSM's files, streams them through the task's alignment and templates and
 through a session, as `fastneurons run --tasks mgsm` does, and prints where the time of the loop that drives the
 engine went: in the engine's steps, fetching results, sending prompts, and waiting for rows with the engine idle.
-The last one is the answer; the wait for the first rows of all is told apart. Without MODEL, a random model of
+The last one is the answer; the wait for the very first rows is reported separately. Without MODEL, a random model of
 3 small layers: the fastest engine there can be, so the hardest case for what feeds it.
 """
 

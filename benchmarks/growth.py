@@ -3,9 +3,9 @@
     python benchmarks/growth.py [--json FILE] [--plot FILE] [--quick]
     python benchmarks/growth.py --long 100000 [--json FILE]
 
-A random model of three layers, so small that what grows beside the model's own work would show; prompts of 8 random
-tokens; the whole run, store included. Each point is a process of its own: tokens per second after a warm-up, the median
-of several runs with 20th and 80th percentile, and the most memory that the process ever held.
+Measures whole runs, including the store, with prompts of 8 random tokens and a random model of three layers, so small
+that any growing cost besides the model's own work would show. Each point is a process of its own: tokens per second
+after a warm-up, as the median of several runs with 20th and 80th percentile, and the peak memory of the process.
 
 With `--long`, one run of that many examples instead, two languages and prompts of 2 to 12 letters, whose resident
 memory is read as it goes on; and a second process that resumes it with a few windows more, after passing by the others.
@@ -201,7 +201,7 @@ def run_and_look(folder: str, first: int, examples: int) -> list[Resident]:
 
 
 class _Looking:
-    """A run's progress, told to read the memory now and then."""
+    """Reads the process's memory at intervals, as a run's progress display."""
 
     def __init__(self, examples: int, shares: tuple[float, ...], resumed: bool) -> None:
         self.found: list[Resident] = []

@@ -2,11 +2,10 @@
 
     python benchmarks/kernel_rate.py [--neurons 14336] [--rows 2048 --rows 16384] [--json FILE] [--markdown FILE]
 
-Each kernel is compared with the plain torch reference on the device first, and not timed if it differs: activations
-may differ in their last place, what is read of them in nothing. Then by
-Triton's `do_bench`: median milliseconds, bytes a second by the kernel's own count, and the time beside vLLM's own
-activation kernel, which neither reads nor keeps anything. `--check` compares alone, also in Triton's interpreter, which
-cuts bfloat16 off where a GPU rounds it:
+Each kernel is first compared with the plain torch reference on the device, and not timed if it differs: activations may
+differ in their last place, what is read of them not at all. Triton's `do_bench` then gives median milliseconds, bytes
+per second by the kernel's own count, and the time relative to vLLM's own activation kernel, which reads and keeps
+nothing. `--check` only compares, also in Triton's interpreter, which truncates bfloat16 where a GPU rounds it:
 
     TRITON_INTERPRET=1 python benchmarks/kernel_rate.py --check --device cpu --dtype fp16 --neurons 96 --rows 64
 """
@@ -90,7 +89,7 @@ def main(
 
 
 def compare(name: str, neurons: int, rows: int, device: str, mode: dict[str, Any]) -> None:
-    """One launch beside the reference on the same numbers.
+    """Compare one launch with the reference on the same numbers.
 
     Raises:
         SystemExit: they differ.
@@ -122,7 +121,7 @@ def compare(name: str, neurons: int, rows: int, device: str, mode: dict[str, Any
 
 
 def rates(neurons: int, rows: int, dtype: str) -> Iterator[Row]:
-    """The activation kernel in each mode, beside vLLM's own."""
+    """Time the activation kernel in each mode, and vLLM's own."""
     import vllm._custom_ops  # noqa: F401 - registers torch.ops._C
     from kernels_static import activation_case
 

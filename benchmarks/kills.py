@@ -3,9 +3,9 @@
     python benchmarks/kills.py [--kills 10] [--seed 0] [--examples 4000]
 
 `fastneurons run --resume` on a random model of three small layers, each process killed with SIGKILL: every other one at
-a moment drawn from all the time that an undisturbed run takes, the rest from the time after its first window. After
-each kill, all that the store says is committed is held against the undisturbed store. Where a store was complete by
-then, the next process begins another; the last one is left alone, and must have equal arrays.
+a random moment of the time that an undisturbed run takes, the rest at one after its first window. After each kill,
+everything that the store says is committed is compared with the undisturbed store. If a store was complete by then, the
+next process begins another; the last process is left alone, and its arrays must be equal.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A random Llama with the tokenizer of the demo's model: what the time beside the model's own is measured with."""
+"""Make a small random Llama with the demo model's tokenizer, to measure the time spent outside the model."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def random_model(folder: Path, neurons: int = 128, layers: int = 3) -> Path:
-    """Write it, hidden size 64; the folder."""
+    """Write a model of hidden size 64 and return its folder."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from fastneurons.data.demo.model import demo_model

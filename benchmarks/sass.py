@@ -25,7 +25,7 @@ class Part:
 
     @classmethod
     def of(cls, lines: list[str]) -> "Part":
-        """What stands in these lines."""
+        """Count the instructions in these lines."""
         return cls(len(lines), sum("MUFU" in line for line in lines))
 
 

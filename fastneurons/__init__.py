@@ -1,4 +1,4 @@
-"""How a multilingual LLM shares its feed-forward neurons among languages, at engine speed.
+"""Measure how a multilingual LLM shares its feed-forward neurons among languages, at engine speed.
 
     import fastneurons
 
@@ -14,14 +14,17 @@ from fastneurons.errors import EngineError, FastneuronsError, InputError, StoreE
 
 if TYPE_CHECKING:
     from fastneurons.api import findings, open, run, verify
-    from fastneurons.data import Example
+    from fastneurons.data import Example, Skipped
+    from fastneurons.data.options import DataOptions
 
 __version__ = "0.1.0"
 __all__ = [
+    "DataOptions",
     "EngineError",
     "Example",
     "FastneuronsError",
     "InputError",
+    "Skipped",
     "StoreError",
     "__version__",
     "findings",
@@ -36,8 +39,12 @@ def __getattr__(name: str) -> Any:
         from fastneurons import api
 
         return getattr(api, name)
-    if name == "Example":
-        from fastneurons.data import Example
+    if name in ("Example", "Skipped"):
+        from fastneurons import data
 
-        return Example
+        return getattr(data, name)
+    if name == "DataOptions":
+        from fastneurons.data.options import DataOptions
+
+        return DataOptions
     raise AttributeError(f"module 'fastneurons' has no attribute {name!r}")

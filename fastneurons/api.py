@@ -1,4 +1,4 @@
-"""The Python interface: what `fastneurons run` and its siblings do, as functions."""
+"""The Python interface: the commands as functions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -54,37 +54,37 @@ def run(
 
     Args:
         model: A Hugging Face model folder, or a name on the Hub.
-        data: A place (a file, folder, pattern, URL or Hub name); places by task, where there are several; or
-            examples of your own.
-        languages: Codes, as a sequence or "en,de,zh"; the order of the store's language axis. None takes all that
-            the data has.
-        out: The store: a local path or an fsspec URL.
-        tasks: Data sets by name, as a sequence or "xnli,mgsm"; without them a place holds JSONL.
-        data_options: Which examples of these places, and how they are asked.
-        thresholds: A neuron is activated where its signal is above; several make several planes.
-        position: What is read of a prompt: its "last" token, "any" of its tokens, any of the "answer"'s tokens; or
-            "corpus", where each language's tokens are counted for themselves.
+        data: A place (a file, folder, pattern, URL or Hub name); a mapping from tasks to places; or an iterable of
+            your own examples.
+        languages: Codes, as a sequence or "en,de,zh", in the order of the store's language axis. None takes all
+            languages in the data.
+        out: The store to write: a local path or an fsspec URL.
+        tasks: Known data sets, as a sequence or "xnli,mgsm"; without them a place holds your own examples.
+        data_options: Options that choose examples and format their prompts.
+        thresholds: A neuron is activated if its signal is above the threshold; each has its own plane in the arrays.
+        position: Which tokens to read: a prompt's "last" token, "any" of its tokens, any of the "answer"'s tokens;
+            or "corpus", to count each language's tokens by themselves.
         signal: "gate", the activation, or "product", the coefficient that enters the down projection.
-        attribution: Whether to tell how much each category matters for the answer.
-        top_k: Neurons that count as the most contributing ones; None: 800 of 16,384, of whatever there are.
-        keep_coefficients: Store the coefficients, too.
-        block_size: Of a corpus, join each language's texts and cut them into blocks of so many tokens.
-        observe_memory: What may be held of it on each device, in GiB.
-        include_special_tokens: Where several tokens are read, also those that the tokenizer or the chat format puts
-            around a text.
-        add_bos_token: Whether each prompt gets the tokenizer's begin mark, unless it begins with it; None: as the
-            tokenizer does by itself.
-        limit: Only the first examples, of each task.
-        window: Examples committed at once.
-        keep_bits: Whether to store which neurons were activated, not the counts alone.
-        resume: Continue a run that did not end, or one whose data or limit has grown.
-        overwrite: Replace a store that is there.
-        progress: Whether to show progress on standard error, or an object that is told.
-        verbose: Let vLLM's log through.
+        attribution: Whether to measure how much each category matters for the answer.
+        top_k: Number of a layer's neurons that count as its top contributors; None takes 800 of every 16,384.
+        keep_coefficients: Whether to store every coefficient.
+        block_size: For a corpus: join each language's texts and cut them into blocks of this many tokens.
+        observe_memory: Memory on each device for examples in flight, in GiB.
+        include_special_tokens: Whether "any", "answer" and "corpus" also read the tokens that the tokenizer or the
+            chat format adds around a text.
+        add_bos_token: Whether each prompt gets the tokenizer's begin-of-text token, unless it already begins with
+            it; None leaves this to the tokenizer.
+        limit: Stop after this many examples of each task.
+        window: Number of examples to write and commit at a time.
+        keep_bits: Whether to store which neurons were activated, or only counts.
+        resume: Whether to continue an interrupted run, or one whose data or limit has grown.
+        overwrite: Whether to replace an existing store.
+        progress: Whether to show progress on standard error; or an object whose methods are called instead.
+        verbose: Whether to show vLLM's log.
         engine: vLLM's engine arguments by name: `dtype="bfloat16"`, `max_model_len=4096`,
             `tensor_parallel_size=2`, ...
     Returns:
-        The store, complete; after Ctrl-C what was measured by then.
+        The complete store; after Ctrl-C, the store with what was measured so far.
     Raises:
         InputError: an argument, the data or the model is wrong.
         EngineError: the engine failed; what was measured before is in the store.
@@ -116,9 +116,9 @@ def run(
         source, codes = task_source(model, names, by_task, codes, chosen, engine_arguments, position)
     else:
         if codes is None:
-            raise InputError("languages are needed with examples of your own")
+            raise InputError("your own examples need languages, e.g. languages=['en', 'de']")
         if tasks is not None or data_options is not None:
-            raise InputError("tasks and data_options are for data in a place, not for examples of your own")
+            raise InputError("tasks and data_options are for data in a place, not for your own examples")
         source = example_source("python", type(data).__name__, checked_examples(data), limit)
     return measure_into_store(
         model, source, codes, fspath(out), what, options, engine_arguments, progress, verbose
@@ -134,38 +134,38 @@ def open(path: Path, check: bool = True) -> Store:
 
     Args:
         path: A local path or an fsspec URL.
-        check: Whether to look first whether every part of it is there. Without, a damaged store opens for what
-            is left of it; what is read is checked in either case.
+        check: Whether to check first that every part of the store exists. Without this check, a damaged store
+            opens, too, so that you can read what is left; every read is checked in either case.
     Raises:
-        StoreError: nothing is there, or it is no store, or it is damaged.
+        StoreError: nothing exists there, or it is not a store, or it is damaged.
     """
     return open_store(fspath(path), check)
 
 
 def verify(path: Path) -> Verification:
-    """Read all of a store, and hold it against what was written.
+    """Read all of a store and compare it with the checksums made when it was written.
 
     Args:
         path: A local path or an fsspec URL.
     Returns:
-        What is damaged, and what is still usable.
+        A report of what is damaged and what is still usable.
     Raises:
-        StoreError: nothing is there, or it is no store, or so damaged that it cannot be opened.
+        StoreError: nothing exists there, or it is not a store, or it is too damaged to open.
     """
     return verify_store(open_store(fspath(path)))
 
 
 def findings(store: Store | Path, threshold: float | None = None) -> "Findings":
-    """Compute all that `fastneurons summary` and `plot` show of a store, once.
+    """Compute everything that `fastneurons summary` and `plot` show.
 
     Args:
         store: An open store, or its local path or fsspec URL; complete or not.
-        threshold: One of the store's thresholds; its first for None.
+        threshold: One of the store's thresholds; None takes the first.
     Returns:
         Findings for `fastneurons.report`: `print_findings`, `findings_json`, `draw_findings`.
     Raises:
         InputError: the store has no such threshold.
-        StoreError: nothing is there, or it is no store, or it is damaged.
+        StoreError: nothing exists there, or it is not a store, or it is damaged.
     """
     from fastneurons.report import compute_findings  # here: a run needs no report
 
@@ -173,7 +173,7 @@ def findings(store: Store | Path, threshold: float | None = None) -> "Findings":
 
 
 def engine_options(**arguments: Any) -> EngineOptions:
-    """`EngineOptions` from vLLM's argument names, whether they have a field of their own or not."""
+    """Make `EngineOptions` from vLLM's argument names, whether or not they have their own field."""
     from dataclasses import fields
 
     own = {field.name for field in fields(EngineOptions)} - {"engine_args"}

@@ -1,4 +1,4 @@
-"""What a user chooses: what is read, and about the engine under vLLM's names. A leaf but for errors."""
+"""Options of a run: what to measure, how to write it, and the engine's options under vLLM's names."""
 
 from dataclasses import dataclass, field, fields
 from math import isfinite
@@ -21,23 +21,23 @@ SIGNALS = ("gate", "product")
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is read of each prompt.
+    """Options that choose what to measure.
 
     Args:
-        thresholds: A neuron is activated where its signal is above; several are several planes.
-        position: "last": at the prompt's last token. "any": at one of its tokens at least. "answer": at
-            one at least of the answer's tokens, which follow the prompt. "corpus": tokens that activate
-            each neuron are counted, language by language, and nothing is compared among languages.
+        thresholds: A neuron is activated if its signal is above the threshold; each has its own plane in the arrays.
+        position: "last": read the prompt's last token. "any": any of its tokens. "answer": any of the answer's
+            tokens, which follow the prompt. "corpus": count the tokens that activate each neuron, language by
+            language, without comparing languages.
         signal: "gate": the activation, after the activation function. "product": the coefficient, which
             enters the down projection; the same in models without a gate.
-        attribution: Whether to tell how much each category matters for the answer.
-        top_k: Neurons that count as the most contributing ones; None: 800 of 16,384, of whatever there are.
-        keep_coefficients: Store the coefficients, too.
-        observe_memory: What a worker's buffers may take on its device, in GiB.
-        include_special_tokens: Read the marks that the tokenizer or the chat format puts around a text as well,
-            where several tokens are read. They are the same in every language.
-        add_bos_token: Whether each prompt gets the tokenizer's begin mark, unless it begins with it; None: as the
-            tokenizer does by itself.
+        attribution: Whether to measure how much each category matters for the answer.
+        top_k: Number of a layer's neurons that count as its top contributors; None takes 800 of every 16,384.
+        keep_coefficients: Whether to store every coefficient.
+        observe_memory: Memory for a worker's buffers on its device, in GiB.
+        include_special_tokens: Whether "any", "answer" and "corpus" also read the tokens that the tokenizer or the
+            chat format adds around a text, which are the same in every language.
+        add_bos_token: Whether each prompt gets the tokenizer's begin-of-text token, unless it already begins with
+            it; None leaves this to the tokenizer.
     """
 
     thresholds: tuple[float, ...] = (0.0,)
@@ -57,14 +57,15 @@ class Measurement:
         if not all(map(isfinite, self.thresholds)):
             raise InputError(f"--threshold {shown}: must be finite numbers")
         if len(set(self.thresholds)) != len(self.thresholds):
-            raise InputError(f"--threshold {shown}: the same one twice")
+            raise InputError(f"--threshold {shown}: the same threshold is given twice")
         if self.position not in POSITIONS:
             raise InputError(f"--position {self.position}: must be one of {', '.join(POSITIONS)}")
         if self.signal not in SIGNALS:
             raise InputError(f"--signal {self.signal}: must be one of {', '.join(SIGNALS)}")
         if self.attribution and self.position != "last":
             raise InputError(
-                f"--attribution with --position {self.position}: contributions are those of the last prompt token"
+                f"--attribution with --position {self.position}: attribution reads the last prompt token; "
+                "use --position last"
             )
         if self.top_k is not None and (not self.attribution or self.top_k < 1):
             raise InputError(f"--top-k {self.top_k}: must be at least 1, and needs --attribution")
@@ -72,7 +73,7 @@ class Measurement:
             raise InputError("--keep-coefficients needs --attribution")
         if self.include_special_tokens and self.position == "last":
             raise InputError(
-                "--include-special-tokens with --position last: one token is read, the prompt's own last one"
+                "--include-special-tokens with --position last: only the prompt's own last token is read"
             )
         if not (isfinite(self.observe_memory) and self.observe_memory > 0):
             raise InputError(f"--observe-memory {self.observe_memory:g}: must be above 0 (GiB)")
@@ -81,11 +82,11 @@ class Measurement:
 
     @property
     def memory_bytes(self) -> int:
-        """What a worker's buffers may take on its device."""
+        """Memory for a worker's buffers on its device."""
         return int(self.observe_memory * 2**30)
 
     def neurons_in_top(self, neurons: int) -> int | None:
-        """How many of a layer's neurons are its most contributing ones; None without attribution.
+        """Return how many of a layer's neurons count as its top contributors; None without attribution.
 
         The published code takes 800 of a layer's 16,384 neurons (arXiv 2406.09265).
         """
@@ -96,7 +97,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Engine arguments that have an option of their own; `None` leaves vLLM's default.
+    """Engine arguments that have their own option; `None` keeps vLLM's default.
 
     `engine_args` takes any other vLLM engine argument by vLLM's name.
     """
@@ -141,29 +142,29 @@ class EngineOptions:
             if name in named:
                 raise InputError(f"--engine-arg {name}: use --{name.replace('_', '-')}")
             if name in _OWN_ENGINE_ARGS:
-                raise InputError(f"--engine-arg {name}: fastneurons sets this one itself")
+                raise InputError(f"--engine-arg {name}: fastneurons sets this itself")
             if "lora" in name and self.engine_args[name]:
                 raise InputError(
-                    f"--engine-arg {name}: adapters are not supported, and the base model alone would be measured; "
+                    f"--engine-arg {name}: adapters are not supported, and only the base model would be measured; "
                     "merge the adapter into the weights and pass the result"
                 )
 
     @property
     def world_size(self) -> int:
-        """Processes that the model is spread over."""
+        """Number of processes over which the model is spread."""
         return self.tensor_parallel_size * self.pipeline_parallel_size
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run reads and writes.
+    """Options that say how a run reads and writes.
 
     Args:
-        window: Examples that are committed at once.
-        keep_bits: Whether to store which neurons were activated, not the counts alone.
-        resume: Continue a run that did not end, or one whose source has more rows by now.
-        overwrite: Replace a store.
-        block_size: Of a corpus, join each language's texts and cut them into blocks of so many tokens.
+        window: Number of examples to write and commit at a time.
+        keep_bits: Whether to store which neurons were activated, or only counts.
+        resume: Whether to continue an interrupted run, or one whose source has more rows by now.
+        overwrite: Whether to replace an existing store.
+        block_size: For a corpus: join each language's texts and cut them into blocks of this many tokens.
     """
 
     window: int = 256
@@ -182,7 +183,7 @@ class RunOptions:
             if value is not None and value > most:
                 raise InputError(f"--{name} {value}: must be at most {most:,}")
         if self.resume and self.overwrite:
-            raise InputError("--resume and --overwrite exclude each other")
+            raise InputError("--resume and --overwrite cannot be combined")
 
 
 def check_together(what: Measurement, options: RunOptions, engine: EngineOptions) -> None:
@@ -195,19 +196,19 @@ def check_together(what: Measurement, options: RunOptions, engine: EngineOptions
         raise InputError("--block-size needs --position corpus")
     if what.position != "last" and engine.engine_args.get("enable_prefix_caching"):
         raise InputError(
-            f"--engine-arg enable_prefix_caching with --position {what.position}: tokens that are taken from "
-            "the cache pass no layer and would not be read"
+            f"--engine-arg enable_prefix_caching with --position {what.position}: tokens taken from the cache "
+            "pass through no layer and would not be read"
         )
 
 
-# What the patch and the session rest on; a user's value would make results wrong or the run fail.
+# The patch and the session depend on these; a user's value would make results wrong or the run fail.
 _OWN_ENGINE_ARGS = frozenset(
     {"model", "worker_cls", "additional_config", "disable_log_stats", "skip_tokenizer_init"}
 )
 
 
 def parse_engine_args(assignments: list[str]) -> dict[str, Any]:
-    """`["block_size=32", "kv_cache_dtype=fp8"]` as a dictionary; values are read as JSON where they are JSON.
+    """Parse `["block_size=32", "kv_cache_dtype=fp8"]` into a dictionary; values that are JSON are read as JSON.
 
     Raises:
         InputError: an assignment without `=`, or a name given twice.

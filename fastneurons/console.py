@@ -1,4 +1,4 @@
-"""Tables and styled text for a terminal, in which text from elsewhere is text and nothing more."""
+"""Print tables and styled text on a terminal, so that untrusted text can do nothing but be shown."""
 
 from collections.abc import Iterable
 from typing import Any, TextIO
@@ -13,11 +13,11 @@ from fastneurons.visible import visible
 
 
 class PlainConsole(Console):
-    """A console on which markup and emoji codes mean nothing, and control characters are shown.
+    """A console that ignores markup and emoji codes and shows control characters as text.
 
     Args:
-        stream: Where to.
-        plain_width: Columns, where the stream is no terminal.
+        stream: Output stream.
+        plain_width: Width in columns if the stream is not a terminal.
     """
 
     def __init__(self, stream: TextIO, plain_width: int | None = None) -> None:
@@ -26,11 +26,11 @@ class PlainConsole(Console):
         super().__init__(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
     def render_str(self, text: str, **arguments: Any) -> Text:
-        """A string as it is printed: here, so that it is measured as it will be seen."""
+        """Make a string visible before rich measures it, so that its width is that of what is shown."""
         return super().render_str(_lines(text), **arguments)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What is printed, piece by piece: of rich's own objects, no control character is left either."""
+        """Yield the printed segments, with control characters in rich's own objects made visible, too."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(_lines(segment.text), segment.style)
 
@@ -42,7 +42,7 @@ class PlainTable(Table):
         super().__init__(box=SIMPLE_HEAD, pad_edge=False, **arguments)
 
     def add_row(self, *cells: RenderableType | None, **arguments: Any) -> None:
-        """As rich's, with strings as they are."""
+        """Add a row whose strings are shown literally."""
         super().add_row(*(visible(cell) if isinstance(cell, str) else cell for cell in cells), **arguments)
 
 

@@ -1,10 +1,10 @@
-"""What can go wrong, as users are told it. A leaf: imports nothing of ours."""
+"""Errors whose messages are written for users. A leaf: imports nothing of ours."""
 
 import re
 
 
 def printable(text: str) -> str:
-    r"""A text that may hold the name of a file, with bytes that are no UTF-8 written as `\xff`.
+    r"""Write bytes of a file name that are not UTF-8 as `\xff`.
 
     Python keeps such bytes as lone surrogates, which can be neither printed nor written to a store.
     """
@@ -19,7 +19,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 class FastneuronsError(Exception):
-    """Base of every error that is told to users by its message alone."""
+    """Base of all errors that the command line reports by their message, without a traceback."""
 
     exit_status = 1
 
@@ -28,7 +28,7 @@ class FastneuronsError(Exception):
 
 
 class InputError(FastneuronsError):
-    """The call, or what it names, is wrong: a file, a line, a language, a model that cannot be used."""
+    """The call or its input is wrong: a file, a line, a language, or a model that cannot be used."""
 
     exit_status = 2
 
@@ -38,8 +38,8 @@ class StoreError(FastneuronsError):
 
 
 class EngineError(FastneuronsError):
-    """The engine failed, or its figures contradict each other; what was committed before stands."""
+    """The engine failed, or its figures contradict each other; what was committed before stays valid."""
 
 
 class OutputError(FastneuronsError):
-    """Standard output cannot be written: it is closed, or its disk is full."""
+    """Standard output cannot be written, because it is closed or its disk is full."""

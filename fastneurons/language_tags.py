@@ -50,7 +50,7 @@ _REGION_IN_LOWER_CASE = {
 
 @lru_cache(maxsize=4096)
 def subtags(text: str) -> Subtags | None:
-    """The parts of a tag, in any case and with `-` or `_` between them; None for what is no tag.
+    """Split a tag in any case, with `-` or `_`, into its parts; None if it is not a tag.
 
     Whether its language is one that is known here is not asked. Two languages are no tag (`en-de`, `deu-eng`),
     nor is a code with a number (`de-01`) or a word (`en-old`) behind it.
@@ -108,7 +108,7 @@ def subtags(text: str) -> Subtags | None:
 
 
 def likely_script(language: str, region: str | None = None) -> str | None:
-    """The script that a language is most likely written in (in a region), by CLDR; None where it does not say.
+    """Return a language's most likely script (in a region) by CLDR; None if CLDR does not say.
 
     Args:
         language: ISO 639-1 where there is such a code, else ISO 639-3.
@@ -124,7 +124,7 @@ def likely_script(language: str, region: str | None = None) -> str | None:
 
 @cache
 def regional_scripts(language: str) -> frozenset[str]:
-    """The scripts that CLDR gives for a language in any of its regions."""
+    """Return the scripts that CLDR gives for a language in any of its regions."""
     from langcodes.data_dicts import LIKELY_SUBTAGS
 
     return frozenset(

@@ -1,4 +1,4 @@
-"""Language codes: what users and files may write, and the one short code that fastneurons writes for it.
+"""Language codes: the spellings that users and files may use, and the short code that fastneurons writes for each.
 
 The short code is ISO 639-1 (`de`), or ISO 639-3 where a language has no such code (`ast`, `yue`, `arz`).
 It stands for the language in its usual script; in another one the script is appended (`zh` is written
@@ -45,7 +45,7 @@ class Language:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A spelling of a language's code, understood.
+    """The meaning of a spelling of a language's code.
 
     Args:
         code: The short code.
@@ -61,7 +61,7 @@ class Reading:
 
 @lru_cache(maxsize=4096)
 def read_code(text: str) -> Reading | None:
-    """A language's code in any spelling, understood; None where it is none."""
+    """Interpret a language's code in any spelling; None if it is not one."""
     if known := _spellings().get(_folded(text)):
         return Reading(known)
     tag = subtags(text)
@@ -83,13 +83,13 @@ def read_code(text: str) -> Reading | None:
 
 
 def short_code(text: str) -> str | None:
-    """The short code for any spelling of a language's code, None where there is none."""
+    """Return the short code for any spelling of a language's code; None if it is not one."""
     reading = read_code(text)
     return None if reading is None else reading.code
 
 
 def language(text: str) -> Language:
-    """The language of a code in any spelling.
+    """Return the language of a code in any spelling.
 
     Raises:
         InputError: it is no code of a language, or not of one that is known here.
@@ -106,7 +106,7 @@ def language(text: str) -> Language:
 
 
 def codes_of(names: Iterable[str], what: str) -> dict[str, str]:
-    """The names that are languages, by short code; other names are passed over.
+    """Return the names that are languages, by short code; ignore all others.
 
     Args:
         names: Columns of a table, keys of an object.
@@ -126,12 +126,12 @@ def codes_of(names: Iterable[str], what: str) -> dict[str, str]:
 
 
 def all_codes() -> tuple[str, ...]:
-    """The short codes of all languages, in all their scripts."""
+    """Return the short codes of all languages, in all their scripts."""
     return tuple(_languages())
 
 
 def parse_languages(text: str, at_least: int = 2) -> tuple[str, ...]:
-    """`"en, deu_Latn,zh-hans"` as short codes, in that order: `("en", "de", "zh")`.
+    """Parse `"en, deu_Latn,zh-hans"` into short codes, in that order: `("en", "de", "zh")`.
 
     Args:
         text: Codes, apart by commas or spaces.
@@ -155,9 +155,9 @@ def parse_languages(text: str, at_least: int = 2) -> tuple[str, ...]:
         spelled[code] = given
     if len(spelled) < at_least:
         if at_least == 1:
-            raise InputError(f"--languages {text!r}: none is named")
+            raise InputError(f"--languages {text!r}: names no language, e.g. en,de")
         raise InputError(
-            f"--languages {text!r}: at least two are needed, as neurons are compared across languages: en,de"
+            f"--languages {text!r}: needs at least two, because neurons are compared across languages, e.g. en,de"
         )
     return tuple(spelled)
 
@@ -167,7 +167,7 @@ def _folded(text: str) -> str:
 
 
 def _in_script(base: str, script: str) -> str | None:
-    """The short code of a language in a script; None where it is not known to be written in it.
+    """Return the short code of a language in a script; None if it is not known to be written in it.
 
     Every language may be romanised. A script that nobody writes it in is more likely a word: `en-Bali`.
     """

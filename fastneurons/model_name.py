@@ -1,4 +1,4 @@
-"""What users call a model: a folder's path, or a name on the Hub."""
+"""Names of models as users write them: a folder's path, or a name on the Hub."""
 
 
 def is_path(model: str) -> bool:
@@ -7,5 +7,5 @@ def is_path(model: str) -> bool:
 
 
 def short_name(model: str) -> str:
-    """What to show people: a Hub name whole, a path's last part."""
+    """Shorten a model's name for display: a Hub name stays whole, a path is cut to its last part."""
     return model.rstrip("/").rpartition("/")[2] if is_path(model) else model

@@ -1,4 +1,4 @@
-"""What a user sees while a run goes on: a bar on a terminal, plain lines anywhere else."""
+"""Show the progress of a run: a bar on a terminal, plain lines anywhere else."""
 
 import contextlib
 import io
@@ -28,39 +28,44 @@ _LINE_EVERY_S = 10.0
 
 
 class RunProgress(Protocol):
-    """Told about a run as it goes."""
+    """Receives reports of a run's progress; `fastneurons.run(progress=...)` takes any object with these methods."""
 
     def message(self, text: str) -> None:
-        """A line of its own: what is loaded, where results go."""
+        """Show a line of its own, e.g. which model is loaded or where results go."""
 
     def start(self, total: int | None, done: int) -> None:
-        """Rows are about to be measured: how many there are, where it is known, and how many were before."""
+        """Start counting rows.
+
+        Args:
+            total: How many rows there are; None if unknown.
+            done: How many of them are in the store already.
+        """
 
     def advance(self, examples: int, prompts: int, tokens: int) -> None:
-        """Rows were measured, or skipped."""
+        """Count rows that were measured or skipped since the last call, with their prompts and tokens."""
 
     def stop(self) -> None:
-        """No more rows come."""
+        """Stop: no more rows will come."""
 
 
 class Silent:
     """Shows nothing."""
 
     def message(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def start(self, total: int | None, done: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def advance(self, examples: int, prompts: int, tokens: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class _Rate:
-    """Prompts and tokens a second over the latest stretch."""
+    """Prompts and tokens per second over the latest stretch."""
 
     def __init__(self) -> None:
         self._points = [(time.perf_counter(), 0, 0)]
@@ -79,7 +84,7 @@ class _Rate:
 
 
 class _Lasting(io.TextIOBase):
-    """A stream that may go away, as a closed terminal or pipe does, without ending the run."""
+    """A stream that may disappear, like a closed terminal or pipe, without ending the run."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream: TextIO | None = stream
@@ -111,7 +116,7 @@ class _Lasting(io.TextIOBase):
 
 
 class Lines:
-    """A plain line now and then, for logs and pipes."""
+    """Prints a plain line at intervals, for logs and pipes."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -121,24 +126,24 @@ class Lines:
         self._began = self._last = 0.0
 
     def message(self, text: str) -> None:
-        """A line of its own."""
+        """Print a line."""
         print(visible(text), file=self._stream, flush=True)
 
     def start(self, total: int | None, done: int) -> None:
-        """Begin counting."""
+        """Start counting."""
         self._total, self._done, self._before, self._told = total, done, done, done
         self._began = self._last = time.perf_counter()
         self._rate = _Rate()
 
     def advance(self, examples: int, prompts: int, tokens: int) -> None:
-        """Count, and say so where the last line is a while ago."""
+        """Count, and print a line if the last one is old enough."""
         self._done += examples
         self._rate.add(prompts, tokens)
         if time.perf_counter() - self._last >= _LINE_EVERY_S:
             self._line()
 
     def stop(self) -> None:
-        """A last line, if the last one does not say all."""
+        """Print a final line if rows were counted since the last one."""
         if self._done > self._told:
             self._line()
 
@@ -154,7 +159,7 @@ class Lines:
 
 
 class Bar:
-    """A bar with rate and time left."""
+    """Shows a bar with rate and time left."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = PlainConsole(stream)
@@ -177,7 +182,7 @@ class Bar:
         self._task = self._progress.add_task("measuring", start=False, visible=False)
 
     def message(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self._console.print(visible(text), soft_wrap=True)
 
     def start(self, total: int | None, done: int) -> None:
@@ -187,12 +192,12 @@ class Bar:
         self._progress.start()
 
     def advance(self, examples: int, prompts: int, tokens: int) -> None:
-        """Move it."""
+        """Move the bar."""
         self._rate.add(prompts, tokens)
         self._progress.advance(self._task, examples)
 
     def stop(self) -> None:
-        """Leave it as it stands."""
+        """Leave the bar as it is."""
         self._progress.stop()
 
 
@@ -202,12 +207,12 @@ class _RateColumn(ProgressColumn):
         self._rate = rate
 
     def render(self, task: Task) -> Text:
-        """The rate as it is now."""
+        """Return the current rate."""
         return Text(self._rate.text(), style="progress.data.speed")
 
 
 def progress_for(stream: TextIO) -> RunProgress:
-    """A bar where the stream is a terminal, lines otherwise; a stream that goes away ends neither."""
+    """Return a bar if the stream is a terminal, otherwise lines; neither fails if the stream disappears."""
     lasting = cast(TextIO, _Lasting(stream))
     return Bar(lasting) if stream.isatty() else Lines(lasting)
 

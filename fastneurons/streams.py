@@ -1,4 +1,4 @@
-"""Standard streams that text from elsewhere cannot act through, and whose failures are told in one line.
+"""Standard streams that keep untrusted text from acting on a terminal and report failures in one line.
 
 The command line enters `standard_streams` once; what commands print with `print` then cannot carry control characters
 to a terminal. Tables, which need them for colours, go through `fastneurons.console`.
@@ -22,21 +22,21 @@ _LONGEST_MESSAGE = 2000
 
 
 class ReaderGoneError(Exception):
-    """Whoever reads standard output has seen enough: `head`, or a pager that was left."""
+    """The reader of standard output has closed it: `head`, or a pager that the user left."""
 
 
 class StandardOutput(io.TextIOBase):
-    """Standard output; what is printed on it is made visible, line by line.
+    """Standard output that makes text visible line by line.
 
-    It says that it is no terminal, so that libraries send it no colours. `trusted` is the same stream for those who
+    It claims not to be a terminal, so that libraries send it no colours. `trusted` is the same stream for callers that
     make text visible themselves.
     """
 
     def __init__(self, stream: TextIO) -> None:
-        self.trusted = cast(TextIO, _Told(stream))
+        self.trusted = cast(TextIO, _Guarded(stream))
 
     def write(self, text: str) -> int:
-        """Write text, line by line, with nothing hidden in it."""
+        """Write text line by line, with hidden characters made visible."""
         self.trusted.write("\n".join(visible(line) for line in text.split("\n")))
         return len(text)
 
@@ -45,31 +45,31 @@ class StandardOutput(io.TextIOBase):
         self.trusted.flush()
 
     def fileno(self) -> int:
-        """The descriptor's number, 1."""
+        """Return the descriptor's number, 1."""
         return self.trusted.fileno()
 
     def writable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of the stream."""
+        """Return the stream's encoding."""
         return self.trusted.encoding
 
 
-class _Told(io.TextIOBase):
-    """A stream whose failures are errors of ours, which no library takes for its own."""
+class _Guarded(io.TextIOBase):
+    """A stream that turns failures into our own errors, which no library mistakes for its own."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        with _told():
+        with _guarded():
             return self._stream.write(text)
 
     def flush(self) -> None:
-        with _told():
+        with _guarded():
             self._stream.flush()
 
     def isatty(self) -> bool:
@@ -87,7 +87,7 @@ class _Told(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _guarded() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -100,11 +100,11 @@ def _told() -> Iterator[None]:
 
 @contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
-    """Standard output as a `StandardOutput`, flushed at the end; streams that were closed lead nowhere.
+    """Make standard output a `StandardOutput` and flush it at the end; open closed streams on the null device.
 
     Raises:
-        OutputError: standard output was closed, or could not be written, and something was printed.
-        ReaderGoneError: its reader went away.
+        OutputError: something was printed, and standard output was closed or could not be written.
+        ReaderGoneError: the reader of standard output went away.
     """
     _open_closed()
     for stream in (sys.stdout, sys.stderr):
@@ -125,9 +125,9 @@ def standard_streams() -> Iterator[None]:
 
 
 def _open_closed() -> None:
-    """Give closed standard streams a descriptor each.
+    """Give each closed standard stream a descriptor.
 
-    Otherwise the next file that is opened, a store's part for one, gets a standard stream's number, and whatever a
+    Otherwise the next file that is opened, such as a part of a store, gets a standard stream's number, and whatever a
     library prints is written into it.
     """
     for fd, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
@@ -138,14 +138,14 @@ def _open_closed() -> None:
     if sys.stdin is None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for as long as the process lives
     if sys.stdout is None:
-        # For reading only: what is printed on it fails, as it must when nobody can get it.
+        # For reading only: printing fails, as it must if nobody can receive the output.
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)  # type: ignore[misc]  # noqa: SIM115
 
 
 def _abandon(stream: TextIO) -> None:
-    """Let what is left in a stream's buffer go nowhere; at its end, Python would try again and complain."""
+    """Discard what is left in a stream's buffer, which Python would otherwise try to write at exit, and complain."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -153,13 +153,13 @@ def _abandon(stream: TextIO) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line for people on standard error, if they are still there: a closed terminal ends no run."""
+    """Print a line for people on standard error; a closed terminal does not end a run."""
     with contextlib.suppress(OSError, ValueError):
         print(visible(text, limit=_LONGEST_MESSAGE), file=sys.stderr, flush=True)
 
 
 def say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A bug's traceback; its message may quote what was read. For `sys.excepthook`."""
+    """Print the traceback of a bug, made visible since its message may quote data. For `sys.excepthook`."""
     lines = "".join(traceback.format_exception(kind, error, trace)).split("\n")
     with contextlib.suppress(OSError, ValueError):
         print("\n".join(visible(line) for line in lines), file=sys.stderr, end="", flush=True)

@@ -57,7 +57,7 @@ def _all() -> dict[str, Entry]:
         "unpatched": Entry("vLLM alone", "engine:Unpatched", {}),
         "idle": Entry("patched, nothing read", "engine:Idle", {}),
         "last:whole": Entry(
-            "the last token, nothing left out",
+            "the last token, skipping no work",
             "engine:Measured",
             {"what": Measurement(), "only_reads": False},
         ),
@@ -78,7 +78,7 @@ def _all() -> dict[str, Entry]:
             f"{line}, compiled", "engine:Measured", {"what": what, **compiled}, "unpatched:compiled"
         )
     return entries | {
-        "lape": Entry("LAPE's way on vLLM", "lape:Lape", {}),
+        "lape": Entry("LAPE's method on vLLM", "lape:Lape", {}),
         "notebook": Entry("the published method, a prompt at a time", "notebook:Notebook", {}),
         "notebook+attribution": Entry("the same with attribution", "notebook:NotebookAttribution", {}),
         "hooks": Entry("the published method, sorting vectorised", "hooks:Hooks", {}),

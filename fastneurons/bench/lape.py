@@ -1,4 +1,4 @@
-"""LAPE's way (arXiv 2402.16438) on today's vLLM: the MLP's forward replaced by one that counts, in plain torch.
+"""LAPE's method (arXiv 2402.16438) on today's vLLM: the MLP's forward replaced by one that counts, in plain torch.
 
 Each layer's own method adds up, over all tokens, which activations are above 0. That needs an engine that is neither
 compiled nor captured, in this process, with one language at a time.

@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. What the commands do is in the other packages."""
+"""The command line: parse, call, print. Other packages do the work."""
 
 import atexit
 import contextlib
@@ -15,7 +15,7 @@ _COMPLETION = "_FASTNEURONS_COMPLETE"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its status: 0 done, 1 the run failed, 2 the call is wrong."""
+    """Run the command line and exit: 0 if done, 1 if the run failed, 2 if the call is wrong."""
     if _COMPLETION in os.environ:  # a shell asks for words
         from fastneurons.cli.app import app
 
@@ -35,16 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _call(arguments: list[str]) -> int:
-    """Run a command; its exit status."""
+    """Run a command and return its exit status."""
     import typer
 
     from fastneurons.cli.app import app
 
-    # Typer has brought its own copy of click along since 0.26: what its mistakes are is to be asked of it.
+    # Typer vendors click since 0.26, so the class of its errors can only be found through typer.
     mistake: Any = typer.BadParameter.mro()[2]  # ClickException
     command = typer.main.get_command(app)
     try:
-        # Not `app()`, which would take a broken pipe for a failure and print a usage text above each error.
+        # Not `app()`, which would report a broken pipe as a failure and print usage above each error.
         with command.make_context("fastneurons", arguments) as context:
             command.invoke(context)
     except typer.Exit as end:
@@ -53,15 +53,15 @@ def _call(arguments: list[str]) -> int:
         raise KeyboardInterrupt from None
     except mistake as error:
         where = error.ctx.command_path if getattr(error, "ctx", None) else "fastneurons"
-        say(f"{where}: {error.format_message().rstrip('.')}; {where} --help shows what there is")
+        say(f"{where}: {error.format_message().rstrip('.')}; see {where} --help")
         return int(error.exit_code)
     return 0
 
 
 def console() -> None:
-    """`main` as a process of its own, which ends at once.
+    """Run `main` as the process's entry point, and end the process at once.
 
-    Once vLLM is loaded, the interpreter would take another 3 s to take apart a million objects.
+    Once vLLM is loaded, a normal exit would spend another 3 s tearing down a million objects.
     """
     sys.excepthook = say_traceback
     # For children, of whatever library: `python -c` and `-m` would run modules of the working folder.

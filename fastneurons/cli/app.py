@@ -10,7 +10,7 @@ from fastneurons.cli.help import FIRST_RUN, SectionedCommand, help_if_alone
 
 app = typer.Typer(
     name="fastneurons",
-    help="How a multilingual LLM shares its neurons among languages, measured at engine speed.",
+    help="Measure how a multilingual LLM shares its neurons among languages, at the speed of vLLM.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -1,4 +1,4 @@
-"""`bench`: how fast this machine measures, mode by mode, beside other ways of reading neurons."""
+"""`bench`: time each mode on this machine, next to vLLM alone and other ways of reading neurons."""
 
 import json
 import sys
@@ -27,29 +27,33 @@ def bench(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A model folder, or a name on the Hub. [default: the demo's]", show_default=False
+            metavar="MODEL",
+            help="A model folder, or a name on the Hub. [default: the demo's model]",
+            show_default=False,
         ),
     ] = None,
     contenders: Annotated[
         str | None,
         typer.Option(
-            help="Names separated by commas; --contenders list shows them. [default: all that are eager]",
+            help="Comma-separated names; --contenders list prints them. [default: all that run eagerly]",
             autocompletion=_complete_contenders,
             show_default=False,
         ),
     ] = None,
     prompt_lengths: Annotated[
-        str, typer.Option(help="Tokens of a prompt; several separated by commas.")
+        str, typer.Option(help="Prompt lengths to time, in tokens, separated by commas.")
     ] = "8,32,128,512",
-    num_languages: Annotated[str, typer.Option(help="Languages; several separated by commas.")] = "10",
+    num_languages: Annotated[
+        str, typer.Option(help="Numbers of languages to time, separated by commas.")
+    ] = "10",
     tokens: Annotated[int, typer.Option(help="Approximate tokens per round.")] = 4096,
-    rounds: Annotated[int, typer.Option(help="How often each is timed.")] = 5,
+    rounds: Annotated[int, typer.Option(help="Timed rounds per contender.")] = 5,
     tasks: opt_data.Tasks = None,
     data: opt_data.Data = None,
     languages: opt_data.Languages = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw rates over prompt lengths: .png, .svg or .pdf.")
+        Path | None, typer.Option(help="Plot rate against prompt length: a .png, .svg or .pdf file.")
     ] = None,
     dtype: opt.Dtype = "auto",
     max_model_len: opt.MaxModelLen = None,
@@ -60,12 +64,11 @@ def bench(
     engine_arg: opt.EngineArg = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Time fastneurons beside vLLM alone and other tools.
+    """Compare the speed of fastneurons, vLLM alone and other tools.
 
-    Times fastneurons' modes, vLLM alone and other ways of reading neurons on the same prompts.
-
-    Prompts are pieces of facts in each language, of exact lengths; or, with --tasks, a data set's own. Each
-    contender's findings are compared with a plain forward pass first: one that differs is not timed.
+    All contenders get the same prompts: facts in each language, cut to exact lengths, or with --tasks a data
+    set's own prompts. Each contender's results are first compared with a plain forward pass; a contender whose
+    results differ is not timed.
     """
     from fastneurons.bench.contenders import CONTENDERS, parse_contenders
 
@@ -84,7 +87,7 @@ def bench(
     lengths = _numbers("--prompt-lengths", prompt_lengths, least=2)
     numbers_of_languages = _numbers("--num-languages", num_languages, least=2)
 
-    # Here and not above: torch takes seconds to import, a mistake should not.
+    # Imported late: torch takes seconds to import, and a mistake in the call should be answered at once.
     from fastneurons.bench.figure import draw
     from fastneurons.bench.plan import Plan, carry_out
     from fastneurons.bench.report import print_report

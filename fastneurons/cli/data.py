@@ -1,4 +1,4 @@
-"""`data`: commands that look at data, without a model."""
+"""`data`: commands that inspect data, without a model."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fastneurons.data.check import Tokenize
     from fastneurons.engine.tokenise import Tokeniser
 
-_LONGEST_PLACE = 2000  # characters that are shown
+_LONGEST_PLACE = 2000  # characters shown
 _LONGEST_DETAIL = 500
 
 data = typer.Typer(name="data", help="Check data before it is measured.")
@@ -32,7 +32,7 @@ def _data(context: typer.Context) -> None:
 def check(
     places: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[[TASK=]PLACE]...", help="As with --data.", show_default=False),
+        typer.Argument(metavar="[TASK=]PLACE", help="The data to check, as for --data.", show_default=False),
     ] = None,
     tasks: opt_data.Tasks = None,
     data: opt_data.Data = None,
@@ -48,18 +48,18 @@ def check(
     template: opt_data.TemplateFile = None,
     answer_prefix: opt_data.AnswerPrefix = "",
     tokenizer: Annotated[
-        str | None, typer.Option(help="A model's folder or Hub name: gives lengths in tokens.")
+        str | None, typer.Option(help="A model folder or Hub name whose tokenizer counts tokens.")
     ] = None,
     add_bos_token: opt_what.AddBosToken = None,
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with a tokenizer.")
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the tokenizer.")
     ] = False,
-    show: Annotated[int, typer.Option(help="Findings of each kind to show.")] = 5,
+    show: Annotated[int, typer.Option(help="Show this many findings of each kind.")] = 5,
     as_json: AsJson = False,
 ) -> None:
     """Read all data; report languages, lengths and problems.
 
-    Also alignment, duplicates, and whatever is suspicious, with its place.
+    Reports what does not align, duplicates, and anything suspicious, with file and line.
     """
     from fastneurons.data.chat import ChatTemplate, load_tokenizer
     from fastneurons.data.check import check_data
@@ -85,7 +85,7 @@ def check(
     chat = None
     if apply_chat_template:
         if tokenizer is None:
-            raise InputError("--apply-chat-template needs --tokenizer here: whose chat template is meant")
+            raise InputError("--apply-chat-template needs --tokenizer, which has the chat template")
         chat = ChatTemplate(tokenizer, None, trust_remote_code, options.chat_template_kwargs)
     names, found = tasks_and_data(tasks, [*(places or []), *(data or [])])
     at_least = 2 if any(task_named(name).parallel for name in names) else 1
@@ -98,7 +98,7 @@ def check(
         loaded = load_tokenizer(tokenizer, None, trust_remote_code)
         tokenize = _counting(Tokeniser(loaded, source.add_special_tokens, add_bos_token))
 
-    # JSON has all that was kept, a terminal as many as asked for.
+    # JSON lists everything kept; a terminal shows as many as asked for.
     reports = check_data(source, tokenize, keep=max(show, 1000) if as_json else show)
     if as_json:
         print(visible_json([report.to_builtins() for report in reports]))
@@ -138,11 +138,13 @@ def _print(report: Any, stream: TextIO) -> None:
     for note in report.notes:
         console.print(visible(note, limit=_LONGEST_PLACE), soft_wrap=True)
     table = PlainTable()
-    table.add_column("language")
+    table.add_column("language", vertical="bottom")
     with_tokens = any(language.tokens.counts for language in report.languages.values())
-    columns = ["prompts", "missing", "characters", "most"] + (["tokens", "most"] if with_tokens else [])
+    columns = ["prompts", "missing", "characters\n(mean)", "(max)"]
+    if with_tokens:
+        columns += ["tokens\n(mean)", "(max)"]
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", vertical="bottom")
     for code, language in report.languages.items():
         row = [code, f"{language.prompts:,}", f"{report.missing.get(code, 0):,}"]
         for lengths in (language.characters, language.tokens)[: 2 if with_tokens else 1]:
@@ -150,11 +152,10 @@ def _print(report: Any, stream: TextIO) -> None:
             row += [f"{summary['mean']:,.1f}", f"{summary['max']:,}"] if summary else ["", ""]
         table.add_row(*row)
     console.print(table)
-    if told := report.last_token.summary():
-        console.print(
-            f"last token: same in all languages in {100 * told['all_same']:.1f} % of examples; "
-            f"mean {told['sharing']:.2f} of {told['languages']:.3g}"
-        )
+    if last := report.last_token.summary():
+        from fastneurons.report.cells import last_token_line
+
+        console.print(last_token_line(100 * last["all_same"], last["sharing"], last["languages"]))
     if not report.counts.total():
         console.print("nothing suspicious\n")
         return

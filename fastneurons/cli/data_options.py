@@ -1,14 +1,14 @@
-"""Options that choose examples and how they are asked, each defined once: same name, same meaning everywhere."""
+"""Options that choose examples and format their prompts, each defined once: same name, same meaning everywhere."""
 
 from typing import Annotated
 
 import typer
 
-_DATA = "Data"  # a section of --help; everyday options stand before all sections
+_DATA = "Data"  # a section of --help; everyday options come before all sections
 
 
 def complete_tasks(incomplete: str) -> list[str]:
-    """Names of tasks that go on what is typed, after the last comma."""
+    """Complete the task name after the last comma."""
     from fastneurons.data.tasks import TASKS
 
     before, comma, last = incomplete.rpartition(",")
@@ -18,7 +18,7 @@ def complete_tasks(incomplete: str) -> list[str]:
 Tasks = Annotated[
     str | None,
     typer.Option(
-        help="Data sets that are known by name, separated by commas; `fastneurons tasks` lists them.",
+        help="Known data sets, separated by commas; `fastneurons tasks` lists them.",
         autocompletion=complete_tasks,
     ),
 ]
@@ -26,26 +26,28 @@ Data = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[TASK=]PLACE",
-        help="A file, folder, pattern, URL or Hub name; repeatable, one for each task. Without --tasks: JSONL, a line "
-        '{"id": ..., "prompts": {"en": ..., "de": ...}}.',
+        help="A file, folder, pattern, URL or Hub name; repeat it for several tasks. Without --tasks, JSONL with "
+        'lines like {"id": ..., "prompts": {"en": ..., "de": ...}}.',
     ),
 ]
 Languages = Annotated[
     str | None,
     typer.Option(
-        help="Codes separated by commas: en,de,zh-Hant. Regions are not told apart: pt-BR is pt. "
-        "[default: all that the data has]",
+        help="Codes separated by commas: en,de,zh-Hant. Regions are ignored: pt-BR is read as pt. "
+        "[default: all languages in the data]",
         show_default=False,
     ),
 ]
 Split = Annotated[
     str | None,
     typer.Option(
-        help="Part of a data set: train, test, validation, ... Files that name none, beside files that do, are train.",
+        help="Part of a data set: train, test, validation, ... If only some files name a split, the others are train.",
         rich_help_panel=_DATA,
     ),
 ]
-Config = Annotated[str | None, typer.Option(help="Configuration of a Hub data set.", rich_help_panel=_DATA)]
+Config = Annotated[
+    str | None, typer.Option(help="Configuration (subset) of a Hub data set.", rich_help_panel=_DATA)
+]
 DataRevision = Annotated[
     str | None,
     typer.Option("--data-revision", help="Branch, tag or commit of a Hub data set.", rich_help_panel=_DATA),
@@ -54,52 +56,55 @@ AllowMissing = Annotated[
     bool,
     typer.Option(
         "--allow-missing",
-        help="Measure examples that lack some languages on those they have, two at least.",
+        help="Also measure examples that lack some languages, on those they have; at least two.",
         rich_help_panel=_DATA,
     ),
 ]
 Shuffle = Annotated[
     int | None, typer.Option(metavar="SEED", help="Shuffle examples with this seed.", rich_help_panel=_DATA)
 ]
-Skip = Annotated[int, typer.Option(help="Leave out the first examples of each task.", rich_help_panel=_DATA)]
-Limit = Annotated[int | None, typer.Option(help="Only that many examples of each task.")]
+Skip = Annotated[int, typer.Option(help="Skip this many examples of each task.", rich_help_panel=_DATA)]
+Limit = Annotated[int | None, typer.Option(help="Stop after this many examples of each task.")]
 Select = Annotated[
     str | None,
     typer.Option(
         metavar="EXPRESSION|FILE",
-        help='Only some examples: `length(en) < 200 and label == "neutral"`, or a file with an id a line.',
+        help='Keep only some examples: `length(en) < 200 and label == "neutral"`, or a file with one id per line.',
         rich_help_panel=_DATA,
     ),
 ]
 NumFewshot = Annotated[
     int,
     typer.Option(
-        help="Solved examples in front of each prompt; they are not measured.", rich_help_panel=_DATA
+        help="Put this many solved examples before each prompt; they are not measured themselves.",
+        rich_help_panel=_DATA,
     ),
 ]
 ApplyChatTemplate = Annotated[
     bool,
-    typer.Option("--apply-chat-template", help="Prompts in the model's chat format.", rich_help_panel=_DATA),
+    typer.Option(
+        "--apply-chat-template", help="Put each prompt into the model's chat format.", rich_help_panel=_DATA
+    ),
 ]
 ChatTemplateKwargs = Annotated[
     str | None,
     typer.Option(
         "--chat-template-kwargs",
         metavar="JSON",
-        help="""Arguments for the chat template: '{"enable_thinking": false}'.""",
+        help="""Arguments for the chat template, e.g. '{"enable_thinking": false}'.""",
         rich_help_panel=_DATA,
     ),
 ]
 SystemInstruction = Annotated[
-    str | None, typer.Option(help="What the chat begins with.", rich_help_panel=_DATA)
+    str | None, typer.Option(help="System message at the start of each chat.", rich_help_panel=_DATA)
 ]
 TemplateFile = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE", help="Templates of your own for each language, TOML or JSON.", rich_help_panel=_DATA
+        metavar="FILE", help="Your own prompt templates by language, TOML or JSON.", rich_help_panel=_DATA
     ),
 ]
 AnswerPrefix = Annotated[
     str,
-    typer.Option(metavar="TEXT", help="Put at the end of each prompt, as it is.", rich_help_panel=_DATA),
+    typer.Option(metavar="TEXT", help="Append this text to each prompt, unchanged.", rich_help_panel=_DATA),
 ]

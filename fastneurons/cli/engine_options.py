@@ -9,7 +9,7 @@ _ENGINE = "Engine (vLLM's own options)"
 Dtype = Annotated[
     str,
     typer.Option(
-        help="Weights and activations. auto: the checkpoint's; float32 on CPUs that cannot compute in bfloat16.",
+        help="Type of weights and activations. auto: the checkpoint's, or float32 on CPUs without bfloat16.",
         rich_help_panel=_ENGINE,
     ),
 ]
@@ -18,42 +18,55 @@ Revision = Annotated[
 ]
 TokenizerName = Annotated[
     str | None,
-    typer.Option("--tokenizer", help="Another tokenizer than the model's.", rich_help_panel=_ENGINE),
+    typer.Option("--tokenizer", help="Tokenizer to use instead of the model's.", rich_help_panel=_ENGINE),
 ]
-Quantization = Annotated[str | None, typer.Option(help="Quantisation method.", rich_help_panel=_ENGINE)]
+Quantization = Annotated[
+    str | None, typer.Option(help="Quantization method, by vLLM's name for it.", rich_help_panel=_ENGINE)
+]
 TrustRemoteCode = Annotated[
     bool,
-    typer.Option("--trust-remote-code", help="Run code that comes with a model.", rich_help_panel=_ENGINE),
+    typer.Option(
+        "--trust-remote-code", help="Run Python code that comes with the model.", rich_help_panel=_ENGINE
+    ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the engine.", rich_help_panel=_ENGINE)]
+Seed = Annotated[int, typer.Option(help="Random seed of the engine.", rich_help_panel=_ENGINE)]
 MaxModelLen = Annotated[
-    int | None, typer.Option(help="Longest prompt, in tokens, plus one.", rich_help_panel=_ENGINE)
+    int | None, typer.Option(help="Longest prompt plus one, in tokens.", rich_help_panel=_ENGINE)
 ]
 MaxNumBatchedTokens = Annotated[
-    int | None, typer.Option(help="Most tokens in a step.", rich_help_panel=_ENGINE)
+    int | None, typer.Option(help="Maximum tokens per engine step.", rich_help_panel=_ENGINE)
 ]
-MaxNumSeqs = Annotated[int | None, typer.Option(help="Most prompts in a step.", rich_help_panel=_ENGINE)]
+MaxNumSeqs = Annotated[
+    int | None, typer.Option(help="Maximum prompts per engine step.", rich_help_panel=_ENGINE)
+]
 GpuMemoryUtilization = Annotated[
-    float | None, typer.Option(help="Share of the device's memory to use.", rich_help_panel=_ENGINE)
+    float | None, typer.Option(help="Fraction of device memory that vLLM may use.", rich_help_panel=_ENGINE)
 ]
 EnforceEager = Annotated[
     bool | None,
     typer.Option(
         "--enforce-eager/--no-enforce-eager",
-        help="Without torch.compile and CUDA graphs. Default: eager on the CPU, compiled on GPUs.",
+        help="Run without torch.compile and CUDA graphs. [default: eager on the CPU, compiled on GPUs]",
+        show_default=False,
         rich_help_panel=_ENGINE,
     ),
 ]
 TensorParallelSize = Annotated[
     int,
     typer.Option(
-        "--tensor-parallel-size", "-tp", help="Devices that share each layer.", rich_help_panel=_ENGINE
+        "--tensor-parallel-size",
+        "-tp",
+        help="Split each layer over this many devices.",
+        rich_help_panel=_ENGINE,
     ),
 ]
 PipelineParallelSize = Annotated[
     int,
     typer.Option(
-        "--pipeline-parallel-size", "-pp", help="Devices that share the layers out.", rich_help_panel=_ENGINE
+        "--pipeline-parallel-size",
+        "-pp",
+        help="Distribute the layers over this many devices.",
+        rich_help_panel=_ENGINE,
     ),
 ]
 EngineArg = Annotated[
@@ -61,9 +74,9 @@ EngineArg = Annotated[
     typer.Option(
         "--engine-arg",
         metavar="KEY=VALUE",
-        help="Any other engine argument; repeatable.",
+        help="Any other vLLM engine argument; repeatable.",
         rich_help_panel=_ENGINE,
     ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show vLLM's log.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

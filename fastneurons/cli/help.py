@@ -1,4 +1,4 @@
-"""How help is laid out: options in sections, types as words; and what a command without its subcommand says."""
+"""Layout of --help: options in sections, types as words; and the hint for a call without a command."""
 
 import re
 import sys
@@ -8,39 +8,51 @@ import typer
 from typer.core import TyperCommand
 
 FIRST_RUN = """\
-First run, of a model's folder or Hub name and a file of lines {"id": ..., "prompts": {"en": ..., "de": ...}}:
+To start, you need a model (a folder or a Hugging Face name) and a JSONL file
+with lines like {"id": "1", "prompts": {"en": "...", "de": "..."}}. Then run:
   fastneurons run MODEL --data FILE.jsonl"""
 
 
 class SectionedCommand(TyperCommand):
-    """A command whose help has a section for each `rich_help_panel`, in plain text that fits 80 columns."""
+    """A command whose help has one section per `rich_help_panel`, in plain text that fits 80 columns."""
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write arguments, everyday options, then the other sections in the order of the parameters."""
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage line; required arguments without typer's braces."""
+        return [re.sub(r"^\{(\w+)\}", r"\1", piece) for piece in super().collect_usage_pieces(ctx)]
+
+    def sections(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+        """Return each section's parameters, as pairs of usage and help, in the order in which help shows them.
+
+        Arguments come first, then everyday options, then the other sections in the order of the parameters.
+        """
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is None:
                 continue
+            usage = re.sub(r"<([^<>]*)>", _word, record[0])
             name = getattr(parameter, "rich_help_panel", None) or "Options"
             if parameter.param_type_name == "argument":
-                name = "Arguments"
-            sections.setdefault(name, []).append((re.sub(r"<([^<>]*)>", _word, record[0]), record[1]))
-        for name, records in sections.items():
-            if records:
-                with formatter.section(name):
-                    formatter.write_dl(records)
+                name, usage = "Arguments", usage.removesuffix(" TEXT")  # its name says enough
+            sections.setdefault(name, []).append((usage, record[1]))
+        return {name: records for name, records in sections.items() if records}
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections."""
+        for name, records in self.sections(ctx).items():
+            with formatter.section(name):
+                formatter.write_dl(records)
 
 
 def _word(kind: re.Match[str]) -> str:
-    """What to write for a type: `NUMBER` for `<list[float]>`."""
+    """Return the word for a type: `NUMBER` for `<list[float]>`."""
     if "int" in kind[1] or "float" in kind[1]:
         return "NUMBER"
     return "PATH" if "path" in kind[1].lower() else "TEXT"
 
 
 def help_if_alone(context: typer.Context, hint: str = "") -> None:
-    """Print what commands there are on standard error, and exit with status 2, where none is named."""
+    """Print the list of commands on standard error and exit with status 2 if the call names none."""
     if context.invoked_subcommand is None:
         print(context.get_help(), file=sys.stderr)
         if hint:

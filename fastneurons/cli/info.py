@@ -1,4 +1,4 @@
-"""`info`: what this machine has, what would be used, what is missing and how to get it."""
+"""`info`: show what this machine has, what a run would use, and what is missing."""
 
 from dataclasses import asdict
 
@@ -9,7 +9,7 @@ from fastneurons.visible import visible_json
 def info(as_json: AsJson = False, verbose: Verbose = False) -> None:
     """Show versions and devices, and what is missing.
 
-    Platform, engine backend, devices, cores and threads; for what is missing, how to get it.
+    Shows platform, engine backend, devices, cores and threads, and how to install what is missing.
     """
     from fastneurons.engine.quiet import quiet
     from fastneurons.machine import this_machine
@@ -26,12 +26,12 @@ def info(as_json: AsJson = False, verbose: Verbose = False) -> None:
         ("memory", f"{found.memory_gib:.1f} GiB" if found.memory_gib else "unknown"),
         ("engine", found.engine or "none"),
         ("backend", found.backend or "none"),
-        ("devices", ", ".join(found.devices) or "no GPU; the CPU is used"),
+        ("devices", ", ".join(found.devices) or "no GPU; runs use the CPU"),
         ("cores", f"{len(found.cores)} physical ({_ranges(found.cores)})"),
         ("threads", found.threads),
     ]
     if found.bfloat16 is not None:
-        rows.append(("bfloat16", "in hardware" if found.bfloat16 else "emulated: --dtype auto takes float32"))
+        rows.append(("bfloat16", "in hardware" if found.bfloat16 else "emulated; --dtype auto uses float32"))
     rows += [(name, version or "not installed") for name, version in found.packages.items()]
     for name, text in rows:
         print(f"{name:<13}{text}")

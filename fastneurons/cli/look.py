@@ -13,31 +13,32 @@ from fastneurons.errors import StoreError
 if TYPE_CHECKING:
     from fastneurons.store import Store
 
-_Store = Annotated[str, typer.Argument(help="A store: a local path or an fsspec URL.")]
+_Store = Annotated[str, typer.Argument(metavar="STORE", help="A store: a local path or an fsspec URL.")]
 _Threshold = Annotated[
-    float | None, typer.Option(help="One of the store's thresholds. [default: its first]", show_default=False)
+    float | None, typer.Option(help="One of the store's thresholds. [default: the first]", show_default=False)
 ]
 
 
 def _opened(store: str) -> "Store":
-    """A store, or at once that nothing is there: what reads stores takes a second to import."""
+    """Open a store; fail early if there is none, since the packages that read stores take a second to import."""
     if "://" not in store and not Path(store).exists():
-        raise StoreError(f"{store}: nothing is there")
+        raise StoreError(f"{store}: does not exist")
     from fastneurons.store import open_store
 
     return open_store(store, check=True)
 
 
 def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False) -> None:
-    """Print what a store holds, as tables or JSON.
+    """Print a store's results as tables or JSON.
 
-    Shares of the four categories by layer, activated share by language, and what was skipped.
+    Prints the share of each of the four categories by layer, the share of neurons that each language activates, and
+    the rows that were skipped.
 
-    With attribution also how much each category matters for the answer; of a corpus, how many of each
-    language's tokens activate neurons.
+    With attribution, also how much each category matters for the answer; for a corpus, the share of each
+    language's tokens that activate a neuron.
     """
     opened = _opened(store)
-    # Here: what is not there is told sooner.
+    # Imported late: a store that does not exist is reported sooner.
     from fastneurons.report import compute_findings, findings_json, print_findings
 
     found = compute_findings(opened, threshold)
@@ -51,16 +52,16 @@ def plot(
     store: _Store,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="The picture; its ending says what it is: .png, .svg or .pdf."),
+        typer.Option("--output", "-o", help="The picture to write, ending in .png, .svg or .pdf."),
     ] = Path("sharing.png"),
     threshold: _Threshold = None,
 ) -> None:
-    """Draw what a store holds, as .png, .svg or .pdf.
+    """Draw a store's results as a .png, .svg or .pdf picture.
 
-    Shares of the four categories by layer, and activated share by language.
+    Draws the share of each of the four categories by layer, and the share of neurons that each language activates.
 
-    With attribution also the categories of the neurons that contribute most; of a corpus, activation
-    probability by layer, a line for each language.
+    With attribution, also the categories of the most contributing neurons; for a corpus, activation
+    probability by layer, with one line per language.
     """
     check_picture(output)
     opened = _opened(store)

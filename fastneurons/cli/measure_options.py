@@ -1,4 +1,4 @@
-"""Options that say what is read of each prompt, each defined once: same name, same meaning everywhere."""
+"""Options that choose what to measure, each defined once: same name, same meaning everywhere."""
 
 from typing import Annotated
 
@@ -6,13 +6,13 @@ import typer
 
 from fastneurons.config import POSITIONS, SIGNALS
 
-_WHAT = "What is measured"
+_WHAT = "Measurement"
 
 Threshold = Annotated[
     list[float] | None,
     typer.Option(
         "--threshold",
-        help="A neuron is activated above it; repeatable. [default: 0]",
+        help="A neuron is activated above this value; repeatable. [default: 0]",
         show_default=False,
         rich_help_panel=_WHAT,
     ),
@@ -32,20 +32,24 @@ Signal = Annotated[
     typer.Option(
         metavar="|".join(SIGNALS),
         autocompletion=lambda: list(SIGNALS),
-        help="What is held against the threshold: the activation, or the coefficient that enters the down projection.",
+        help="Value to compare with the threshold: `gate`, the activation, or `product`, the coefficient that enters "
+        "the down projection.",
         rich_help_panel=_WHAT,
     ),
 ]
 Attribution = Annotated[
     bool,
     typer.Option(
-        "--attribution", help="Also how much each category matters for the answer.", rich_help_panel=_WHAT
+        "--attribution",
+        help="Also measure how much each category matters for the answer.",
+        rich_help_panel=_WHAT,
     ),
 ]
 TopK = Annotated[
     int | None,
     typer.Option(
-        help="Neurons of a layer that count as its most contributing ones. [default: 800 of 16,384]",
+        help="With --attribution: how many of a layer's neurons count as its top contributors. "
+        "[default: 800 of every 16,384]",
         show_default=False,
         rich_help_panel=_WHAT,
     ),
@@ -54,15 +58,15 @@ KeepCoefficients = Annotated[
     bool,
     typer.Option(
         "--keep-coefficients",
-        help="With --attribution: store the coefficients themselves, too.",
+        help="With --attribution: also store every coefficient.",
         rich_help_panel=_WHAT,
     ),
 ]
 BlockSize = Annotated[
     int | None,
     typer.Option(
-        help="Of a corpus: join each language's texts and cut them into blocks of so many tokens. "
-        "[default: texts as they are]",
+        help="With --position corpus: join each language's texts and cut them into blocks of this many tokens. "
+        "[default: one text at a time]",
         show_default=False,
         rich_help_panel=_WHAT,
     ),
@@ -71,7 +75,8 @@ IncludeSpecialTokens = Annotated[
     bool,
     typer.Option(
         "--include-special-tokens",
-        help="Where several tokens are read: also those that the tokenizer or the chat format puts around a text.",
+        help="With `any`, `answer` and `corpus`: also read tokens that the tokenizer or the chat format adds "
+        "around a text.",
         rich_help_panel=_WHAT,
     ),
 ]
@@ -79,7 +84,7 @@ AddBosToken = Annotated[
     bool | None,
     typer.Option(
         "--add-bos-token/--no-add-bos-token",
-        help="Put the tokenizer's begin mark before each prompt that does not begin with it. "
+        help="Put the tokenizer's begin-of-text token before each prompt that lacks it, or before none. "
         "[default: as the tokenizer does]",
         show_default=False,
         rich_help_panel=_WHAT,
@@ -89,7 +94,7 @@ ObserveMemory = Annotated[
     float,
     typer.Option(
         metavar="GIB",
-        help="Memory of each device for what is read; more holds more examples in flight.",
+        help="Device memory for examples in flight; the first lines of the log say how many fit.",
         rich_help_panel=_WHAT,
     ),
 ]

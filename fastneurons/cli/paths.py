@@ -1,4 +1,4 @@
-"""Files that a command will write, looked at before it does its work."""
+"""Check files that a command will write, before it starts its work."""
 
 from pathlib import Path
 
@@ -6,15 +6,15 @@ from fastneurons.errors import InputError
 
 
 def check_written(path: Path) -> None:
-    """Raises InputError where a file cannot be written: it is a folder, or its own folder is missing."""
+    """Raise InputError if `path` is a folder, or if its folder does not exist."""
     if path.is_dir():
-        raise InputError(f"{path}: is a folder, where a file's name must be")
+        raise InputError(f"{path}: is a folder; name a file")
     if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.absolute().parent}")
+        raise InputError(f"{path}: the folder {path.absolute().parent} does not exist")
 
 
 def check_picture(path: Path) -> None:
-    """Raises InputError where `path` is no place, or has no ending, for a picture."""
+    """Raise InputError if `path` has no ending of a picture, or cannot be written."""
     from fastneurons.report.style import check_ending
 
     check_ending(path)

@@ -1,4 +1,4 @@
-"""`run`, the main job, and `demo`, the same on a model and data that come along."""
+"""`run`, the main command, and `demo`, the same on an embedded model and data set."""
 
 import re
 import sys
@@ -16,25 +16,27 @@ from fastneurons.streams import say
 
 _OUTPUT = "Output"
 _Window = Annotated[
-    int, typer.Option(help="Examples written and committed at once.", rich_help_panel=_OUTPUT)
+    int, typer.Option(help="Number of examples to write and commit at a time.", rich_help_panel=_OUTPUT)
 ]
 _KeepBits = Annotated[
     bool,
     typer.Option(
         "--keep-bits/--no-keep-bits",
-        help="Store which neurons were activated, not the counts alone.",
+        help="Store which neurons each prompt activates, or only counts.",
         rich_help_panel=_OUTPUT,
     ),
 ]
-# The longest of the demo's prompts has 84; what is reserved for longer ones takes time to zero.
+# The demo's longest prompt has 84 tokens; zeroing memory reserved for longer ones takes time.
 _DEMO_TOKENS = 256
 _Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_OUTPUT)
+    bool, typer.Option("--overwrite", help="Replace an existing store.", rich_help_panel=_OUTPUT)
 ]
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="A Hugging Face model folder, or a name on the Hub.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A Hugging Face model folder, or a name on the Hub.")
+    ],
     out: Annotated[
         str | None,
         typer.Option(
@@ -77,7 +79,7 @@ def run(
         bool,
         typer.Option(
             "--resume",
-            help="Continue a run that did not end, or whose data or --limit has grown.",
+            help="Continue an interrupted run, or one whose data or --limit has grown.",
             rich_help_panel=_OUTPUT,
         ),
     ] = False,
@@ -100,7 +102,11 @@ def run(
 ) -> None:
     """Measure which neurons each language activates, into a Zarr store.
 
-    With --position corpus, how many tokens of each language activate each neuron.
+    Prompts of an example say the same in several languages. Each neuron is sorted into a category: activated
+    in no language, in one, in some, or in all of them.
+
+    With --position corpus, texts need not be parallel: the store counts the tokens of each language that
+    activate each neuron.
     """
     from fastneurons.data.options import DataOptions, parse_chat_template_kwargs
     from fastneurons.data.places import notes_on_varieties
@@ -160,7 +166,7 @@ def run(
         say(f"--languages: {note}")
     check_together(what, options, engine)
     check_place(model)
-    # Here: what can be said without reading data or starting an engine is said at once.
+    # Imported late: mistakes that need neither data nor an engine to find are reported at once.
     from fastneurons.data.tasks import tasks_and_data
     from fastneurons.experiments.measure import measure_into_store
     from fastneurons.experiments.source import task_source
@@ -175,11 +181,13 @@ def run(
 
 def demo(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the store, table and picture.")
+        Path, typer.Option("--output", "-o", help="Folder for the store and the picture.")
     ] = Path("demo"),
     languages: Annotated[
         str | None,
-        typer.Option(help="Codes separated by commas. [default: ten, of seven scripts]", show_default=False),
+        typer.Option(
+            help="Codes separated by commas. [default: ten languages in seven scripts]", show_default=False
+        ),
     ] = None,
     limit: opt_data.Limit = 200,
     threshold: opt_what.Threshold = None,
@@ -193,9 +201,9 @@ def demo(
     engine_arg: opt.EngineArg = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Run on a small model and data set that come along.
+    """Measure a small embedded model on real facts in ten languages.
 
-    The model is SmolLM2-135M-Instruct, the data are real facts in ten languages.
+    The model is SmolLM2-135M-Instruct; the facts come from Unicode CLDR.
     """
     from fastneurons.data.demo.facts import DEFAULT_LANGUAGES, facts
     from fastneurons.data.demo.model import demo_model
@@ -212,10 +220,10 @@ def demo(
     what = Measurement(tuple(threshold or [0.0]), position, signal, attribution)
     if position == "corpus":
         raise InputError(
-            "--position corpus: the demo's facts are no corpus; fastneurons run --tasks corpus is"
+            "--position corpus: the demo's facts are not a corpus; use fastneurons run --tasks corpus"
         )
     options, limit = RunOptions(window=window, overwrite=overwrite), DataOptions(limit=limit).limit
-    # Here: this loads torch, and mistakes are told sooner.
+    # Imported late: this loads torch, and mistakes should be reported before that.
     from fastneurons.experiments.measure import measure_into_store
     from fastneurons.experiments.source import example_source
     from fastneurons.report import compute_findings, draw_findings, print_findings
@@ -226,8 +234,10 @@ def demo(
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--output {output} cannot be made: {error.strerror or error}") from error
-    say("preparing SmolLM2-135M-Instruct (converted once, then kept)")
+        raise InputError(
+            f"--output {output}: cannot create this folder: {error.strerror or error}"
+        ) from error
+    say("preparing SmolLM2-135M-Instruct (converted once, then cached)")
     model = demo_model()
     rows = list(facts(codes))
     source = example_source("capitals", f"CLDR facts in {','.join(codes)}", rows, limit, len(rows))

@@ -1,4 +1,4 @@
-"""`tasks`: which data sets are known by name, and what each of them asks."""
+"""`tasks`: list the data sets known by name, and describe one of them."""
 
 import sys
 from typing import Annotated, Any
@@ -10,10 +10,10 @@ from fastneurons.cli.engine_options import AsJson
 from fastneurons.visible import visible_json
 
 _SCORES = {
-    "choice": "choice: the likeliest of the choices, by log-likelihood, with and without length normalisation",
-    "exact-match": "exact match, after normalisation in the language",
-    "last-number": "last number of the output, in any digits",
-    None: "not scored: there is no right answer",
+    "choice": "choice: the most likely choice by log-likelihood, with and without length normalisation",
+    "exact-match": "exact match after language-specific normalisation",
+    "last-number": "the last number in the output, in any script's digits",
+    None: "not scored: there is no correct answer",
 }
 
 
@@ -21,8 +21,8 @@ def tasks(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TASK]",
-            help="Of which to show everything.",
+            metavar="TASK",
+            help="Describe this data set in full.",
             show_default=False,
             autocompletion=complete_tasks,
         ),
@@ -31,7 +31,7 @@ def tasks(
 ) -> None:
     """List the data sets known by name, or describe one.
 
-    A description gives languages, fields, templates, and where the data comes from.
+    The description gives languages, fields, templates, example prompts, and where to get the data.
     """
     from fastneurons.data.tasks import TASKS, task_named
 
@@ -75,13 +75,14 @@ def _print_all(found: list[dict[str, Any]]) -> None:
     table = PlainTable()
     table.add_column("task", no_wrap=True)
     table.add_column("languages", justify="right", no_wrap=True)
-    table.add_column("what is asked")
+    table.add_column("description")
     for one in found:
         table.add_row(one["task"], str(len(one["languages"]) or "any"), one["about"])
     console = PlainConsole(sys.stdout, 100)
     console.print(table)
     console.print(
-        "fastneurons tasks TASK shows one; fastneurons run MODEL --tasks TASK --data PLACE measures it"
+        "describe one:  fastneurons tasks TASK\n"
+        "measure it:    fastneurons run MODEL --tasks TASK --data PLACE"
     )
 
 

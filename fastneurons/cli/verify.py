@@ -1,4 +1,4 @@
-"""`verify`: whether a store is still what was written, and what of it is."""
+"""`verify`: read all of a store and report what is damaged."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
@@ -10,19 +10,18 @@ from fastneurons.cli.engine_options import AsJson
 if TYPE_CHECKING:
     from fastneurons.store import Verification
 
-# Damaged objects that are named; --json names all.
+# Damaged objects listed in text; --json lists all of them.
 _SHOWN = 20
 
 
 def verify(
-    store: Annotated[str, typer.Argument(help="A store: a local path or an fsspec URL.")],
+    store: Annotated[str, typer.Argument(metavar="STORE", help="A store: a local path or an fsspec URL.")],
     as_json: AsJson = False,
 ) -> None:
-    """Check a whole store against what was written.
+    """Read all of a store and report what is damaged.
 
-    Reads all of it, and says which examples of which arrays are still usable.
-
-    Exits with 0 if the store is whole, with 1 if anything is damaged.
+    Compares every byte with the checksums made when it was written, and lists what is still usable. The exit
+    status is 0 if the store is intact and 1 if anything is damaged.
     """
     from fastneurons.store import open_store, verify_store
     from fastneurons.store.verify import as_json as to_json
@@ -40,23 +39,23 @@ def _print(found: "Verification") -> None:
     state = "complete" if found.complete else "not complete"
     print(f"{found.store}: {found.examples} examples, {state}")
     if found.format == 1:
-        print("written without checksums of its objects: all that can be read is taken for right")
+        print("this store has no checksums of its objects: whatever can be read counts as intact")
     else:
         print(f"read {found.objects} objects, {found.bytes:,} bytes")
     if found.is_whole:
-        print("whole: all is as it was written")
+        print("intact: everything is as it was written")
         return
     print(f"{len(found.damaged)} damaged:")
     for each in found.damaged[:_SHOWN]:
         rows = "" if each.first is None or each.end is None else f" (examples {each.first} to {each.end - 1})"
         print(f"  {each.object}{rows} {each.how}")
     if len(found.damaged) > _SHOWN:
-        print(f"  and {len(found.damaged) - _SHOWN} more; --json names all")
+        print(f"  and {len(found.damaged) - _SHOWN} more; --json lists all")
     print("usable:")
     for name, whole in found.arrays.items():
         print(f"  {name}: {_usable(whole, found.examples)}")
     ranges = ", ".join(f"{first} to {end - 1}" for first, end in found.whole_examples) or "none"
-    print(f"  examples whole in every array: {ranges}")
+    print(f"  examples intact in every array: {ranges}")
 
 
 def _usable(whole: int | bool, examples: int) -> str:

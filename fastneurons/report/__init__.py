@@ -38,7 +38,7 @@ def draw_findings(found: Findings, path: str | Path) -> None:
 
     Args:
         found: The findings of a store.
-        path: The picture; its ending says what it is: .png, .svg or .pdf.
+        path: The picture to write, ending in .png, .svg or .pdf.
     Raises:
         InputError: another ending, no such folder, or nothing measured yet.
     """

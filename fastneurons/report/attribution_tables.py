@@ -1,4 +1,4 @@
-"""How much each category matters for the answer, as a table and as numbers for JSON."""
+"""Print how much each category matters for the answer, and convert it to numbers for JSON."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from fastneurons.store import ATTRIBUTION, CATEGORIES
 
 
 def attribution_numbers(found: Attribution) -> dict[str, Any]:
-    """All that attribution stores, by category: overall, by layer and by language."""
+    """Return everything that attribution stores, by category: overall, by layer and by language."""
 
     def by_category(estimates: Any, *index: int) -> dict[str, Any]:
         return {
@@ -33,7 +33,7 @@ def attribution_numbers(found: Attribution) -> dict[str, Any]:
 
 
 def print_attribution(console: Console, found: Attribution, shares: Shares) -> None:
-    """A row for each category; `shares` at the threshold that the categories of `found` are of."""
+    """Print one row per category; `shares` is at the threshold that defines the categories of `found`."""
     made = table("category", "of all\nneurons", f"of the\ntop {found.top_k:,}", "contribution\nscore",
                  "effective\nscore", left=1)  # fmt: skip
     contribution = score_cells(found.overall["contribution_mean"])
@@ -48,13 +48,14 @@ def print_attribution(console: Console, found: Attribution, shares: Shares) -> N
         )
     console.print()
     console.print(
-        f"importance: each category's share of all neurons, and of the {found.top_k:,} of a layer with\n"
-        f"the highest contribution scores (activated: above {found.threshold:g})"
+        f"importance: each category's share of all neurons, and of the {found.top_k:,} neurons of each\n"
+        f"layer with the highest contribution scores (activated: above {found.threshold:g})"
     )
     console.print(made)
     console.print(
         "Per cent of neurons; scores are means over a category's neurons. Contribution:\n"
-        "abs(m) times the norm of the value vector v; effective: m times (v . e), e the\n"
-        "unembedding of the answer's first token. ±: half a 95 % bootstrap interval.",
+        "abs(m) times the norm of the value vector v; effective: m times (v . e), where\n"
+        "e is the unembedding of the answer's first token. ±: half a 95 % bootstrap\n"
+        "interval.",
         style="dim",
     )

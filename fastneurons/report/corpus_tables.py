@@ -1,4 +1,4 @@
-"""How many tokens of a corpus activate neurons, by language and layer, as tables and as numbers for JSON."""
+"""Print how many tokens of a corpus activate neurons, by language and layer, and convert it to numbers for JSON."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from fastneurons.visible import visible
 
 
 def corpus_numbers(found: TokenShares) -> dict[str, Any]:
-    """The numbers of the tables, with all their digits."""
+    """Return the numbers of the tables, with all digits."""
     languages = list(enumerate(found.languages))
     return {
         "threshold": found.threshold,
@@ -36,11 +36,11 @@ def corpus_numbers(found: TokenShares) -> dict[str, Any]:
 
 
 def print_corpus(console: Console, found: TokenShares) -> None:
-    """A table of languages, and one of layers."""
+    """Print a table of languages and one of layers."""
     console.print(_language_table(found))
     console.print(_layer_table(found))
     console.print(
-        "Activated: per cent of a language's tokens that activate a neuron, mean over\n"
+        "activated: per cent of a language's tokens that activate a neuron, mean over\n"
         "neurons; each token counts once.",
         style="dim",
     )

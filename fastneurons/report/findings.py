@@ -1,4 +1,4 @@
-"""Everything that a report says of a store, computed once; tables, JSON and figures take what it found."""
+"""Compute everything that a report says about a store, once, for tables, JSON and figures."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -46,20 +46,20 @@ class Findings:
     `corpus` is None. Where nothing was measured, means are NaN.
 
     Args:
-        store: What the user calls the store.
+        store: The store's path, as the user wrote it.
         header: Its header: the model, the languages, how activations were read.
-        is_complete: Whether the run that wrote it came to its end.
+        is_complete: Whether the run that wrote it is complete.
         num_examples: Examples committed, skipped ones included.
         num_measured: Examples measured.
         num_skipped: Rows skipped.
         skip_reasons: Skipped rows by reason, the most frequent first.
-        threshold: A neuron is activated where its signal is above.
+        threshold: A neuron is activated if its signal is above this value.
         sharing: Shares of neurons by category, language and layer, over all examples measured.
         by_task: The same of each task, in the order of the header; empty where there is only one.
         attribution: How much each category matters for the answer; None without attribution.
         attribution_sharing: `sharing` at the threshold of `attribution`, which is the store's first.
         corpus: How many tokens activate neurons, by language and layer.
-        last_tokens: How often the prompts of an example end in the same token; None where the store does not say.
+        last_tokens: How often the prompts of an example end in the same token; None if the store does not say.
     """
 
     store: str
@@ -83,7 +83,7 @@ def compute_findings(store: Store, threshold: float | None = None) -> Findings:
 
     Args:
         store: A store, complete or not.
-        threshold: One of its thresholds; the first for None.
+        threshold: One of its thresholds; None takes the first.
     Raises:
         InputError: the store has no such threshold.
         StoreError: an array is damaged.
@@ -121,7 +121,7 @@ def compute_findings(store: Store, threshold: float | None = None) -> Findings:
 
 
 def skip_reasons(rows: Sequence[SkippedRow], named: int = _NAMED) -> list[SkipReason]:
-    """Skipped rows by reason, the most frequent first."""
+    """Group skipped rows by reason, the most frequent first."""
     groups: dict[str, list[SkippedRow]] = {}
     for row in rows:
         groups.setdefault(re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "*", row.reason), []).append(row)

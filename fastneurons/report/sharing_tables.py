@@ -1,4 +1,4 @@
-"""Shares of neurons by layer, category and language, as tables and as numbers for JSON."""
+"""Print shares of neurons by layer, category and language, and convert them to numbers for JSON."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ from fastneurons.visible import visible
 
 
 def sharing_numbers(found: Shares) -> dict[str, Any]:
-    """The numbers of the tables, with all their digits."""
+    """Return the numbers of the tables, with all digits."""
     return {
         "threshold": found.threshold,
         "near_threshold_share": number(found.near_threshold),
@@ -48,7 +48,7 @@ def sharing_numbers(found: Shares) -> dict[str, Any]:
 
 
 def print_sharing(console: Console, found: Shares, by_task: Mapping[str, Shares]) -> None:
-    """A table of layers; of tasks, if there are several; and of languages, if there are many."""
+    """Print a table of layers; one of tasks, if there are several; and one of languages, if there are many."""
     console.print(_layer_table(found))
     if len(by_task) > 1:
         console.print(_task_table(by_task))
@@ -56,8 +56,8 @@ def print_sharing(console: Console, found: Shares, by_task: Mapping[str, Shares]
         _print_languages(console, found)
     console.print(
         "Per cent of neurons, mean over examples; ±: half a 95 % bootstrap interval.\n"
-        f"{percent(found.near_threshold, 3)} of activations are within {NEAR_THRESHOLD:g} "
-        "of the threshold\n(rounding could turn them).",
+        f"{percent(found.near_threshold, 3)} of activations lie within {NEAR_THRESHOLD:g} "
+        "of the threshold, where rounding\ncould flip the result.",
         style="dim",
     )
 
@@ -88,12 +88,12 @@ def _task_table(by_task: Mapping[str, Shares]) -> Table:
 
 
 def _print_languages(console: Console, found: Shares) -> None:
-    """Languages from the most activated to the least, in as many columns as fit."""
+    """List languages from the most activated neurons to the fewest, in as many columns as fit."""
     overall = found.activated_overall
     order = np.argsort(-overall.mean, kind="stable")
     names = [visible(name, limit=LONGEST_LANGUAGE) for name in found.languages]
     width = max(map(len, names))
     cells = [f"  {names[k]:<{width}} {percent(overall.mean[k]):>5} {half_width(overall, k)}" for k in order]
-    console.print("activated, of the neurons of all layers, by language:")
+    console.print("share of activated neurons over all layers, by language:")
     console.print(Columns(cells, column_first=True, padding=(0, 2)))
     console.print()

@@ -1,4 +1,4 @@
-"""The findings of a store as tables for a terminal, or as one object for JSON."""
+"""Print a store's findings as tables for a terminal, or convert them to one JSON object."""
 
 from typing import Any, TextIO
 
@@ -9,7 +9,14 @@ from rich.text import Text
 from fastneurons.console import PlainConsole
 from fastneurons.model_name import short_name
 from fastneurons.report.attribution_tables import attribution_numbers, print_attribution
-from fastneurons.report.cells import LONGEST_LIST, LONGEST_NAME, count, percent, signal_name, where_read
+from fastneurons.report.cells import (
+    LONGEST_LIST,
+    LONGEST_NAME,
+    count,
+    last_token_line,
+    signal_name,
+    where_read,
+)
 from fastneurons.report.corpus_tables import corpus_numbers, print_corpus
 from fastneurons.report.findings import Findings
 from fastneurons.report.sharing_tables import print_sharing, sharing_numbers
@@ -19,7 +26,7 @@ _PLAIN_WIDTH = 80
 
 
 def findings_numbers(found: Findings) -> dict[str, Any]:
-    """The numbers that `print_findings` prints, with more digits, as JSON can hold them; null where there is none."""
+    """Return the numbers that `print_findings` prints, with all digits, for JSON; null stands for no value."""
     header = found.header
     result = {
         "store": found.store,
@@ -60,19 +67,19 @@ def findings_numbers(found: Findings) -> dict[str, Any]:
 
 
 def findings_json(found: Findings) -> str:
-    """`findings_numbers` as JSON text, indented, safe to print."""
+    """Return `findings_numbers` as indented JSON text that is safe to print."""
     return visible_json(findings_numbers(found))
 
 
 def print_findings(found: Findings, stream: TextIO) -> None:
-    """Print a store's findings and the rows that were skipped.
+    """Print a store's findings and its skipped rows.
 
-    Shares of neurons by layer, category and language, and with attribution how much each category matters;
-    of a corpus, how many of each language's tokens activate neurons.
+    Prints shares of neurons by layer, category and language, and with attribution how much each category matters;
+    for a corpus, how many of each language's tokens activate neurons.
 
     Args:
         found: The findings of a store.
-        stream: Where to; plain and 80 columns wide unless it is a terminal.
+        stream: Output stream; plain text, 80 columns wide, unless it is a terminal.
     """
     noun = "text" if found.header.is_corpus else "example"
     console = PlainConsole(stream, _PLAIN_WIDTH)
@@ -80,8 +87,8 @@ def print_findings(found: Findings, stream: TextIO) -> None:
         console.print(
             Text.assemble(
                 ("Not complete:", "bold yellow"),
-                " its run goes on or was interrupted;\n"
-                f"this is of the {count(found.num_examples, noun)} committed by now.",
+                " the run is still going or was interrupted.\n"
+                f"These results cover the {count(found.num_examples, noun)} committed so far.",
             )
         )
         console.print()
@@ -115,14 +122,9 @@ def _print_heading(console: Console, found: Findings, noun: str) -> None:
         + (f" (also in the store: {', '.join(others)})" if others else "")
     )
     if header.includes_special_tokens is not None:
-        console.print(
-            f"special tokens: {'read like text' if header.includes_special_tokens else 'not included'}"
-        )
-    if (told := found.last_tokens) is not None:
-        console.print(
-            f"last token: same in all languages in {percent(told.all_same)} % of examples; "
-            f"mean {told.sharing:.2f} of {told.languages:.3g}"
-        )
+        console.print(f"special tokens: {'included' if header.includes_special_tokens else 'not included'}")
+    if (last := found.last_tokens) is not None:
+        console.print(last_token_line(100 * last.all_same, last.sharing, last.languages))
 
 
 def _print_skipped(console: Console, found: Findings, noun: str) -> None:
@@ -131,7 +133,7 @@ def _print_skipped(console: Console, found: Findings, noun: str) -> None:
     console.print()
     console.print(f"skipped: {count(found.num_skipped, noun)}", style="bold")
     for group in found.skip_reasons:
-        alike = " (and the like)" if group.varies else ""
+        alike = " (and similar)" if group.varies else ""
         reason = visible(group.reason, limit=LONGEST_LIST)
         console.print(Text.assemble((f"{group.count:,}", "bold"), f"  {reason}{alike}"), soft_wrap=True)
         for row in group.first:

@@ -1,4 +1,4 @@
-"""The store: a Zarr group that a run fills window by window, and that everything else is read from."""
+"""The store: a Zarr group that a run fills window by window, and that reports and analyses read."""
 
 from fastneurons.arrays import ATTRIBUTION, CATEGORIES
 from fastneurons.store.place import check_output

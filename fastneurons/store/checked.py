@@ -1,4 +1,4 @@
-"""A store's place as zarr sees it: what is read is held against the manifests, what is written is noted for the next.
+"""A store's place as zarr sees it: reads are compared with the manifests, writes are recorded for the next one.
 
 zarr takes a missing object for one full of the array's fill value. Here an object that a manifest names must be there,
 as it was written; one that none names is not there, whatever lies in its place.
@@ -77,7 +77,7 @@ class ObjectStore(zarr.abc.store.Store):
         return self.storage.name
 
     def take_written(self) -> dict[str, StoredObject]:
-        """The objects that were written since this was asked last."""
+        """Return the objects written since the last call."""
         with self._one_at_a_time:
             written, self._written = self._written, {}
         return written
@@ -85,7 +85,7 @@ class ObjectStore(zarr.abc.store.Store):
     # -- reading --------------------------------------------------------------------------------------
 
     def read(self, key: str, byte_range: ByteRequest | None = None) -> bytes | None:
-        """An object, or some of its bytes; None where there is none.
+        """Read an object or some of its bytes; None if it does not exist.
 
         Raises:
             StoreError: it is not as it was written, or cannot be checked.
@@ -150,7 +150,7 @@ class ObjectStore(zarr.abc.store.Store):
         prototype: BufferPrototype | None = None,
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
-        """An object, or some of its bytes."""
+        """Read an object or some of its bytes."""
         try:
             data = await asyncio.to_thread(self.read, key, byte_range)
         except OSError as error:
@@ -166,17 +166,17 @@ class ObjectStore(zarr.abc.store.Store):
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
-        """Several objects, or some of their bytes."""
+        """Read several objects or some of their bytes."""
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
     async def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
+        """Whether the object exists."""
         return await asyncio.to_thread(self.read, key) is not None
 
     # -- writing --------------------------------------------------------------------------------------
 
     def write(self, key: str, data: bytes) -> None:
-        """Replace an object, and note what it is now."""
+        """Replace an object and record its new content."""
         stored = StoredObject.of(data, self.inner_chunks.get(key.partition("/")[0], 0) if is_data(key) else 0)
         if self._replacing is not None and self.catalogue is not None and key in self.catalogue.objects:
             self._replacing(key, stored)
@@ -224,7 +224,7 @@ def is_data(key: str) -> bool:
 
 
 def _place(key: str) -> str:
-    """An object as users are told it."""
+    """Name an object in an error message."""
     name, _, rest = key.partition("/")
     return f"array {name} is damaged: its object {rest}"
 

@@ -1,4 +1,4 @@
-"""Whether a run may continue a store: what it measures must be what the store holds."""
+"""Check whether a run may continue a store: it must measure what the store holds."""
 
 from collections.abc import Collection
 from itertools import takewhile
@@ -40,12 +40,12 @@ _KEPT = {
 
 
 def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> None:
-    """A run may only continue what it would have begun.
+    """Check that a run would have begun the store that it is to continue.
 
     Raises:
         StoreError: naming what differs, both values, and what to do.
     """
-    others = "another --out, or --overwrite in place of --resume"
+    others = "another --out, or --overwrite instead of --resume"
     if root.header.model != header.model and not _same_folder(root.header.model, header.model):
         raise StoreError(
             f"{path} holds {root.header.model}, this run is {header.model}; "
@@ -91,7 +91,7 @@ def _same_folder(stored: str, given: str) -> bool:
 
 
 def _if_moved(stored: Header, given: Header) -> str:
-    """Help for who has moved a model's folder.
+    """Give advice if a model's folder may have been moved.
 
     A model and its fine-tuned sister have the same fingerprint, as weights are not in it: only the path tells the two
     apart, and only a person knows that a folder was moved.

@@ -1,4 +1,4 @@
-"""What users are told when a place fails: a full disk, a bucket that is gone, damage that zarr comes upon."""
+"""Turn failures of a store's place into errors for users: a full disk, a lost bucket, damage that zarr finds."""
 
 import errno
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def told(path: str, committed: int | None = None) -> Iterator[None]:
-    """Tell users what a failed write means.
+    """Turn a failed write into an error that says what it means for the user.
 
     Args:
-        committed: How many examples are safe, where that is known.
+        committed: How many examples are safe, if known.
     """
     try:
         yield
@@ -23,14 +23,16 @@ def told(path: str, committed: int | None = None) -> Iterator[None]:
         safe = "" if committed is None else f"; {committed} examples are safe"
         if error.errno in _NO_ROOM:
             raise StoreError(
-                f"{path}: {error.strerror}{safe}, make room and continue with --resume"
+                f"{path}: {error.strerror}{safe}; free some space and continue with --resume"
             ) from error
-        raise StoreError(f"{path} cannot be written: {one_line(error)}{safe}, --resume continues") from error
+        raise StoreError(
+            f"{path} cannot be written: {one_line(error)}{safe}; continue with --resume"
+        ) from error
 
 
 @contextmanager
 def reading(path: str, name: str | None = None) -> Iterator[None]:
-    """Tell users what a failed read means.
+    """Turn a failed read into an error that says what it means for the user.
 
     Args:
         name: The array that is read.
@@ -44,7 +46,7 @@ def reading(path: str, name: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def decoding(path: str, name: str | None = None) -> Iterator[None]:
-    """Tell users of damage that zarr or a codec comes upon; they raise what they like. `OSError` passes.
+    """Turn whatever zarr or a codec raises for damaged data into an error for users. `OSError` passes.
 
     Args:
         name: The array that is read.

@@ -40,7 +40,7 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class WindowObjects(msgspec.Struct, frozen=True):
-    """What writing a window left in the store: all that committing it has to know.
+    """Objects and lengths that writing a window left in the store: everything needed to commit it.
 
     Args:
         end: Examples in the store once the window counts.
@@ -118,7 +118,7 @@ def decode_manifest(data: bytes | StoreError | None, number: int, digest: str | 
     try:
         manifest = msgspec.json.decode(body, type=Manifest)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise StoreError("is damaged: it is no manifest") from error
+        raise StoreError("is damaged: it is not a manifest") from error
     if manifest.number != number:
         raise StoreError(f"is that of number {manifest.number}")
     return manifest, found
@@ -126,7 +126,7 @@ def decode_manifest(data: bytes | StoreError | None, number: int, digest: str | 
 
 @dataclass
 class Catalogue:
-    """What is committed of a store, object by object.
+    """Every committed object of a store.
 
     Args:
         mark: The last manifest that counts.
@@ -172,7 +172,7 @@ class Catalogue:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the manifests, in words; None where nothing is."""
+        """Say what is wrong with the manifests; None if nothing is."""
         for number, what in sorted(self.broken.items()):
             return f"its {manifest_key(number)} {what}"
         return None

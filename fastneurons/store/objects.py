@@ -1,4 +1,4 @@
-"""What an object of a store was when it was written: its length, and a checksum of each of its segments.
+"""Record an object of a store as it was written: its length, and a checksum of each of its segments.
 
 A segment is what is read at once: an inner chunk of a shard, or the shard's index. So whoever reads one example
 checks what belongs to it and no more, and whoever reads all of an object checks all of it. An object that zarr
@@ -39,7 +39,7 @@ class StoredObject(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, data: bytes, inner_chunks: int = 0) -> "StoredObject":
-        """What to remember of an object.
+        """Make the record of an object.
 
         Args:
             data: All of it.

@@ -1,4 +1,4 @@
-"""The place that a run writes to: what may be there, and who else writes there."""
+"""Check the place that a run writes to: what exists there, and whether another run writes there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from fastneurons.store.storage import PARTIAL, LockedError, Storage, one_line, s
 
 
 def check_output(path: str, *, resume: bool = False, overwrite: bool = False) -> None:
-    """Whether a run may write to `path`: what can be known before a model is loaded.
+    """Check whether a run may write to `path`, as far as this can be known before a model is loaded.
 
     Raises:
         InputError: something is there that may not be replaced or continued, or nothing can be written.
@@ -24,7 +24,7 @@ def check_output(path: str, *, resume: bool = False, overwrite: bool = False) ->
 
 
 def check_place(storage: Storage, resume: bool, overwrite: bool) -> bool:
-    """Whether a store is there, which may be continued or replaced.
+    """Return whether a store exists that may be continued or replaced.
 
     Raises:
         InputError: something is there that may not be.
@@ -59,7 +59,7 @@ def check_place(storage: Storage, resume: bool, overwrite: bool) -> bool:
 
 @contextmanager
 def locked(storage: Storage, resume: bool, overwrite: bool) -> Iterator[None]:
-    """The place checked and locked; unlocked again if what is done with it fails."""
+    """Check and lock the place; unlock it if the body fails."""
     check_place(storage, resume, overwrite)
     _lock(storage)
     try:

@@ -69,7 +69,7 @@ class StoredArray:
         return self.shape[0]
 
     def __getitem__(self, selection: Any) -> NDArray[Any]:
-        """What is selected, as numpy would.
+        """Read a selection, as numpy would.
 
         Raises:
             StoreError: the array is damaged.
@@ -322,7 +322,7 @@ class Store:
         return self._catalogue is not None and self._catalogue.is_behind(self._storage)
 
     def describe(self, key: str) -> str:
-        """An object as users are told that it is damaged."""
+        """Name an object in an error message."""
         name, _, rest = key.partition("/")
         where = f"object {rest}"
         if is_data(key) and name in self and schema.array_spec(name).grows:
@@ -339,9 +339,9 @@ class Store:
 
     @property
     def _missing(self) -> str:
-        """How what is missing is told."""
+        """Say that objects are missing, or that damaged manifests keep them from being checked."""
         problem = self._catalogue.problem if self._catalogue is not None else None
-        return "are missing" if problem is None else f"cannot be checked, as {problem}"
+        return "are missing" if problem is None else f"cannot be checked, because {problem}"
 
     def to_xarray(self) -> Any:
         """The store as an `xarray.Dataset`, read where it is used; needs xarray."""
@@ -377,13 +377,13 @@ def open_store(path: str, check: bool = False) -> Store:
             in either case.
     Raises:
         InputError: the URL's file system is not known.
-        StoreError: nothing is there, or no store, or one of a newer format, or it is damaged.
+        StoreError: nothing is there, or it is no store, or its format is newer, or it is damaged.
     """
     storage = storage_at(path)
     with reading(path):
         data = read_root(storage)
         if data is None and not storage.names():
-            raise StoreError(f"{path}: nothing is there")
+            raise StoreError(f"{path}: does not exist")
         while True:
             try:
                 return _opened(path, storage, data, check)
@@ -436,7 +436,7 @@ def _check_parts(catalogue: Catalogue, data: bytes) -> None:
 
 
 def _limits(root: Root) -> dict[str, int]:
-    """What an object of each array may take at most, in a store without manifests."""
+    """Largest size of an object of each array, in a store without manifests."""
     limits = {
         spec.name: schema.object_bytes(spec, root.arrays[spec.name])
         for spec in schema.array_specs(root.header, root.arrays)

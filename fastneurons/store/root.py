@@ -57,7 +57,7 @@ class Writer(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What counts in a store.
+    """How much of a store is committed.
 
     Args:
         examples: Examples committed.
@@ -77,7 +77,7 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def nothing(cls, header: Header) -> "Commit":
-        """What counts in a store that has only begun."""
+        """Make the mark of a store that has only begun."""
         sizes = schema.dimension_sizes(header, 0)
         first = {spec.name: [0] * sizes[spec.summed_by or ""] for spec in schema.sum_specs(header)}
         return cls(0, 0, Writer.this_process(), **first)
@@ -160,7 +160,7 @@ _ATTRIBUTES = ("fastneurons", "tasks", "commit", "manifest")
 
 
 def is_store(data: bytes | None) -> bool:
-    """Whether a root object is that of a store of ours, whole or damaged, of whatever format."""
+    """Whether a root object belongs to a fastneurons store, intact or damaged, of any format."""
     try:
         root = msgspec.json.decode(data or b"")
         return "fastneurons" in root["attributes"]
@@ -169,7 +169,7 @@ def is_store(data: bytes | None) -> bool:
 
 
 def read_root(storage: Storage) -> bytes | None:
-    """The root object's bytes; None where there is none.
+    """Read the root object's bytes; None if it does not exist.
 
     Raises:
         StoreError: something else lies in its place, or it is too long to be one.
@@ -178,7 +178,7 @@ def read_root(storage: Storage) -> bytes | None:
 
 
 def decode(data: bytes | None, name: str) -> Root:
-    """The root object from its bytes.
+    """Decode the root object.
 
     Raises:
         StoreError: it is not that of a store, or of a newer one, or damaged.
@@ -269,7 +269,7 @@ def _check(root: Root, name: str) -> None:
 
 
 def _header_problem(root: Root) -> str | None:
-    """Why header and commit cannot be right; None if they can."""
+    """Say why header and commit cannot be right; None if they can."""
     header, commit = root.header, root.commit
     if header.status not in ("running", "complete"):
         return f"status {header.status!r}"

@@ -18,7 +18,7 @@ from fastneurons.arrays import CATEGORIES, STRING, Array
 FORMAT = 2
 FORMAT_WITH_MANIFESTS = 2
 
-# Activations within this distance of a threshold are in `near_threshold_count`: rounding could turn them.
+# Activations within this distance of a threshold are in `near_threshold_count`: rounding could flip them.
 NEAR_THRESHOLD = 1e-3
 
 # An inner chunk, uncompressed, is about this large: a few examples can be read without their whole window.
@@ -28,7 +28,7 @@ _OBJECT_BYTES = 2**28
 
 
 class Outcome(IntEnum):
-    """What became of an example."""
+    """The outcome of an example."""
 
     NOT_RUN = 0
     MEASURED = 1
@@ -36,7 +36,7 @@ class Outcome(IntEnum):
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured, of what, and how: the store's group attributes.
+    """Description of a run, kept in the store's group attributes.
 
     Args:
         version: Of the fastneurons that wrote the store.
@@ -92,17 +92,17 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_corpus(self) -> bool:
-        """Whether tokens are counted for each language, rather than languages compared in each example."""
+        """Whether tokens are counted for each language, instead of comparing languages in each example."""
         return self.position == "corpus"
 
     @property
     def has_attribution(self) -> bool:
-        """Whether there is how much each category matters for the answer."""
+        """Whether the store holds attribution: how much each category matters for the answer."""
         return self.top_k is not None
 
     @property
     def includes_special_tokens(self) -> bool | None:
-        """Whether marks are read like text; None where a single token is read, the prompt's last."""
+        """Whether special tokens are read like text; None for position `last`, which reads a single token."""
         if self.position == "last":
             return None
         return bool(self.tokens.get("include_special_tokens", True))

@@ -1,4 +1,4 @@
-"""Where a store lies: a local folder, or whatever fsspec has a URL for.
+"""Places that can hold a store: a local folder, or anything for which fsspec has a URL.
 
 Everything is written as whole objects, each of which is either there as it was, or as it is to be. The
 one exception is an object that lines are added to (`extend`).
@@ -40,7 +40,7 @@ class PlaceError(OSError):
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line, of 300 characters at most; its class where it has no message."""
+    """Return an error's message on one line, at most 300 characters; its class if it has no message."""
     try:
         text = " ".join(str(error).split())
     except Exception:  # a foreign class may fail to print itself
@@ -61,7 +61,7 @@ class Storage(ABC):
 
     @abstractmethod
     def read(self, key: str, start: int = 0, end: int | None = None) -> bytes | None:
-        """Bytes `start` to `end` of an object, fewer where it ends before; None where there is none.
+        """Read bytes `start` to `end` of an object, fewer if it ends before; None if it does not exist.
 
         Raises:
             StoreError: something else than an object lies there.
@@ -73,22 +73,22 @@ class Storage(ABC):
 
     @abstractmethod
     def extend(self, key: str, offset: int, data: bytes) -> None:
-        """Put `data` at `offset`, as the object's new end."""
+        """Put `data` at `offset` as the object's new end."""
 
     @abstractmethod
     def remove(self, key: str) -> None:
-        """Remove an object, or all below a folder; nothing where there is none."""
+        """Remove an object or everything below a folder, if it exists."""
 
     @abstractmethod
     def sizes(self, folder: str = "") -> dict[str, int | None]:
-        """What is directly below a folder, by name: an object's length in bytes, None for what is no object."""
+        """List a folder by name, with each object's length in bytes; None for anything that is not an object."""
 
     def names(self, folder: str = "") -> set[str]:
-        """The names of what is directly below a folder."""
+        """Return the names directly below a folder."""
         return set(self.sizes(folder))
 
     def read_bounded(self, key: str, limit: int) -> bytes | None:
-        """A whole object; None where there is none.
+        """Read a whole object; None if it does not exist.
 
         Raises:
             StoreError: it is longer than `limit` bytes.
@@ -99,7 +99,7 @@ class Storage(ABC):
         return data
 
     def read_all(self, keys: Sequence[str], limit: int) -> list[bytes | StoreError | None]:
-        """Many objects, as `read_bounded` reads each; the error in the place of one that cannot be read."""
+        """Read many objects like `read_bounded`; an object that cannot be read is replaced by its error."""
         return [self._read_or_error(key, limit) for key in keys]
 
     def _read_or_error(self, key: str, limit: int) -> bytes | StoreError | None:
@@ -109,7 +109,7 @@ class Storage(ABC):
             return error
 
     def obstacle(self) -> str | None:
-        """Why nothing can be written here, in words; None if it can, or if that cannot be known."""
+        """Say why nothing can be written here; None if it can, or if that cannot be known."""
         return None
 
     # What a place without folders and locks has no need of, or no way to, is nothing.
@@ -126,7 +126,7 @@ class Storage(ABC):
         return
 
     def flush(self) -> None:
-        """Return when all that was written will outlast a loss of power."""
+        """Return once everything written will survive a loss of power."""
         return
 
     def clean(self) -> None:
@@ -134,7 +134,7 @@ class Storage(ABC):
         return
 
     def lock(self, key: str) -> None:
-        """Keep other writers away for as long as this process lives, where the place has a way to.
+        """Keep other writers out for as long as this process lives, if the place can do that.
 
         Raises:
             LockedError: another process keeps this one away.
@@ -147,7 +147,7 @@ class Storage(ABC):
 
 
 def storage_at(path: str) -> Storage:
-    """The place that a path or URL names.
+    """Return the place that a path or URL names.
 
     Raises:
         InputError: no file system is known for the URL, or its package is not installed.
@@ -159,7 +159,7 @@ def storage_at(path: str) -> Storage:
 
 
 class LocalStorage(Storage):
-    """A folder. Objects are files, written beside their place, synced, and then renamed into it."""
+    """A folder. Objects are files, written under another name, synced, and then renamed."""
 
     def __init__(self, name: str, root: Path) -> None:
         super().__init__(name)
@@ -170,7 +170,7 @@ class LocalStorage(Storage):
         self._folders: set[Path] = set()  # those that were there once this writer stayed
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> bytes | None:
-        """Bytes `start` to `end` of an object, fewer where it ends before; None where there is none."""
+        """Read bytes `start` to `end` of an object, fewer if it ends before; None if it does not exist."""
         try:
             with self._opened(key, os.O_RDONLY) as descriptor:
                 size = os.fstat(descriptor).st_size
@@ -203,7 +203,7 @@ class LocalStorage(Storage):
         self._changed.add(path.parent)
 
     def extend(self, key: str, offset: int, data: bytes) -> None:
-        """Put `data` at `offset`, as the object's new end."""
+        """Put `data` at `offset` as the object's new end."""
         self._check_there()
         try:
             with self._opened(key, os.O_RDWR) as descriptor, os.fdopen(os.dup(descriptor), "r+b") as file:
@@ -216,7 +216,7 @@ class LocalStorage(Storage):
             raise RemovedError(f"{self.root / key} was removed while it was written") from error
 
     def remove(self, key: str) -> None:
-        """Remove an object, or all below a folder; nothing where there is none."""
+        """Remove an object or everything below a folder, if it exists."""
         path = self.root / key
         self._folders.discard(path)
         if path.is_dir() and not path.is_symlink():
@@ -225,7 +225,7 @@ class LocalStorage(Storage):
             path.unlink(missing_ok=True)
 
     def sizes(self, folder: str = "") -> dict[str, int | None]:
-        """What is directly below a folder, by name: a file's length in bytes, None for what is no file."""
+        """List a folder by name, with each file's length in bytes; None for anything that is not a file."""
         try:
             with os.scandir(self.root / folder) as entries:
                 return {entry.name: _size(entry) for entry in entries}
@@ -233,14 +233,14 @@ class LocalStorage(Storage):
             return {}
 
     def obstacle(self) -> str | None:
-        """Why nothing can be written here, in words; None if it can."""
+        """Say why nothing can be written here; None if it can."""
         if self.root.exists() and not self.root.is_dir():
             return "is a file"
         there = self.root
         while not there.exists():
             there = there.parent
         if not there.is_dir():
-            return f"cannot be made, as {there} is a file"
+            return f"cannot be created, because {there} is a file"
         if not os.access(there, os.W_OK | os.X_OK):
             return f"cannot be written: no permission to write in {there}"
         return None
@@ -252,7 +252,7 @@ class LocalStorage(Storage):
         self._folders = {path for path in self.root.iterdir() if path.is_dir()}
 
     def flush(self) -> None:
-        """Return when all that was written will outlast a loss of power."""
+        """Return once everything written will survive a loss of power."""
         while self._changed:
             folder = self._changed.pop()
             if folder.is_dir():
@@ -268,7 +268,7 @@ class LocalStorage(Storage):
             path.unlink(missing_ok=True)
 
     def lock(self, key: str) -> None:
-        """Lock a file that is never replaced, which makes it where it is not there."""
+        """Lock a file that is never replaced; create it if necessary."""
         if self._lock is not None:
             return
         self._make_folder(self.root)
@@ -367,7 +367,7 @@ class RemoteStorage(Storage):
         self._root = root.rstrip("/")
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> bytes | None:
-        """Bytes `start` to `end` of an object, fewer where it ends before; None where there is none."""
+        """Read bytes `start` to `end` of an object, fewer if it ends before; None if it does not exist."""
         path = self._path(key)
         try:
             with _calling():
@@ -383,18 +383,18 @@ class RemoteStorage(Storage):
             self._fs.pipe_file(self._path(key), data)
 
     def extend(self, key: str, offset: int, data: bytes) -> None:
-        """Put `data` at `offset`, as the object's new end: all of it is written anew."""
+        """Put `data` at `offset` as the object's new end, by rewriting the whole object."""
         before = self.read(key) or b""
         if data or len(before) != offset:
             self.write(key, before[:offset] + data)
 
     def remove(self, key: str) -> None:
-        """Remove an object, or all below a folder; nothing where there is none."""
+        """Remove an object or everything below a folder, if it exists."""
         with contextlib.suppress(FileNotFoundError), _calling():
             self._fs.rm(self._path(key), recursive=True)
 
     def sizes(self, folder: str = "") -> dict[str, int | None]:
-        """What is directly below a folder, by name: an object's length in bytes, None for what is no object."""
+        """List a folder by name, with each object's length in bytes; None for anything that is not an object."""
         try:
             with _calling():
                 self._fs.invalidate_cache()
@@ -407,7 +407,7 @@ class RemoteStorage(Storage):
         }
 
     def read_all(self, keys: Sequence[str], limit: int) -> list[bytes | StoreError | None]:
-        """Many objects, several at once."""
+        """Read many objects, several at a time."""
         with ThreadPoolExecutor(_REQUESTS) as threads:
             return list(threads.map(lambda key: self._read_or_error(key, limit), keys))
 
@@ -417,7 +417,7 @@ class RemoteStorage(Storage):
             self.remove(key)
 
     def obstacle(self) -> str | None:
-        """Write an object and remove it: what a bucket allows is not known before."""
+        """Write an object and remove it, which is the only way to find out what a bucket allows."""
         key = f"{uuid.uuid4().hex}{PARTIAL}"
         self.write(key, b"fastneurons")
         self.remove(key)
@@ -429,7 +429,7 @@ class RemoteStorage(Storage):
 
 @contextlib.contextmanager
 def _calling() -> Iterator[None]:
-    """What a client raises, as `OSError`: s3fs, botocore and aiohttp have classes of their own."""
+    """Turn what a client raises into `OSError`: s3fs, botocore and aiohttp have classes of their own."""
     try:
         yield
     except OSError:

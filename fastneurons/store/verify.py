@@ -1,4 +1,4 @@
-"""Reading all of a store, to tell what of it is as it was written, and so what is still usable."""
+"""Read all of a store, to find out what is damaged and what is still usable."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,14 +15,14 @@ from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """Something of a store that is not as it was written.
+    """A damaged object of a store.
 
     Args:
         object: Its key in the store.
-        array: The array that it is a part of; None where it is of none.
-        first: The first example that it holds, where it holds examples.
-        end: The one after the last.
-        how: What is wrong with it.
+        array: The array that it belongs to, if any.
+        first: The first example in it, if it holds examples.
+        end: One past the last.
+        how: How it differs from what was written.
     """
 
     object: str
@@ -33,18 +33,18 @@ class Damage(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """What was found of a store.
+    """The result of verifying a store.
 
     Args:
-        store: What the user calls it.
-        format: Of its layout; stores of format 1 have no checksums of their own.
-        complete: Whether its run came to its end.
-        examples: Examples committed.
-        objects: How many objects were read.
-        bytes: Their length.
-        damaged: What is not as it was written.
-        arrays: Examples that are whole, by array of examples; of other arrays whether they are.
-        whole_examples: Ranges of examples that are whole in every array: the first, and the one after the last.
+        store: The store's path, as the user wrote it.
+        format: The format of its layout; stores of format 1 have no checksums of their own.
+        complete: Whether its run is complete.
+        examples: Number of examples committed.
+        objects: Number of objects read.
+        bytes: Their total length.
+        damaged: The damaged objects.
+        arrays: For each array of examples, how many examples are intact; for other arrays, whether they are.
+        whole_examples: Ranges of examples that are intact in every array: the first, and one past the last.
     """
 
     store: str
@@ -59,12 +59,12 @@ class Verification(msgspec.Struct, frozen=True):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it is as it was written."""
+        """Whether nothing is damaged."""
         return not self.damaged
 
 
 def verify_store(store: Store) -> Verification:
-    """Read all of a store, and hold it against what was written.
+    """Read all of a store and compare it with its manifests.
 
     Args:
         store: As `open_store` opens it, without `check`.
@@ -93,7 +93,7 @@ def verify_store(store: Store) -> Verification:
 
 
 def _unlike_written(store: Store, catalogue: Catalogue) -> tuple[list[Damage], int, int]:
-    """Every object against its manifest; how many there were, and how long."""
+    """Compare every object with its manifest; return damage, and the number and length of objects read."""
     damaged = [
         Damage(f"manifest/{number}", None, None, None, what) for number, what in catalogue.broken.items()
     ]
@@ -113,7 +113,7 @@ def _unlike_written(store: Store, catalogue: Catalogue) -> tuple[list[Damage], i
 
 
 def _unlike(store: Store, key: str, stored: StoredObject) -> str | None:
-    """How an object differs from what was written; None if it does not."""
+    """Say how an object differs from what was written; None if it does not."""
     try:
         data = store._storage.read(key, 0, stored.length + 1)
         if data is None:
@@ -132,7 +132,7 @@ def _unlike(store: Store, key: str, stored: StoredObject) -> str | None:
 
 
 def _unnamed(store: Store, catalogue: Catalogue) -> Iterator[Damage]:
-    """Objects that must be there and that no manifest names: only damaged manifests lose them."""
+    """Yield objects that must exist but that no manifest names, which only damaged manifests can cause."""
     if catalogue.problem is None:
         return
     for name in store:
@@ -142,15 +142,15 @@ def _unnamed(store: Store, catalogue: Catalogue) -> Iterator[Damage]:
             for number in range(-(-store.num_examples // length)):
                 key = f"{name}/c.{number}{zeros}"
                 if key not in catalogue.objects:
-                    yield _damage(store, key, f"cannot be checked, as {catalogue.problem}")
+                    yield _damage(store, key, f"cannot be checked, because {catalogue.problem}")
         else:
             objects = catalogue.data_of(name if store.is_complete else f"{name}_checkpoint")
             if not store.is_complete or len(objects) < store[name]._array.nchunks:
-                yield Damage(name, name, None, None, f"cannot be checked, as {catalogue.problem}")
+                yield Damage(name, name, None, None, f"cannot be checked, because {catalogue.problem}")
 
 
 def _undecodable(store: Store) -> Iterator[Damage]:
-    """Of a store without manifests: what cannot be read."""
+    """Yield what cannot be read of a store without manifests."""
     for name in store:
         try:
             array = store[name]
@@ -183,7 +183,7 @@ def _reason(error: StoreError, name: str) -> str:
 
 
 def _by_array(store: Store, damaged: list[Damage]) -> dict[str, int | bool]:
-    """What is left of each array."""
+    """Say how much of each array is intact."""
     found: dict[str, int | bool] = {}
     for name in store:
         spec = schema.array_spec(name)
@@ -197,7 +197,7 @@ def _by_array(store: Store, damaged: list[Damage]) -> dict[str, int | bool]:
 
 
 def _whole(examples: int, damaged: list[Damage]) -> list[tuple[int, int]]:
-    """Ranges of examples in which nothing is damaged."""
+    """Return the ranges of examples in which nothing is damaged."""
     ranges, at = [], 0
     lost = {(each.first, each.end) for each in damaged if each.first is not None and each.end is not None}
     for first, end in [*sorted(lost), (examples, examples)]:
@@ -208,5 +208,5 @@ def _whole(examples: int, damaged: list[Damage]) -> list[tuple[int, int]]:
 
 
 def as_json(found: Verification) -> dict[str, Any]:
-    """What `fastneurons verify --json` prints."""
+    """Return what `fastneurons verify --json` prints."""
     return {"whole": found.is_whole, **msgspec.to_builtins(found)}

@@ -53,7 +53,7 @@ def test_modes_are_timed_beside_the_unpatched_engine(models, tmp_path):
         (["--num-languages", "1"], "--num-languages 1: must be at least 2"),
         (["--rounds", "0"], "--rounds 0: must be at least 1"),
         (["--plot", "bench.bmp"], "bench.bmp: the ending must be one of .png, .svg, .pdf"),
-        (["--json", "/none/bench.json"], "/none/bench.json: there is no folder /none"),
+        (["--json", "/none/bench.json"], "/none/bench.json: the folder /none does not exist"),
         (["no-such-model/"], "no-such-model/: its tokenizer cannot be loaded"),
     ],
 )

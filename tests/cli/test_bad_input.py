@@ -97,7 +97,7 @@ def test_languages_that_cannot_be(languages, said, tmp_path):
     [
         ("--position middle", "must be one of last, any, answer, corpus"),
         ("--signal up", "must be one of gate, product"),
-        ("--attribution --position any", "contributions are those of the last prompt token"),
+        ("--attribution --position any", "attribution reads the last prompt token; use --position last"),
         ("--top-k 5", "needs --attribution"),
         ("--attribution --top-k 0", "at least 1"),
         ("--keep-coefficients", "needs --attribution"),

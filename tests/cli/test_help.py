@@ -34,7 +34,7 @@ def test_run_has_sections_with_everyday_options_first(capsys):
         "Arguments",
         "Options",
         "Data",
-        "What is measured",
+        "Measurement",
         "Output",
         "Engine (vLLM's own options)",
     ]

@@ -280,7 +280,7 @@ def test_which_data_is_whose(tasks, data, expected):
         ("qqqq", ["x"], "unknown task 'qqqq'; there are xnli, fact"),
         ("xnli,mgsm", ["x"], "which of the tasks xnli, mgsm is it for"),
         ("xnli", ["xnli=a", "xnli=b"], "there is xnli=a already"),
-        ("xnli", ["xnli="], "no path behind the ="),
+        ("xnli", ["xnli="], "no path after '='"),
         (None, ["xnly=a"], "did you mean xnli"),
     ],
 )

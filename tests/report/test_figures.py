@@ -62,7 +62,7 @@ def test_a_corpus_is_a_line_for_each_language(tmp_path):
     run.write(tmp_path / "run.zarr")
     plot(open_store(str(tmp_path / "run.zarr")), tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text()
-    for label in ("activation probability", "tokens", "coefficient &gt; 0 token by token", "English (en)"):
+    for label in ("activation probability", "tokens", "coefficient &gt; 0 at each token", "English (en)"):
         assert label in text, label
     read = run.token_count.sum(0) > 0
     assert read.sum() == 10  # the only texts of two languages were skipped

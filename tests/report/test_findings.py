@@ -118,7 +118,7 @@ def test_the_python_interface_takes_a_path_or_a_store(tmp_path):
         assert findings_json(fastneurons.findings(given, 0.5)) == report.summary_json(store, 0.5)
     with pytest.raises(InputError, match="no threshold 7"):
         fastneurons.findings(store, 7.0)
-    with pytest.raises(StoreError, match="nothing is there"):
+    with pytest.raises(StoreError, match="does not exist"):
         fastneurons.findings(tmp_path / "none.zarr")
 
 

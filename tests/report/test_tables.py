@@ -92,7 +92,7 @@ def test_layers_categories_and_languages_are_in_the_table(store):
 def test_skipped_rows_are_grouped_and_the_first_named(store):
     text = printed(store)
     assert "skipped: 5 examples" in text
-    assert "5  501 tokens (and the like)" in text
+    assert "5  501 tokens (and similar)" in text
     assert "facts.jsonl:2  é1" in text
     assert "facts.jsonl:12  é11" in text
     assert "facts.jsonl:17" not in text
@@ -141,7 +141,7 @@ def test_an_incomplete_store_says_so(tmp_path):
         assert writer.committed == 4
         store = open_store(path)
     assert "Not complete" in printed(store)
-    assert "of the 4 examples committed by now" in printed(store)
+    assert "cover the 4 examples committed so far" in printed(store)
     assert summary(store)["complete"] is False
 
 
@@ -153,7 +153,7 @@ def opened(run, tmp_path):
 def test_attribution_has_a_row_for_each_category(tmp_path):
     store = opened(ATTRIBUTED, tmp_path)
     text = printed(store)
-    assert "of all neurons, and of the 3 of a layer" in " ".join(text.split())
+    assert "of all neurons, and of the 3 neurons of each layer" in " ".join(text.split())
     arrays = ATTRIBUTED.attribution()
     with np.errstate(invalid="ignore"):
         share, score, effective = (
@@ -201,7 +201,7 @@ def test_a_corpus_has_tokens_and_probabilities(tmp_path):
     store = opened(CORPUS, tmp_path)
     text = printed(store)
     assert f"{CORPUS.measured.sum()} texts measured in 3 languages, 5 skipped" in text
-    assert "above 0 token by token (also in the store: 0.5)" in text
+    assert "above 0 at each token (also in the store: 0.5)" in text
     assert "shared" not in text
     tokens, texts = CORPUS.token_count.sum(0), CORPUS.present.sum(0)
     probability = CORPUS.counts().sum(0)[0].mean(-1) / tokens[:, None]  # [L, N]
@@ -227,7 +227,7 @@ def test_a_corpus_of_one_language_and_one_that_has_only_begun(tmp_path):
         writer.commit(CORPUS.window(0, 1))
         assert writer.committed == 1
         store = open_store(path)
-    assert "this is of the 1 text committed by now" in printed(store)
+    assert "results cover the 1 text committed so far" in printed(store)
     assert row(printed(store), "de") == ["0", "0", "-"]
     assert summary(store)["activation_probability"]["de"] is None
 
@@ -239,7 +239,7 @@ def test_a_corpus_of_one_language_and_one_that_has_only_begun(tmp_path):
         ({"position": "any"}, "activated: above 0 at any token of the prompt"),
         (
             {"position": "answer", "signal": "product"},
-            "activated: coefficient above 0 over the answer's tokens",
+            "activated: coefficient above 0 at any token of the answer",
         ),
     ],
     ids=["last", "any", "answer"],

@@ -143,7 +143,7 @@ def test_a_missing_or_changed_manifest_is_told_and_costs_its_window_alone(whole)
         store = fastneurons.open(whole, check=False)
         np.testing.assert_array_equal(store["activated"][:8], RUN.arrays()["activated"][:8])
         np.testing.assert_array_equal(store["occupancy"][...], RUN.arrays()["occupancy"])
-        refused(lambda: store["activated"][8], "examples 8 to 15 cannot be checked, as its manifest/2")  # noqa: B023
+        refused(lambda: store["activated"][8], "examples 8 to 15 cannot be checked, because its manifest/2")  # noqa: B023
         found = verify_store(store)
         assert (found.whole_examples, found.arrays["outcome"], found.arrays["occupancy"]) == (
             [(0, 8), (16, 23)],
@@ -433,14 +433,14 @@ def test_verify_says_what_is_usable(whole, capsys):
     assert told(capsys, "verify", str(whole))[:2] == (
         0,
         f"{whole}: 23 examples, complete\nread 54 objects, 13,5{fastneurons.verify(whole).bytes % 100:02} bytes\n"
-        "whole: all is as it was written\n",
+        "intact: everything is as it was written\n",
     )
     (whole / "activated" / "c.1.0.0.0.0").write_bytes(b"")
     status, out, _ = told(capsys, "verify", str(whole))
     assert status == 1
     assert "activated/c.1.0.0.0.0 (examples 8 to 15) is shorter than the" in out
     assert "  activated: 15 of 23 examples\n" in out
-    assert out.endswith("examples whole in every array: 0 to 7, 16 to 22\n")
+    assert out.endswith("examples intact in every array: 0 to 7, 16 to 22\n")
     status, out, _ = told(capsys, "verify", str(whole), "--json")
     found = json.loads(out)
     assert (status, found["whole"], found["whole_examples"]) == (1, False, [[0, 8], [16, 23]])

@@ -126,7 +126,7 @@ def fingerprinted(of_model: str | None, of_tokenizer: str | None, **changed: obj
         ((None, None), ("m", "t"), None),
         (("m", "t"), (None, None), None),
         (("m", "t"), ("n", "t"), r"holds Qwen/Qwen3-8B, and the model's files have changed since the run began: its "
-                                 r"configuration, .*; pass another --out, or --overwrite in place of --resume"),
+                                 r"configuration, .*; pass another --out, or --overwrite instead of --resume"),
         (("m", "t"), ("m", "u"), r"and the tokenizer's files have changed since the run began; pass another --out"),
     ],
 )  # fmt: skip

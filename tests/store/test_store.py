@@ -353,7 +353,7 @@ def test_a_complete_store_is_left_as_it_is(tmp_path):
     [
         (
             {"model": "Qwen/Qwen3-4B"},
-            "holds Qwen/Qwen3-8B, this run is Qwen/Qwen3-4B; pass another --out, or --overwrite in place of --resume",
+            "holds Qwen/Qwen3-8B, this run is Qwen/Qwen3-4B; pass another --out, or --overwrite instead of --resume",
         ),
         (
             {"languages": ["en", "de"]},
@@ -483,7 +483,7 @@ def test_where_nothing_locks_the_first_writer_stops_when_a_second_has_begun(tmp_
 
 
 def test_what_cannot_be_opened_says_why(tmp_path):
-    with pytest.raises(StoreError, match=r"nowhere.zarr: nothing is there"):
+    with pytest.raises(StoreError, match=r"nowhere.zarr: does not exist"):
         open_store(str(tmp_path / "nowhere.zarr"))
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").touch()

@@ -64,7 +64,7 @@ def tasks_and_data(tasks: str | None, data: Sequence[str]) -> tuple[tuple[str, .
                 )
             name, location = (names[0] if names else "jsonl"), given
         if not location:
-            raise InputError(f"--data {given}: no path behind the =")
+            raise InputError(f"--data {given}: no path after '='")
         if name in places:
             raise InputError(f"--data {name}={location}: there is {name}={places[name]} already")
         places[name] = location
