@@ -38,6 +38,7 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python docs/make_cli.py
+
 check: lint test
 
 clean:
