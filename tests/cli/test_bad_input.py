@@ -217,7 +217,7 @@ def test_bad_lines_among_good_ones_are_skipped_counted_and_named(tmp_path):
         (["--engine-arg", 'lora_modules=["a"]'], "adapters are not supported"),
         (["--threshold", "nan"], "--threshold"),
         (["--threshold", "0", "--threshold", "0"], "twice"),
-        (["--resume", "--overwrite"], "exclude"),
+        (["--resume", "--overwrite"], "cannot be combined"),
         (["--engine-arg", "block_size"], "KEY=VALUE"),
         (["--engine-arg", "dtype=half"], "--dtype"),
         (["--engine-arg", "worker_cls=x"], "worker_cls"),

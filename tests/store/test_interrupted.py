@@ -288,7 +288,7 @@ def test_a_full_disk_keeps_what_is_committed(tmp_path):
     try:
         path = small / "run.zarr"
         with pytest.raises(
-            StoreError, match=r"No space left .*; \d+ examples are safe, .*--resume"
+            StoreError, match=r"No space left .*; \d+ examples are safe; .*--resume"
         ) as raised:
             run.write(path)
         store = open_store(str(path))
