@@ -14,7 +14,8 @@ from fastneurons.data.align import LeftOut
 from fastneurons.data.example import Skipped
 from fastneurons.data.first_seen import FirstSeen
 from fastneurons.data.problems import UnusableError, one_line
-from fastneurons.data.tasks.source import Case, Incomplete, TaskSource
+from fastneurons.data.tasks.around import Case
+from fastneurons.data.tasks.source import Incomplete, TaskSource
 from fastneurons.data.tasks.task import Task
 from fastneurons.data.writing_systems import wrong_script
 from fastneurons.errors import InputError
