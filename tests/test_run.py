@@ -141,7 +141,7 @@ def test_ctrl_c_keeps_what_was_measured_and_the_run_goes_on_from_there(undisturb
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert "examples are safe, --resume continues" in errors
+    assert "examples are safe; continue with --resume" in errors
     safe = committed(out)
     assert 16 <= safe < len(ROWS)
     assert f"stopped; {safe} examples are safe" in errors

@@ -21,7 +21,7 @@ NO_DIGEST = 0
 
 # What all messages about a difference end with.
 DATA_CHANGED = (
-    "the data has changed since the run began; pass another --out, or --overwrite in place of --resume"
+    "the data has changed since the run began; pass another --out, or --overwrite instead of --resume"
 )
 
 _encode = msgspec.msgpack.Encoder().encode

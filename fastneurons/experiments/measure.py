@@ -235,7 +235,7 @@ def _measure(
             "them once more"
         )
     if not ended:
-        progress.message(f"stopped; {writer.committed} examples are safe, --resume continues")
+        progress.message(f"stopped; {writer.committed} examples are safe; continue with --resume")
         return
     if known.passed < first and not (writer.is_complete and source.limit is not None):
         raise StoreError(_too_few(source, known.passed, first))

@@ -69,7 +69,7 @@ def _pass_by(
             raise StoreError(
                 f"{noun} {number} of the store {problem}. It is shorter than --block-size {block_size}, as the texts "
                 "of its language ended there: a corpus of blocks that came to its end cannot be continued with "
-                "more texts; pass another --out, or --overwrite in place of --resume"
+                "more texts; pass another --out, or --overwrite instead of --resume"
             )
         raise StoreError(f"{noun} {number} of the store {problem}; {DATA_CHANGED}")
     return True
