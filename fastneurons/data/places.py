@@ -6,6 +6,7 @@ names differ in numbers alone. Anything else is refused: it may be the same text
 language, which would be mixed silently. Files that name no split, next to files that do, are the training split.
 """
 
+import glob
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -76,8 +77,9 @@ class Place:
 
     @property
     def is_hub(self) -> bool:
-        """Whether it is the name of a data set on the Hub, there being no such path."""
-        return is_hub_name(self.location)
+        """Whether it is the name of a data set on the Hub: there is no such path, nor files that begin with it."""
+        path = Path(self.location)
+        return is_hub_name(self.location) and not any(path.parent.glob(f"{glob.escape(path.name)}.*"))
 
     @property
     def is_folder(self) -> bool:

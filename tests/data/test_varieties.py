@@ -139,11 +139,13 @@ def test_ntrex(tmp_path):
         opened("parallel", tmp_path)
 
 
-def test_opus(tmp_path):
-    write(tmp_path / "OpenSubtitles.en-pt_br.en", "river\n")
-    write(tmp_path / "OpenSubtitles.en-pt_br.pt_br", "rio\n")
-    source = opened("parallel", tmp_path / "OpenSubtitles.en-pt_br")
-    assert rows(source) == [{"en": "river", "pt": "rio"}]
+def test_opus(tmp_path, monkeypatch):
+    write(tmp_path / "opus" / "OpenSubtitles.en-pt_br.en", "river\n")
+    write(tmp_path / "opus" / "OpenSubtitles.en-pt_br.pt_br", "rio\n")
+    monkeypatch.chdir(tmp_path)
+    # The second one looks like a name on the Hub.
+    for place in (tmp_path / "opus" / "OpenSubtitles.en-pt_br", "opus/OpenSubtitles.en-pt_br"):
+        assert rows(opened("parallel", place)) == [{"en": "river", "pt": "rio"}]
 
 
 def test_cc100(tmp_path):
