@@ -217,6 +217,10 @@ class Observer:
         self._requests[request_id] = _Request(row, spans, num_cached_tokens)
         self.tally.cached_tokens += num_cached_tokens
 
+    def knows(self, request_id: str) -> bool:
+        """Whether a request in the engine is one that is read."""
+        return request_id in self._requests
+
     def finished(self, request_id: str) -> None:
         """A request has left the engine."""
         self._requests.pop(request_id, None)
@@ -324,7 +328,8 @@ class Observer:
                 coefficient = self._buffers["coefficients"][gathered].half()
                 coefficient[missing] = torch.nan
                 out["coefficient"] = coefficient
-        return {name: np.ascontiguousarray(tensor.cpu().numpy()) for name, tensor in out.items()}
+        # Transposed on the device: a copy to the host keeps strides, and the host is slow at this.
+        return {name: tensor.contiguous().cpu().numpy() for name, tensor in out.items()}
 
     def count(self, parity: int) -> dict[str, np.ndarray]:
         """What was counted of a window of a corpus, on the host; the buffer's half is empty again.

@@ -42,7 +42,8 @@ class NeuronWorker(_WorkerBase):
     finite: FiniteWatch | None = None
     refusal: str | None = None
     warnings: list[str]
-    _in_step = False  # a real one, no dummy
+    _is_ours = False  # whether the step that began last has requests of ours
+    _in_step = False  # within such a step: no dummy, and none of vLLM's warm-up
 
     def load_model(self, *args: Any, **kwargs: Any) -> Any:
         """Load as vLLM does, then patch: before the profile run, so that tracing sees the patch.
@@ -103,7 +104,9 @@ class NeuronWorker(_WorkerBase):
                     [int(number) for number in extra.get(SPANS_KEY, ())],
                     request.num_computed_tokens,
                 )
-        self._in_step = True
+        # vLLM warms up with whole steps of its own requests, which need all that a step computes and are not read.
+        self._is_ours = any(map(observer.knows, scheduler_output.num_scheduled_tokens))
+        self._in_step = self._is_ours
         try:
             return super().execute_model(scheduler_output)
         finally:
@@ -112,7 +115,7 @@ class NeuronWorker(_WorkerBase):
 
     def sample_tokens(self, grammar_output: Any) -> Any:
         """The second half of a step: one of vLLM's two model runners computes its logits here."""
-        self._in_step = self.observer is not None
+        self._in_step = self.observer is not None and self._is_ours
         try:
             return super().sample_tokens(grammar_output)
         finally:
@@ -215,7 +218,8 @@ class NeuronWorker(_WorkerBase):
 
     def _on_batch(self, batch: Batch) -> None:
         assert self.observer is not None
-        self.observer.arm(batch)
+        if self._in_step:
+            self.observer.arm(batch)
 
     def _max_rows(self) -> int:
         """Rows of the largest forward pass: a full step, or a CUDA graph's padded size."""

@@ -33,9 +33,38 @@ def use_triton_kernels() -> None:
     observer.categories = categories_triton
 
 
+def warm_up_as_on_a_gpu() -> None:
+    """Have the worker run vLLM's own warm-up, whole steps of requests that are not ours, as its GPU worker does.
+
+    Its sampling parameters ask for log-probabilities and penalties; top-k, top-p and grammar bit masks are left out,
+    which the interpreter cannot run.
+    """
+    from vllm import SamplingParams
+    from vllm.v1.worker.gpu import warmup
+
+    from fastneurons.engine.cpu_worker import CPUNeuronWorker
+
+    parameters = SamplingParams(
+        temperature=0.0, frequency_penalty=0.5, repetition_penalty=1.2, min_tokens=2,
+        logit_bias={0: -1.0, 1: 0.5}, logprobs=5, prompt_logprobs=1,
+    )  # fmt: skip
+    SamplingParams.for_sampler_warmup = staticmethod(lambda: parameters)
+    warmup.torch.accelerator.synchronize = lambda *_, **__: None
+    compile_or_warm_up = CPUNeuronWorker.compile_or_warm_up_model
+
+    def warm_up(self: Any) -> Any:
+        warmup.warmup_kernels(self.model_runner, self.execute_model, lambda _: self.sample_tokens(None))
+        assert self.observer.num_calls() > 0
+        assert self.observer.tally.forwards == 0
+        return compile_or_warm_up(self)
+
+    CPUNeuronWorker.compile_or_warm_up_model = warm_up
+
+
 def main(request: dict[str, Any]) -> None:
     use_second_runner()
     use_triton_kernels()
+    warm_up_as_on_a_gpu()
     from fastneurons.data.example import Example
     from fastneurons.engine.session import Session
     from tests.engine.support import LANGUAGES, measure, tiny_options

@@ -1,7 +1,8 @@
 """What runs on a GPU, run on the CPU: vLLM's second model runner and our Triton kernels, in the interpreter.
 
 vLLM takes that runner only where Triton has a backend for the platform; the script pretends one for
-the CPU while vLLM looks. None of it was run on a GPU.
+the CPU while vLLM looks. Before the first prompt comes vLLM's own warm-up, which its GPU worker runs through our
+`execute_model` and `sample_tokens`. None of it was run on a GPU.
 """
 
 import json
