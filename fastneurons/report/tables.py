@@ -39,6 +39,7 @@ def findings_numbers(found: Findings) -> dict[str, Any]:
         "position": header.position,
         "include_special_tokens": header.includes_special_tokens,
         "signal": header.signal,
+        "warnings": header.warnings,
         "neurons": header.neurons,
         "examples": found.num_examples,
         "measured": found.num_measured,
@@ -125,6 +126,8 @@ def _print_heading(console: Console, found: Findings, noun: str) -> None:
         console.print(f"special tokens: {'included' if header.includes_special_tokens else 'not included'}")
     if (last := found.last_tokens) is not None:
         console.print(last_token_line(100 * last.all_same, last.sharing, last.languages))
+    for warning in header.warnings:
+        console.print(Text.assemble(("warning:", "yellow"), f" {visible(warning, limit=LONGEST_LIST)}"))
 
 
 def _print_skipped(console: Console, found: Findings, noun: str) -> None:

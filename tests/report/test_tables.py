@@ -264,6 +264,12 @@ def test_scores_have_the_digits_that_tell_them_apart(means, expected):
     assert score_cells(Estimate(values, nothing, nothing)) == expected
 
 
+def test_warnings_of_the_engine_stay_with_the_results(tmp_path):
+    store = opened(draw(2, warnings=["long \x1b[31mfactors are used"]), tmp_path)
+    assert r"warning: long \x1b[31mfactors are used" in printed(store)
+    assert summary(store)["warnings"] == store.header.warnings
+
+
 def test_markup_in_names_is_text(tmp_path):
     run = draw(2, model="[bold]model[/]", task="[red]", tasks=["[red]"])
     run.write(tmp_path / "run.zarr")
