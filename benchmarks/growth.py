@@ -53,7 +53,7 @@ _MORE = 8
 
 @dataclass(frozen=True)
 class Case:
-    """What is run."""
+    """The size of a run."""
 
     examples: int
     languages: int = 3

@@ -139,7 +139,7 @@ def rates(neurons: int, rows: int, dtype: str) -> Iterator[Row]:
 
 
 def other_rates(neurons: int) -> Iterator[Row]:
-    """What is done once examples are complete."""
+    """Time the work that follows once examples are complete."""
     from kernels_static import attribution_case, categories_case
 
     for case in (

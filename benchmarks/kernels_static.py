@@ -1,4 +1,4 @@
-"""What do the kernels compile to, for each GPU generation? Answered without a GPU.
+"""Machine code of the kernels for each GPU generation, compiled without a GPU.
 
     python benchmarks/kernels_static.py [--json] [--arch 80 90 100] [--every]
 
@@ -340,7 +340,7 @@ def top_case(*, rows: int = 2560, scores: int = 1400, top_k: int = 700) -> Case:
 
 
 def cases(every: bool) -> Iterator[Case]:
-    """What production runs: all of it, or one case for each way in which the code can differ."""
+    """The cases that production runs: all of them, or one for each way in which the code can differ."""
     if every:
         for function in FUNCTIONS:
             for gated in (True, False):

@@ -1,4 +1,4 @@
-"""What would observing cost on a GPU? On paper, by bytes and operations: nothing here was run on a GPU.
+"""The cost of observing on a GPU, on paper, by bytes and operations: nothing here was run on a GPU.
 
     python benchmarks/roofline.py [MODEL ...] [--gpu h100] [--tokens 2048 --tokens 16384] [--json FILE]
 
@@ -136,7 +136,7 @@ def ranks_needed(gpu: Gpu, model: Model) -> int:
 
 @dataclass(frozen=True)
 class Load:
-    """What one launch asks of the device; instructions are counted a warp."""
+    """The demands of one launch on the device; instructions are counted per warp."""
 
     bytes: float
     instructions: float = 0.0
@@ -254,7 +254,7 @@ class Row:
     finished_s: dict[str, float]  # by mode: categories and contributions
 
     def share(self, mode: str) -> float:
-        """What observing adds, of the step without it."""
+        """The time that observing adds, as a share of the step without it."""
         return (self.added_s[mode] + self.finished_s[mode]) / (self.products_s + self.activation_s)
 
 

@@ -68,7 +68,7 @@ class Array:
         return tuple(dim for dim in self.dims if dim != "task")
 
     def empty(self, sizes: Mapping[str, int]) -> NDArray[Any]:
-        """What a worker would give for no examples: no rows, or a sum of nothing.
+        """The array that a worker would give for no examples: no rows, or a sum of nothing.
 
         Args:
             sizes: The size of each dimension but "example".

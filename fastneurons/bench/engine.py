@@ -57,7 +57,7 @@ class Measured(Contender):
             return Findings(activation_count=np.sum([part["activation_count"] for part in parts], axis=0)[0])
         packed = np.concatenate([part["activated"] for part in parts])
         neurons = self._session.facts.neurons
-        bits = np.unpackbits(packed, axis=-1, count=neurons, bitorder="little")  # [B, S, L, N, I]
+        bits = np.unpackbits(packed, axis=-1, count=neurons, bitorder="little")  # [E, S, L, N, I]
         shares = [part["contribution_share"] for part in parts if "contribution_share" in part]
         return Findings(
             category=categories_of(bits.astype(bool), axis=2).swapaxes(0, 1),

@@ -16,11 +16,11 @@ class Reference:
     """Activations from plain forward passes, and what follows from them.
 
     Args:
-        last: float32 [B, L, N, I], at the last token.
-        largest: float32 [B, L, N, I], over the tokens.
+        last: float32 [E, L, N, I], at the last token.
+        largest: float32 [E, L, N, I], over the tokens.
         count: int64 [L, N, I], tokens above 0.
         near: int64 [L, N, I], tokens so near 0 that rounding decides.
-        contribution: float32 [B, L, N, I].
+        contribution: float32 [E, L, N, I].
         tolerance: How near rounding decides.
         may_differ: Share of the other neurons that may differ all the same; 0 in float32.
     """
@@ -86,7 +86,7 @@ def differs(found: Findings, expected: Reference) -> str | None:
         neurons = expected.last.shape[-1]
         top_k = Measurement(attribution=True).neurons_in_top(neurons) or 1
         category = categories_of(expected.last > 0, axis=1)
-        top = np.argsort(-expected.contribution, axis=-1, kind="stable")[..., :top_k]  # [B, L, N, k]
+        top = np.argsort(-expected.contribution, axis=-1, kind="stable")[..., :top_k]  # [E, L, N, k]
         of_top = np.take_along_axis(np.broadcast_to(category[:, None], expected.last.shape), top, -1)
         shares = np.stack([(of_top == code).mean(-1) for code in range(4)], -1).mean(1)
         # A neuron that rounding moves, into a category or among the largest, moves a share by no more than this.

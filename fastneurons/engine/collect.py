@@ -1,4 +1,4 @@
-"""What the workers have read of complete rows, fetched and put into the rows' order."""
+"""Collecting: fetch what the workers have read of complete rows, and put it into the rows' order."""
 
 from collections.abc import Sequence
 from typing import Any

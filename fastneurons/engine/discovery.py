@@ -253,7 +253,7 @@ def _site(
 
 
 def _why_none(model: nn.Module, layer: int, found: list[Site], unknown: str | None) -> str:
-    """What stands in a layer instead of one place, for people."""
+    """Describe, for people, what a layer has instead of exactly one place."""
     if len(found) > 1:
         return f"layer {layer}: more than one MLP: {', '.join(site.path for site in found)}"
     if unknown is not None:

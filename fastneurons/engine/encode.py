@@ -48,10 +48,10 @@ class Encoder(Protocol):
     """Makes token ids of rows, many at a time."""
 
     def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
-        """What these rows become, in order; not always as many."""
+        """Encode rows, in order; not always as many come out."""
 
     def rest(self) -> list[Tokenised | Skipped]:
-        """What is left when no more rows come."""
+        """Encode the remainder, once no more rows come."""
 
 
 class PromptEncoder:
@@ -196,7 +196,7 @@ class PromptEncoder:
         return _flat(own)
 
     def _around_answer(self, example: Example, language: str) -> tuple[str, str]:
-        """What stands before the answer's first letter, and the answer."""
+        """The text before the answer's first letter, and the answer."""
         prompt = example.prompts[language]
         joint = example.joints.get(language)
         if joint is None:

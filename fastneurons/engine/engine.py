@@ -272,7 +272,7 @@ class PatchedEngine:
         return Core(config)
 
     def _find_files(self) -> ModelFiles | None:
-        """What the model's files say; None if they have still to be downloaded.
+        """Read and check the model's files; None if they have still to be downloaded.
 
         Raises:
             InputError: they are not those of a model that can be observed.
@@ -284,7 +284,7 @@ class PatchedEngine:
         return ModelFiles(folder, *check_files(folder))
 
     def _ranks(self) -> list[dict[str, Any]]:
-        """What each rank holds.
+        """Ask each rank for its layers and neurons.
 
         Raises:
             InputError: a rank says why the model cannot be observed.

@@ -1,4 +1,4 @@
-"""What vLLM and Transformers warn of while a model is made ready, as far as it may change what is measured.
+"""Warnings that vLLM and Transformers give while a model is loaded, as far as they may change results.
 
 Everything that is said of the model, its configuration, tokenizer and quantisation is shown, but for what is known
 to change nothing: a warning that is new comes through.

@@ -34,7 +34,7 @@ class LoadError(InputError):
 
 
 def cause(error: BaseException, log: Path | None = None) -> str:
-    """What went wrong, in one line.
+    """Find the cause of a failure and put it into one line.
 
     Args:
         error: What vLLM raised.
@@ -97,7 +97,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _message(error: BaseException) -> str:
-    """What an exception says; its type and place as well, where it says too little to be understood."""
+    """The message of an exception, with its type and place if the message alone says too little."""
     said = _PYDANTIC_NOISE.sub("", str(error))
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     if lines and re.match(r"\d+ validation errors? for \w+$", lines[0]):

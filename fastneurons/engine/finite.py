@@ -32,7 +32,7 @@ class FiniteWatch:
 
     @property
     def error(self) -> str | None:
-        """What was seen, in one line. Waits for the device."""
+        """The first value that was not finite, in one line. Waits for the device."""
         if self._all_finite is None or bool(self._all_finite):
             return None
         return (

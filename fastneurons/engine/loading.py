@@ -44,7 +44,7 @@ class Loading:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the weights that were loaded, in one line; None if nothing is."""
+        """The fault of the weights that were loaded, in one line; None if there is none."""
         return self._problem
 
     def begin(self, model: nn.Module) -> None:
@@ -253,7 +253,7 @@ def _needed_shape(module: Any, shard_id: Any) -> tuple[int, int] | None:
 
 
 def _packed(model: Any) -> dict[str, list[str]]:
-    """What fused layers are made of, by name: {"qkv_proj": ["q_proj", "k_proj", "v_proj"], ...}."""
+    """The parts of fused layers, by name: {"qkv_proj": ["q_proj", "k_proj", "v_proj"], ...}."""
     packed: dict[str, list[str]] = {}
     for module in model.modules():
         own = getattr(module, "packed_modules_mapping", None)

@@ -29,7 +29,7 @@ _MOST_MARKS = 4
 
 @dataclass(frozen=True)
 class Marks:
-    """What a tokenizer puts around a text, and what else there is to know before texts are encoded.
+    """The tokens that a tokenizer puts around a text, and other facts needed before texts are encoded.
 
     Args:
         before: Ids that it puts before a text.
@@ -113,7 +113,7 @@ def _bare(tokenizer: Any) -> list[list[int]] | None:
 
 
 def _around(whole: list[list[int]], bare: list[list[int]]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """What stands around each probe, the same for all of them; None where there is no such thing."""
+    """The tokens around each probe, if they are the same for all of them; else None."""
     added = {len(w) - len(b) for w, b in zip(whole, bare, strict=True)}
     if len(added) > 1 or min(added) < 0:
         return None

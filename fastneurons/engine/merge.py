@@ -16,7 +16,7 @@ from fastneurons.arrays import ATTRIBUTION, Array, Arrays, spec_of
 
 @dataclass(frozen=True)
 class Slice:
-    """What one rank holds: layers (global numbers) and neurons `first_neuron` to `first_neuron + neurons`."""
+    """The slice of one rank: layers (global numbers) and neurons `first_neuron` to `first_neuron + neurons`."""
 
     layers: tuple[int, ...]
     first_neuron: int

@@ -1,4 +1,4 @@
-"""What can be refused before a model is loaded, by its configuration and by what its weights' headers say.
+"""Refuse models before they are loaded, by their configuration and by the headers of their weights.
 
 These checks take milliseconds where loading takes minutes, or does not end. They are made to miss rather than to
 refuse a model that is sound: `engine/loading.py` looks at what was really loaded, layer by layer.
@@ -259,7 +259,7 @@ def _decoder_layers(tensors: Iterable[TensorHeader]) -> dict[int, dict[str, Tens
 
 
 def _kind_of_layer(config: dict[str, Any], index: int) -> str:
-    """What the configuration says of a layer by itself: entries with an item for each layer, or a list of layers."""
+    """Entries of the configuration that concern single layers: with an item for each, or a list of layers."""
     layers = _num_layers(config) or 0
     kind: list[Any] = []
     for name, value in config.items():
@@ -345,7 +345,7 @@ def _kind(config: dict[str, Any]) -> str:
 
 
 def _unit(suffix: str, quantised: bool) -> str:
-    """What must be there: each tensor; of quantised layers, which hold several or one, the layer."""
+    """Names that must be there: each tensor; of a quantised layer, which may hold several, the layer."""
     return suffix.rpartition(".")[0] if quantised else suffix
 
 

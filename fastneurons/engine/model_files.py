@@ -1,4 +1,4 @@
-"""What the files of a model say before anything is loaded: its configuration and its weights' names and shapes.
+"""A model's files, read before anything is loaded: its configuration, and the names and shapes of its weights.
 
 Nothing here imports torch or vLLM, and nothing is read that has no bound: only regular files are opened, and
 of weights only their headers.

@@ -1,4 +1,4 @@
-"""What one worker process holds while it measures: whose the rows of a step are, and what is read of them.
+"""The buffers of one worker process: which prompt each row of a step belongs to, and what was read of it.
 
 Every buffer is allocated once, before the profile run, and updated in place between steps: captured
 CUDA graphs keep their addresses.
@@ -47,7 +47,7 @@ def uses_fused_kernel(device: torch.device) -> bool:
 
 
 class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is observed; crosses to the workers inside vLLM's `additional_config`.
+    """A specification of what to observe; crosses to the workers inside vLLM's `additional_config`.
 
     It is part of the key of vLLM's compiled graphs, as is `patch`: buffers of another size are other
     addresses, and a graph of another patch is another graph.
@@ -73,7 +73,7 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 @dataclass
 class Tally:
-    """What a worker has read since the engine started."""
+    """Counts of a worker's work since the engine started."""
 
     prompts: int = 0  # of which the last token was computed
     prompt_tokens: int = 0  # computed by this engine, each position once
@@ -288,7 +288,7 @@ class Observer:
     def collect(
         self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
     ) -> dict[str, np.ndarray]:
-        """What was read of some finished examples, on the host.
+        """Copy what was read of some finished examples to the host.
 
         Args:
             rows: For each of E examples, the row of each of the L languages; -1 where it has none.
@@ -332,7 +332,7 @@ class Observer:
         return {name: tensor.contiguous().cpu().numpy() for name, tensor in out.items()}
 
     def count(self, parity: int) -> dict[str, np.ndarray]:
-        """What was counted of a window of a corpus, on the host; the buffer's half is empty again.
+        """Copy the counts of a window of a corpus to the host, and set the buffer's half back to 0.
 
         Args:
             parity: Which half: windows take them by turns.
@@ -347,7 +347,7 @@ class Observer:
     # -- buffers ------------------------------------------------------------------------------------
 
     def _row_shapes(self) -> _Shapes:
-        """What is held for a row: shape and dtype of each buffer.
+        """Shape and dtype of each buffer, for one row.
 
         Neurons innermost and layers next, as the store has them: what is copied out is contiguous.
         """
@@ -434,7 +434,7 @@ class Observer:
         return count
 
     def _contributions(self, rows: Tensor, planes: Tensor, answers: dict[str, Any]) -> dict[str, Tensor]:
-        """What `contributions` gives, a few examples at a time.
+        """Compute `contributions`, a few examples at a time.
 
         An answer's projection is as large as a row of coefficients in float32.
         """

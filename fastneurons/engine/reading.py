@@ -35,7 +35,7 @@ class Rows(Protocol):
 
 @dataclass
 class Totals:
-    """What a session has sent to its engine.
+    """Counts of what a session has sent to its engine.
 
     Args:
         tokens_to_read: Tokens of which activations are to be read.

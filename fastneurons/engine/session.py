@@ -205,7 +205,7 @@ class Session:
         return self._tokenisers[add_special_tokens]
 
     def _observation(self, config: Any) -> "ObservationSpec":
-        """What the workers are to observe, given vLLM's configuration."""
+        """The specification of what workers observe, given vLLM's configuration."""
         from fastneurons.engine.observer import ObservationSpec
 
         rows = max(1024, _STEPS_IN_FLIGHT * config.scheduler_config.max_num_seqs)

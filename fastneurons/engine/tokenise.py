@@ -178,7 +178,7 @@ def _rising(places: Iterable[int]) -> list[int]:
 
 
 def token_facts(tokenise: Tokeniser, what: Measurement, in_blocks: bool) -> dict[str, Any]:
-    """What stands around texts, and whether it is read: the header's field `tokens`."""
+    """The header's field `tokens`: the tokens around texts, and whether they are read."""
     marks, corpus = tokenise.marks, what.position == "corpus"
     before, after = marks.named(tokenise.before), marks.named(tokenise.after)
     facts: dict[str, Any] = {
@@ -193,7 +193,7 @@ def token_facts(tokenise: Tokeniser, what: Measurement, in_blocks: bool) -> dict
 
 
 def describe_tokens(tokenise: Tokeniser, what: Measurement) -> str:
-    """What stands around texts, and whether it is read, in one line for people."""
+    """Describe in one line the tokens around texts, and whether they are read."""
     marks, corpus = tokenise.marks, what.position == "corpus"
     before, after = " ".join(marks.named(tokenise.before)), " ".join(marks.named(tokenise.after))
     added = [f"{before} before each text"] if before else []

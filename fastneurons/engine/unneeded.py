@@ -1,4 +1,4 @@
-"""What a run that only reads prompts need not compute: the next token, and the rows that only lead to it.
+"""Work that a run which only reads prompts can skip: the next token, and the rows that only lead to it.
 
 Nothing that is read depends on either. Real steps alone are shortened: vLLM measures its memory in dummy ones.
 """

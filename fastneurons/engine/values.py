@@ -113,7 +113,7 @@ def unembedding_rows(model: nn.Module, tokens: Sequence[int]) -> Tensor:
 
 
 def _head(model: nn.Module) -> nn.Module:
-    """What turns the last hidden state into logits: the head where there is one, else the embedding it is tied to."""
+    """The module that turns the last hidden state into logits: the head, or the embedding that it is tied to."""
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 
     found: list[nn.Module] = [m for m in model.modules() if isinstance(m, ParallelLMHead)]

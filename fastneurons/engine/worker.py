@@ -1,4 +1,4 @@
-"""What a vLLM worker has to do to measure: patch its model, say whose the rows are, answer the session.
+"""The worker: vLLM's own, which also patches its model, assigns rows to prompts, and answers the engine.
 
 `cpu_worker` and `gpu_worker` add it to vLLM's own workers.
 """
@@ -36,7 +36,7 @@ SPANS_KEY = "fastneurons_spans"
 
 
 class NeuronWorker(_WorkerBase):
-    """What both workers add to vLLM's own: a mixin, put before one of its worker classes."""
+    """The part that both workers add to vLLM's own: a mixin, put before one of its worker classes."""
 
     observer: Observer | None = None
     finite: FiniteWatch | None = None
@@ -136,7 +136,7 @@ class NeuronWorker(_WorkerBase):
                 self.observer = observer
 
     def fastneurons_describe(self) -> dict[str, Any]:
-        """What this rank holds, or why it cannot be measured."""
+        """The layers and neurons of this rank, or why the model cannot be measured."""
         rank: dict[str, Any] = {
             "refusal": self.refusal,
             "dtype": str(self.model_config.dtype).removeprefix("torch."),
@@ -162,7 +162,7 @@ class NeuronWorker(_WorkerBase):
         return rank
 
     def fastneurons_tally(self) -> dict[str, Any]:
-        """What this rank has read so far, and its calls of the op. Waits for the device."""
+        """The work of this rank so far, and its calls of the op. Waits for the device."""
         assert self.observer is not None
         tally: dict[str, Any] = msgspec.to_builtins(self.observer.tally)
         tally["error"] = self._error()
