@@ -70,6 +70,11 @@ class ModelFacts:
     warnings: tuple[str, ...] = ()
 
 
+def engine_failed(error: Exception) -> EngineError:
+    """The error to raise where vLLM's engine raised one: its cause, in one line."""
+    return error if isinstance(error, EngineError) else EngineError(f"the engine failed: {cause(error)}")
+
+
 class PatchedEngine:
     """A vLLM engine whose feed-forward layers are observed.
 
@@ -158,16 +163,35 @@ class PatchedEngine:
             token_ids: Its tokens.
             extra: Reaches the workers with it: what of it is observed, and into which row of the buffers.
             parameters: vLLM's `SamplingParams` of this request; None reads the prompt alone.
+        Raises:
+            EngineError: the engine failed.
         """
-        self.core.send(request_id, token_ids, extra, parameters)
+        try:
+            self.core.send(request_id, token_ids, extra, parameters)
+        except Exception as error:
+            raise engine_failed(error) from error
 
     def step(self) -> list[Any]:
-        """Run one step; vLLM's output of each request that it concerned. Raises whatever the engine raises."""
-        return self.core.step()
+        """Run one step; vLLM's output of each request that it concerned.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        try:
+            return self.core.step()
+        except Exception as error:
+            raise engine_failed(error) from error
 
     def abort(self, request_ids: list[str]) -> None:
-        """Take back requests that are not finished."""
-        self.core.abort(request_ids)
+        """Take back requests that are not finished.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        try:
+            self.core.abort(request_ids)
+        except Exception as error:
+            raise engine_failed(error) from error
 
     # -- workers --------------------------------------------------------------------------------------
 
@@ -177,10 +201,7 @@ class PatchedEngine:
         Raises:
             EngineError: the engine failed, or a rank says that observing did.
         """
-        try:
-            answers = self.core.ask(method, **arguments)
-        except Exception as error:
-            raise EngineError(f"the engine failed: {cause(error)}") from error
+        answers = self._ask(method, **arguments)
         for answer in answers:
             if answer["error"] is not None:
                 raise EngineError(f"reading activations failed: {answer['error']}")
@@ -190,10 +211,15 @@ class PatchedEngine:
         """Call a worker's method on every rank; the whole model's arrays. Raises as `ask` does."""
         return merge(self._slices, self.ask(method, **arguments))
 
+    def _ask(self, method: str, **arguments: Any) -> list[Any]:
+        try:
+            return self.core.ask(method, **arguments)
+        except Exception as error:
+            raise engine_failed(error) from error
+
     def tallies(self) -> list[dict[str, Any]]:
         """The work of each rank so far: prompts, tokens, rows read, forward passes, calls of the op, first error."""
-        tallies: list[dict[str, Any]] = self.core.ask("fastneurons_tally")
-        return tallies
+        return self._ask("fastneurons_tally")
 
     def check_calls(self) -> None:
         """Check that the op ran in each layer of each forward pass.
@@ -289,7 +315,7 @@ class PatchedEngine:
         Raises:
             InputError: a rank says why the model cannot be observed.
         """
-        ranks: list[dict[str, Any]] = self.core.ask("fastneurons_describe")
+        ranks: list[dict[str, Any]] = self._ask("fastneurons_describe")
         for rank in ranks:
             if rank["refusal"] is not None:
                 raise InputError(f"{self._model}: {rank['refusal']}")

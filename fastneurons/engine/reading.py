@@ -16,7 +16,6 @@ from fastneurons.data.example import Skipped
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.encode import Tokenised
 from fastneurons.engine.engine import PatchedEngine
-from fastneurons.engine.failure import cause
 from fastneurons.engine.placement import InFlight, MeasuredRows
 from fastneurons.errors import EngineError
 
@@ -102,7 +101,7 @@ class ReadingPass(Iterator[MeasuredRows]):
         self._requests: dict[str, InFlight] = {}
         self._exhausted = False
         self._source_error: Exception | None = None
-        self._failure: Exception | None = None
+        self._failure: EngineError | None = None
         self._groups = self._run()
 
     def __next__(self) -> MeasuredRows:
@@ -196,7 +195,7 @@ class ReadingPass(Iterator[MeasuredRows]):
             for output in self._engine.step():
                 if output.finished:
                     self._requests.pop(output.request_id).unfinished -= 1
-        except Exception as error:
+        except EngineError as error:
             self._failure = error
             return
         self._totals.steps += 1
@@ -243,7 +242,7 @@ class ReadingPass(Iterator[MeasuredRows]):
     def _settle(self) -> None:
         """End the pass: raise what ended it, or check that all that was sent was read."""
         if self._failure is not None:
-            raise EngineError(f"the engine failed: {cause(self._failure)}") from self._failure
+            raise self._failure
         if self._stop.is_set():
             self._abandon()
             return

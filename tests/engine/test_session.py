@@ -168,6 +168,23 @@ def test_an_error_in_the_op_is_told_and_does_not_hang_the_engine(models, open_se
         list(session.measure(examples(3, seed=9)))
 
 
+@pytest.mark.parametrize("call", ["add_request", "get_output", "collective_rpc", "abort_requests"])
+def test_an_engine_that_died_is_told_whatever_is_asked_of_it(call, models, open_session, monkeypatch):
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    session = open_session(models(), options=tiny_options())
+
+    def dead(*args, **kwargs):
+        raise EngineDeadError
+
+    monkeypatch.setattr(session.core.client, call, dead)
+    with pytest.raises(
+        EngineError, match=r"^the engine failed: a process of the engine ended without a word"
+    ):
+        list(session.measure(examples(3, seed=9)))
+        session.engine.abort(["0"])
+
+
 def test_prompts_that_were_sent_and_not_read_are_noticed(models, open_session, monkeypatch):
     from fastneurons.engine import observer
 
