@@ -1,5 +1,6 @@
 """The look of figures, and how they are written: the same input gives the same file."""
 
+import logging
 import warnings
 from collections.abc import Sequence
 from math import inf
@@ -12,6 +13,9 @@ from fastneurons.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# An account without a home gets a cache in a temporary folder, which is no news to it.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 ENDINGS = (".png", ".svg", ".pdf")
 
