@@ -541,14 +541,3 @@ wuu | wuu | Hans Hant | Wu Chinese
 yue | yue | Hant Hans | Cantonese
 zgh | zgh | Tfng | Standard Moroccan Tamazight
 """
-
-
-# Chinese in its varieties, Japanese, Thai, Lao, Khmer, Burmese, Tibetan, Dzongkha.
-_WITHOUT_SPACES = frozenset(
-    ["zh", "yue", "wuu", "nan", "hak", "lzh", "ja", "th", "lo", "km", "my", "bo", "dz"]
-)
-
-
-def separates_words(code: str) -> bool:
-    """Whether words of a language are separated by spaces, by its short code; romanised, all are."""
-    return code.endswith("-Latn") or code.partition("-")[0] not in _WITHOUT_SPACES

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from fastneurons.data.template import gap
 from fastneurons.errors import InputError
 from fastneurons.language_tags import _REGION_IN_LOWER_CASE
 from fastneurons.languages import (
@@ -16,7 +17,6 @@ from fastneurons.languages import (
     language,
     parse_languages,
     read_code,
-    separates_words,
     short_code,
 )
 
@@ -214,7 +214,7 @@ def test_what_a_tag_says_beyond_language_and_script_is_told():
 def test_a_romanised_language_is_one_of_its_own():
     assert language("ja_rom") == Language("ja-Latn", "Japanese (Latn)", "Latn", "jpn")
     assert language("zh-Latn").script == "Latn"
-    assert separates_words("zh-Latn") and not separates_words("zh-Hant")
+    assert gap("zh-Latn", "a") == " " and gap("zh-Hant", "a") == ""
 
 
 @pytest.mark.parametrize("code", _REGION_IN_LOWER_CASE)
