@@ -38,7 +38,7 @@ def run(
     top_k: int | None = None,
     keep_coefficients: bool = False,
     block_size: int | None = None,
-    observe_memory: float = 1.0,
+    observe_memory: float | None = None,
     include_special_tokens: bool = False,
     add_bos_token: bool | None = None,
     limit: int | None = None,
@@ -69,7 +69,8 @@ def run(
         top_k: Number of a layer's neurons that count as its top contributors; None takes 800 of every 16,384.
         keep_coefficients: Whether to store every coefficient.
         block_size: For a corpus: join each language's texts and cut them into blocks of this many tokens.
-        observe_memory: Memory on each device for examples in flight, in GiB.
+        observe_memory: Memory on each device for examples in flight, in GiB; None takes 1 on CPUs, and on GPUs a tenth
+            of the device's, at most 8.
         include_special_tokens: Whether "any", "answer" and "corpus" also read the tokens that the tokenizer or the
             chat format adds around a text.
         add_bos_token: Whether each prompt gets the tokenizer's begin-of-text token, unless it already begins with

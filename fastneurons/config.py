@@ -33,7 +33,8 @@ class Measurement:
         attribution: Whether to measure how much each category matters for the answer.
         top_k: Number of a layer's neurons that count as its top contributors; None takes 800 of every 16,384.
         keep_coefficients: Whether to store every coefficient.
-        observe_memory: Memory for a worker's buffers on its device, in GiB.
+        observe_memory: Memory for a worker's buffers on its device, in GiB; None takes 1 on CPUs, and on GPUs a
+            tenth of the device's, at most 8.
         include_special_tokens: Whether "any", "answer" and "corpus" also read the tokens that the tokenizer or the
             chat format adds around a text, which are the same in every language.
         add_bos_token: Whether each prompt gets the tokenizer's begin-of-text token, unless it already begins with
@@ -46,7 +47,7 @@ class Measurement:
     attribution: bool = False
     top_k: int | None = None
     keep_coefficients: bool = False
-    observe_memory: float = 1.0
+    observe_memory: float | None = None
     include_special_tokens: bool = False
     add_bos_token: bool | None = None
 
@@ -75,14 +76,16 @@ class Measurement:
             raise InputError(
                 "--include-special-tokens with --position last: only the prompt's own last token is read"
             )
-        if not (isfinite(self.observe_memory) and self.observe_memory > 0):
-            raise InputError(f"--observe-memory {self.observe_memory:g}: must be above 0 (GiB)")
-        if self.observe_memory > _MOST_GIB:
-            raise InputError(f"--observe-memory {self.observe_memory:g}: must be at most {_MOST_GIB:,} (GiB)")
+        memory = self.observe_memory
+        if memory is not None and not (isfinite(memory) and memory > 0):
+            raise InputError(f"--observe-memory {memory:g}: must be above 0 (GiB)")
+        if memory is not None and memory > _MOST_GIB:
+            raise InputError(f"--observe-memory {memory:g}: must be at most {_MOST_GIB:,} (GiB)")
 
     @property
     def memory_bytes(self) -> int:
-        """Memory for a worker's buffers on its device."""
+        """Memory for a worker's buffers on its device. Only once a session has put the device's default in."""
+        assert self.observe_memory is not None
         return int(self.observe_memory * 2**30)
 
     def neurons_in_top(self, neurons: int) -> int | None:
@@ -112,7 +115,7 @@ class EngineOptions:
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None
     gpu_memory_utilization: float | None = None
-    # None: eager on the CPU, where compiling takes longer than most runs; compiled on GPUs.
+    # None: eager. On CPUs, compiling takes longer than most runs; on GPUs, it gains little (docs/gpu.md).
     enforce_eager: bool | None = None
     tensor_parallel_size: int = 1
     pipeline_parallel_size: int = 1

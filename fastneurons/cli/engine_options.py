@@ -37,7 +37,10 @@ MaxNumBatchedTokens = Annotated[
     int | None, typer.Option(help="Maximum tokens per engine step.", rich_help_panel=_ENGINE)
 ]
 MaxNumSeqs = Annotated[
-    int | None, typer.Option(help="Maximum prompts per engine step.", rich_help_panel=_ENGINE)
+    int | None,
+    typer.Option(
+        help="Maximum prompts in flight inside the engine. On GPUs, two steps of them.", rich_help_panel=_ENGINE
+    ),
 ]
 GpuMemoryUtilization = Annotated[
     float | None, typer.Option(help="Fraction of device memory that vLLM may use.", rich_help_panel=_ENGINE)
@@ -46,7 +49,7 @@ EnforceEager = Annotated[
     bool | None,
     typer.Option(
         "--enforce-eager/--no-enforce-eager",
-        help="Run without torch.compile and CUDA graphs. [default: eager on the CPU, compiled on GPUs]",
+        help="Run without torch.compile and CUDA graphs. [default: without]",
         show_default=False,
         rich_help_panel=_ENGINE,
     ),

@@ -91,10 +91,12 @@ AddBosToken = Annotated[
     ),
 ]
 ObserveMemory = Annotated[
-    float,
+    float | None,
     typer.Option(
         metavar="GIB",
-        help="Device memory for examples in flight; the first lines of the log say how many fit.",
+        help="Device memory for examples in flight; the first lines of the log say how many fit. "
+        "[default: 1 on CPUs; on GPUs a tenth of the device's, at most 8]",
+        show_default=False,
         rich_help_panel=_WHAT,
     ),
 ]

@@ -72,7 +72,7 @@ def run(
     block_size: opt_what.BlockSize = None,
     include_special_tokens: opt_what.IncludeSpecialTokens = False,
     add_bos_token: opt_what.AddBosToken = None,
-    observe_memory: opt_what.ObserveMemory = 1.0,
+    observe_memory: opt_what.ObserveMemory = None,
     window: _Window = 256,
     keep_bits: _KeepBits = True,
     resume: Annotated[

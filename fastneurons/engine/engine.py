@@ -289,8 +289,9 @@ class PatchedEngine:
             check_config(config.model_config.hf_config.to_dict())
         except InputError as error:
             raise InputError(f"{self._model}: {error}") from error
-        spec = msgspec.structs.replace(self._observe(config), patch=PATCH_VERSION, engine=self._number)
-        config.additional_config = {"fastneurons": msgspec.to_builtins(spec)}
+        config.additional_config = msgspec.structs.replace(
+            self._observe(config), patch=PATCH_VERSION, engine=self._number
+        )
         if on_cpu:
             from fastneurons.engine.cpu_norms import prefer_one_kernel
 

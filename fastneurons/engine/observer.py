@@ -4,6 +4,7 @@ Every buffer is allocated once, before the profile run, and updated in place bet
 CUDA graphs keep their addresses.
 """
 
+import hashlib
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -47,10 +48,9 @@ def uses_fused_kernel(device: torch.device) -> bool:
 
 
 class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A specification of what to observe; crosses to the workers inside vLLM's `additional_config`.
+    """A specification of what to observe; crosses to the workers as vLLM's `additional_config`.
 
-    It is part of the key of vLLM's compiled graphs, as is `patch`: buffers of another size are other
-    addresses, and a graph of another patch is another graph.
+    Of that, vLLM asks for `compute_hash`, which becomes part of the key of its compiled graphs.
     """
 
     patch: int = -1  # set by the engine, as is the next
@@ -69,6 +69,14 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def is_corpus(self) -> bool:
         """Whether tokens are counted, and not prompts kept apart."""
         return self.position == "corpus"
+
+    def compute_hash(self) -> str:
+        """Return a hash of what compiled code depends on: the ops, and the engine's number, which graphs hold.
+
+        Nothing else: thresholds, languages and sizes of buffers are behind the ops, and no graph on disk holds an
+        address. With them in the key, each other run would compile anew.
+        """
+        return hashlib.sha256(f"fastneurons {self.patch} {self.engine}".encode()).hexdigest()
 
 
 @dataclass

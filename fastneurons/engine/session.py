@@ -11,6 +11,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -206,8 +207,11 @@ class Session:
 
     def _observation(self, config: Any) -> "ObservationSpec":
         """The specification of what workers observe, given vLLM's configuration."""
+        from fastneurons.engine.device import device_memory, observe_memory_of
         from fastneurons.engine.observer import ObservationSpec
 
+        if self.what.observe_memory is None:
+            self.what = replace(self.what, observe_memory=observe_memory_of(device_memory()) / 2**30)
         rows = max(1024, _STEPS_IN_FLIGHT * config.scheduler_config.max_num_seqs)
         what = self.what
         return ObservationSpec(

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fastneurons.config import EngineOptions
+from fastneurons.engine.device import device_memory, gpu_defaults
 from fastneurons.engine.environment import cpu_computes_bfloat16
 
 # On CPUs, where vLLM's defaults are a server's. Blocks of 128 tokens would have most of a step's prompts leave most of
@@ -29,8 +30,10 @@ def engine_config(model: str, options: EngineOptions, **own: Any) -> Any:
     extra = given.pop("engine_args")
     if on_cpu and options.dtype == "auto" and not cpu_computes_bfloat16():
         given["dtype"] = "float32"
+    memory = device_memory()
     arguments = {
         **(_ON_CPU if on_cpu else {}),
+        **(gpu_defaults(memory, own | given | extra) if memory is not None else {}),
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
         **own,

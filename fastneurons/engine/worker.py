@@ -57,7 +57,7 @@ class NeuronWorker(_WorkerBase):
         if loading.problem is not None:
             self.refusal = loading.problem
             return loaded
-        spec = msgspec.convert(self.vllm_config.additional_config["fastneurons"], ObservationSpec)
+        spec: ObservationSpec = self.vllm_config.additional_config
         layers = range(*self.model_config.get_layers_start_end_indices(self.parallel_config))
         try:
             sites = find_sites(self.model_runner.get_model(), layers)

@@ -44,7 +44,7 @@ def run(request: dict[str, Any], dtype: str, what: dict[str, Any] | None) -> lis
         )
         arguments = {
             "worker_cls": "fastneurons.engine.cpu_worker.CPUNeuronWorker",
-            "additional_config": {"fastneurons": msgspec.to_builtins(spec)},
+            "additional_config": spec,
         }
     engine = LLMEngine.from_engine_args(
         EngineArgs(
