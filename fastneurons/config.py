@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from fastneurons.engine_arguments import check_engine_arguments
 from fastneurons.errors import InputError
 
 # Bounds that keep a slip of the keyboard from counting without end or overflowing 64 bits.
@@ -144,13 +145,7 @@ class EngineOptions:
         for name in self.engine_args:
             if name in named:
                 raise InputError(f"--engine-arg {name}: use --{name.replace('_', '-')}")
-            if name in _OWN_ENGINE_ARGS:
-                raise InputError(f"--engine-arg {name}: fastneurons sets this itself")
-            if "lora" in name and self.engine_args[name]:
-                raise InputError(
-                    f"--engine-arg {name}: adapters are not supported, and only the base model would be measured; "
-                    "merge the adapter into the weights and pass the result"
-                )
+        check_engine_arguments(self.engine_args)
 
     @property
     def world_size(self) -> int:
@@ -202,12 +197,6 @@ def check_together(what: Measurement, options: RunOptions, engine: EngineOptions
             f"--engine-arg enable_prefix_caching with --position {what.position}: tokens taken from the cache "
             "pass through no layer and would not be read"
         )
-
-
-# The patch and the session depend on these; a user's value would make results wrong or the run fail.
-_OWN_ENGINE_ARGS = frozenset(
-    {"model", "worker_cls", "additional_config", "disable_log_stats", "skip_tokenizer_init"}
-)
 
 
 def parse_engine_args(assignments: list[str]) -> dict[str, Any]:

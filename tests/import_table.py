@@ -17,8 +17,9 @@ BEGIN, END = "<!-- imports: begin -->\n", "<!-- imports: end -->\n"
 # Single modules that packages of any level use; each with the leaves that it may import itself.
 LEAVES: dict[str, set[str]] = {
     "arrays": set(),
-    "config": {"errors"},
+    "config": {"engine_arguments", "errors"},
     "console": {"visible"},
+    "engine_arguments": {"errors"},
     "errors": set(),
     "language_tags": set(),
     "languages": {"errors", "language_tags"},

@@ -101,8 +101,11 @@ class Core:
         """Stop the engine and free its memory."""
         from vllm.distributed import cleanup_dist_env_and_memory
 
-        if hasattr(self.client, "engine_core"):
-            _let_go_of_compiled_code(self.worker.model_runner.get_model())
+        # Other executors than that of one process, Ray's for one, have no worker here.
+        core = getattr(self.client, "engine_core", None)
+        worker = getattr(getattr(core, "model_executor", None), "driver_worker", None)
+        if worker is not None:
+            _let_go_of_compiled_code(worker.worker.model_runner.get_model())
         with _one_collection():
             self.client.shutdown()
             del self.client

@@ -117,7 +117,7 @@ class PatchedEngine:
                 if rank["layers"]
             ]
             self.facts = self._describe(ranks, warnings)
-            self._calls_before = [tally["calls"] for tally in self.tallies()]
+            self._tallies_before = self.tallies()
         except BaseException:
             with contextlib.suppress(Exception):  # people should hear what went wrong first
                 self.close()
@@ -222,21 +222,35 @@ class PatchedEngine:
         return self._ask("fastneurons_tally")
 
     def check_calls(self) -> None:
-        """Check that the op ran in each layer of each forward pass.
+        """Check that the op ran in each layer of each forward pass since the engine was ready.
 
-        A compiled graph of the unpatched model, served from a cache, would show here.
+        A layer that runs without the patch, as in a compiled graph of the unpatched model, would show here.
 
         Raises:
             EngineError: it did not.
         """
-        for rank, (tally, before) in enumerate(zip(self.tallies(), self._calls_before, strict=True)):
-            calls, expected = tally["calls"] - before, tally["layers"] * tally["forwards"]
+        for rank, (tally, before) in enumerate(zip(self.tallies(), self._tallies_before, strict=True)):
+            if (failed := tally["error"]) is not None:
+                raise EngineError(f"reading activations failed: {failed}")
+            calls, forwards = tally["calls"] - before["calls"], tally["forwards"] - before["forwards"]
+            expected = tally["layers"] * forwards
             if calls != expected:
                 raise EngineError(
-                    f"rank {rank}: the patched layers were called {calls} times in "
-                    f"{tally['forwards']} forward passes of {tally['layers']} layers, {expected} were expected; "
-                    "a compiled graph of another model may have been served: clear vLLM's cache (~/.cache/vllm)"
+                    f"rank {rank}: the patched layers were called {calls} times in {forwards} forward passes of "
+                    f"{tally['layers']} layers, where {expected} were expected; {self._what_to_try(calls < expected)}"
                 )
+
+    def _what_to_try(self, too_few: bool) -> str:
+        """What could help where layers ran without the patch, or outside of the passes that were counted."""
+        if too_few and not self.core.config.model_config.enforce_eager:
+            return (
+                "the model is compiled: try --enforce-eager, and if that helps, a graph without the patch was taken "
+                "from vLLM's cache (~/.cache/vllm or VLLM_CACHE_ROOT), which can be removed"
+            )
+        return (
+            "this vLLM runs the layers in a way that fastneurons does not know: compare its version with those that "
+            "`pip install 'fastneurons[cpu]'` and `'fastneurons[gpu]'` choose (fastneurons info shows it)"
+        )
 
     @contextlib.contextmanager
     def unpatched(self) -> Iterator[None]:
