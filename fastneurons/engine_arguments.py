@@ -11,16 +11,22 @@ from fastneurons.errors import InputError
 # The patch and the session depend on these; a user's value would make results wrong or the run fail.
 OWN = frozenset({"model", "worker_cls", "additional_config", "disable_log_stats", "skip_tokenizer_init"})
 
-_ROWS_ARE_SPLIT = "it divides a prompt's tokens among devices, and each would read a part of them as if it were all"
+_ROWS_ARE_SPLIT = (
+    "it divides a prompt's tokens among devices, and each would read a part of them as if it were all"
+)
 _DRAFTS = "it adds draft tokens to a step, which are rows that belong to no prompt"
-_KV_FROM_ELSEWHERE = "tokens whose keys and values come from elsewhere pass through no layer and would not be read"
+_KV_FROM_ELSEWHERE = (
+    "tokens whose keys and values come from elsewhere pass through no layer and would not be read"
+)
 _DATA_PARALLEL = "one engine is driven here; divide the data, and run one fastneurons for each part"
 _NO_LOGITS = "logits are not computed where prompts are only read"
 _ADAPTERS = (
     "adapters are not supported, and only the base model would be measured; merge the adapter into the weights "
     "and pass the result"
 )
-_MOVING_WEIGHTS = "it moves weights in and out of the device, and value vectors are views of them; leave it out"
+_MOVING_WEIGHTS = (
+    "it moves weights in and out of the device, and value vectors are views of them; leave it out"
+)
 _LOST_SPECIFICATION = "vLLM passes it to layers through additional_config, which fastneurons uses itself"
 
 # Refused unless off: a reason for each.
@@ -29,7 +35,7 @@ _REFUSED: dict[str, str] = {
     "decode_context_parallel_size": _ROWS_ARE_SPLIT,
     "enable_dbo": "it divides a step into two that run at once, and rows of one would be read as the other's",
     "ubatch_size": "it divides a step into several that run at once, and rows of one would be read as another's",
-    "kv_sharing_fast_prefill": "it skips prompt tokens in the layers that share keys and values, which would not be read",
+    "kv_sharing_fast_prefill": "prompt tokens skip the layers that share keys and values, and would not be read there",
     "speculative_config": _DRAFTS,
     "spec_method": _DRAFTS,
     "spec_model": _DRAFTS,
@@ -71,8 +77,8 @@ _REFUSED_VALUES: dict[str, dict[str, str]] = {
         "draft": "prompts are read of models that generate; leave it out",
     },
     "convert": {
-        value: "it makes another model of a model that generates; leave it out"
-        for value in ("embed", "classify")
+        "embed": "prompts are read of models that generate; leave it out",
+        "classify": "prompts are read of models that generate; leave it out",
     },
     "offload_backend": {"prefetch": _MOVING_WEIGHTS},
     "distributed_executor_backend": {
@@ -81,7 +87,7 @@ _REFUSED_VALUES: dict[str, dict[str, str]] = {
 }
 
 # What vLLM gives these by itself, or what leaves them off.
-_OFF = (None, False, 0, "", {}, [])
+_OFF: tuple[Any, ...] = (None, False, 0, "", {}, [])
 _ONE_IS_OFF = frozenset(
     {"prefill_context_parallel_size", "decode_context_parallel_size", "data_parallel_size",
      "data_parallel_size_local", "nnodes"}

@@ -14,7 +14,7 @@ from fastneurons.errors import InputError
 
 # Those that vLLM 0.32 and 0.33 have beside: no row is another with them, and no number wrong. Before a name is added:
 # does it change which tokens pass through the patched layers, or which requests they belong to, or replace the layers?
-PASSED_ON = """
+_PASSED_ON = """
 aggregate_engine_logging all2all_backend allow_deprecated_quantization allowed_local_media_path
 allowed_media_domains async_scheduling attention_backend attention_config aux_output_config block_size
 code_revision collect_detailed_traces compilation_config config_format cp_kv_cache_interleave_size
@@ -56,7 +56,8 @@ sleep_mode_backend sleep_mode_offload_cudagraph sleep_preserve_parameter_names
 sparse_indexer_topk_backend stream_interval structured_outputs_config swa_bounded_replay tokenizer_mode
 tokenizer_revision tokens_only use_fp64_gumbel use_replayssm use_tqdm_on_load video_pruning_method
 video_pruning_rate watchdog_config watermark worker_extension_cls
-""".split()
+"""
+PASSED_ON = frozenset(_PASSED_ON.split())
 
 
 def engine_arguments_of_vllm() -> list[str]:

@@ -39,7 +39,8 @@ MaxNumBatchedTokens = Annotated[
 MaxNumSeqs = Annotated[
     int | None,
     typer.Option(
-        help="Maximum prompts in flight inside the engine. On GPUs, two steps of them.", rich_help_panel=_ENGINE
+        help="Maximum prompts in flight inside the engine. On GPUs, two steps of them.",
+        rich_help_panel=_ENGINE,
     ),
 ]
 GpuMemoryUtilization = Annotated[

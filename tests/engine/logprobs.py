@@ -12,7 +12,6 @@ import struct
 import sys
 from typing import Any
 
-
 from fastneurons.engine.worker import ROW_KEY, SPANS_KEY
 
 

@@ -36,8 +36,9 @@ def use_triton_kernels() -> None:
 def warm_up_as_on_a_gpu() -> None:
     """Have the worker run vLLM's own warm-ups, whole steps of requests that are not ours, as its GPU worker does.
 
-    That of the sampler, and that of attention, which eager models on Blackwell run as well. Their sampling parameters ask for log-probabilities and penalties; top-k, top-p and grammar bit masks are left out,
-    which the interpreter cannot run.
+    That of the sampler, and that of attention, which eager models on Blackwell run as well. Their sampling parameters
+    ask for log-probabilities and penalties; top-k, top-p and grammar bit masks are left out, which the interpreter
+    cannot run.
     """
     from vllm import SamplingParams
     from vllm.model_executor.warmup.attention_warmup import mixed_batch_attention_warmup

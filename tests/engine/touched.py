@@ -50,7 +50,7 @@ TOUCHED: dict[str, list[Touch]] = {
     "engine/worker.py, gpu_worker.py, cpu_worker.py": [
         *_touches("vllm.v1.worker.gpu_worker", {
             "Worker.load_model": "loads all weights of this rank; overridden to patch the model afterwards",
-            "Worker.execute_model(scheduler_output)": "every real step passes here, before its forward pass; overridden",
+            "Worker.execute_model(scheduler_output)": "every real step passes here first; overridden",
             "Worker.sample_tokens(grammar_output)": "called after each `execute_model` that computed something, before "
             "the next one; the second runner computes logits here; overridden",
             "Worker.compile_or_warm_up_model": "tracing and warm-up come after `load_model`, not in it",
@@ -100,7 +100,7 @@ TOUCHED: dict[str, list[Touch]] = {
             "InputBatch.num_prompt_tokens": "without generated ones",
         }),
         *_touches("vllm.v1.worker.gpu.model_runner", {
-            "GPUModelRunner.prepare_inputs": "called for real batches alone, once; returns the batch in its final order",
+            "GPUModelRunner.prepare_inputs": "called for real batches alone, once; the batch in its final order",
             "GPUModelRunner.req_states": "of the requests, by index",
             "GPUModelRunner.device": "the model's",
             "GPUModelRunner.get_model": "the model, without a CUDA graph's wrapper",
@@ -222,8 +222,8 @@ TOUCHED: dict[str, list[Touch]] = {
             "get_model_loader(load_config)": "called once for the model, by its name in the runner's module; replaced",
         }),
         *_touches("vllm.model_executor.model_loader.base_loader", {
-            "BaseModelLoader.load_weights(model, model_config)": "fills the parameters of a model that is built, before "
-            "backends repack them; replaced",
+            "BaseModelLoader.load_weights(model, model_config)": "fills the parameters of a model that is built; "
+            "backends repack them afterwards; replaced",
         }),
         *_touches("vllm.config.load", {"LoadConfig.load_format": "`dummy` loads no weights"}),
         *_touches("vllm.model_executor.layers.linear", {
@@ -237,7 +237,7 @@ TOUCHED: dict[str, list[Touch]] = {
             "ColumnParallelLinear.output_size_per_partition": "of this rank",
             "RowParallelLinear.input_size_per_partition": "of this rank",
             "MergedColumnParallelLinear.output_sizes": "of its parts: gate, then up",
-            "QKVParallelLinear.total_num_heads": "and `num_heads`, `head_size`, `v_head_size` and those of keys: its parts",
+            "QKVParallelLinear.total_num_heads": "with `head_size`, `total_num_kv_heads`, `v_head_size`: its parts",
         }),
         *_touches("vllm.model_executor.layers.vocab_parallel_embedding", {
             "VocabParallelEmbedding.shard_indices": "this rank's token ids",
@@ -245,11 +245,11 @@ TOUCHED: dict[str, list[Touch]] = {
             "VocabParallelEmbeddingShardIndices.org_vocab_end_index": "after the last of them",
             "ParallelLMHead": "the unembedding, if it is not tied",
         }),
-        *_touches("vllm.model_executor.layers.activation", {
-            name: "module between the up and the down projection; its formula is the kernels'"
-            for name in ("SiluAndMul", "GeluAndMul", "FatreluAndMul", "ReLUSquaredActivation", "NewGELU", "FastGELU",
-                         "QuickGELU", "XIELU")
-        }),
+        *_touches("vllm.model_executor.layers.activation", dict.fromkeys(
+            ("SiluAndMul", "GeluAndMul", "FatreluAndMul", "ReLUSquaredActivation", "NewGELU", "FastGELU", "QuickGELU",
+             "XIELU"),
+            "module between the up and the down projection; its formula is the kernels'",
+        )),
         *_touches("vllm.model_executor.layers.fused_moe", {
             "MoERunner": "mixtures of experts come from this package: models with one are refused",
         }),
@@ -344,7 +344,9 @@ class Source:
             return f"{where}: is no function"
         return _signature_problem(where, node, touch.passed, is_method=bool(member))
 
-    def find(self, module: str, name: str, passed_by: frozenset[str] = frozenset()) -> tuple[str, ast.AST] | None:
+    def find(
+        self, module: str, name: str, passed_by: frozenset[str] = frozenset()
+    ) -> tuple[str, ast.AST] | None:
         """The module that defines a name which another module has, and its definition."""
         tree = self.tree(module)
         if tree is None or module in passed_by:
@@ -440,9 +442,15 @@ def _signature_problem(
     if is_method and not is_static:
         positional = positional[1:]
     names = [a.arg for a in [*positional, *arguments.kwonlyargs]]
-    optional = {a.arg for a in positional[len(positional) - len(arguments.defaults) :]} if arguments.defaults else set()
+    optional = (
+        {a.arg for a in positional[len(positional) - len(arguments.defaults) :]}
+        if arguments.defaults
+        else set()
+    )
     optional |= {
-        a.arg for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is not None
+        a.arg
+        for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if default is not None
     }
     missing = [name for name in passed if name not in names] if arguments.kwarg is None else []
     needed = [name for name in names if name not in optional and name not in passed]
