@@ -68,8 +68,9 @@ def engine_environment(num_workers: int, verbose: bool) -> Iterator[None]:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_PRODUCTS_KEPT))
     # Not a user's to choose: the session relies on it.
     wanted["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if num_workers == 1 else "1"
-    # Nor this: Ray's older executor runs steps past the worker, so that nothing would be read.
-    wanted["VLLM_USE_RAY_V2_EXECUTOR_BACKEND"] = "1"
+    # Nor this: vLLM 0.32's older executor for Ray runs steps past the worker, so that nothing would be read.
+    if "VLLM_USE_RAY_V2_EXECUTOR_BACKEND" in os.environ:
+        wanted["VLLM_USE_RAY_V2_EXECUTOR_BACKEND"] = "1"
     # vLLM starts children with `python -m`, which would run a vllm.py or json.py of the working folder.
     wanted["PYTHONSAFEPATH"] = "1"
     before = {name: os.environ.get(name) for name in wanted}

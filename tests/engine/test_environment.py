@@ -78,3 +78,14 @@ def test_onednn_keeps_few_compiled_products_unless_the_user_says_otherwise(monke
     monkeypatch.setenv(name, "512")
     with engine_environment(1, verbose=False):
         assert os.environ[name] == "512"
+
+
+def test_rays_older_executor_which_bypasses_workers_is_not_used(monkeypatch):
+    name = "VLLM_USE_RAY_V2_EXECUTOR_BACKEND"
+    monkeypatch.delenv(name, raising=False)
+    with engine_environment(2, verbose=False):
+        assert name not in os.environ  # vLLM 0.33 would warn of a variable that it does not know
+    monkeypatch.setenv(name, "0")
+    with engine_environment(2, verbose=False):
+        assert os.environ[name] == "1"
+    assert os.environ[name] == "0"

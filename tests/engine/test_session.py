@@ -1,6 +1,7 @@
 """Sessions on a tiny Llama in float32: whatever the engine does with its batches, the bits are Transformers'."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -206,8 +207,32 @@ def test_a_graph_without_the_patch_is_noticed(models, open_session):
     model = session.core.worker.model_runner.model
     mlp = model.model.layers[1].mlp
     mlp.act_fn = mlp.act_fn.original
-    with pytest.raises(EngineError, match="patched layers were called"):
+    with pytest.raises(EngineError, match="patched layers were called") as noticed:
         list(session.measure(examples(3, seed=9)))
+    # What was seen, then what to try; a cache is named only where the model is compiled.
+    seen, _, advice = str(noticed.value).partition("; ")
+    assert re.search(r"called \d+ times in (\d+) forward passes of 3 layers, where \d+ were expected$", seen)
+    assert "fastneurons info" in advice
+    assert "cache" not in advice
+    session.core.config.model_config.enforce_eager = False
+    with pytest.raises(EngineError, match=r"expected; the model is compiled: try --enforce-eager, .* cache"):
+        session.engine.check_calls()
+
+
+def test_an_executor_without_a_worker_here_is_closed_as_well(models, open_session):
+    """As Ray's, for one GPU: the core is in this process, and the worker is not."""
+    session = open_session(models(), options=tiny_options())
+    core = session.core.in_process
+    executor = core.model_executor
+
+    class Elsewhere:
+        def __getattr__(self, name):
+            if name == "driver_worker":
+                raise AttributeError(name)
+            return getattr(executor, name)
+
+    core.model_executor = Elsewhere()
+    session.close()
 
 
 def test_stopping_hands_on_what_is_complete(models, open_session):

@@ -263,7 +263,6 @@ TOUCHED: dict[str, list[Touch]] = {
             "VLLM_NO_USAGE_STATS": "set: nothing is reported",
             "VLLM_LOGGING_LEVEL": "read while vLLM is imported",
             "VLLM_CPU_OMP_THREADS_BIND": "cores of each worker",
-            "VLLM_USE_RAY_V2_EXECUTOR_BACKEND": "set: Ray's workers run steps by their own `execute_model`",
             "VLLM_CACHE_ROOT": "where compiled graphs are kept",
             "VLLM_CONFIG_ROOT": "where settings are kept",
         }),
