@@ -69,7 +69,7 @@ def measure_into_store(
         shown.message(f"loading {short_name(model)}")
         try:
             with Session(model, languages, what, engine, verbose) as session:
-                shown.message(describe(session.facts, what))
+                shown.message(describe(session.facts, session.what))
                 for warning in session.facts.warnings:
                     shown.message(f"warning: {warning}")
                 write_measurements(session, source, out, options, engine, shown, stop)
