@@ -48,6 +48,15 @@ def thread_binding(cores: list[int], num_workers: int) -> str:
     return "|".join(",".join(map(str, cores[i * share : (i + 1) * share])) for i in range(num_workers))
 
 
+# Defaults of vLLM's that the session relies on.
+_SET_BACK = {
+    # vLLM 0.32's older executor for Ray runs steps past the worker, so that nothing would be read.
+    "VLLM_USE_RAY_V2_EXECUTOR_BACKEND": "1",
+    # Memory that an earlier engine measured is remembered by the key of compiled graphs, which buffers are not part of.
+    "VLLM_ENABLE_STARTUP_PLAN": "0",
+}
+
+
 @contextmanager
 def engine_environment(num_workers: int, verbose: bool) -> Iterator[None]:
     """Set what vLLM reads from the environment while an engine is made; what users have set, stays.
@@ -68,9 +77,8 @@ def engine_environment(num_workers: int, verbose: bool) -> Iterator[None]:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_PRODUCTS_KEPT))
     # Not a user's to choose: the session relies on it.
     wanted["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if num_workers == 1 else "1"
-    # Nor this: vLLM 0.32's older executor for Ray runs steps past the worker, so that nothing would be read.
-    if "VLLM_USE_RAY_V2_EXECUTOR_BACKEND" in os.environ:
-        wanted["VLLM_USE_RAY_V2_EXECUTOR_BACKEND"] = "1"
+    # Set back where a user has set them; a release that does not know one would warn of it.
+    wanted |= {name: value for name, value in _SET_BACK.items() if name in os.environ}
     # vLLM starts children with `python -m`, which would run a vllm.py or json.py of the working folder.
     wanted["PYTHONSAFEPATH"] = "1"
     before = {name: os.environ.get(name) for name in wanted}

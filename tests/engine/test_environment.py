@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from fastneurons.engine import environment
 from fastneurons.engine.environment import cache_places, engine_environment
 
@@ -80,12 +82,15 @@ def test_onednn_keeps_few_compiled_products_unless_the_user_says_otherwise(monke
         assert os.environ[name] == "512"
 
 
-def test_rays_older_executor_which_bypasses_workers_is_not_used(monkeypatch):
-    name = "VLLM_USE_RAY_V2_EXECUTOR_BACKEND"
+@pytest.mark.parametrize(
+    ("name", "given", "kept"),
+    [("VLLM_USE_RAY_V2_EXECUTOR_BACKEND", "0", "1"), ("VLLM_ENABLE_STARTUP_PLAN", "1", "0")],
+)
+def test_defaults_of_vllms_that_a_session_relies_on_are_kept(name, given, kept, monkeypatch):
     monkeypatch.delenv(name, raising=False)
     with engine_environment(2, verbose=False):
-        assert name not in os.environ  # vLLM 0.33 would warn of a variable that it does not know
-    monkeypatch.setenv(name, "0")
+        assert name not in os.environ  # another release might warn of it
+    monkeypatch.setenv(name, given)
     with engine_environment(2, verbose=False):
-        assert os.environ[name] == "1"
-    assert os.environ[name] == "0"
+        assert os.environ[name] == kept
+    assert os.environ[name] == given

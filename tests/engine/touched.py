@@ -263,6 +263,7 @@ TOUCHED: dict[str, list[Touch]] = {
             "VLLM_NO_USAGE_STATS": "set: nothing is reported",
             "VLLM_LOGGING_LEVEL": "read while vLLM is imported",
             "VLLM_CPU_OMP_THREADS_BIND": "cores of each worker",
+            "VLLM_ENABLE_STARTUP_PLAN": "off: memory is measured at each start, after the buffers are allocated",
             "VLLM_CACHE_ROOT": "where compiled graphs are kept",
             "VLLM_CONFIG_ROOT": "where settings are kept",
         }),
