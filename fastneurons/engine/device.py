@@ -36,8 +36,8 @@ def gpu_defaults(memory: int, given: dict[str, Any]) -> dict[str, Any]:
     """
     tokens = _TOKENS_OF_A_SMALL_CARDS_STEP if memory < _SMALL_CARD else _TOKENS_OF_A_STEP
     defaults: dict[str, Any] = {
-        # Steps are larger than any CUDA graph that vLLM captures (512 tokens), and a compiled model cannot leave out
-        # the last layer's unread rows: compiling would take a minute for next to nothing.
+        # Steps are larger than any CUDA graph that vLLM captures (512 tokens, 1,024 on some cards), and a compiled model
+        # cannot leave out the last layer's unread rows: compiling would take a minute for next to nothing.
         "enforce_eager": True,
         # Without chunked prefill, a step must hold the longest prompt: vLLM chooses then.
         **({"max_num_batched_tokens": tokens} if given.get("enable_chunked_prefill", True) else {}),
