@@ -13,11 +13,11 @@ _SHORTEST_PROMPT = 8
 _STEPS_IN_FLIGHT = 2
 _FEWEST_SEQS = 256  # vLLM's default for most GPUs
 
-# Matrix products of a step gain nothing from more rows than these; vLLM takes 16,384 on cards of 70 GiB and more, which
-# would need twice the prompts in flight.
+# So many rows should keep a card's multiprocessors busy (not measured). vLLM takes 16,384 on cards of 70 GiB and more,
+# which would need twice the prompts in flight.
 _TOKENS_OF_A_STEP = 8192
 _TOKENS_OF_A_SMALL_CARDS_STEP = 4096
-_SMALL_CARD = 40 * 2**30
+_SMALL_CARD = 36 * 2**30  # an A100 of 40 GB reports 39.5 GiB
 
 # Of a GPU's memory. vLLM subtracts what the buffers take before it sizes its KV cache.
 _BUFFERS_SHARE = 1 / 10
@@ -36,8 +36,8 @@ def gpu_defaults(memory: int, given: dict[str, Any]) -> dict[str, Any]:
     """
     tokens = _TOKENS_OF_A_SMALL_CARDS_STEP if memory < _SMALL_CARD else _TOKENS_OF_A_STEP
     defaults: dict[str, Any] = {
-        # Steps are larger than any CUDA graph that vLLM captures (512 tokens, 1,024 on some cards), and a compiled model
-        # cannot leave out the last layer's unread rows: compiling would take a minute for next to nothing.
+        # Steps are larger than any CUDA graph that vLLM captures (512 tokens, on some cards 1,024), and a compiled
+        # model cannot leave out the last layer's unread rows: compiling would take a minute for next to nothing.
         "enforce_eager": True,
         # Without chunked prefill, a step must hold the longest prompt: vLLM chooses then.
         **({"max_num_batched_tokens": tokens} if given.get("enable_chunked_prefill", True) else {}),

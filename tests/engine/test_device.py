@@ -12,7 +12,13 @@ from fastneurons.engine import device, vllm_config
 from fastneurons.engine.device import gpu_defaults, observe_memory_of
 
 GIB = 2**30
-CARDS = {"16 GiB": 16 * GIB, "24 GiB": 24 * GIB, "A100 40": 40 * GIB, "H100": 80 * GIB, "H200": 141 * GIB}
+CARDS = {
+    "16 GiB": 16 * GIB,
+    "24 GiB": 24 * GIB,
+    "A100 40": int(39.5 * GIB),
+    "H100": 80 * GIB,
+    "H200": 141 * GIB,
+}
 # Prompts sent to the engine ahead of what a step takes, as a session does (`session._STEPS_IN_FLIGHT`).
 SENT_FOR_EACH_SEQ = 4
 
@@ -108,7 +114,7 @@ def test_models_are_not_compiled_unless_users_ask_for_it():
 
 
 @pytest.mark.parametrize(
-    ("card", "gib"), [("16 GiB", 1.6), ("24 GiB", 2.4), ("A100 40", 4), ("H100", 8), ("H200", 8)]
+    ("card", "gib"), [("16 GiB", 1.6), ("24 GiB", 2.4), ("A100 40", 3.95), ("H100", 8), ("H200", 8)]
 )
 def test_buffers_take_a_share_of_the_card(card, gib):
     assert observe_memory_of(CARDS[card]) / GIB == pytest.approx(gib, rel=1e-6)
@@ -147,3 +153,8 @@ def test_engine_arguments_of_a_gpu_reach_vllm(monkeypatch):
     vllm_config.engine_config("model", EngineOptions(max_num_seqs=100))
     chosen = {name: seen[name] for name in ("max_num_seqs", "max_num_batched_tokens", "enforce_eager")}
     assert chosen == {"max_num_seqs": 100, "max_num_batched_tokens": 8192, "enforce_eager": True}
+
+
+def test_small_cards_take_smaller_steps():
+    chosen = {card: gpu_defaults(memory, {})["max_num_batched_tokens"] for card, memory in CARDS.items()}
+    assert chosen == {"16 GiB": 4096, "24 GiB": 4096, "A100 40": 8192, "H100": 8192, "H200": 8192}
