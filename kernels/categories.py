@@ -65,7 +65,8 @@ def categories_reference(
         if occupancy is not None:
             occupancy += category
         if result.planes is not None:
-            bits = torch.zeros((*words.shape[1:3], words.shape[3] * WORD_BITS, 4), dtype=torch.int64)
+            shape = (*words.shape[1:3], words.shape[3] * WORD_BITS, 4)
+            bits = torch.zeros(shape, dtype=torch.int64, device=words.device)
             bits[:, :, :num_neurons] = category
             by_word = bits.transpose(-1, -2).reshape(*result.planes.shape[1:], WORD_BITS)  # [S, N, 4, W, 32]
             result.planes[e] = (by_word << bit).sum(-1).to(torch.int32)
