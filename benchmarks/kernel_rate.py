@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import from_checkout  # noqa: F401  # before the kernels are imported
 import torch
 import triton
 import triton.experimental.gluon  # the interpreter imports it too late for itself

@@ -26,6 +26,7 @@ os.environ.pop(
     "TRITON_INTERPRET", None
 )  # before Triton is imported: an interpreted kernel cannot be compiled
 
+import from_checkout  # noqa: F401  # before the kernels are imported
 import torch
 import triton
 from fastneurons_kernels import activation, attribution, categories, reading, top

@@ -8,8 +8,10 @@ import functools
 import inspect
 import mmap
 import os
+import runpy
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,13 @@ import torch
 import triton.experimental.gluon  # noqa: F401  # wraps Triton's own functions, so before they are swapped
 import triton.language as tl
 import triton.runtime.interpreter as interpreter
-from fastneurons_kernels import activation, attribution, categories, functions, top
 from hypothesis import HealthCheck, settings
 from triton.runtime.interpreter import InterpretedFunction
 from triton.runtime.jit import JITFunction
+
+runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "from_checkout.py"))
+
+from fastneurons_kernels import activation, attribution, categories, functions, top  # noqa: E402
 
 # Few and the same on every run: an interpreted launch takes milliseconds a program.
 settings.register_profile(
