@@ -1,10 +1,11 @@
 """Machine code of the kernels for each GPU generation, compiled without a GPU.
 
-    python benchmarks/kernels_static.py [--json] [--arch 80 90 100] [--every]
+    python benchmarks/kernels_static.py [--json] [--arch 80 90 gfx942] [--every | --few]
 
 Each launcher is called as in production, on tensors of PyTorch's `meta` device, with a recorder in the
 kernel's place; what it would have launched is then specialised and compiled by Triton itself. So types and
-alignment are those of the real call. Reported per kernel, size and target: registers and spilled bytes a
+alignment are those of the real call. Targets are NVIDIA's compute capabilities, bf16 left out on 75, which has none,
+and AMD's gfx942. Reported per kernel, size and target: registers and spilled bytes a
 thread, shared memory, the width of global loads and stores, and the bytes that a launch asks for against the
 least that the contract allows (from grid and contract). Nothing here was measured on a GPU.
 """
@@ -26,6 +27,7 @@ os.environ.pop(
     "TRITON_INTERPRET", None
 )  # before Triton is imported: an interpreted kernel cannot be compiled
 
+import from_checkout  # noqa: F401  # before the kernels are imported
 import torch
 import triton
 from fastneurons_kernels import activation, attribution, categories, reading, top
@@ -34,7 +36,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler.compiler import ASTSource, make_backend
 from triton.runtime.jit import create_function_from_signature
 
-ARCHITECTURES = (80, 90, 100)
+Arch = int | str  # a compute capability, as 90, or AMD's name
+ARCHITECTURES: tuple[Arch, ...] = (75, 80, 86, 89, 90, 100, 120, "gfx942")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 PARAMETERS = {"fatrelu": (0.1,), "xielu": (0.8, 1.3, 0.5, -1e-6)}
 
@@ -61,7 +64,7 @@ class Row:
 
     kernel: str
     variant: str
-    arch: int
+    arch: Arch
     registers: int
     spilled_bytes: int
     shared_bytes: int
@@ -88,8 +91,8 @@ class _Recorder:
         return record
 
 
-def compile_launch(module: Any, kernel_name: str, launch: Callable[[], object], arch: int) -> Any:
-    """The kernel that `launch` would run on sm_`arch`, compiled, never loaded."""
+def compile_launch(module: Any, kernel_name: str, launch: Callable[[], object], arch: Arch) -> Any:
+    """The kernel that `launch` would run on a target, compiled, never loaded."""
     recorder = _Recorder(getattr(module, kernel_name))
     setattr(module, kernel_name, recorder)
     try:
@@ -99,7 +102,8 @@ def compile_launch(module: Any, kernel_name: str, launch: Callable[[], object], 
     if recorder.arguments is None:
         raise RuntimeError(f"{kernel_name} was not launched")
     args, kwargs = recorder.arguments
-    kernel, target = recorder.kernel, GPUTarget("cuda", arch, 32)
+    kernel = recorder.kernel
+    target = GPUTarget("hip", arch, 64) if isinstance(arch, str) else GPUTarget("cuda", arch, 32)
     backend = make_backend(target)
     # The steps of JITFunction.run, for a target that is not there.
     binder = create_function_from_signature(kernel.signature, kernel.params, backend)
@@ -111,11 +115,13 @@ def compile_launch(module: Any, kernel_name: str, launch: Callable[[], object], 
     return triton.compile(source, target=target, options=options.__dict__)
 
 
-def inspect(case: Case, arch: int) -> Row:
-    """Compile a case for sm_`arch` and read its PTX and its resource usage."""
+def inspect(case: Case, arch: Arch) -> Row:
+    """Compile a case for a target and read its assembly and its resource usage."""
     modules = {"activation": activation, "categories": categories, "attribution": attribution, "top": top}
     module = modules[case.kernel]
     compiled = compile_launch(module, case.function, case.launch, arch)
+    if "amdgcn" in compiled.asm:
+        return _amd_row(case, arch, compiled)
     ptx = compiled.asm["ptx"]
     usage = _resource_usage(compiled.asm["cubin"])
     return Row(
@@ -133,6 +139,44 @@ def inspect(case: Case, arch: int) -> Row:
         bytes_moved=case.bytes_moved,
         bytes_least=case.bytes_least,
     )
+
+
+def _amd_row(case: Case, arch: Arch, compiled: Any) -> Row:
+    """The same from AMD's assembly; registers are a thread's vector registers."""
+    text = compiled.asm["amdgcn"]
+
+    def number(name: str) -> int:
+        [value] = set(re.findall(rf"\.{name}:\s+(\d+)", text))
+        return int(value)
+
+    return Row(
+        kernel=case.kernel,
+        variant=case.variant,
+        arch=arch,
+        registers=number("vgpr_count"),
+        # Scalar registers that do not fit go to lanes of vector registers, not to memory.
+        spilled_bytes=number("vgpr_spill_count") * 4 + number("private_segment_fixed_size"),
+        shared_bytes=compiled.metadata.shared,
+        loads=_amd_widths(text, "load"),
+        stores=_amd_widths(text, "store"),
+        atomics=len(re.findall(r"\b(?:global|buffer)_atomic_", text)),
+        popc=len(re.findall(r"\b[sv]_bcnt", text)),
+        bf16_roundings=[],
+        bytes_moved=case.bytes_moved,
+        bytes_least=case.bytes_least,
+    )
+
+
+_AMD_BYTES = {"byte": 1, "ubyte": 1, "sbyte": 1, "short": 2, "ushort": 2, "dword": 4}
+
+
+def _amd_widths(text: str, operation: str) -> dict[str, int]:
+    widths: Counter[str] = Counter()
+    for kind, times in re.findall(
+        rf"\b(?:global|buffer)_{operation}_(dword|[us]?byte|u?short)(?:_d16(?:_hi)?)?(?:x(\d))?\b", text
+    ):
+        widths[str(_AMD_BYTES[kind] * int(times or 1))] += 1
+    return dict(sorted(widths.items(), key=lambda item: -int(item[0])))
 
 
 def _widths(ptx: str, operation: str) -> dict[str, int]:
@@ -369,11 +413,31 @@ def cases(every: bool) -> Iterator[Case]:
     yield categories_case(neurons=1536, layers=30, planes=True)
     yield categories_case(languages=2, occupancy=False)
     yield categories_case(languages=64, thresholds=3)
+    yield categories_case(languages=17)
     yield attribution_case()
     yield attribution_case(dtype="fp16", neurons=1536, layers=30, top_k=75)
     yield attribution_case(dtype="fp32")
     yield attribution_case(neurons=1538)
     yield top_case()
+
+
+def few_cases(dtype: str = "fp16") -> Iterator[Case]:
+    """The cases that come closest to a thread's registers, one of each kernel, and the one that runs most."""
+    yield activation_case(dtype=dtype)
+    yield activation_case(dtype=dtype, position="any", thresholds=8)
+    yield activation_case(dtype=dtype, position="corpus", thresholds=8)
+    yield categories_case(languages=64, thresholds=3)
+    yield categories_case(languages=17)
+    yield attribution_case(dtype=dtype)
+    yield top_case()
+
+
+def cases_of(arch: Arch, every: bool, few: bool) -> Iterator[Case]:
+    """The cases that a target can run: bf16 needs compute capability 80."""
+    if few or arch == 75:
+        yield from few_cases("fp16" if arch == 75 else "bf16")
+    if not few:
+        yield from (case for case in cases(every) if arch != 75 or "bf16" not in case.variant)
 
 
 def main() -> None:
@@ -382,26 +446,36 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--arch", type=int, nargs="+", default=ARCHITECTURES, help="compute capabilities, as 90"
+        "--arch",
+        type=lambda text: int(text) if text.isdigit() else text,
+        nargs="+",
+        default=ARCHITECTURES,
+        help="compute capabilities, as 90, or gfx942",
     )
     parser.add_argument("--every", action="store_true", help="every function, dtype and flag (minutes)")
+    parser.add_argument("--few", action="store_true", help="only what comes closest to a thread's registers")
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
     options = parser.parse_args()
-    rows = [inspect(case, arch) for case in cases(options.every) for arch in options.arch]
+    rows = [
+        inspect(case, arch) for arch in options.arch for case in cases_of(arch, options.every, options.few)
+    ]
+    rows.sort(key=lambda row: (row.kernel, row.variant))  # stable: by target in the order asked for
     if options.json:
         json.dump([asdict(row) for row in rows], sys.stdout, indent=1)
         print()
         return
-    print(f"Triton {triton.__version__}, never run on a GPU. Loads and stores: bytes a thread x times.")
+    print(
+        f"Triton {triton.__version__}; compiled here, without a GPU. Loads and stores: bytes a thread x times."
+    )
     width = max(len(row.variant) for row in rows)
     print(
-        f"{'kernel':11} {'variant':{width}} {'sm':>4} {'regs':>5} {'spill':>5} {'smem':>6} {'loads':16} "
+        f"{'kernel':11} {'variant':{width}} {'target':>6} {'regs':>5} {'spill':>5} {'smem':>6} {'loads':16} "
         f"{'stores':16} {'MB':>8} {'/least':>7}"
     )
     for row in rows:
         loads, stores = (" ".join(f"{b}x{n}" for b, n in w.items()) for w in (row.loads, row.stores))
         print(
-            f"{row.kernel:11} {row.variant:{width}} {row.arch:>4} {row.registers:>5} {row.spilled_bytes:>5} "
+            f"{row.kernel:11} {row.variant:{width}} {row.arch:>6} {row.registers:>5} {row.spilled_bytes:>5} "
             f"{row.shared_bytes:>6} {loads:16} {stores:16} {row.bytes_moved / 1e6:>8.1f} "
             f"{row.bytes_moved / row.bytes_least:>7.4f}"
         )

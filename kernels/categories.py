@@ -65,7 +65,8 @@ def categories_reference(
         if occupancy is not None:
             occupancy += category
         if result.planes is not None:
-            bits = torch.zeros((*words.shape[1:3], words.shape[3] * WORD_BITS, 4), dtype=torch.int64)
+            shape = (*words.shape[1:3], words.shape[3] * WORD_BITS, 4)
+            bits = torch.zeros(shape, dtype=torch.int64, device=words.device)
             bits[:, :, :num_neurons] = category
             by_word = bits.transpose(-1, -2).reshape(*result.planes.shape[1:], WORD_BITS)  # [S, N, 4, W, 32]
             result.planes[e] = (by_word << bit).sum(-1).to(torch.int32)
@@ -189,7 +190,10 @@ def _categories_kernel(  # type: ignore[no-untyped-def]
 # neurons, in 3 * 16 registers; nothing crosses shared memory. At L = 10 that takes 127 registers on sm_90;
 # 32 words take 253 and leave half as many programs to hide latency with (benchmarks/kernels_static.py).
 _BLOCK_WORDS = 16
-_MAX_UNROLL = 16  # all of 64 languages at once spill on sm_80
+# More languages go in rounds of 8 at most: with Triton 3.7.1, 16 at once spill on sm_80, sm_89 and sm_90, and 17 in
+# rounds of 16 on sm_86 and sm_120.
+_AT_ONCE = 10
+_IN_ROUNDS = 8
 _NUM_WARPS = 1
 
 
@@ -221,7 +225,7 @@ def categories_triton(
         S=S,
         L=L,
         L_PADDED=triton.next_power_of_2(L),
-        UNROLL=min(L, _MAX_UNROLL),
+        UNROLL=L if L <= _AT_ONCE else triton.cdiv(L, triton.cdiv(L, _IN_ROUNDS)),
         I=num_neurons,
         BLOCK=_BLOCK_WORDS,
         num_warps=_NUM_WARPS,

@@ -6,17 +6,15 @@ which gives what it computes with. They are minus one: oneDNN adds 128 to 8-bit 
 which add two products in 16 bits, 255 and 128 times the largest weights overflow, where 1 and 128 do not.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from fastneurons_kernels.projection import projection
 from torch import Tensor, nn
 
 from fastneurons.engine.discovery import Site
 
-# Of a layer, converted to float32 at once: 64 MB at most for the largest models.
-_NEURONS_AT_ONCE = 2048
 # Unit rows pushed through a projection at once: a few MB.
 _ROWS_AT_ONCE = 512
 
@@ -51,28 +49,8 @@ class ValueVectors:
             return out
         rows = rows.to(self.norms.device)
         for layer, vectors in enumerate(self._vectors):
-            e = rows.to(vectors.dtype).float()
-            for first in range(0, len(vectors), _NEURONS_AT_ONCE):
-                some = slice(first, first + _NEURONS_AT_ONCE)
-                with _exact_bfloat16(vectors.dtype):
-                    out[:, layer, some] = e @ vectors[some].float().T
+            projection(rows, vectors, out[:, layer])
         return out
-
-
-@contextlib.contextmanager
-def _exact_bfloat16(dtype: torch.dtype) -> Iterator[None]:
-    """Within it, CPUs that multiply bfloat16 do so with float32 numbers that are bfloat16 anyway.
-
-    Their products are exact and their sums in float32, as without it: only the time is another.
-    """
-    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = matmul.fp32_precision
-    if dtype == torch.bfloat16:
-        matmul.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = before
 
 
 def value_vectors(site: Site, dtype: torch.dtype, device: torch.device) -> Tensor:

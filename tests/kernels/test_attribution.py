@@ -5,17 +5,15 @@ No tolerance but for sums, whose order of additions is free.
 
 import pytest
 import torch
-from fastneurons_kernels.attribution import (
-    contributions,
-    contributions_reference,
-    contributions_triton,
-)
+from fastneurons_kernels import attribution
+from fastneurons_kernels.attribution import contributions, contributions_reference
 from fastneurons_kernels.attribution_cpu import contributions_cpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.kernels.conftest import far_apart
+from tests.kernels.conftest import far_apart, launched
 
+contributions_triton = launched(attribution.contributions_triton)
 IMPLEMENTATIONS = {"triton": contributions_triton, "cpu": contributions_cpu}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 SPECIAL = torch.tensor([torch.nan, -torch.nan, torch.inf, -torch.inf, 0.0, -0.0])
@@ -112,7 +110,7 @@ def assert_as_the_reference(got, want, arguments):
 @settings(settings.get_profile("kernels"), max_examples=25)
 def test_equals_the_reference(
     implementation,
-    interpreted,
+    runnable,
     seed,
     examples,
     languages,
@@ -154,7 +152,7 @@ INF = torch.inf
 
 
 @EVERY
-def test_by_hand(implementation, interpreted):
+def test_by_hand(implementation, runnable):
     out = implementation(*by_hand([-1.0, 3.0, -2.0, 0.5, -5.0], 3, norm=10.0))
     assert out.contribution_max.flatten().tolist() == [10, 50, -INF, 20]
     assert out.contribution_min.flatten().tolist() == [10, 30, INF, 5]
@@ -167,7 +165,7 @@ def test_by_hand(implementation, interpreted):
 
 
 @EVERY
-def test_of_equal_scores_the_lowest_neurons_count(implementation, interpreted):
+def test_of_equal_scores_the_lowest_neurons_count(implementation, runnable):
     out = implementation(*by_hand([1.0, -1.0, 2.0, 1.0, 1.0], 3))
     assert out.top_score.flatten().tolist() == [1, 1, 2]
     assert out.top_category.flatten().tolist() == [0, 1, 3]
@@ -176,7 +174,7 @@ def test_of_equal_scores_the_lowest_neurons_count(implementation, interpreted):
 
 
 @EVERY
-def test_nan_is_the_largest_and_makes_its_category_nan(implementation, interpreted):
+def test_nan_is_the_largest_and_makes_its_category_nan(implementation, runnable):
     nan = torch.nan
     out = implementation(*by_hand([1.0, INF, nan, 4.0, -nan, nan], 3))
     for kind in ("contribution", "effective"):
@@ -190,7 +188,7 @@ def test_nan_is_the_largest_and_makes_its_category_nan(implementation, interpret
 
 
 @EVERY
-def test_infinities_of_both_signs_have_no_sum_and_are_no_nan(implementation, interpreted):
+def test_infinities_of_both_signs_have_no_sum_and_are_no_nan(implementation, runnable):
     out = implementation(*by_hand([1.0, INF, 2.0, 4.0, -INF], 2))
     assert out.contribution_sum.flatten().tolist() == [1, INF, 0, 6]
     assert out.effective_max.flatten().tolist() == [2, INF, -INF, 8]
@@ -199,7 +197,7 @@ def test_infinities_of_both_signs_have_no_sum_and_are_no_nan(implementation, int
 
 
 @EVERY
-def test_no_answer_leaves_contributions(implementation, interpreted):
+def test_no_answer_leaves_contributions(implementation, runnable):
     out = implementation(*by_hand([1.0, 1.0, 1.0, 1.0], 2, answer=-1))
     assert out.effective_max.flatten().tolist() == [-INF] * 4
     assert out.effective_min.flatten().tolist() == [INF] * 4
@@ -208,14 +206,14 @@ def test_no_answer_leaves_contributions(implementation, interpreted):
 
 
 @EVERY
-def test_no_answers_at_all(implementation, interpreted):
+def test_no_answers_at_all(implementation, runnable):
     m, rows, planes, norms, projections, answers, k = by_hand([1.0, 1.0, 1.0, 1.0], 2, answer=-1)
     out = implementation(m, rows, planes, norms, projections[:0], answers, k)
     assert out.effective_sum.flatten().tolist() == [0] * 4
 
 
 @EVERY
-def test_a_missing_language_has_nothing(implementation, interpreted):
+def test_a_missing_language_has_nothing(implementation, runnable):
     m, _, planes, norms, projections, answers, k = by_hand([1.0, 1.0, 1.0, 1.0], 2)
     out = implementation(m, answers - 1, planes, norms, projections, answers, k)
     assert out.contribution_max.flatten().tolist() == [-INF] * 4
@@ -224,7 +222,7 @@ def test_a_missing_language_has_nothing(implementation, interpreted):
     assert out.top_category.flatten().tolist() == [0] * 2
 
 
-def test_offsets_past_two_to_the_31(interpreted):
+def test_offsets_past_two_to_the_31(runnable):
     m, projections = (far_apart(torch.float32, (4, 1, 4)) for _ in range(2))
     m[2], m[3], projections[2], projections[3] = 1, 2, 10, 100
     rows, answers = torch.tensor([[3, 2]], dtype=torch.int32), torch.tensor([[2, 3]], dtype=torch.int32)

@@ -3,13 +3,14 @@
 import pytest
 import torch
 from fastneurons_kernels import categories as module
-from fastneurons_kernels.categories import categories, categories_reference, categories_triton
+from fastneurons_kernels.categories import categories, categories_reference
 from fastneurons_kernels.categories_cpu import categories_cpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.kernels.conftest import far_apart
+from tests.kernels.conftest import far_apart, launched
 
+categories_triton = launched(module.categories_triton)
 IMPLEMENTATIONS = {"triton": categories_triton, "cpu": categories_cpu}
 SENTINEL = 0x5A5A5A5A
 
@@ -64,7 +65,7 @@ def start(thresholds, layers, neurons):
 @settings(settings.get_profile("kernels"), max_examples=25)
 def test_equals_the_reference(
     implementation,
-    interpreted,
+    runnable,
     seed,
     examples,
     languages,
@@ -96,7 +97,7 @@ def test_equals_the_reference(
 
 
 @pytest.mark.parametrize("implementation", [categories_reference, categories_triton, categories_cpu])
-def test_by_hand(implementation, interpreted):
+def test_by_hand(implementation, runnable):
     words = torch.tensor([0b01000, 0b01100, 0b11110]).int().view(3, 1, 1, 1)
     rows = torch.tensor([[0, 1, -1, 2]], dtype=torch.int32)
     occupancy = torch.full((1, 1, 5, 4), 10, dtype=torch.int32)
@@ -119,21 +120,21 @@ def test_occupancy_counts_past_a_byte():
 
 
 @pytest.mark.parametrize("implementation", [categories_triton, categories_cpu])
-def test_occupancy_near_two_to_the_31(implementation, interpreted):
+def test_occupancy_near_two_to_the_31(implementation, runnable):
     words = torch.tensor([-1, 0]).int().view(2, 1, 1, 1)
     occupancy = torch.full((1, 1, 32, 4), 2**31 - 2, dtype=torch.int32)
     implementation(words, torch.tensor([[0, 1]], dtype=torch.int32), 32, occupancy=occupancy)
     assert (occupancy == torch.tensor([2**31 - 2, 2**31 - 1, 2**31 - 2, 2**31 - 2])).all()
 
 
-def test_offsets_past_two_to_the_31(interpreted):
+def test_offsets_past_two_to_the_31(runnable):
     words = far_apart(torch.int32, (4, 1, 1, 1))
     words[2], words[3] = 0b0111, 0b0001
     out = categories_triton(words, torch.tensor([[3, 2]], dtype=torch.int32), 4)
     assert out.category_count.flatten().tolist() == [1, 2, 0, 1]
 
 
-def test_the_kernel_on_unchecked_rows_still_sums_to_the_neurons(interpreted, monkeypatch):
+def test_the_kernel_on_unchecked_rows_still_sums_to_the_neurons(runnable, monkeypatch):
     """Rows on a device are not looked at; one language: its neurons are all-shared, none: non-activated."""
     monkeypatch.setattr(module, "check", lambda *_: None)
     words = torch.tensor([0b0111]).int().view(1, 1, 1, 1)

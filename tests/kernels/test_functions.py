@@ -6,8 +6,13 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from fastneurons_kernels.activation import activation_triton
+from fastneurons_kernels import activation
 from fastneurons_kernels.functions import FUNCTIONS, get_function
+from triton.runtime.interpreter import InterpretedFunction
+
+from tests.kernels.conftest import ON_GPU, launched
+
+activation_triton = launched(activation.activation_triton)
 
 PARAMETERS = {"fatrelu": (0.25,), "xielu": (0.8, 1.3, 0.5, -1e-6)}
 # In parts of the value and of the gate: 1 + erf and 1 + tanh keep only their own rounding of the 1.
@@ -39,7 +44,7 @@ def gates():
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_both_forms_agree_with_float64(name, interpreted):
+def test_both_forms_agree_with_float64(name, runnable):
     x = gates()
     parameters = PARAMETERS.get(name, ())
     kernel = activation_triton(x[None], function=name, gated=False, parameters=parameters)[0]
@@ -53,7 +58,7 @@ def test_both_forms_agree_with_float64(name, interpreted):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_infinities_and_nan_are_those_of_the_definition(name, interpreted):
+def test_infinities_and_nan_are_those_of_the_definition(name, runnable):
     x = torch.tensor([math.inf, -math.inf, math.nan, 3e38, -3e38, 0.0, -0.0])
     parameters = PARAMETERS.get(name, ())
     kernel = activation_triton(x[None], function=name, gated=False, parameters=parameters)[0]
@@ -94,11 +99,14 @@ def _round_trip(x_ptr, out_ptr, T: tl.constexpr):
     tl.store(out_ptr + at, tl.load(x_ptr + at).to(tl.bfloat16))
 
 
-def test_the_interpreter_rounds_bf16_as_a_gpu_does(interpreted):
-    from triton.runtime.interpreter import InterpretedFunction
-
+def test_bf16_is_rounded_to_nearest(runnable):
     x = torch.randn(1024) * torch.exp2(torch.randint(-130, 120, (1024,)).float())
     x[:4] = torch.tensor([math.inf, math.nan, 1 + 2**-8, 1 + 3 * 2**-8])  # the last two are ties
     out = torch.empty(1024, dtype=torch.bfloat16)
-    InterpretedFunction(_round_trip.fn)[(1,)](x, out, 1024)
+    if ON_GPU:
+        on_gpu = out.cuda()
+        _round_trip[(1,)](x.cuda(), on_gpu, 1024)
+        out.copy_(on_gpu)
+    else:
+        InterpretedFunction(_round_trip.fn)[(1,)](x, out, 1024)
     torch.testing.assert_close(out, x.bfloat16(), rtol=0, atol=0, equal_nan=True)

@@ -2,10 +2,14 @@
 
 import pytest
 import torch
-from fastneurons_kernels.top import top_count, top_count_cpu, top_count_reference, top_count_triton
+from fastneurons_kernels import top
+from fastneurons_kernels.top import top_count, top_count_cpu, top_count_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.kernels.conftest import launched
+
+top_count_triton = launched(top.top_count_triton)
 IMPLEMENTATIONS = {"triton": top_count_triton, "cpu": top_count_cpu}
 EVERY = pytest.mark.parametrize("implementation", [top_count_reference, *IMPLEMENTATIONS.values()])
 SPECIAL = torch.tensor([torch.nan, -torch.nan, torch.inf, 0.0])
@@ -22,9 +26,7 @@ SPECIAL = torch.tensor([torch.nan, -torch.nan, torch.inf, 0.0])
     top_k=st.sampled_from([1, 7, 100, 1500]),
 )
 @settings(settings.get_profile("kernels"), max_examples=25)
-def test_equals_the_reference(
-    implementation, interpreted, seed, shape, scores, ties, special, missing, top_k
-):
+def test_equals_the_reference(implementation, runnable, seed, shape, scores, ties, special, missing, top_k):
     g = torch.Generator().manual_seed(seed)
     score = torch.randn((*shape, scores), generator=g).abs()
     if ties:
@@ -42,14 +44,14 @@ def test_equals_the_reference(
 
 
 @EVERY
-def test_of_equal_scores_the_first_count(implementation, interpreted):
+def test_of_equal_scores_the_first_count(implementation, runnable):
     score = torch.tensor([[1.0, 2.0, 1.0, 1.0, 3.0], [0.0, 0.0, 0.0, 0.0, 0.0]])
     category = torch.tensor([[0, 1, 2, 3, 3], [3, 2, 1, 0, 0]], dtype=torch.uint8)
     assert implementation(score, category, 3).tolist() == [[1, 1, 0, 1], [0, 1, 1, 1]]
 
 
 @EVERY
-def test_nan_is_the_largest(implementation, interpreted):
+def test_nan_is_the_largest(implementation, runnable):
     score = torch.tensor([[1.0, torch.inf, -torch.nan, 4.0, torch.nan]])
     category = torch.tensor([[0, 1, 2, 0, 3]], dtype=torch.uint8)
     assert implementation(score, category, 1).tolist() == [[0, 0, 1, 0]]
@@ -57,7 +59,7 @@ def test_nan_is_the_largest(implementation, interpreted):
 
 
 @EVERY
-def test_a_row_without_scores_counts_nothing(implementation, interpreted):
+def test_a_row_without_scores_counts_nothing(implementation, runnable):
     score = torch.full((1, 3), -torch.inf)
     for top_k in (2, 3):
         assert implementation(score, torch.zeros(1, 3, dtype=torch.uint8), top_k).tolist() == [[0, 0, 0, 0]]
