@@ -3,9 +3,9 @@
     python benchmarks/kernel_rate.py [--neurons 14336] [--rows 2048 --rows 16384] [--json FILE] [--markdown FILE]
 
 Each kernel is first compared with the plain torch reference on the device, and not timed if it differs: activations may
-differ in their last place, what is read of them not at all. Triton's `do_bench` then gives median milliseconds, bytes
-per second by the kernel's own count, and the time relative to vLLM's own activation kernel, which reads and keeps
-nothing. `--check` only compares, also in Triton's interpreter, which truncates bfloat16 where a GPU rounds it:
+differ in their last place, what is read of them not at all. Triton's `do_bench_cudagraph` then gives median
+milliseconds, bytes per second by the kernel's own count, and the time relative to vLLM's own activation kernel, which
+reads and keeps nothing. `--check` only compares, also in Triton's interpreter, which truncates bfloat16 where a GPU rounds it:
 
     TRITON_INTERPRET=1 python benchmarks/kernel_rate.py --check --device cpu --dtype fp16 --neurons 96 --rows 64
 """
@@ -151,9 +151,10 @@ def other_rates(neurons: int) -> Iterator[Row]:
 
 
 def _milliseconds(launch: Callable[[], object]) -> float:
-    from triton.testing import do_bench
+    from triton.testing import do_bench_cudagraph
 
-    return float(do_bench(launch, warmup=50, rep=200, return_mode="median"))
+    # Launches in a graph: those from Python take longer than a kernel on 2,048 rows.
+    return float(do_bench_cudagraph(launch, rep=100, return_mode="median"))
 
 
 def _outputs(reading: Reading | None) -> dict[str, torch.Tensor]:
