@@ -12,7 +12,7 @@
 #     MODEL    a folder, a name on the Hub, or a shape of random_model.py, whose weights are made up: llama-1b (the
 #              default), llama-8b, qwen3-8b, ...; with ":dummy" (llama-8b:dummy) without weights on the disk, which
 #              starts sooner, but then nothing can be compared with a plain forward pass
-#     ENGINE   more options for every run, e.g. ENGINE="--engine-arg attention_backend=TRITON_ATTN"
+#     ENGINE   engine arguments for every run, e.g. ENGINE="--engine-arg attention_backend=TRITON_ATTN"
 #     TOKENS   of a round of the benchmarks (4194304)
 #     SCALE    full, or small: numbers so small that a CPU does each stage within a minute or two
 set -uo pipefail
@@ -51,12 +51,13 @@ mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
 # Models with made-up weights are written once, outside of the folder that is sent back.
 model=${model:-llama-1b}
 shape=${model%:dummy}
+loaded=()
 if "$python" benchmarks/random_model.py --known "$shape"; then
     made=${TMPDIR:-/tmp}/fastneurons-models/${model/:/-}
     weights=--weights
     if [ "$model" != "$shape" ]; then
         weights=--no-weights
-        engine+=(--engine-arg load_format=dummy)
+        loaded=(--engine-arg load_format=dummy)
     fi
     [ -e "$made/config.json" ] || "$python" benchmarks/random_model.py "$shape" "$made" $weights || exit 2
     model=$made
@@ -71,7 +72,7 @@ bench() { # bench NAME CONTENDERS [OPTION...]: figures into NAME.json
     local name=$1 contenders=$2
     shift 2
     run "$python" -m fastneurons bench "$model" --contenders "$contenders" --rounds "$rounds" --max-model-len 1024 \
-        --json "$out/$name.json" "${engine[@]}" "$@"
+        --json "$out/$name.json" "${loaded[@]}" "${engine[@]}" "$@"
 }
 
 do_stage() {
@@ -99,7 +100,7 @@ do_stage() {
             local steps=20
             [ "$scale" = full ] || steps=2
             run "$python" benchmarks/profile_steps.py "$model" --steps "$steps" --json "$out/profile.json" \
-                --trace "$out/trace.json.gz" "${engine[@]}"
+                --trace "$out/trace.json.gz" "${loaded[@]}" "${engine[@]}"
             ;;
         bench) # eager: each mode beside vLLM alone. Two engines at once.
             bench bench unpatched,last,any,corpus,last+store --prompt-lengths "$lengths" --tokens "$tokens" \

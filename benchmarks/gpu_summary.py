@@ -95,7 +95,7 @@ def _profile(folder: Path) -> Iterator[str]:
         if idle <= _MOST_IDLE
         else "the device waits for the host: the trace shows for what"
     )
-    yield f"{took}, and no kernel ran during {idle:.1%} of them: {meaning} (https://ui.perfetto.dev opens trace.json.gz)"
+    yield f"{took}, and no kernel ran during {idle:.1%} of them: {meaning} (open trace.json.gz in ui.perfetto.dev)"
 
 
 def _bench_of(*names: str) -> Callable[[Path], Iterator[str]]:

@@ -30,9 +30,9 @@ def main(
     attribution: Annotated[bool, typer.Option("--attribution", help="With attribution.")] = False,
     prompt_length: Annotated[int, typer.Option(min=2, help="Tokens of a prompt.")] = 32,
     steps: Annotated[int, typer.Option(min=1, help="Steps to record, at least.")] = 20,
-    max_model_len: Annotated[int, typer.Option(help="As in fastneurons run.")] = 1024,
-    enforce_eager: Annotated[bool | None, typer.Option(help="As in fastneurons run.")] = None,
-    engine_arg: Annotated[list[str] | None, typer.Option(help="As in fastneurons run.")] = None,
+    engine_arg: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE by vLLM's names, e.g. enforce_eager=true.")
+    ] = None,
     trace: Annotated[Path | None, typer.Option(help="Write the trace here: .json or .json.gz.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
@@ -41,10 +41,11 @@ def main(
     from fastneurons.engine.quiet import quiet
     from fastneurons.engine.session import Session
 
+    named = EngineOptions.__dataclass_fields__
+    given = {"max_model_len": 1024, "enable_prefix_caching": False, **parse_engine_args(engine_arg or [])}
     options = EngineOptions(
-        max_model_len=max_model_len,
-        enforce_eager=enforce_eager,
-        engine_args={"enable_prefix_caching": False, **parse_engine_args(engine_arg or [])},
+        **{name: value for name, value in given.items() if name in named},
+        engine_args={name: value for name, value in given.items() if name not in named},
     )
     what = Measurement(position=position, attribution=attribution)
     with quiet(), Session(model, _LANGUAGES, what, options) as session:

@@ -2,11 +2,10 @@
 
     python benchmarks/same_bits.py [--model FOLDER] [--ways eager,first-runner,compiled,tp2,pp2] [--json FILE]
 
-The smallest model that runs in parallel, with random weights, is measured in each way on the same prompts, each in a
-process of its own. The bits are compared with those of the first way, and all with a plain forward pass of Transformers.
-Two ways that run the same kernels must agree in every bit. Compiling rounds elsewhere, and so does splitting a sum over
-devices: then activations within rounding of the threshold may fall on its other side. Exit status 1 if more than that
-differs.
+A small model with random weights is measured in each way on the same prompts, each in a process of its own. The bits
+are compared with those of the first way, and all with a plain forward pass of Transformers. Compiling rounds at other
+places, and so does splitting a sum over devices: then activations within rounding of the threshold may fall on its
+other side. Exit status 1 if more than that differs.
 """
 
 import json
@@ -65,7 +64,7 @@ def main(
     examples: Annotated[int, typer.Option(min=1, help="Of four prompts each.")] = 64,
     position: Annotated[str, typer.Option(help="last or any.")] = "any",
     dtype: Annotated[str, typer.Option(help="As vLLM's.")] = "auto",
-    engine_arg: Annotated[list[str] | None, typer.Option(help="As in fastneurons run.")] = None,
+    engine_arg: Annotated[list[str] | None, typer.Option(help="KEY=VALUE by vLLM's names.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
     """Measure, compare, print."""
@@ -121,18 +120,9 @@ def compared(
         different = int((bits != first).sum())
         apart = None if expected is None else int((bits != expected).sum())
         ok = different <= may_differ * size and (apart or 0) <= 2 * _ROUNDING * size
+        seconds = round(time.perf_counter() - began, 1)
         found.append(
-            Compared(
-                way,
-                ok,
-                round(time.perf_counter() - began, 1),
-                facts["runner"],
-                facts["dtype"],
-                facts["device"],
-                size,
-                different,
-                apart,
-            )  # fmt: skip
+            Compared(way, ok, seconds, **facts, bits=size, different=different, from_transformers=apart)
         )
     return found
 
@@ -146,9 +136,12 @@ def _measured(
     from fastneurons.engine.encode import Tokenised
     from fastneurons.engine.session import Session
 
-    given = dict(arguments)
-    own = {name: given.pop(name) for name in list(given) if name in EngineOptions.__dataclass_fields__}
-    options = EngineOptions(dtype=dtype, **own, engine_args=given)
+    named = EngineOptions.__dataclass_fields__
+    options = EngineOptions(
+        dtype=dtype,
+        **{name: value for name, value in arguments.items() if name in named},
+        engine_args={name: value for name, value in arguments.items() if name not in named},
+    )
     rows = [
         Tokenised(Example(str(number), {}, {}, "", "bench"), list(prompts), list(answers))
         for number, (prompts, answers) in enumerate(zip(work.prompts, work.answers, strict=True))
