@@ -81,7 +81,7 @@ do_stage() {
             [ "$scale" = small ] || run nvidia-smi --query-gpu=name,memory.total,clocks.max.sm,power.limit,driver_version --format=csv
             [ "$scale" = small ] || run nvidia-smi topo -m
             run "$python" -m fastneurons info
-            run "$python" -m pip list --format=freeze
+            "$python" -m pip list --format=freeze > "$out/packages.txt" 2>> "$out/$stage.log" || failure=$?
             ;;
         kernels) # each against its reference on the device, then its rate
             if [ "$scale" = small ]; then
