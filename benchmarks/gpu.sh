@@ -45,7 +45,7 @@ case $scale in
         ;;
     *) echo "SCALE=$scale: must be full or small" >&2; exit 2 ;;
 esac
-"$python" -c "import fastneurons" || { echo "pip install 'fastneurons[gpu,demo]' first" >&2; exit 2; }
+"$python" -m fastneurons --help > /dev/null 2>&1 || { echo "$python has no fastneurons: pip install 'fastneurons[gpu,demo]' and pytest, or set PYTHON" >&2; exit 2; }
 mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
 
 # Models with made-up weights are written once, outside of the folder that is sent back.

@@ -70,8 +70,10 @@ class DeathWatch:
     """
 
     def __init__(self, client: Any, pids: Sequence[int]) -> None:
+        from vllm.v1.engine.exceptions import EngineDeadError  # here, and not in the thread: it takes its time
+
         self.died: str | None = None
-        self._client = client
+        self._client, self._error = client, EngineDeadError
         self._closed = threading.Event()
         self._names: dict[int, str] = {}
         self._descriptors: list[int] = []
@@ -107,12 +109,10 @@ class DeathWatch:
 
     def _tell(self, name: str) -> None:
         """Say who died, and give an exception to everything that waits, as vLLM does in some cases."""
-        from vllm.v1.engine.exceptions import EngineDeadError
-
         self.died = name
         # First: from now on vLLM's client takes no call, so none comes after those that are woken here.
         self._client.resources.engine_dead = True
         for future in list(self._client.utility_results.values()):
             with contextlib.suppress(Exception):  # it was answered meanwhile
-                future.set_exception(EngineDeadError())
-        self._client.outputs_queue.put_nowait(EngineDeadError())
+                future.set_exception(self._error())
+        self._client.outputs_queue.put_nowait(self._error())
