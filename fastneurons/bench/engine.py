@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fastneurons.bench.contender import Contender, Findings, Setting, Work, categories_of
+from fastneurons.bench.device import has_gpu
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.example import Example
 from fastneurons.engine.encode import Tokenised
@@ -80,7 +80,7 @@ class Measured(Contender):
 
     def reference_round(self, work: Work) -> bool:
         """With the patch taken out; a compiled model has it inside."""
-        if self._compiled or self._setting.engine.get("tensor_parallel_size", 1) > 1:
+        if self._compiled or self._options.world_size > 1:
             return False
         if self._plain is None:
             self._plain = plain_engine_of(self._session)
@@ -163,7 +163,7 @@ def options_of(setting: Setting, compiled: bool) -> EngineOptions:
     """Engine options. Nothing is cached: a round would find the prompts of the one before."""
     given: dict[str, Any] = {
         # Three engines hold memory at once.
-        **({"gpu_memory_utilization": 0.3} if torch.cuda.is_available() else {}),
+        **({"gpu_memory_utilization": 0.3} if has_gpu() else {}),
         "enforce_eager": not compiled,
         "dtype": setting.dtype,
         "enable_prefix_caching": False,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastneurons.bench.contender import Contender, Findings, Setting, Work, categories_of
+from fastneurons.bench.device import device_name, has_gpu
 from fastneurons.config import Measurement
 from fastneurons.engine.environment import cpu_computes_bfloat16
 
@@ -34,7 +35,7 @@ class Hooked:
     ) -> None:
         import transformers
 
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = device_name()
         # Only the eager attention of Transformers returns its attentions.
         more: dict[str, Any] = {"attn_implementation": "eager"} if attentions else {}
         self._outputs = {"output_hidden_states": attentions, "output_attentions": attentions}
@@ -173,7 +174,7 @@ def dtype_of(setting: Setting) -> torch.dtype:
     if setting.dtype != "auto":
         dtype: torch.dtype = getattr(torch, setting.dtype)
         return dtype
-    if not torch.cuda.is_available() and not cpu_computes_bfloat16():
+    if not has_gpu() and not cpu_computes_bfloat16():
         return torch.float32
     stored = transformers.AutoConfig.from_pretrained(setting.model).dtype
     return torch.bfloat16 if stored in (None, torch.float32) else stored

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fastneurons.bench.contender import Findings, Setting, Work
-from fastneurons.bench.engine import Unpatched, run_plainly
+from fastneurons.bench.engine import Unpatched, options_of, run_plainly
 from fastneurons.errors import InputError
 
 
@@ -20,6 +20,10 @@ class Lape(Unpatched):
     """Counts over all tokens."""
 
     def __init__(self, setting: Setting) -> None:
+        if options_of(setting, compiled=False).world_size > 1:
+            raise InputError(
+                "LAPE's method replaces the model's methods in this process: it runs on one device alone"
+            )
         super().__init__(setting, compiled=False)
         core = self._engine.engine_core.engine_core
         model = core.model_executor.driver_worker.worker.model_runner.get_model()

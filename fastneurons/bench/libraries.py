@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fastneurons.bench.contender import Contender, Findings, Setting, Work, categories_of
+from fastneurons.bench.device import device_name
 from fastneurons.bench.hooks import dtype_of
 
 
@@ -19,6 +20,11 @@ class _Library(Contender):
     """A model that returns activations [N, L, I] at the last token of prompts of one length."""
 
     portion = 1 / 8
+
+    @property
+    def device(self) -> str:
+        """Where the model is."""
+        return device_name()
 
     def activations(self, token_ids: Tensor) -> Tensor:
         raise NotImplementedError
@@ -29,7 +35,9 @@ class _Library(Contender):
         for example in work.prompts:
             same = len({len(prompt) for prompt in example}) == 1
             batches = [example] if same else [[prompt] for prompt in example]
-            values = torch.cat([self.activations(torch.tensor(batch)) for batch in batches], 1)
+            values = torch.cat(
+                [self.activations(torch.tensor(batch, device=self.device)) for batch in batches], 1
+            )
             found.append(categories_of(values.numpy() > 0, axis=1))
         return Findings(category=np.stack(found)[None])
 
@@ -49,9 +57,8 @@ class NNsight(_Library):
     def __init__(self, setting: Setting) -> None:
         from nnsight import LanguageModel
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model: Any = LanguageModel(
-            setting.model, device_map=device, dtype=dtype_of(setting), dispatch=True
+            setting.model, device_map=self.device, dtype=dtype_of(setting), dispatch=True
         )
 
     def activations(self, token_ids: Tensor) -> Tensor:
@@ -74,9 +81,8 @@ class TransformerLens(_Library):
     def __init__(self, setting: Setting) -> None:
         from transformer_lens.model_bridge import TransformerBridge
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model: Any = TransformerBridge.boot_transformers(
-            setting.model, device=device, dtype=dtype_of(setting)
+            setting.model, device=self.device, dtype=dtype_of(setting)
         )
         self._activate = torch.nn.functional.silu
         self._names = [f"blocks.{n}.mlp.hook_pre" for n in range(self._model.cfg.n_layers)]

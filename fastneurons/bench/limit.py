@@ -10,8 +10,12 @@ from typing import Any
 
 import torch
 
+from fastneurons.bench.device import has_gpu
+
 _SECONDS = 0.03  # of each shape and turn
-_STEP_TOKENS = 2048  # rows of the products, as many as a full step of the engine has
+# Rows of the products, as many as a full step of the engine has, or enough to keep a GPU busy.
+_STEP_TOKENS, _STEP_TOKENS_ON_GPU = 2048, 8192
+_LAUNCHED = 10  # products that a GPU is given at once: waiting for each would take as long as a small one
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,15 @@ class MatrixProducts:
     Args:
         config: The model's configuration in Transformers.
         dtype: The dtype that the engine computes in.
-        tokens: Rows of the products.
+        tokens: Rows of the products; None chooses for the device.
     """
 
-    def __init__(self, config: Any, dtype: torch.dtype, tokens: int = _STEP_TOKENS) -> None:
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+    def __init__(self, config: Any, dtype: torch.dtype, tokens: int | None = None) -> None:
+        on_gpu = has_gpu()
+        self._device = "cuda" if on_gpu else "cpu"
+        self._launched = _LAUNCHED if on_gpu else 1
         self._dtype = dtype
+        tokens = tokens or (_STEP_TOKENS_ON_GPU if on_gpu else _STEP_TOKENS)
         self._tokens = tokens
         self._layers = config.num_hidden_layers
         self._shapes = layer_shapes(config)
@@ -61,7 +68,7 @@ class MatrixProducts:
             spent = 0.0
             while spent < _SECONDS:
                 seconds = self._time(a, b)
-                spent += seconds
+                spent += seconds * self._launched
                 self._best_s[index] = min(self._best_s[index], seconds)
         layer_flops = sum(2 * k * n for k, n in self._shapes)
         flops = self._tokens * layer_flops / sum(self._best_s)
@@ -71,11 +78,13 @@ class MatrixProducts:
         return torch.randn(rows, columns, device=self._device, dtype=self._dtype)
 
     def _time(self, a: torch.Tensor, b: torch.Tensor) -> float:
+        """Seconds of one product."""
         self._wait()
         began = time.perf_counter()
-        torch.nn.functional.linear(a, b)
+        for _ in range(self._launched):
+            torch.nn.functional.linear(a, b)
         self._wait()
-        return time.perf_counter() - began
+        return (time.perf_counter() - began) / self._launched
 
     def _wait(self) -> None:
         if self._device == "cuda":

@@ -54,6 +54,7 @@ class Report:
         limit_tokens_per_s: Rate of tokens if there were nothing but matrix products, at their best.
         limit_flops: Operations a second of these products.
         results: In the order of the run.
+        checked: Whether results were compared with a plain forward pass before anything was timed.
     """
 
     model: str
@@ -64,6 +65,7 @@ class Report:
     limit_tokens_per_s: float
     limit_flops: float
     results: Sequence[Result]
+    checked: bool = True
 
     def share_of_limit(self, result: Result) -> float | None:
         """Share of the machine's rate of matrix products that a contender reaches; `is_above_limit` where over 1."""
@@ -108,6 +110,10 @@ def print_report(report: Report, file: TextIO) -> None:
         f"{report.limit_tokens_per_s:,.0f} tokens/s. "
         f"Medians of {report.rounds} rounds, in brackets 20th and 80th percentile."
     )
+    if not report.checked:
+        print_line(
+            "The weights are made up (load_format=dummy): no result was compared with a plain forward pass."
+        )
     for length, languages in dict.fromkeys((r.prompt_length, r.num_languages) for r in report.results):
         at = [r for r in report.results if (r.prompt_length, r.num_languages) == (length, languages)]
         print_line()

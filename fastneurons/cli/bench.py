@@ -61,6 +61,7 @@ def bench(
     max_num_seqs: opt.MaxNumSeqs = None,
     gpu_memory_utilization: opt.GpuMemoryUtilization = None,
     tensor_parallel_size: opt.TensorParallelSize = 1,
+    pipeline_parallel_size: opt.PipelineParallelSize = 1,
     engine_arg: opt.EngineArg = None,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -68,7 +69,8 @@ def bench(
 
     All contenders get the same prompts: facts in each language, cut to exact lengths, or with --tasks a data
     set's own prompts. Each contender's results are first compared with a plain forward pass; a contender whose
-    results differ is not timed.
+    results differ is not timed. With --engine-arg load_format=dummy, a model needs no weights, and nothing can be
+    compared.
     """
     from fastneurons.bench.contenders import CONTENDERS, parse_contenders
 
@@ -99,6 +101,7 @@ def bench(
         max_num_seqs=max_num_seqs,
         gpu_memory_utilization=gpu_memory_utilization,
         tensor_parallel_size=tensor_parallel_size,
+        pipeline_parallel_size=pipeline_parallel_size,
         engine_args=parse_engine_args(engine_arg or []),
     )
     plan = Plan(

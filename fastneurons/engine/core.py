@@ -9,8 +9,11 @@ import contextlib
 import copy
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from fastneurons.engine.processes import DeathWatch, out_of_terminals_reach
+from fastneurons.errors import EngineError
 
 
 class Core:
@@ -25,22 +28,25 @@ class Core:
     def __init__(self, config: Any) -> None:
         from vllm import envs
         from vllm.sampling_params import RequestOutputKind, SamplingParams
-        from vllm.v1.engine import EngineCoreRequest
+        from vllm.v1.engine import EngineCoreRequest, FinishReason
         from vllm.v1.engine.core_client import EngineCoreClient
         from vllm.v1.executor import Executor
 
         self.config = config
+        self._watch: DeathWatch | None = None
+        self._unfinished = FinishReason.ABORT, FinishReason.ERROR
         self._request = EngineCoreRequest
         self._parameters = SamplingParams(
             max_tokens=1, temperature=0.0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
         )
-        self.client: Any = EngineCoreClient.make_client(
-            multiprocess_mode=envs.VLLM_ENABLE_V1_MULTIPROCESSING,
-            asyncio_mode=False,
-            vllm_config=config,
-            executor_class=Executor.get_class(config),
-            log_stats=False,
-        )
+        with out_of_terminals_reach():
+            self.client: Any = EngineCoreClient.make_client(
+                multiprocess_mode=envs.VLLM_ENABLE_V1_MULTIPROCESSING,
+                asyncio_mode=False,
+                vllm_config=config,
+                executor_class=_executor(Executor.get_class(config)),
+                log_stats=False,
+            )
 
     @property
     def in_process(self) -> Any:
@@ -51,6 +57,22 @@ class Core:
     def worker(self) -> Any:
         """The one worker, where it is in this process."""
         return self.in_process.model_executor.driver_worker.worker
+
+    def watch(self, pids: Sequence[int]) -> None:
+        """From now on notice the death of any process of the engine: calls raise, and `died` names it.
+
+        Args:
+            pids: The workers' processes, by rank; of an engine in this process, or on several machines, nothing is
+                watched.
+        """
+        several_machines = self.config.parallel_config.nnodes_within_dp > 1
+        if getattr(self.client, "utility_results", None) is not None and not several_machines:
+            self._watch = DeathWatch(self.client, pids)
+
+    @property
+    def died(self) -> str | None:
+        """The process that died first, for people; None while all live."""
+        return self._watch.died if self._watch is not None else None
 
     def tokenizer(self) -> Any:
         """The model's tokenizer."""
@@ -86,6 +108,9 @@ class Core:
     def step(self) -> list[Any]:
         """One step; vLLM's output of each request that it concerned. Raises whatever the engine raises."""
         outputs: list[Any] = self.client.get_output().outputs
+        # Its core answers so for all that it has when it is told to end; they look finished and were not computed.
+        if self._watch is not None and any(output.finish_reason in self._unfinished for output in outputs):
+            raise EngineError("the engine was ended from outside")
         return outputs
 
     def abort(self, request_ids: list[str]) -> None:
@@ -101,6 +126,8 @@ class Core:
         """Stop the engine and free its memory."""
         from vllm.distributed import cleanup_dist_env_and_memory
 
+        if self._watch is not None:
+            self._watch.close()
         # Other executors than that of one process, Ray's for one, have no worker here.
         core = getattr(self.client, "engine_core", None)
         worker = getattr(getattr(core, "model_executor", None), "driver_worker", None)
@@ -110,6 +137,17 @@ class Core:
             self.client.shutdown()
             del self.client
             cleanup_dist_env_and_memory()
+
+
+def _executor(chosen: Any) -> Any:
+    """vLLM's executor, or where it starts workers on this machine, ours."""
+    from vllm.v1.executor.multiproc_executor import MultiprocExecutor
+
+    if chosen is not MultiprocExecutor:
+        return chosen
+    from fastneurons.engine.executor import NeuronExecutor
+
+    return NeuronExecutor
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from fastneurons.config import EngineOptions
 from fastneurons.engine.core import Core
 from fastneurons.engine.engine_warnings import collected_warnings
 from fastneurons.engine.environment import engine_environment, give_freed_memory_back
-from fastneurons.engine.failure import LoadError, cause
+from fastneurons.engine.failure import ENDED, LoadError, cause
 from fastneurons.engine.fingerprint import model_fingerprint, tokenizer_fingerprint
 from fastneurons.engine.merge import Slice, merge
 from fastneurons.engine.model_checks import check_config, check_files, is_downloaded, local_folder
@@ -111,6 +111,7 @@ class PatchedEngine:
             if self._files is None:  # they were downloaded meanwhile
                 self._files = self._find_files()
             ranks = self._ranks()
+            self._core.watch([rank["pid"] for rank in ranks])
             self._slices = [
                 Slice(tuple(rank["layers"]), rank["first_neuron"], rank["neurons"])
                 for rank in ranks
@@ -169,7 +170,7 @@ class PatchedEngine:
         try:
             self.core.send(request_id, token_ids, extra, parameters)
         except Exception as error:
-            raise engine_failed(error) from error
+            raise self._failed(error) from error
 
     def step(self) -> list[Any]:
         """Run one step; vLLM's output of each request that it concerned.
@@ -180,7 +181,7 @@ class PatchedEngine:
         try:
             return self.core.step()
         except Exception as error:
-            raise engine_failed(error) from error
+            raise self._failed(error) from error
 
     def abort(self, request_ids: list[str]) -> None:
         """Take back requests that are not finished.
@@ -191,7 +192,7 @@ class PatchedEngine:
         try:
             self.core.abort(request_ids)
         except Exception as error:
-            raise engine_failed(error) from error
+            raise self._failed(error) from error
 
     # -- workers --------------------------------------------------------------------------------------
 
@@ -215,7 +216,13 @@ class PatchedEngine:
         try:
             return self.core.ask(method, **arguments)
         except Exception as error:
-            raise engine_failed(error) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> EngineError:
+        """The error to raise where the core raised one; it names the process that died, if one did."""
+        if self._core is not None and self._core.died is not None:
+            return EngineError(f"the engine failed: {self._core.died} {ENDED}")
+        return engine_failed(error)
 
     def tallies(self) -> list[dict[str, Any]]:
         """The work of each rank so far: prompts, tokens, rows read, forward passes, calls of the op, first error."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from fastneurons.errors import EngineError, InputError
 
 _LONGEST = 600
+# After the name of a process that is gone.
+ENDED = "ended without a word; it may have been killed for want of memory"
 # The end of a log, where the failure is.
 _LOG_BYTES = 4 << 20
 
@@ -48,7 +50,7 @@ def cause(error: BaseException, log: Path | None = None) -> str:
     if raised is not None:
         return raised
     if any(re.search(r"dead|died|core|worker|proc", message, re.IGNORECASE) for message in found):
-        return "a process of the engine ended without a word; it may have been killed for want of memory"
+        return f"a process of the engine {ENDED}"
     return found[-1] or type(error).__name__
 
 
@@ -60,7 +62,12 @@ def is_vague(message: str) -> bool:
 def with_log(error: InputError | EngineError, log: Path) -> InputError | EngineError:
     """The same error, which names the log; and the cause that stands there, if the error itself names none."""
     message = str(error)
-    if error.__cause__ is not None and (is_vague(message) or "ended without a word" in message):
+    if ENDED in message and not message.endswith(f"a process of the engine {ENDED}"):
+        # It has a name, which stays.
+        raised = cause_in_log(log)
+        if raised is not None:
+            message = message.replace(ENDED, f"ended: {raised}")
+    elif error.__cause__ is not None and (is_vague(message) or "ended without a word" in message):
         what = message.partition(": ")[0] if isinstance(error, EngineError) else _before_cause(message)
         message = f"{what}: {cause(error.__cause__, log)}"
     return type(error)(f"{message}; vLLM's log: {log}")

@@ -139,6 +139,7 @@ class NeuronWorker(_WorkerBase):
         """The layers and neurons of this rank, or why the model cannot be measured."""
         rank: dict[str, Any] = {
             "refusal": self.refusal,
+            "pid": os.getpid(),
             "dtype": str(self.model_config.dtype).removeprefix("torch."),
             "device": self._device_name(),
             "threads": torch.get_num_threads(),

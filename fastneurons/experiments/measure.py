@@ -25,6 +25,9 @@ from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress, Silent, progress_for
 from fastneurons.store import Header, Outcome, Store, StoreWriter, Window, check_output, open_store
 
+# Seconds between the signals that a batch system sends to the processes of a run.
+_SIGNALS_APART_S = 0.5
+
 
 def measure_into_store(
     model: str,
@@ -74,6 +77,8 @@ def measure_into_store(
                     shown.message(f"warning: {warning}")
                 write_measurements(session, source, out, options, engine, shown, stop)
         except (EngineError, LoadError) as error:
+            if stop.wait(_SIGNALS_APART_S if isinstance(error, LoadError) else 0):
+                raise KeyboardInterrupt from None
             if hushed.log is None:
                 raise
             hushed.keep = True
@@ -222,6 +227,11 @@ def _measure(
                     _commit(writer, window, source.tasks)
                     window = []
         ended = not stop.is_set()
+    except EngineError:
+        # A batch system sends its SIGTERM to the engine's processes as well, which may end before this one has it.
+        if not stop.wait(_SIGNALS_APART_S):
+            raise
+        ended = False
     finally:
         # Also after an error or Ctrl-C: what was measured is kept, and the run can be resumed.
         progress.stop()
