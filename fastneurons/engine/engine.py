@@ -205,7 +205,8 @@ class PatchedEngine:
         for answer in answers:
             if answer["error"] is not None:
                 raise EngineError(f"reading activations failed: {answer['error']}")
-        return [from_wire(answer["arrays"]) for answer in answers if answer["arrays"]]
+        given = [answer["arrays"] for answer in answers if answer["arrays"]]
+        return given if self.core.is_in_process else [from_wire(arrays) for arrays in given]
 
     def ask_whole(self, method: str, **arguments: Any) -> Arrays:
         """Call a worker's method on every rank; the whole model's arrays. Raises as `ask` does."""

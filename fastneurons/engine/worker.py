@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 from torch import Tensor
+from vllm import envs
 
 from fastneurons.engine.discovery import NoSiteError, find_sites
 from fastneurons.engine.engine_warnings import collected_warnings, of_rounding
@@ -168,17 +169,21 @@ class NeuronWorker(_WorkerBase):
         tally["error"] = self._error()
         return tally | {"calls": self.observer.num_calls(), "layers": len(self.observer.layers)}
 
-    def fastneurons_collect(
-        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
+    def fastneurons_begin(
+        self, number: int, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """`Observer.collect` of this rank."""
+        """`Observer.begin` of this rank."""
         if answers is not None:
             answers = answers | {"unembedding": from_wire(answers["unembedding"])["rows"]}
-        return self._answer(lambda observer: observer.collect(rows, keep_bits, answers))
+        return self._answer(lambda observer: observer.begin(number, rows, keep_bits, answers))
 
-    def fastneurons_count(self, parity: int) -> dict[str, Any]:
-        """`Observer.count` of this rank."""
-        return self._answer(lambda observer: observer.count(parity))
+    def fastneurons_begin_count(self, number: int, parity: int) -> dict[str, Any]:
+        """`Observer.begin_count` of this rank."""
+        return self._answer(lambda observer: observer.begin_count(number, parity))
+
+    def fastneurons_fetch(self, number: int) -> dict[str, Any]:
+        """`Observer.fetch` of this rank."""
+        return self._answer(lambda observer: observer.fetch(number))
 
     def fastneurons_unembedding(self, tokens: list[int]) -> dict[str, Any]:
         """This rank's part of rows of the unembedding; the parts of all ranks add up."""
@@ -187,10 +192,12 @@ class NeuronWorker(_WorkerBase):
         if not get_pp_group().is_last_rank:
             return {"error": None, "arrays": {}}
         return self._answer(
-            lambda _: {"rows": unembedding_rows(self.model_runner.get_model(), tokens).cpu().numpy()}
+            lambda observer: observer.beside_forward_passes(
+                lambda: {"rows": unembedding_rows(self.model_runner.get_model(), tokens).contiguous()}
+            )
         )
 
-    def _answer(self, read: Callable[[Observer], dict[str, Any]]) -> dict[str, Any]:
+    def _answer(self, read: Callable[[Observer], dict[str, Any] | None]) -> dict[str, Any]:
         """Arrays for the session, or the first error: of this rank's ops, or of reading them now."""
         assert self.observer is not None
         try:
@@ -201,7 +208,8 @@ class NeuronWorker(_WorkerBase):
             return {"error": self._error() or str(error), "arrays": {}}
         if (failed := self._error()) is not None:
             return {"error": failed, "arrays": {}}
-        return {"error": None, "arrays": to_wire(arrays)}
+        arrays = arrays or {}
+        return {"error": None, "arrays": arrays if self._is_in_process else to_wire(arrays)}
 
     def _error(self) -> str | None:
         """The first error of this rank's ops, or that the model did not compute numbers."""
@@ -220,6 +228,11 @@ class NeuronWorker(_WorkerBase):
         assert self.observer is not None
         if self._in_step:
             self.observer.arm(batch)
+
+    @property
+    def _is_in_process(self) -> bool:
+        """Whether the session is in this process, so that arrays can be handed on as they are."""
+        return not envs.VLLM_ENABLE_V1_MULTIPROCESSING
 
     def _max_rows(self) -> int:
         """Rows of the largest forward pass: a full step, or a CUDA graph's padded size."""
