@@ -121,8 +121,8 @@ class CudaStream:
         with torch.cuda.stream(stream):
             tensors = gather()
             left_buffers = stream.record_event()
-            block = self._memory.take(sum(_padded(tensor.nbytes) for tensor in tensors.values()))
-            arrays = _copied(tensors, block)
+            block = self._memory.take(sum(padded(tensor.nbytes) for tensor in tensors.values()))
+            arrays = copied(tensors, block)
             return _CudaCollection(arrays, self._memory, block, left_buffers, stream.record_event())
 
     def hold_model(self, collection: Collection) -> None:
@@ -155,7 +155,7 @@ class _CudaCollection:
         self._memory.give_back(self._block)
 
 
-def _copied(tensors: dict[str, Tensor], block: Block) -> dict[str, NDArray[Any]]:
+def copied(tensors: dict[str, Tensor], block: Block) -> dict[str, NDArray[Any]]:
     """Queue copies of all tensors into a block, one behind the other; the arrays that will hold them."""
     arrays, first = {}, 0
     for name, tensor in tensors.items():
@@ -163,10 +163,10 @@ def _copied(tensors: dict[str, Tensor], block: Block) -> dict[str, NDArray[Any]]
         room.copy_(tensor, non_blocking=True)
         dtype = np.dtype(str(tensor.dtype).removeprefix("torch."))
         arrays[name] = block.array[first : first + tensor.nbytes].view(dtype).reshape(tensor.shape)
-        first += _padded(tensor.nbytes)
+        first += padded(tensor.nbytes)
     return arrays
 
 
-def _padded(num_bytes: int) -> int:
+def padded(num_bytes: int) -> int:
     """So that each array begins on a cache line."""
     return -(-num_bytes // 64) * 64
