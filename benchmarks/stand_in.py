@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from fastneurons.engine.host_memory import Block, HostMemory
 from torch import Tensor
+
+from fastneurons.engine.host_memory import Block, HostMemory
 
 MOST_STEPS_QUEUED = 2
 
@@ -88,7 +89,9 @@ class Device:
         def run() -> None:
             began = time.perf_counter()
             if (early := rows[self._awaited[rows] > 0]).size:
-                raise DeviceError(f"rows {early[:5].tolist()} are written to before a collection has read them")
+                raise DeviceError(
+                    f"rows {early[:5].tolist()} are written to before a collection has read them"
+                )
             write()
             time.sleep(max(0.0, seconds - (time.perf_counter() - began)))
             self.busy.append((began, time.perf_counter()))

@@ -21,6 +21,7 @@ from fastneurons_kernels.top import top_count
 from torch import Tensor, nn
 
 from fastneurons.engine.discovery import Site
+from fastneurons.engine.finite import NOT_FINITE
 from fastneurons.engine.rows import (
     Batch,
     Spans,
@@ -37,6 +38,9 @@ _Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
 # Of the memory budget, what products of value vectors and answers may take while examples are collected.
 _PROJECTIONS_SHARE = 1 / 8
+
+# Beside the arrays of a collection: whether the model has computed numbers.
+_ALL_FINITE = "all_finite"
 
 
 class TooLargeError(Exception):
@@ -198,6 +202,8 @@ class Observer:
                     gated=layer.site.kind.gated,
                     parameters=layer.site.kind.parameters,
                 )
+        # Whether the model has computed numbers so far; comes with each collection, as asking waits for the device.
+        self.all_finite = torch.ones((), dtype=torch.bool, device=self.device)
         self._stream = self.stream or collect_stream(self.device, beside=not self._exchanges_candidates)
         self._collections: dict[int, Collection] = {}
         # Of each row of the buffers: the forward pass that read into it last, and the collection that took it last.
@@ -335,7 +341,14 @@ class Observer:
             float16 [E, L, N, I] if it is to be kept (NaN where a language is missing). Of a corpus:
             `activation_count`, int64 [S, L, N, I].
         """
-        return self._collections.pop(number).arrays()
+        arrays = self._collections.pop(number).arrays()
+        self.check_finite(bool(arrays.pop(_ALL_FINITE)))
+        return arrays
+
+    def check_finite(self, all_finite: bool) -> None:
+        """Take it as this worker's first error where the model did not compute numbers."""
+        if not all_finite and self.tally.error is None:
+            self.tally.error = NOT_FINITE
 
     def beside_forward_passes(self, gather: Callable[[], dict[str, Tensor]]) -> dict[str, np.ndarray]:
         """Tensors that depend on no forward pass, fetched without waiting for those that are queued."""
@@ -430,7 +443,9 @@ class Observer:
         for abandoned in [n for n in self._collections if n <= number - MOST_COLLECTIONS]:
             self._collections.pop(abandoned).drop()
         step = int(self._read_in_step[rows].max(initial=0))
-        self._collections[number] = self._stream.begin(step, gather)
+        self._collections[number] = self._stream.begin(
+            step, lambda: gather() | {_ALL_FINITE: self.all_finite.clone()}
+        )
         self._taken_by[rows] = number
 
     def _hold_for_collections(self, rows: np.ndarray) -> None:

@@ -40,7 +40,6 @@ class NeuronWorker(_WorkerBase):
     """The part that both workers add to vLLM's own: a mixin, put before one of its worker classes."""
 
     observer: Observer | None = None
-    finite: FiniteWatch | None = None
     refusal: str | None = None
     warnings: list[str]
     _is_ours = False  # whether the step that began last has requests of ours
@@ -85,7 +84,7 @@ class NeuronWorker(_WorkerBase):
         # Outside of what leaves the logits out: that one calls nothing further.
         if spec.only_reads:
             self._leave_out_what_is_not_read(self.observer)
-        self.finite = FiniteWatch(self.model_runner.get_model(), lambda: self._in_step)
+        FiniteWatch(self.model_runner.get_model(), lambda: self._in_step, self.observer.all_finite)
         watch_batches(self.model_runner, self._on_batch)
         return loaded
 
@@ -165,8 +164,8 @@ class NeuronWorker(_WorkerBase):
     def fastneurons_tally(self) -> dict[str, Any]:
         """The work of this rank so far, and its calls of the op. Waits for the device."""
         assert self.observer is not None
+        self.observer.check_finite(bool(self.observer.all_finite))
         tally: dict[str, Any] = msgspec.to_builtins(self.observer.tally)
-        tally["error"] = self._error()
         return tally | {"calls": self.observer.num_calls(), "layers": len(self.observer.layers)}
 
     def fastneurons_begin(
@@ -205,16 +204,11 @@ class NeuronWorker(_WorkerBase):
                 self.observer
             )  # also after an error: other ranks may wait for what this one gathers
         except (LookupError, RuntimeError) as error:  # RuntimeError: out of memory, for one
-            return {"error": self._error() or str(error), "arrays": {}}
-        if (failed := self._error()) is not None:
+            return {"error": self.observer.tally.error or str(error), "arrays": {}}
+        if (failed := self.observer.tally.error) is not None:
             return {"error": failed, "arrays": {}}
         arrays = arrays or {}
         return {"error": None, "arrays": arrays if self._is_in_process else to_wire(arrays)}
-
-    def _error(self) -> str | None:
-        """The first error of this rank's ops, or that the model did not compute numbers."""
-        assert self.observer is not None
-        return self.observer.tally.error or (self.finite.error if self.finite is not None else None)
 
     def _leave_out_what_is_not_read(self, observer: Observer) -> None:
         """Generated tokens, and in the last layer of a model that is not compiled the rows that are not read."""
