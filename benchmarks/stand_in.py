@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastneurons.engine.host_memory import Block, HostMemory
+from fastneurons.engine.host_memory import Block, HostMemory, copied, room_of
 
 MOST_STEPS_QUEUED = 2
 
@@ -135,6 +135,19 @@ class Device:
         self.beside.end()
 
 
+class Plain:
+    """Memory of a block that is neither page-locked nor shared."""
+
+    def __init__(self) -> None:
+        self._tensor = torch.empty(0, dtype=torch.uint8)
+
+    def at_least(self, num_bytes: int) -> Tensor:
+        """Uint8 of `num_bytes` or more."""
+        if len(self._tensor) < num_bytes:
+            self._tensor = torch.empty(num_bytes, dtype=torch.uint8)
+        return self._tensor
+
+
 class StandInStream:
     """`fastneurons.engine.streams.CollectStream` on a stand-in.
 
@@ -146,7 +159,7 @@ class StandInStream:
 
     def __init__(self, device: Device, most_begun: int = 3, bytes_per_s: float = 25e9) -> None:
         self._device, self._bytes_per_s = device, bytes_per_s
-        self._memory = HostMemory(most_begun, allocate=lambda size: torch.empty(size, dtype=torch.uint8))
+        self.memory = HostMemory([Plain() for _ in range(most_begun + 4)], most_begun)
         self._memory_lock = threading.Lock()
         self._steps: dict[int, threading.Event] = {}
 
@@ -173,20 +186,20 @@ class StandInStream:
     def take(self, num_bytes: int) -> Block:
         """Memory for a collection's arrays."""
         with self._memory_lock:
-            return self._memory.take(num_bytes)
+            return self.memory.take(num_bytes)
 
     def hand_on(self, collection: "StandInCollection") -> dict[str, np.ndarray]:
         """The arrays, once they have been copied."""
         self._device.wait(collection.done)
         self._device.check()
         with self._memory_lock:
-            return self._memory.hand_on(collection.block, collection.taken())
+            return self.memory.hand_on(collection.block, collection.taken())
 
     def give_back(self, collection: "StandInCollection") -> None:
         """Memory of a collection that nobody wants."""
         self._device.wait(collection.done)
         with self._memory_lock:
-            self._memory.give_back(collection.block)
+            self.memory.give_back(collection.block)
 
 
 class StandInCollection:
@@ -207,10 +220,8 @@ class StandInCollection:
 
     def copy(self, bytes_per_s: float) -> None:
         """On the stream: copy to the host."""
-        from fastneurons.engine.streams import copied, padded
-
         began = time.perf_counter()
-        num_bytes = sum(padded(tensor.nbytes) for tensor in self._tensors.values())
+        num_bytes = room_of(self._tensors)
         self.block = self._stream.take(num_bytes)
         self._arrays = copied(self._tensors, self.block)
         self._tensors = {}

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fastneurons.engine.discovery import Site
 from fastneurons.engine.finite import NOT_FINITE
+from fastneurons.engine.host_memory import HostMemory
 from fastneurons.engine.rows import (
     Batch,
     Spans,
@@ -349,6 +350,10 @@ class Observer:
         """Take it as this worker's first error where the model did not compute numbers."""
         if not all_finite and self.tally.error is None:
             self.tally.error = NOT_FINITE
+
+    def collect_into(self, memory: HostMemory) -> None:
+        """Copy collections that begin from here on into this memory."""
+        self._stream.memory = memory
 
     def beside_forward_passes(self, gather: Callable[[], dict[str, Tensor]]) -> dict[str, np.ndarray]:
         """Tensors that depend on no forward pass, fetched without waiting for those that are queued."""

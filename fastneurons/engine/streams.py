@@ -17,12 +17,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastneurons.engine.host_memory import Block, HostMemory
+from fastneurons.engine.host_memory import Block, HostMemory, PageLocked, copied, room_of
 from fastneurons.engine.wire import MOST_COLLECTIONS
 
 # Queues a collection's work on the device; the tensors to copy to the host, each contiguous.
@@ -43,7 +42,12 @@ class Collection(Protocol):
 
 
 class CollectStream(Protocol):
-    """The order between collections and forward passes."""
+    """The order between collections and forward passes.
+
+    `memory` is what collections are copied into; None leaves them where they were gathered.
+    """
+
+    memory: HostMemory | None
 
     def step_queued(self, step: int) -> None:
         """Note that a forward pass was queued, the `step`-th; steps count upwards."""
@@ -67,20 +71,28 @@ def collect_stream(device: torch.device, *, beside: bool) -> CollectStream:
 
 
 class AtOnce:
-    """On a CPU everything runs when it is called, and arrays are the tensors' own memory."""
+    """On a CPU everything runs when it is called."""
+
+    memory: HostMemory | None = None
 
     def step_queued(self, step: int) -> None:
         """Do nothing: the step is over."""
 
     def begin(self, step: int, gather: Gather) -> Collection:
         """Collect."""
-        return _Collected({name: tensor.numpy() for name, tensor in gather().items()})
+        tensors = gather()
+        if self.memory is None:
+            return _Collected({name: tensor.numpy() for name, tensor in tensors.items()})
+        block = self.memory.take(room_of(tensors))
+        return _Copied(copied(tensors, block), self.memory, block)
 
     def hold_model(self, collection: Collection) -> None:
         """Do nothing: the collection is complete."""
 
 
 class _Collected:
+    """A collection that stays where it was gathered."""
+
     def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
         self._arrays = arrays
 
@@ -91,6 +103,23 @@ class _Collected:
     def drop(self) -> None:
         """Let go of the arrays."""
         self._arrays = {}
+
+
+class _Copied:
+    """A collection that is copied into a block."""
+
+    def __init__(self, arrays: dict[str, NDArray[Any]], memory: HostMemory, block: Block) -> None:
+        self._arrays, self._memory, self._block = arrays, memory, block
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays, in the block for as long as they are used."""
+        arrays, self._arrays = self._arrays, {}
+        return self._memory.hand_on(self._block, arrays)
+
+    def drop(self) -> None:
+        """Return the block. Later copies into it are queued behind those that are under way."""
+        self._arrays = {}
+        self._memory.give_back(self._block)
 
 
 class CudaStream:
@@ -104,7 +133,11 @@ class CudaStream:
     def __init__(self, device: torch.device, *, beside: bool) -> None:
         self._device = device
         self._own = torch.cuda.Stream(device) if beside else None
-        self._memory = HostMemory(most_begun=MOST_COLLECTIONS + 1)  # one more that is fetched at once
+        # One more than are under way is fetched at once. Collections are of a quarter of the buffers or less: what may
+        # be in use is as large as those.
+        self.memory: HostMemory | None = HostMemory(
+            [PageLocked() for _ in range(MOST_COLLECTIONS + 1 + 4)], most_begun=MOST_COLLECTIONS + 1
+        )
         self._steps: deque[tuple[int, torch.cuda.Event]] = deque(maxlen=_STEPS_REMEMBERED)
 
     def step_queued(self, step: int) -> None:
@@ -121,9 +154,10 @@ class CudaStream:
         with torch.cuda.stream(stream):
             tensors = gather()
             left_buffers = stream.record_event()
-            block = self._memory.take(sum(padded(tensor.nbytes) for tensor in tensors.values()))
+            assert self.memory is not None
+            block = self.memory.take(room_of(tensors))
             arrays = copied(tensors, block)
-            return _CudaCollection(arrays, self._memory, block, left_buffers, stream.record_event())
+            return _CudaCollection(arrays, self.memory, block, left_buffers, stream.record_event())
 
     def hold_model(self, collection: Collection) -> None:
         """Have the model's stream wait for the event behind the gathering, not for the copies."""
@@ -131,7 +165,9 @@ class CudaStream:
         torch.cuda.current_stream(self._device).wait_event(collection.left_buffers)
 
 
-class _CudaCollection:
+class _CudaCollection(_Copied):
+    """A collection whose copies are under way."""
+
     def __init__(
         self,
         arrays: dict[str, NDArray[Any]],
@@ -140,33 +176,10 @@ class _CudaCollection:
         left_buffers: torch.cuda.Event,
         done: torch.cuda.Event,
     ) -> None:
-        self._arrays, self._memory, self._block = arrays, memory, block
+        super().__init__(arrays, memory, block)
         self.left_buffers, self._done = left_buffers, done
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Wait for the event behind the copies."""
+        """Wait for the event behind the copies; then as before."""
         self._done.synchronize()
-        arrays, self._arrays = self._arrays, {}
-        return self._memory.hand_on(self._block, arrays)
-
-    def drop(self) -> None:
-        """Return the block. Later copies into it are queued behind those that are under way."""
-        self._arrays = {}
-        self._memory.give_back(self._block)
-
-
-def copied(tensors: dict[str, Tensor], block: Block) -> dict[str, NDArray[Any]]:
-    """Queue copies of all tensors into a block, one behind the other; the arrays that will hold them."""
-    arrays, first = {}, 0
-    for name, tensor in tensors.items():
-        room = block.tensor[first : first + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
-        room.copy_(tensor, non_blocking=True)
-        dtype = np.dtype(str(tensor.dtype).removeprefix("torch."))
-        arrays[name] = block.array[first : first + tensor.nbytes].view(dtype).reshape(tensor.shape)
-        first += padded(tensor.nbytes)
-    return arrays
-
-
-def padded(num_bytes: int) -> int:
-    """So that each array begins on a cache line."""
-    return -(-num_bytes // 64) * 64
+        return super().arrays()

@@ -21,6 +21,7 @@ from fastneurons.engine.observer import ObservationSpec, Observer, TooLargeError
 from fastneurons.engine.patch import original_activation, patch
 from fastneurons.engine.rows import Batch
 from fastneurons.engine.runners import unwatched, watch_batches
+from fastneurons.engine.shared import WorkerShare
 from fastneurons.engine.unneeded import can_leave_out_rows, leave_out_logits, leave_out_rows
 from fastneurons.engine.values import ValueVectors, unembedding_rows
 from fastneurons.engine.wire import from_wire, to_wire
@@ -40,6 +41,7 @@ class NeuronWorker(_WorkerBase):
     """The part that both workers add to vLLM's own: a mixin, put before one of its worker classes."""
 
     observer: Observer | None = None
+    share: WorkerShare | None = None
     refusal: str | None = None
     warnings: list[str]
     _is_ours = False  # whether the step that began last has requests of ours
@@ -161,6 +163,16 @@ class NeuronWorker(_WorkerBase):
             }
         return rank
 
+    def fastneurons_share(self, folder: str) -> int | None:
+        """Collect into memory that the session maps; this rank's number, or None where it is on another machine."""
+        assert self.observer is not None
+        try:
+            self.share = WorkerShare(folder, self.rank, self.model_runner.device.type == "cuda")
+        except OSError:
+            return None
+        self.observer.collect_into(self.share.memory)
+        return int(self.rank)
+
     def fastneurons_tally(self) -> dict[str, Any]:
         """The work of this rank so far, and its calls of the op. Waits for the device."""
         assert self.observer is not None
@@ -208,7 +220,9 @@ class NeuronWorker(_WorkerBase):
         if (failed := self.observer.tally.error) is not None:
             return {"error": failed, "arrays": {}}
         arrays = arrays or {}
-        return {"error": None, "arrays": arrays if self._is_in_process else to_wire(arrays)}
+        if envs.VLLM_ENABLE_V1_MULTIPROCESSING:
+            arrays = self.share.to_wire(arrays) if self.share is not None else to_wire(arrays)
+        return {"error": None, "arrays": arrays}
 
     def _leave_out_what_is_not_read(self, observer: Observer) -> None:
         """Generated tokens, and in the last layer of a model that is not compiled the rows that are not read."""
@@ -222,11 +236,6 @@ class NeuronWorker(_WorkerBase):
         assert self.observer is not None
         if self._in_step:
             self.observer.arm(batch)
-
-    @property
-    def _is_in_process(self) -> bool:
-        """Whether the session is in this process, so that arrays can be handed on as they are."""
-        return not envs.VLLM_ENABLE_V1_MULTIPROCESSING
 
     def _max_rows(self) -> int:
         """Rows of the largest forward pass: a full step, or a CUDA graph's padded size."""

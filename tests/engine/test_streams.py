@@ -187,9 +187,7 @@ def test_on_a_cpu_arrays_are_the_gathered_memory_itself():
 
 
 def test_memory_in_use_is_not_given_to_another_collection():
-    memory = HostMemory(
-        most_begun=2, most_in_use=1, allocate=lambda size: torch.empty(size, dtype=torch.uint8)
-    )
+    memory = HostMemory([stand_in.Plain() for _ in range(3)], most_begun=2)
     first = memory.take(100)
     handed_on = memory.hand_on(first, {"a": first.array[:64].view(np.int32).reshape(4, 4)})["a"][1]
     address = first.tensor.data_ptr()
