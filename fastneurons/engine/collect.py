@@ -1,6 +1,8 @@
-"""Collecting: fetch what the workers have read of complete rows, and put it into the rows' order."""
+"""Collecting: fetch what the workers have read of complete rows, and put it into its place among the rows."""
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,25 @@ from fastneurons.engine.wire import to_wire
 _UNEMBEDDING_ROWS_KEPT = 4096
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A collection that has begun and is to be fetched.
+
+    Args:
+        first: Index of its first row.
+        place: Its rows.
+        number: By which the workers know it; -1 if they do not, as no row was measured.
+        nothing: Then the arrays of no rows.
+    """
+
+    first: int
+    place: Placement
+    number: int = -1
+    nothing: Arrays | None = None
+
+
 class Collector:
-    """Fetches what was read of groups of complete rows.
+    """Fetches what was read of groups of complete rows, in two calls: the engine need not wait in between.
 
     Args:
         engine: The engine that read them.
@@ -28,10 +47,11 @@ class Collector:
     def __init__(self, engine: PatchedEngine, num_languages: int, what: Measurement) -> None:
         self._engine, self._num_languages, self._what = engine, num_languages, what
         self._top_k = what.neurons_in_top(engine.facts.neurons)
+        self._numbers = itertools.count()
         self._unembedding: dict[int, NDArray[np.float32]] = {}
 
-    def collect(self, group: Sequence[InFlight], first: int, keep_bits: bool) -> MeasuredRows:
-        """Fetch what was read of complete examples.
+    def begin(self, group: Sequence[InFlight], first: int, keep_bits: bool) -> "Begun":
+        """Begin to collect what was read of complete examples; their slots can be given to others at once.
 
         Args:
             group: The rows, all of one task.
@@ -42,20 +62,14 @@ class Collector:
         """
         place = Placement.of(group, self._num_languages)
         if not place.slot_rows:
-            return place.measured_rows(first, self._nothing(keep_bits))
+            return Begun(first, place, nothing=self._nothing(keep_bits))
         arguments: dict[str, Any] = {"rows": place.slot_rows, "keep_bits": keep_bits}
         if self._what.attribution:
-            tokens = sorted({token for row in place.answer_tokens for token in row if token >= 0})
-            arguments["answers"] = {
-                "index": [[tokens.index(t) if t >= 0 else -1 for t in row] for row in place.answer_tokens],
-                "unembedding": to_wire({"rows": self._unembedding_rows(tokens)}),
-                "top_k": self._top_k,
-                "keep_coefficients": self._what.keep_coefficients,
-            }
-        return place.measured_rows(first, self._engine.ask_whole("fastneurons_collect", **arguments))
+            arguments["answers"] = self._answers(place)
+        return self._begun(first, place, "fastneurons_begin", **arguments)
 
-    def count(self, group: Sequence[InFlight], first: int, window: int) -> MeasuredRows:
-        """Fetch what was counted of a window of a corpus, and set its counters back to 0.
+    def begin_count(self, group: Sequence[InFlight], first: int, window: int) -> "Begun":
+        """Begin to collect what was counted of a window of a corpus, which sets its counters back to 0.
 
         Args:
             group: The window's blocks.
@@ -65,9 +79,34 @@ class Collector:
             EngineError: the engine failed.
         """
         place = Placement.of(group, self._num_languages)
-        return place.measured_rows(
-            first, self._engine.ask_whole("fastneurons_count", parity=first // window % 2)
-        )
+        return self._begun(first, place, "fastneurons_begin_count", parity=first // window % 2)
+
+    def fetch(self, begun: "Begun") -> MeasuredRows:
+        """Wait for a collection; the rows with what was read of them.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        if begun.nothing is not None:
+            return begun.place.measured_rows(begun.first, begun.nothing)
+        arrays = self._engine.ask_whole("fastneurons_fetch", number=begun.number)
+        return begun.place.measured_rows(begun.first, arrays)
+
+    def _begun(self, first: int, place: Placement, method: str, **arguments: Any) -> "Begun":
+        number = next(self._numbers)
+        self._engine.ask(method, number=number, **arguments)
+        return Begun(first, place, number)
+
+    def _answers(self, place: Placement) -> dict[str, Any]:
+        """What workers need to know of the answers; see `Observer.begin`."""
+        tokens = sorted({token for row in place.answer_tokens for token in row if token >= 0})
+        index_of = {token: index for index, token in enumerate(tokens)}
+        return {
+            "index": [[index_of.get(token, -1) for token in row] for row in place.answer_tokens],
+            "unembedding": to_wire({"rows": self._unembedding_rows(tokens)}),
+            "top_k": self._top_k,
+            "keep_coefficients": self._what.keep_coefficients,
+        }
 
     def _nothing(self, keep_bits: bool) -> Arrays:
         """The arrays of no examples."""

@@ -49,6 +49,11 @@ class Core:
             )
 
     @property
+    def is_in_process(self) -> bool:
+        """Whether the engine's worker is in this process."""
+        return hasattr(self.client, "engine_core")
+
+    @property
     def in_process(self) -> Any:
         """vLLM's `EngineCore`, where it is in this process."""
         return self.client.engine_core

@@ -27,6 +27,7 @@ from fastneurons.engine.fingerprint import model_fingerprint, tokenizer_fingerpr
 from fastneurons.engine.merge import Slice, merge
 from fastneurons.engine.model_checks import check_config, check_files, is_downloaded, local_folder
 from fastneurons.engine.model_files import ModelFiles
+from fastneurons.engine.shared import SessionShare, folder_to_share, own
 from fastneurons.engine.vllm_config import engine_config
 from fastneurons.engine.wire import from_wire
 from fastneurons.errors import EngineError, InputError
@@ -103,6 +104,7 @@ class PatchedEngine:
         self._number = next(n for n in itertools.count() if n not in _engines_in_use)
         _engines_in_use.add(self._number)
         self._core: Core | None = None
+        self._share: SessionShare | None = None
         try:
             self._files = self._find_files()
             with engine_environment(options.world_size, verbose):
@@ -118,6 +120,7 @@ class PatchedEngine:
                 if rank["layers"]
             ]
             self.facts = self._describe(ranks, warnings)
+            self._share = None if self.core.is_in_process else self._share_memory()
             self._tallies_before = self.tallies()
         except BaseException:
             with contextlib.suppress(Exception):  # people should hear what went wrong first
@@ -143,6 +146,9 @@ class PatchedEngine:
     def close(self) -> None:
         """Shut the engine down and free its memory. Harmless when called twice."""
         core, self._core = self._core, None
+        share, self._share = self._share, None
+        if share is not None:
+            share.close()
         if core is not None:
             core.close()
             give_freed_memory_back()
@@ -199,6 +205,8 @@ class PatchedEngine:
     def ask(self, method: str, **arguments: Any) -> list[Arrays]:
         """Call a worker's method on every rank; the arrays of each rank that has some.
 
+        Of workers in processes of their own they are good until the next call.
+
         Raises:
             EngineError: the engine failed, or a rank says that observing did.
         """
@@ -206,11 +214,26 @@ class PatchedEngine:
         for answer in answers:
             if answer["error"] is not None:
                 raise EngineError(f"reading activations failed: {answer['error']}")
-        return [from_wire(answer["arrays"]) for answer in answers if answer["arrays"]]
+        return [self._received(rank, each["arrays"]) for rank, each in enumerate(answers) if each["arrays"]]
 
     def ask_whole(self, method: str, **arguments: Any) -> Arrays:
         """Call a worker's method on every rank; the whole model's arrays. Raises as `ask` does."""
-        return merge(self._slices, self.ask(method, **arguments))
+        merged = merge(self._slices, self.ask(method, **arguments))
+        return own(merged) if self._share is not None else merged
+
+    def _received(self, rank: int, arrays: dict[str, Any]) -> Arrays:
+        """A rank's arrays: as they are in this process, else out of the memory that it shares or of its message."""
+        if self.core.is_in_process:
+            return arrays
+        return self._share.from_wire(rank, arrays) if self._share is not None else from_wire(arrays)
+
+    def _share_memory(self) -> SessionShare | None:
+        """Have workers in processes of their own collect into memory that this one maps; None if they cannot."""
+        with folder_to_share() as folder:
+            if folder is None:
+                return None
+            ranks = self._ask("fastneurons_share", folder=folder)
+            return SessionShare(folder, [rank for rank in ranks if rank is not None])
 
     def _ask(self, method: str, **arguments: Any) -> list[Any]:
         try:

@@ -6,6 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+NOT_FINITE = (
+    "the model computed NaN or infinity: its weights are damaged, or its numbers overflow in this dtype (for "
+    "float16, try --dtype bfloat16 or --dtype float32)"
+)
+
 
 class FiniteWatch:
     """Whether all last hidden states so far were finite.
@@ -17,29 +22,16 @@ class FiniteWatch:
     Args:
         model: The whole model, as its runner calls it.
         is_reading: Whether the step that runs is one of those that are read; dummy steps compute anything.
+        all_finite: bool [], on the device; set to False, in place, by the first value that is not finite.
     """
 
-    def __init__(self, model: nn.Module, is_reading: Callable[[], bool]) -> None:
-        self._all_finite: Tensor | None = None
+    def __init__(self, model: nn.Module, is_reading: Callable[[], bool], all_finite: Tensor) -> None:
+        self._all_finite = all_finite
         compute: Any = model.compute_logits
 
         def compute_logits(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
             if is_reading():
-                self._look(hidden_states)
+                self._all_finite.logical_and_(torch.isfinite(hidden_states).all())
             return compute(hidden_states, *args, **kwargs)
 
         model.compute_logits = compute_logits  # type: ignore[assignment]
-
-    @property
-    def error(self) -> str | None:
-        """The first value that was not finite, in one line. Waits for the device."""
-        if self._all_finite is None or bool(self._all_finite):
-            return None
-        return (
-            "the model computed NaN or infinity: its weights are damaged, or its numbers overflow in this dtype (for "
-            "float16, try --dtype bfloat16 or --dtype float32)"
-        )
-
-    def _look(self, hidden_states: Tensor) -> None:
-        finite = torch.isfinite(hidden_states).all()
-        self._all_finite = finite if self._all_finite is None else self._all_finite & finite

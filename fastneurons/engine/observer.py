@@ -22,6 +22,8 @@ from fastneurons_kernels.top import top_count
 from torch import Tensor, nn
 
 from fastneurons.engine.discovery import Site
+from fastneurons.engine.finite import NOT_FINITE
+from fastneurons.engine.host_memory import HostMemory
 from fastneurons.engine.rows import (
     Batch,
     Spans,
@@ -30,12 +32,17 @@ from fastneurons.engine.rows import (
     num_rows_read,
     row_targets,
 )
+from fastneurons.engine.streams import Collection, CollectStream, collect_stream
 from fastneurons.engine.values import ValueVectors
+from fastneurons.engine.wire import MOST_COLLECTIONS
 
 _Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
 # Of the memory budget, what products of value vectors and answers may take while examples are collected.
 _PROJECTIONS_SHARE = 1 / 8
+
+# Beside the arrays of a collection: whether the model has computed numbers.
+_ALL_FINITE = "all_finite"
 
 
 class TooLargeError(Exception):
@@ -151,6 +158,7 @@ class Observer:
         max_rows: The most rows a forward pass can have, padding included.
         values: Value vectors; with attribution.
         gather: Puts the last dimensions of all tensor-parallel ranks side by side, in their order.
+        stream: Where collections run; None takes that of the device.
     Raises:
         TooLargeError: the memory budget does not hold two examples.
     """
@@ -162,6 +170,7 @@ class Observer:
     max_rows: int
     values: ValueVectors | None = None
     gather: Callable[[Tensor], Tensor] | None = None
+    stream: CollectStream | None = None
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
@@ -202,6 +211,13 @@ class Observer:
                     gated=layer.site.kind.gated,
                     parameters=layer.site.kind.parameters,
                 )
+        # Whether the model has computed numbers so far; comes with each collection, as asking waits for the device.
+        self.all_finite = torch.ones((), dtype=torch.bool, device=self.device)
+        self._stream = self.stream or collect_stream(self.device, beside=not self._exchanges_candidates)
+        self._collections: dict[int, Collection] = {}
+        # Of each row of the buffers: the forward pass that read into it last, and the collection that took it last.
+        self._read_in_step = np.zeros(self.num_slots * self.spec.languages, np.int64)
+        self._taken_by = np.full(self.num_slots * self.spec.languages, -1, np.int64)
         self._requests: dict[str, _Request] = {}
         self._read_rows: Tensor | None = None
         self._armed = False
@@ -243,6 +259,7 @@ class Observer:
         requests = [self._requests.get(request_id) for request_id in batch.request_ids]
         seen = np.array([r.prompt_tokens_seen if r else 0 for r in requests], np.int64)
         target = np.array([r.row if r else -1 for r in requests], np.int32)
+        self._hold_for_collections(target[target >= 0])
         spans = self._spans(batch, requests)
         unread = spans.after(seen)
         # Bits are read again where a preempted request computes its tokens again; counts are not.
@@ -270,6 +287,7 @@ class Observer:
     def disarm(self) -> None:
         """No row is read until the next `arm`: dummy and capture passes run in between."""
         if self._armed:
+            self._stream.step_queued(self.tally.forwards)
             self.targets.fill_(-1)
             self.last_targets.fill_(-1)
             for layer in self.layers:
@@ -293,64 +311,61 @@ class Observer:
         """Calls of the op, over all layers, since the buffers were made. Waits for the device."""
         return int(sum(int(c) for c in self.calls))
 
-    def collect(
-        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
-    ) -> dict[str, np.ndarray]:
-        """Copy what was read of some finished examples to the host.
+    def begin(
+        self, number: int, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
+    ) -> None:
+        """Begin to collect what was read of some finished examples. Does not wait for the device.
+
+        From here on, the rows may be given to other prompts.
 
         Args:
+            number: Of this collection; they count upwards.
             rows: For each of E examples, the row of each of the L languages; -1 where it has none.
             keep_bits: Whether `activated` comes along.
             answers: With attribution. `index`, as `rows`: which of the answer tokens it is, -1 for none;
                 `unembedding`, float32 [U, H]: the tokens' rows; `top_k`; `keep_coefficients`.
+        """
+        used = np.array(rows, np.int64)
+        self._begin(number, used[used >= 0], lambda: self._collect(rows, keep_bits, answers))
+
+    def begin_count(self, number: int, parity: int) -> None:
+        """Begin to collect the counts of a window of a corpus, whose half of the buffer is 0 again after it.
+
+        Args:
+            number: As for `begin`.
+            parity: Which half: windows take them by turns.
+        """
+        half = np.arange(self.spec.languages) + parity * self.spec.languages
+        self._begin(number, half, lambda: self._count(parity))
+
+    def fetch(self, number: int) -> dict[str, np.ndarray]:
+        """Wait for a collection that has begun; its arrays, on the host.
+
         Returns:
-            For this rank's N layers and I neurons: `activated` uint8 [E, S, L, N, B] (zeros where a
+            For this rank's N layers and I neurons. Of examples: `activated` uint8 [E, S, L, N, B] (zeros where a
             language is missing), `activated_count` and `near_threshold_count` int32 [E, S, L, N],
             `category_count` int32 [E, S, N, 4], `occupancy` int32 [S, N, I, 4] over the E examples; with
             attribution what `contributions` gives, but for the largest scores `top_count` int32 [E, L, N, 4], of
             the neurons of all tensor-parallel ranks; `present` and `answered` bool [E, L]; and `coefficient`
-            float16 [E, L, N, I] if it is to be kept (NaN where a language is missing).
+            float16 [E, L, N, I] if it is to be kept (NaN where a language is missing). Of a corpus:
+            `activation_count`, int64 [S, L, N, I].
         """
-        index = torch.tensor(rows, dtype=torch.int32)
-        words = self._buffers["words"]
-        occupancy = torch.zeros((*words.shape[1:3], self.neurons, 4), dtype=torch.int32, device=self.device)
-        counted = categories(words, index, self.neurons, occupancy=occupancy, planes=answers is not None)
-        gathered = index.clamp(min=0).to(self.device).long()
-        missing = (index < 0).to(self.device)
-        near = self._near_threshold_count(gathered)  # [E, L, S, N]
-        near[missing] = 0
-        out = {
-            "activated_count": counted.activated_count,
-            "category_count": counted.category_count,
-            "near_threshold_count": near.transpose(1, 2),
-            "occupancy": occupancy,
-        }
-        if keep_bits:
-            bits = words[gathered]  # [E, L, S, N, W]
-            bits[missing] = 0
-            out["activated"] = bits.view(torch.uint8)[..., : -(-self.neurons // 8)].transpose(1, 2)
-        if answers is not None:
-            assert counted.planes is not None
-            out |= self._contributions(index, counted.planes[:, 0], answers)
-            if answers["keep_coefficients"]:
-                coefficient = self._buffers["coefficients"][gathered].half()
-                coefficient[missing] = torch.nan
-                out["coefficient"] = coefficient
-        # Transposed on the device: a copy to the host keeps strides, and the host is slow at this.
-        return {name: tensor.contiguous().cpu().numpy() for name, tensor in out.items()}
+        arrays = self._collections.pop(number).arrays()
+        self.check_finite(bool(arrays.pop(_ALL_FINITE)))
+        return arrays
 
-    def count(self, parity: int) -> dict[str, np.ndarray]:
-        """Copy the counts of a window of a corpus to the host, and set the buffer's half back to 0.
+    def check_finite(self, all_finite: bool) -> None:
+        """Take it as this worker's first error where the model did not compute numbers."""
+        if not all_finite and self.tally.error is None:
+            self.tally.error = NOT_FINITE
 
-        Args:
-            parity: Which half: windows take them by turns.
-        Returns:
-            `activation_count`, int64 [S, L, N, I] for this rank's N layers and I neurons.
-        """
-        half = self._buffers["counts"].unflatten(0, (2, -1))[parity]  # [L, S, N, I]
-        counts = half.transpose(0, 1).long().cpu().numpy()
-        half.zero_()
-        return {"activation_count": np.ascontiguousarray(counts)}
+    def collect_into(self, memory: HostMemory) -> None:
+        """Copy collections that begin from here on into this memory."""
+        self._stream.memory = memory
+
+    def beside_forward_passes(self, gather: Callable[[], dict[str, Tensor]]) -> dict[str, np.ndarray]:
+        """Tensors that depend on no forward pass, fetched without waiting for those that are queued."""
+        return self._stream.begin(0, gather).arrays()
 
     # -- buffers ------------------------------------------------------------------------------------
 
@@ -425,14 +440,73 @@ class Observer:
         # A step that reads nothing, in the midst of a long prompt, still computes a row: no layer takes none.
         return self._to_device(read if len(read) else np.zeros(1, np.int64))
 
-    def _to_device(self, array: np.ndarray) -> Tensor:
-        host = torch.from_numpy(array)
-        if self.device.type == "cpu":
-            return host
-        # The caching allocator keeps the pinned block until the copy is done.
-        return host.pin_memory().to(self.device, non_blocking=True)
+    def _to_device(self, array: np.ndarray | Tensor) -> Tensor:
+        host = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+        return self._page_locked(host).to(self.device, non_blocking=True)
+
+    def _page_locked(self, host: Tensor) -> Tensor:
+        """A tensor that is copied to the device without holding up the host."""
+        # The caching allocator keeps the memory until the copy is done.
+        return host if self.device.type == "cpu" else host.pin_memory()
 
     # -- collecting ---------------------------------------------------------------------------------
+
+    def _begin(self, number: int, rows: np.ndarray, gather: Callable[[], dict[str, Tensor]]) -> None:
+        """Begin a collection that empties `rows` of the buffers."""
+        for abandoned in [n for n in self._collections if n <= number - MOST_COLLECTIONS]:
+            self._collections.pop(abandoned).drop()
+        step = int(self._read_in_step[rows].max(initial=0))
+        self._collections[number] = self._stream.begin(
+            step, lambda: gather() | {_ALL_FINITE: self.all_finite.clone()}
+        )
+        self._taken_by[rows] = number
+
+    def _hold_for_collections(self, rows: np.ndarray) -> None:
+        """Have the forward pass that comes next, which reads into `rows`, wait for collections that still need them."""
+        self._read_in_step[rows] = self.tally.forwards
+        # They leave the buffers in order: the last is enough.
+        last = self._collections.get(int(self._taken_by[rows].max(initial=-1)))
+        if last is not None:
+            self._stream.hold_model(last)
+
+    def _collect(
+        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None
+    ) -> dict[str, Tensor]:
+        """Queue the gathering of what `begin` says; the arrays of `fetch`, contiguous, on the device."""
+        index = self._page_locked(torch.tensor(rows, dtype=torch.int32))
+        words = self._buffers["words"]
+        occupancy = torch.zeros((*words.shape[1:3], self.neurons, 4), dtype=torch.int32, device=self.device)
+        counted = categories(words, index, self.neurons, occupancy=occupancy, planes=answers is not None)
+        gathered = self._to_device(index.clamp(min=0).long())
+        missing = self._to_device(index < 0)[..., None, None]
+        near = self._near_threshold_count(gathered)  # [E, L, S, N]
+        near.masked_fill_(missing, 0)
+        out = {
+            "activated_count": counted.activated_count,
+            "category_count": counted.category_count,
+            "near_threshold_count": near.transpose(1, 2),
+            "occupancy": occupancy,
+        }
+        if keep_bits:
+            bits = words[gathered]  # [E, L, S, N, W]
+            bits.masked_fill_(missing[..., None], 0)
+            out["activated"] = bits.view(torch.uint8)[..., : -(-self.neurons // 8)].transpose(1, 2)
+        if answers is not None:
+            assert counted.planes is not None
+            out |= self._contributions(index, counted.planes[:, 0], answers)
+            if answers["keep_coefficients"]:
+                coefficient = self._buffers["coefficients"][gathered].half()
+                coefficient.masked_fill_(missing, torch.nan)
+                out["coefficient"] = coefficient
+        # Transposed on the device: a copy to the host keeps strides, and the host is slow at this.
+        return {name: tensor.contiguous() for name, tensor in out.items()}
+
+    def _count(self, parity: int) -> dict[str, Tensor]:
+        """Queue the gathering of what `begin_count` says; likewise."""
+        half = self._buffers["counts"].unflatten(0, (2, -1))[parity]  # [L, S, N, I]
+        counts = half.transpose(0, 1).long().contiguous()
+        half.zero_()
+        return {"activation_count": counts}
 
     def _near_threshold_count(self, rows: Tensor) -> Tensor:
         """int32 [*rows, S, N]."""
@@ -452,17 +526,18 @@ class Observer:
         answer_bytes = 4 * len(self.sites) * self.neurons
         at_once = int(self.spec.memory_bytes * _PROJECTIONS_SHARE) // (answer_bytes * self.spec.languages)
         parts = []
-        for some in torch.arange(len(rows)).split(max(1, at_once)):
+        at_once = max(1, at_once)
+        for some in (slice(first, first + at_once) for first in range(0, len(rows), at_once)):
             tokens, own = torch.unique(index[some], return_inverse=True)
             if tokens[0] < 0:
                 tokens, own = tokens[1:], own - 1
             found = contributions(
                 self._buffers["coefficients"],
-                rows[some],
-                planes[some.to(planes.device)],
+                self._page_locked(rows[some]),
+                planes[some],
                 self.values.norms,
-                self.values.projections(unembedding[tokens.long()]),
-                own.int(),
+                self.values.projections(self._to_device(unembedding[tokens.long()])),
+                self._page_locked(own.int()),
                 answers["top_k"],
             )._asdict()
             # Counted here: the candidates of a large model on eight devices are 45 MB an example.
@@ -475,9 +550,16 @@ class Observer:
         out = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return out | {"present": rows >= 0, "answered": index >= 0}
 
+    @property
+    def _exchanges_candidates(self) -> bool:
+        """Whether collecting needs numbers of other ranks, which hold the other neurons of these layers."""
+        if self.values is None or self.gather is None or not self.sites:
+            return False
+        return self.sites[0].neurons != self.sites[0].total_neurons
+
     def _of_all_ranks(self, candidates: Tensor) -> Tensor:
         """[..., k] of this rank's neurons, then [..., k of each rank] of the whole layer's."""
-        site = self.sites[0]
-        if self.gather is None or site.neurons == site.total_neurons:
+        if not self._exchanges_candidates:
             return candidates
+        assert self.gather is not None
         return self.gather(candidates)

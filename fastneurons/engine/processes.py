@@ -70,7 +70,9 @@ class DeathWatch:
     """
 
     def __init__(self, client: Any, pids: Sequence[int]) -> None:
-        from vllm.v1.engine.exceptions import EngineDeadError  # here, and not in the thread: it takes its time
+        from vllm.v1.engine.exceptions import (
+            EngineDeadError,  # here, and not in the thread: it takes its time
+        )
 
         self.died: str | None = None
         self._client, self._error = client, EngineDeadError

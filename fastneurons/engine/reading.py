@@ -1,5 +1,8 @@
 """A reading pass: rows go through an engine, and what was read of them comes out in their order.
 
+The engine never waits for results: while those of some rows are collected, the next step runs, and the one after it is
+sent before they are fetched.
+
 Rows in flight are bounded by the slots of the workers' buffers, whatever the size of the data set.
 """
 
@@ -13,10 +16,11 @@ from typing import Any, Protocol
 
 from fastneurons.config import Measurement
 from fastneurons.data.example import Skipped
-from fastneurons.engine.collect import Collector
+from fastneurons.engine.collect import Begun, Collector
 from fastneurons.engine.encode import Tokenised
 from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.placement import InFlight, MeasuredRows
+from fastneurons.engine.wire import MOST_COLLECTIONS
 from fastneurons.errors import EngineError
 
 
@@ -96,8 +100,10 @@ class ReadingPass(Iterator[MeasuredRows]):
         self._rows, self._first, self._window, self._keep_bits = rows, first, window, keep_bits
         self._stop = stop
         self._corpus = what.position == "corpus"
-        self._next_taken = self._next_handed_on = first
+        self._next_taken = self._next_begun = first
         self._pending: deque[InFlight] = deque()
+        self._begun: deque[Begun] = deque()
+        self._has_results = False
         self._requests: dict[str, InFlight] = {}
         self._exhausted = False
         self._source_error: Exception | None = None
@@ -117,8 +123,10 @@ class ReadingPass(Iterator[MeasuredRows]):
         while not self._ended:
             self._refill()
             self._step()
-            yield from self._complete_groups()
-        yield from self._complete_groups()  # a signal may have stopped the pass after the last look
+            yield from self._fetch_groups(len(self._begun))  # begun before that step, so that they are ready
+            yield from self._begin_groups()
+        yield from self._begin_groups()  # a signal may have stopped the pass after the last look
+        yield from self._fetch_groups(len(self._begun))
         self._settle()
 
     @property
@@ -158,9 +166,9 @@ class ReadingPass(Iterator[MeasuredRows]):
         window before its first results: a small window comes after a small step, and a mistake shows early.
         """
         if self._corpus:
-            return self._next_taken // self._window <= self._next_handed_on // self._window + 1
-        has_results = self._next_handed_on > self._first
-        return bool(self._slots.free) and (has_results or self._next_taken < self._first + self._window)
+            return self._next_taken // self._window <= self._next_begun // self._window + 1
+        is_in_first_window = self._next_taken < self._first + self._window
+        return bool(self._slots.free) and (self._has_results or is_in_first_window)
 
     def _send(self, row: Tokenised | Skipped, digest: int) -> InFlight:
         """Give a row a slot and its prompts to the engine."""
@@ -200,26 +208,37 @@ class ReadingPass(Iterator[MeasuredRows]):
             return
         self._totals.steps += 1
 
-    def _complete_groups(self) -> Iterator[MeasuredRows]:
-        """Collect the rows that are complete, group by group, and free their slots."""
+    def _begin_groups(self) -> Iterator[MeasuredRows]:
+        """Begin to collect the rows that are complete, group by group, and free their slots.
+
+        Those that are to come first are fetched, where more would be under way than the workers have memory for.
+        """
         while group := self._complete():
-            first = self._next_handed_on
-            if self._corpus:
-                collected = self._collector.count(group, first, self._window)
-            else:
-                collected = self._collector.collect(group, first, self._keep_bits)
-            self._next_handed_on += len(group)
+            yield from self._fetch_groups(len(self._begun) + 1 - MOST_COLLECTIONS)
+            self._begun.append(self._begin(group))
+            self._next_begun += len(group)
             self._slots.free += [item.slot for item in group if item.slot >= 0]
-            if first == self._first:
+
+    def _begin(self, group: list[InFlight]) -> Begun:
+        if self._corpus:
+            return self._collector.begin_count(group, self._next_begun, self._window)
+        return self._collector.begin(group, self._next_begun, self._keep_bits)
+
+    def _fetch_groups(self, number: int) -> Iterator[MeasuredRows]:
+        """Hand on the results of the collections that began first."""
+        for _ in range(number):
+            measured = self._collector.fetch(self._begun.popleft())
+            if not self._has_results:
                 self._engine.check_calls()
-            yield collected
+            self._has_results = True
+            yield measured
 
     def _complete(self) -> list[InFlight]:
         """Take from the front the rows that are complete, up to the end of a window or of a task.
 
-        Only if they are worth a collection: it waits for the device.
+        Only if they are worth a collection, each of which costs as much as some rows.
         """
-        room = self._window - self._next_handed_on % self._window
+        room = self._window - self._next_begun % self._window
         num_complete = 0
         for item in itertools.islice(self._pending, room):
             if item.task != self._pending[0].task and not self._corpus:

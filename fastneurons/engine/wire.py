@@ -1,9 +1,15 @@
-"""Arrays across vLLM's process boundary, which loses the types of numpy arrays inside containers."""
+"""Arrays and agreements between a session and its workers.
+
+Where those are processes of their own, vLLM's messages lose the types of numpy arrays inside containers.
+"""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Collections that a session has begun and not fetched: one is copied while the one before it is put together.
+MOST_COLLECTIONS = 2
 
 Wired = list[Any]  # dtype, shape, bytes
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 from torch import Tensor
+from vllm import envs
 
 from fastneurons.engine.discovery import NoSiteError, find_sites
 from fastneurons.engine.engine_warnings import collected_warnings, of_rounding
@@ -20,6 +21,7 @@ from fastneurons.engine.observer import ObservationSpec, Observer, TooLargeError
 from fastneurons.engine.patch import original_activation, patch
 from fastneurons.engine.rows import Batch
 from fastneurons.engine.runners import unwatched, watch_batches
+from fastneurons.engine.shared import WorkerShare
 from fastneurons.engine.unneeded import can_leave_out_rows, leave_out_logits, leave_out_rows
 from fastneurons.engine.values import ValueVectors, unembedding_rows
 from fastneurons.engine.wire import from_wire, to_wire
@@ -39,7 +41,7 @@ class NeuronWorker(_WorkerBase):
     """The part that both workers add to vLLM's own: a mixin, put before one of its worker classes."""
 
     observer: Observer | None = None
-    finite: FiniteWatch | None = None
+    share: WorkerShare | None = None
     refusal: str | None = None
     warnings: list[str]
     _is_ours = False  # whether the step that began last has requests of ours
@@ -84,7 +86,7 @@ class NeuronWorker(_WorkerBase):
         # Outside of what leaves the logits out: that one calls nothing further.
         if spec.only_reads:
             self._leave_out_what_is_not_read(self.observer)
-        self.finite = FiniteWatch(self.model_runner.get_model(), lambda: self._in_step)
+        FiniteWatch(self.model_runner.get_model(), lambda: self._in_step, self.observer.all_finite)
         watch_batches(self.model_runner, self._on_batch)
         return loaded
 
@@ -162,24 +164,38 @@ class NeuronWorker(_WorkerBase):
             }
         return rank
 
+    def fastneurons_share(self, folder: str) -> int | None:
+        """Collect into memory that the session maps; this rank's number, or None where it is on another machine."""
+        assert self.observer is not None
+        try:
+            self.share = WorkerShare(folder, self.rank, self.model_runner.device.type == "cuda")
+        except OSError:
+            return None
+        self.observer.collect_into(self.share.memory)
+        return int(self.rank)
+
     def fastneurons_tally(self) -> dict[str, Any]:
         """The work of this rank so far, and its calls of the op. Waits for the device."""
         assert self.observer is not None
+        self.observer.check_finite(bool(self.observer.all_finite))
         tally: dict[str, Any] = msgspec.to_builtins(self.observer.tally)
-        tally["error"] = self._error()
         return tally | {"calls": self.observer.num_calls(), "layers": len(self.observer.layers)}
 
-    def fastneurons_collect(
-        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
+    def fastneurons_begin(
+        self, number: int, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """`Observer.collect` of this rank."""
+        """`Observer.begin` of this rank."""
         if answers is not None:
             answers = answers | {"unembedding": from_wire(answers["unembedding"])["rows"]}
-        return self._answer(lambda observer: observer.collect(rows, keep_bits, answers))
+        return self._answer(lambda observer: observer.begin(number, rows, keep_bits, answers))
 
-    def fastneurons_count(self, parity: int) -> dict[str, Any]:
-        """`Observer.count` of this rank."""
-        return self._answer(lambda observer: observer.count(parity))
+    def fastneurons_begin_count(self, number: int, parity: int) -> dict[str, Any]:
+        """`Observer.begin_count` of this rank."""
+        return self._answer(lambda observer: observer.begin_count(number, parity))
+
+    def fastneurons_fetch(self, number: int) -> dict[str, Any]:
+        """`Observer.fetch` of this rank."""
+        return self._answer(lambda observer: observer.fetch(number))
 
     def fastneurons_unembedding(self, tokens: list[int]) -> dict[str, Any]:
         """This rank's part of rows of the unembedding; the parts of all ranks add up."""
@@ -188,10 +204,12 @@ class NeuronWorker(_WorkerBase):
         if not get_pp_group().is_last_rank:
             return {"error": None, "arrays": {}}
         return self._answer(
-            lambda _: {"rows": unembedding_rows(self.model_runner.get_model(), tokens).cpu().numpy()}
+            lambda observer: observer.beside_forward_passes(
+                lambda: {"rows": unembedding_rows(self.model_runner.get_model(), tokens).contiguous()}
+            )
         )
 
-    def _answer(self, read: Callable[[Observer], dict[str, Any]]) -> dict[str, Any]:
+    def _answer(self, read: Callable[[Observer], dict[str, Any] | None]) -> dict[str, Any]:
         """Arrays for the session, or the first error: of this rank's ops, or of reading them now."""
         assert self.observer is not None
         try:
@@ -199,15 +217,13 @@ class NeuronWorker(_WorkerBase):
                 self.observer
             )  # also after an error: other ranks may wait for what this one gathers
         except (LookupError, RuntimeError) as error:  # RuntimeError: out of memory, for one
-            return {"error": self._error() or str(error), "arrays": {}}
-        if (failed := self._error()) is not None:
+            return {"error": self.observer.tally.error or str(error), "arrays": {}}
+        if (failed := self.observer.tally.error) is not None:
             return {"error": failed, "arrays": {}}
-        return {"error": None, "arrays": to_wire(arrays)}
-
-    def _error(self) -> str | None:
-        """The first error of this rank's ops, or that the model did not compute numbers."""
-        assert self.observer is not None
-        return self.observer.tally.error or (self.finite.error if self.finite is not None else None)
+        arrays = arrays or {}
+        if envs.VLLM_ENABLE_V1_MULTIPROCESSING:
+            arrays = self.share.to_wire(arrays) if self.share is not None else to_wire(arrays)
+        return {"error": None, "arrays": arrays}
 
     def _leave_out_what_is_not_read(self, observer: Observer) -> None:
         """Generated tokens, and in the last layer of a model that is not compiled the rows that are not read."""

@@ -1,0 +1,203 @@
+"""Collections beside forward passes, on a stand-in for a GPU that runs what is queued later, in stream order."""
+
+import threading
+from collections import deque
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fastneurons.engine.discovery import ActivationKind, Site
+from fastneurons.engine.host_memory import HostMemory
+from fastneurons.engine.observer import ObservationSpec, Observer
+from fastneurons.engine.rows import Batch
+from fastneurons.engine.streams import AtOnce
+from fastneurons.engine.wire import MOST_COLLECTIONS
+from tests.bench.scripts import script
+
+stand_in = script("stand_in")
+
+LANGUAGES, LAYERS, NEURONS, SLOTS = 3, 2, 96, 4
+
+
+def observer(stream, **changes) -> Observer:
+    parent = nn.Module()
+    parent.act = nn.SiLU()
+    sites = [
+        Site(layer, f"layers.{layer}.act", parent, "act", ActivationKind("silu", False), nn.Identity(),
+             NEURONS, NEURONS, 0)
+        for layer in range(LAYERS)
+    ]  # fmt: skip
+    spec = ObservationSpec(most_slots=SLOTS, languages=LANGUAGES, **changes)
+    return Observer(spec, sites, torch.float32, torch.device("cpu"), max_rows=16, stream=stream)
+
+
+class Engine:
+    """Examples through an observer as through an engine: two steps are queued, and a slot has an example each time."""
+
+    def __init__(self, device, observer, seconds=0.002):
+        self.device, self.observer, self.seconds = device, observer, seconds
+        self.in_flight = deque()
+        self.num_prompts = 0
+
+    def step(self, slot: int, stamp: int) -> None:
+        """Queue a step with an example's prompts, one token each, whose words are all `stamp`; end the one before."""
+        rows = [slot * LANGUAGES + language for language in range(LANGUAGES)]
+        ids = [str(self.num_prompts + language) for language in range(LANGUAGES)]
+        self.num_prompts += LANGUAGES
+        for request_id, row in zip(ids, rows, strict=True):
+            self.observer.scheduled(request_id, row, [], 0)
+        one = np.ones(LANGUAGES, np.int64)
+        self.observer.arm(Batch(ids, np.arange(LANGUAGES), one, 0 * one, one))
+        words = self.observer._buffers["words"]
+
+        def write() -> None:
+            words[rows] = stamp
+
+        self.in_flight.append(self.device.forward(np.array(rows), self.seconds, write))
+        self.observer.disarm()
+        if len(self.in_flight) == 2:
+            self.device.wait(self.in_flight.popleft())
+
+
+def read(device, watched, number: int) -> np.ndarray:
+    """The stamps of the examples that go through slot after slot, each slot being given on as soon as its collection
+    has begun."""
+    engine, begun, stamps = Engine(device, watched), deque(), []
+    for example in range(number):
+        engine.step(example % 2, example)
+        if example == 0:
+            continue  # the step of the one before has just ended
+        if len(begun) == MOST_COLLECTIONS:
+            stamps.append(stamp_of(watched.fetch(begun.popleft())))
+        rows = [[(example - 1) % 2 * LANGUAGES + language for language in range(LANGUAGES)]]
+        watched.begin(example, rows, keep_bits=True)
+        begun.append(example)
+    while begun:
+        stamps.append(stamp_of(watched.fetch(begun.popleft())))
+    device.check()
+    return np.array(stamps)
+
+
+def stamp_of(arrays) -> int:
+    words = np.ascontiguousarray(arrays["activated"]).view(np.int32)
+    assert (words == words.flat[0]).all()
+    return int(words.flat[0])
+
+
+@pytest.fixture
+def device():
+    made = stand_in.Device(SLOTS * LANGUAGES)
+    yield made
+    made.close()
+
+
+class Watched(stand_in.StandInStream):
+    """Tells the device which rows are awaited; the gathering takes long enough for the next step to begin."""
+
+    def __init__(self, device, delay):
+        super().__init__(device)
+        self.delay = delay
+
+    def begin(self, step, gather):
+        rows = np.flatnonzero(self.observer._read_in_step == step)
+        self._device.await_rows(rows)
+
+        def slow():
+            threading.Event().wait(self.delay)
+            tensors = gather()
+            self._device.read_rows(rows)
+            return tensors
+
+        return super().begin(step, slow)
+
+
+def watched_observer(device, delay=0.01):
+    stream = Watched(device, delay)
+    stream.observer = observer(stream)
+    return stream.observer
+
+
+def test_each_collection_has_what_its_own_step_read_though_slots_are_given_on_at_once(device):
+    assert read(device, watched_observer(device), 40).tolist() == list(range(39))
+
+
+def test_a_slot_that_is_written_to_before_its_collection_read_it_is_noticed(device, monkeypatch):
+    monkeypatch.setattr(Watched, "hold_model", lambda self, collection: None)
+    with pytest.raises(stand_in.DeviceError, match="are written to before a collection has read them"):
+        read(device, watched_observer(device), 40)
+
+
+def test_the_next_step_runs_while_a_collection_waits_to_be_fetched(device):
+    watched = watched_observer(device, delay=0.0)
+    engine = Engine(device, watched, seconds=0.1)
+    engine.step(0, 7)
+    engine.step(1, 8)  # ends the first
+    watched.begin(0, [[0, 1, 2]], keep_bits=True)
+    assert stamp_of(watched.fetch(0)) == 7
+    assert not engine.in_flight[0].is_set(), "the fetch waited for the step that is queued"
+
+
+def test_no_more_than_two_steps_can_be_queued(device):
+    started = threading.Event()
+    device.forward(np.array([0]), 0.0, lambda: started.wait(5))
+    device.forward(np.array([1]), 0.0, lambda: None)
+    with pytest.raises(stand_in.DeviceError, match="2 steps are queued already"):
+        device.forward(np.array([2]), 0.0, lambda: None)
+    started.set()
+
+
+def test_a_window_of_counts_is_collected_before_its_half_counts_again(device):
+    stream = stand_in.StandInStream(device)
+    watched = observer(stream, position="corpus")
+    counts = watched._buffers["counts"]
+    for window in range(6):
+        half = slice(window % 2 * LANGUAGES, (window % 2 + 1) * LANGUAGES)
+        rows = np.arange(half.start, half.stop)
+        watched.tally.forwards += 1
+        watched._hold_for_collections(rows)
+
+        def count(half=half, window=window):
+            counts[half] += window + 1
+
+        step = device.forward(rows, 0.001, count)
+        stream.step_queued(watched.tally.forwards)
+        watched.begin_count(window, window % 2)
+        device.wait(step)
+        if window:
+            assert (watched.fetch(window - 1)["activation_count"] == window).all()
+
+
+def test_collections_that_nobody_fetches_are_given_up(device):
+    watched = watched_observer(device, delay=0.0)
+    engine = Engine(device, watched)
+    for number in range(12):
+        engine.step(0, number)
+        engine.step(1, number)
+        watched.begin(number, [[0, 1, 2]], keep_bits=True)
+    assert sorted(watched._collections) == [10, 11]
+    assert stamp_of(watched.fetch(11)) == 11
+
+
+def test_on_a_cpu_arrays_are_the_gathered_memory_itself():
+    tensor = torch.arange(12)
+    arrays = AtOnce().begin(0, lambda: {"a": tensor}).arrays()
+    assert arrays["a"].__array_interface__["data"][0] == tensor.data_ptr()
+
+
+def test_memory_in_use_is_not_given_to_another_collection():
+    memory = HostMemory([stand_in.Plain() for _ in range(3)], most_begun=2)
+    first = memory.take(100)
+    handed_on = memory.hand_on(first, {"a": first.array[:64].view(np.int32).reshape(4, 4)})["a"][1]
+    address = first.tensor.data_ptr()
+    del first
+    second, third = memory.take(100), memory.take(100)
+    assert address not in (second.tensor.data_ptr(), third.tensor.data_ptr())
+    # Where that many are in use, arrays are copies, and their memory is free at once.
+    copied = memory.hand_on(second, {"a": second.array[:64]})["a"]
+    assert not np.shares_memory(copied, second.array)
+    assert memory.take(100).tensor.data_ptr() == second.tensor.data_ptr()
+    memory.give_back(third)
+    del handed_on
+    assert {memory.take(100).tensor.data_ptr() for _ in range(2)} == {third.tensor.data_ptr(), address}
