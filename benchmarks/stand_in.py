@@ -15,8 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastneurons.engine.host_memory import Block, HostMemory, copied, room_of
-
 MOST_STEPS_QUEUED = 2
 
 
@@ -159,6 +157,10 @@ class StandInStream:
 
     def __init__(self, device: Device, most_begun: int = 3, bytes_per_s: float = 25e9) -> None:
         self._device, self._bytes_per_s = device, bytes_per_s
+        from fastneurons.engine.host_memory import (
+            HostMemory,  # here: before there were streams, there was none
+        )
+
         self.memory = HostMemory([Plain() for _ in range(most_begun + 4)], most_begun)
         self._memory_lock = threading.Lock()
         self._steps: dict[int, threading.Event] = {}
@@ -183,7 +185,7 @@ class StandInStream:
         """Have the model's stream wait until a collection has left the buffers."""
         self._device.model.wait_for(collection.left_buffers)
 
-    def take(self, num_bytes: int) -> Block:
+    def take(self, num_bytes: int) -> Any:
         """Memory for a collection's arrays."""
         with self._memory_lock:
             return self.memory.take(num_bytes)
@@ -207,7 +209,7 @@ class StandInCollection:
 
     left_buffers: threading.Event
     done: threading.Event
-    block: Block
+    block: Any
 
     def __init__(self, stream: StandInStream) -> None:
         self._stream = stream
@@ -220,6 +222,8 @@ class StandInCollection:
 
     def copy(self, bytes_per_s: float) -> None:
         """On the stream: copy to the host."""
+        from fastneurons.engine.host_memory import copied, room_of
+
         began = time.perf_counter()
         num_bytes = room_of(self._tensors)
         self.block = self._stream.take(num_bytes)
