@@ -9,7 +9,9 @@ import contextlib
 import copy
 import gc
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 
@@ -38,7 +40,7 @@ class Core:
             multiprocess_mode=envs.VLLM_ENABLE_V1_MULTIPROCESSING,
             asyncio_mode=False,
             vllm_config=config,
-            executor_class=Executor.get_class(config),
+            executor_class=_executor(Executor.get_class(config)),
             log_stats=False,
         )
 
@@ -102,6 +104,26 @@ class Core:
         answers: list[Any] = self.client.collective_rpc(method, kwargs=arguments)
         return answers
 
+    def ask_later(self, method: str, **arguments: Any) -> Callable[[], list[Any]]:
+        """Call a method of all workers, before any step of what is sent from now on, and go on.
+
+        Returns:
+            Waits for what each of them gives. Steps go on meanwhile.
+        """
+        if self.is_in_process:
+            executor = self.in_process.model_executor
+            in_process: Future[list[Any]] = executor.collective_rpc(method, kwargs=arguments, non_block=True)
+            return in_process.result
+        from vllm.v1.engine import EngineCoreRequestType
+
+        # As `SyncMPClient.call_utility` does, which waits.
+        call = uuid.uuid1().int >> 64
+        answers: Future[list[Any]] = Future()
+        self.client.utility_results[call] = answers
+        message = (0, call, "collective_rpc", (method, None, (), arguments))
+        self.client._send_input(EngineCoreRequestType.UTILITY, message)
+        return answers.result
+
     def close(self) -> None:
         """Stop the engine and free its memory."""
         from vllm.distributed import cleanup_dist_env_and_memory
@@ -112,6 +134,17 @@ class Core:
             self.client.shutdown()
             del self.client
             cleanup_dist_env_and_memory()
+
+
+def _executor(chosen: Any) -> Any:
+    """vLLM's executor, or where it starts workers on this machine, ours."""
+    from vllm.v1.executor.multiproc_executor import MultiprocExecutor
+
+    if chosen is not MultiprocExecutor:
+        return chosen
+    from fastneurons.engine.executor import NeuronExecutor
+
+    return NeuronExecutor
 
 
 @contextlib.contextmanager
