@@ -1,5 +1,6 @@
 """Collections beside forward passes, on a stand-in for a GPU that runs what is queued later, in stream order."""
 
+import contextlib
 import threading
 from collections import deque
 
@@ -12,7 +13,7 @@ from fastneurons.engine.discovery import ActivationKind, Site
 from fastneurons.engine.host_memory import HostMemory
 from fastneurons.engine.observer import ObservationSpec, Observer
 from fastneurons.engine.rows import Batch
-from fastneurons.engine.streams import AtOnce
+from fastneurons.engine.streams import AtOnce, CudaStream
 from fastneurons.engine.wire import MOST_COLLECTIONS
 from tests.bench.scripts import script
 
@@ -199,3 +200,77 @@ def test_memory_in_use_is_not_given_to_another_collection():
     assert address not in [block.tensor.data_ptr() for block in others]
     del kept
     assert memory.take(100).tensor.data_ptr() == address
+
+
+class Recorder:
+    """Stands for CUDA's streams and events, and writes down what is queued on which."""
+
+    def __init__(self, monkeypatch):
+        self.log: list[str] = []
+        self.model, self.beside = RecordedStream(self, "model"), RecordedStream(self, "beside")
+        self.current = self.model
+        monkeypatch.setattr(torch.cuda, "Stream", lambda device: self.beside)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: self.current)
+        monkeypatch.setattr(torch.cuda, "stream", self.within)
+        page_locked = torch.empty
+        monkeypatch.setattr(
+            torch, "empty", lambda *sizes, pin_memory=False, **kwargs: page_locked(*sizes, **kwargs)
+        )
+
+    @contextlib.contextmanager
+    def within(self, stream):
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    def gather(self):
+        self.log.append(f"{self.current.name}: gather")
+        return {"a": torch.arange(6).reshape(2, 3), "b": torch.tensor([True, False])}
+
+
+class RecordedStream:
+    def __init__(self, recorder, name):
+        self.recorder, self.name, self.number = recorder, name, 0
+
+    def record_event(self):
+        self.number += 1
+        return RecordedEvent(self.recorder, f"{self.name} {self.number}")
+
+    def wait_event(self, event):
+        self.recorder.log.append(f"{self.name}: wait for {event.name}")
+
+
+class RecordedEvent:
+    def __init__(self, recorder, name):
+        self.recorder, self.name = recorder, name
+
+    def synchronize(self):
+        self.recorder.log.append(f"host: wait for {self.name}")
+
+
+def test_the_cuda_form_waits_for_the_step_that_read_and_holds_the_model_until_the_buffers_are_left(
+    monkeypatch,
+):
+    recorder = Recorder(monkeypatch)
+    stream = CudaStream(torch.device("cuda"), beside=True)
+    stream.step_queued(1)
+    stream.step_queued(2)
+    collection = stream.begin(1, 1, recorder.gather)
+    stream.hold_model(1)
+    arrays = collection.arrays()
+    assert recorder.log == [
+        "beside: wait for model 1",
+        "beside: gather",
+        "model: wait for beside 1",
+        "host: wait for beside 2",
+    ]
+    assert arrays["a"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert arrays["b"].tolist() == [True, False]
+
+
+def test_without_a_stream_of_its_own_the_cuda_form_collects_among_the_steps(monkeypatch):
+    recorder = Recorder(monkeypatch)
+    stream = CudaStream(torch.device("cuda"), beside=False)
+    stream.step_queued(1)
+    stream.begin(1, 1, recorder.gather)
+    assert recorder.log == ["model: wait for model 1", "model: gather"]
