@@ -60,7 +60,7 @@ def run(
     batch: Annotated[int, typer.Option(help="Tokens of a step.")] = 16_384,
     seqs: Annotated[int, typer.Option(help="Prompts in two steps.")] = 2_048,
     runner_us: Annotated[float, typer.Option(help="Of vLLM's model runner, a prompt.")] = 50.0,
-    store: Annotated[bool, typer.Option(help="Write a store; else results are checked and dropped.")] = True,
+    store: Annotated[bool, typer.Option(help="Write a store; else results are checked and dropped.")] = False,
 ) -> None:
     """Measure one case."""
     print(

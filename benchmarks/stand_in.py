@@ -15,8 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastneurons.engine.host_memory import Block, HostMemory, copied, room_of
-
 MOST_STEPS_QUEUED = 2
 
 
@@ -159,55 +157,44 @@ class StandInStream:
 
     def __init__(self, device: Device, most_begun: int = 3, bytes_per_s: float = 25e9) -> None:
         self._device, self._bytes_per_s = device, bytes_per_s
+        from fastneurons.engine.host_memory import (
+            HostMemory,  # here: before there were streams, there was none
+        )
+
         self.memory = HostMemory([Plain() for _ in range(most_begun + 4)], most_begun)
-        self._memory_lock = threading.Lock()
         self._steps: dict[int, threading.Event] = {}
+        self._left_buffers: dict[int, threading.Event] = {}
 
     def step_queued(self, step: int) -> None:
         """Record an event behind the step."""
         self._steps[step] = self._device.model.record()
         self._steps.pop(step - 16, None)
 
-    def begin(self, step: int, gather: Callable[[], dict[str, Tensor]]) -> "StandInCollection":
+    def begin(self, number: int, step: int, gather: Callable[[], dict[str, Tensor]]) -> "StandInCollection":
         """Queue the gathering and the copies behind the step."""
         stream, collection = self._device.beside, StandInCollection(self)
         if step in self._steps:
             stream.wait_for(self._steps[step])
         stream.add(lambda: collection.gather(gather))
-        collection.left_buffers = stream.record()
+        self._left_buffers[number] = stream.record()
         stream.add(lambda: collection.copy(self._bytes_per_s))
         collection.done = stream.record()
         return collection
 
-    def hold_model(self, collection: "StandInCollection") -> None:
+    def hold_model(self, number: int) -> None:
         """Have the model's stream wait until a collection has left the buffers."""
-        self._device.model.wait_for(collection.left_buffers)
+        self._device.model.wait_for(self._left_buffers[number])
 
-    def take(self, num_bytes: int) -> Block:
-        """Memory for a collection's arrays."""
-        with self._memory_lock:
-            return self.memory.take(num_bytes)
-
-    def hand_on(self, collection: "StandInCollection") -> dict[str, np.ndarray]:
-        """The arrays, once they have been copied."""
-        self._device.wait(collection.done)
+    def wait(self, done: threading.Event) -> None:
+        """Wait for an event."""
+        self._device.wait(done)
         self._device.check()
-        with self._memory_lock:
-            return self.memory.hand_on(collection.block, collection.taken())
-
-    def give_back(self, collection: "StandInCollection") -> None:
-        """Memory of a collection that nobody wants."""
-        self._device.wait(collection.done)
-        with self._memory_lock:
-            self.memory.give_back(collection.block)
 
 
 class StandInCollection:
     """A collection on a stand-in."""
 
-    left_buffers: threading.Event
     done: threading.Event
-    block: Block
 
     def __init__(self, stream: StandInStream) -> None:
         self._stream = stream
@@ -220,23 +207,16 @@ class StandInCollection:
 
     def copy(self, bytes_per_s: float) -> None:
         """On the stream: copy to the host."""
+        from fastneurons.engine.host_memory import copied, room_of
+
         began = time.perf_counter()
         num_bytes = room_of(self._tensors)
-        self.block = self._stream.take(num_bytes)
-        self._arrays = copied(self._tensors, self.block)
+        self._arrays = copied(self._tensors, self._stream.memory.take(num_bytes))
         self._tensors = {}
         time.sleep(max(0.0, num_bytes / bytes_per_s - (time.perf_counter() - began)))
 
-    def taken(self) -> dict[str, np.ndarray]:
-        """The arrays, let go of here."""
-        arrays, self._arrays = self._arrays, {}
-        return arrays
-
     def arrays(self) -> dict[str, Any]:
         """Wait for the copies; the arrays."""
-        return self._stream.hand_on(self)
-
-    def drop(self) -> None:
-        """Give up the arrays."""
-        self._arrays = {}
-        self._stream.give_back(self)
+        self._stream.wait(self.done)
+        arrays, self._arrays = self._arrays, {}
+        return self._stream.memory.hand_on(arrays)

@@ -210,7 +210,7 @@ class _Observer(Observer):
     def _tell_readers(self, *_: Any) -> None:
         """The stand-in reads."""
 
-    def _begin(self, number: int, rows: np.ndarray, gather: Any) -> None:
+    def _begin(self, rows: np.ndarray, gather: Any) -> Any:
         self.stand_in.await_rows(rows)
 
         def read() -> Any:
@@ -218,7 +218,7 @@ class _Observer(Observer):
             self.stand_in.read_rows(rows)
             return tensors
 
-        super()._begin(number, rows, read)
+        return super()._begin(rows, read)
 
     def _collect(self, rows: list[list[int]], keep_bits: bool, answers: Any) -> dict[str, Tensor]:
         """The arrays of a collection: bits as they are, the others of the right size."""

@@ -1,7 +1,6 @@
 """Collecting: fetch what the workers have read of complete rows, and put it into its place among the rows."""
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +24,12 @@ class Begun:
     Args:
         first: Index of its first row.
         place: Its rows.
-        number: By which the workers know it; -1 if they do not, as no row was measured.
-        nothing: Then the arrays of no rows.
+        arrays: Waits for the arrays of those that were measured.
     """
 
     first: int
     place: Placement
-    number: int = -1
-    nothing: Arrays | None = None
+    arrays: Callable[[], Arrays]
 
 
 class Collector:
@@ -47,7 +44,6 @@ class Collector:
     def __init__(self, engine: PatchedEngine, num_languages: int, what: Measurement) -> None:
         self._engine, self._num_languages, self._what = engine, num_languages, what
         self._top_k = what.neurons_in_top(engine.facts.neurons)
-        self._numbers = itertools.count()
         self._unembedding: dict[int, NDArray[np.float32]] = {}
 
     def begin(self, group: Sequence[InFlight], first: int, keep_bits: bool) -> "Begun":
@@ -62,11 +58,11 @@ class Collector:
         """
         place = Placement.of(group, self._num_languages)
         if not place.slot_rows:
-            return Begun(first, place, nothing=self._nothing(keep_bits))
+            return Begun(first, place, lambda: self._nothing(keep_bits))
         arguments: dict[str, Any] = {"rows": place.slot_rows, "keep_bits": keep_bits}
         if self._what.attribution:
             arguments["answers"] = self._answers(place)
-        return self._begun(first, place, "fastneurons_begin", **arguments)
+        return Begun(first, place, self._engine.ask_whole_later("fastneurons_collect", **arguments))
 
     def begin_count(self, group: Sequence[InFlight], first: int, window: int) -> "Begun":
         """Begin to collect what was counted of a window of a corpus, which sets its counters back to 0.
@@ -79,7 +75,8 @@ class Collector:
             EngineError: the engine failed.
         """
         place = Placement.of(group, self._num_languages)
-        return self._begun(first, place, "fastneurons_begin_count", parity=first // window % 2)
+        parity = first // window % 2
+        return Begun(first, place, self._engine.ask_whole_later("fastneurons_count", parity=parity))
 
     def fetch(self, begun: "Begun") -> MeasuredRows:
         """Wait for a collection; the rows with what was read of them.
@@ -87,15 +84,7 @@ class Collector:
         Raises:
             EngineError: the engine failed.
         """
-        if begun.nothing is not None:
-            return begun.place.measured_rows(begun.first, begun.nothing)
-        arrays = self._engine.ask_whole("fastneurons_fetch", number=begun.number)
-        return begun.place.measured_rows(begun.first, arrays)
-
-    def _begun(self, first: int, place: Placement, method: str, **arguments: Any) -> "Begun":
-        number = next(self._numbers)
-        self._engine.ask(method, number=number, **arguments)
-        return Begun(first, place, number)
+        return begun.place.measured_rows(begun.first, begun.arrays())
 
     def _answers(self, place: Placement) -> dict[str, Any]:
         """What workers need to know of the answers; see `Observer.begin`."""

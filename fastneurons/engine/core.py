@@ -9,7 +9,9 @@ import contextlib
 import copy
 import gc
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from fastneurons.engine.processes import DeathWatch, out_of_terminals_reach
@@ -126,6 +128,26 @@ class Core:
         """Call a method of all workers; what each of them gave."""
         answers: list[Any] = self.client.collective_rpc(method, kwargs=arguments)
         return answers
+
+    def ask_later(self, method: str, **arguments: Any) -> Callable[[], list[Any]]:
+        """Call a method of all workers, before any step of what is sent from now on, and go on.
+
+        Returns:
+            Waits for what each of them gives. Steps go on meanwhile.
+        """
+        if self.is_in_process:
+            executor = self.in_process.model_executor
+            in_process: Future[list[Any]] = executor.collective_rpc(method, kwargs=arguments, non_block=True)
+            return in_process.result
+        from vllm.v1.engine import EngineCoreRequestType
+
+        # As `SyncMPClient.call_utility` does, which waits.
+        call = uuid.uuid1().int >> 64
+        answers: Future[list[Any]] = Future()
+        self.client.utility_results[call] = answers
+        message = (0, call, "collective_rpc", (method, None, (), arguments))
+        self.client._send_input(EngineCoreRequestType.UTILITY, message)
+        return answers.result
 
     def close(self) -> None:
         """Stop the engine and free its memory."""

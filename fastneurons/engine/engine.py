@@ -210,15 +210,43 @@ class PatchedEngine:
         Raises:
             EngineError: the engine failed, or a rank says that observing did.
         """
-        answers = self._ask(method, **arguments)
+        return self._arrays(self._ask(method, **arguments))
+
+    def ask_whole(self, method: str, **arguments: Any) -> Arrays:
+        """Call a worker's method on every rank; the whole model's arrays. Raises as `ask` does."""
+        return self._merged(self.ask(method, **arguments))
+
+    def ask_whole_later(self, method: str, **arguments: Any) -> Callable[[], Arrays]:
+        """Call a worker's method on every rank, before any step of what is sent from now on, and go on.
+
+        Returns:
+            Waits for the whole model's arrays while steps go on; raises as `ask` does.
+        Raises:
+            EngineError: the engine failed.
+        """
+        try:
+            wait = self.core.ask_later(method, **arguments)
+        except Exception as error:
+            raise engine_failed(error) from error
+
+        def whole() -> Arrays:
+            try:
+                answers = wait()
+            except Exception as error:
+                raise engine_failed(error) from error
+            return self._merged(self._arrays(answers))
+
+        return whole
+
+    def _arrays(self, answers: list[Any]) -> list[Arrays]:
+        """The arrays of each rank that has some. Raises EngineError where a rank says that observing failed."""
         for answer in answers:
             if answer["error"] is not None:
                 raise EngineError(f"reading activations failed: {answer['error']}")
         return [self._received(rank, each["arrays"]) for rank, each in enumerate(answers) if each["arrays"]]
 
-    def ask_whole(self, method: str, **arguments: Any) -> Arrays:
-        """Call a worker's method on every rank; the whole model's arrays. Raises as `ask` does."""
-        merged = merge(self._slices, self.ask(method, **arguments))
+    def _merged(self, arrays: list[Arrays]) -> Arrays:
+        merged = merge(self._slices, arrays)
         return own(merged) if self._share is not None else merged
 
     def _received(self, rank: int, arrays: dict[str, Any]) -> Arrays:

@@ -43,9 +43,11 @@ def room_for(num_bytes: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A block that was taken, as a device's copies see it and as its user does: both uint8 [size]."""
+    """A block that was taken, as a device's copies see it and as its user does: both uint8 [size].
 
-    memory: Memory
+    It is free again when `array` and all views of it are gone.
+    """
+
     tensor: Tensor
     array: NDArray[np.uint8]
 
@@ -55,40 +57,27 @@ class HostMemory:
 
     Args:
         blocks: All there are.
-        most_begun: Collections that are under way at most: so many blocks are always there for them.
+        most_begun: Collections that are under way at most: so many blocks are always left for them.
     """
 
     def __init__(self, blocks: Sequence[Memory], most_begun: int) -> None:
         self._free = deque(blocks)
         self._most_begun = most_begun
-        self._num_begun = 0
 
     def take(self, num_bytes: int) -> Block:
         """A block of `num_bytes` or more, for a collection that begins."""
         memory = self._free.popleft()
-        self._num_begun += 1
         tensor = memory.at_least(num_bytes)
-        return Block(memory, tensor, tensor.numpy())
+        array = tensor.numpy()
+        # A view of a view refers to the first: this array lives for as long as any other in the block.
+        weakref.finalize(array, self._free.append, memory).atexit = False
+        return Block(tensor, array)
 
-    def hand_on(self, block: Block, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The arrays of a collection that is complete, for as long as their user wants them.
-
-        The arrays are in the block, which becomes free when the last of them is gone. Where too many blocks are in
-        use, they are copies.
-        """
-        if self._num_begun - 1 + len(self._free) < self._most_begun:
-            arrays = {name: array.copy() for name, array in arrays.items()}
-            self.give_back(block)
+    def hand_on(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The arrays of a collection that is complete, in its block; where too many blocks are in use, copies."""
+        if len(self._free) >= self._most_begun:
             return arrays
-        self._num_begun -= 1
-        # A view of a view refers to the first: `block.array` lives for as long as any array in it.
-        weakref.finalize(block.array, self._free.append, block.memory).atexit = False
-        return arrays
-
-    def give_back(self, block: Block) -> None:
-        """Free the block of a collection whose arrays nobody wants."""
-        self._num_begun -= 1
-        self._free.append(block.memory)
+        return {name: array.copy() for name, array in arrays.items()}
 
 
 def copied(tensors: dict[str, Tensor], block: Block) -> dict[str, NDArray[Any]]:

@@ -5,6 +5,7 @@ CUDA graphs keep their addresses.
 """
 
 import hashlib
+import itertools
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +35,6 @@ from fastneurons.engine.rows import (
 )
 from fastneurons.engine.streams import Collection, CollectStream, collect_stream
 from fastneurons.engine.values import ValueVectors
-from fastneurons.engine.wire import MOST_COLLECTIONS
 
 _Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
@@ -214,10 +214,10 @@ class Observer:
         # Whether the model has computed numbers so far; comes with each collection, as asking waits for the device.
         self.all_finite = torch.ones((), dtype=torch.bool, device=self.device)
         self._stream = self.stream or collect_stream(self.device, beside=not self._exchanges_candidates)
-        self._collections: dict[int, Collection] = {}
+        self._collections_begun = itertools.count(1)
         # Of each row of the buffers: the forward pass that read into it last, and the collection that took it last.
         self._read_in_step = np.zeros(self.num_slots * self.spec.languages, np.int64)
-        self._taken_by = np.full(self.num_slots * self.spec.languages, -1, np.int64)
+        self._taken_by = np.zeros(self.num_slots * self.spec.languages, np.int64)
         self._requests: dict[str, _Request] = {}
         self._read_rows: Tensor | None = None
         self._armed = False
@@ -312,33 +312,31 @@ class Observer:
         return int(sum(int(c) for c in self.calls))
 
     def begin(
-        self, number: int, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
-    ) -> None:
+        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
+    ) -> Collection:
         """Begin to collect what was read of some finished examples. Does not wait for the device.
 
         From here on, the rows may be given to other prompts.
 
         Args:
-            number: Of this collection; they count upwards.
             rows: For each of E examples, the row of each of the L languages; -1 where it has none.
             keep_bits: Whether `activated` comes along.
             answers: With attribution. `index`, as `rows`: which of the answer tokens it is, -1 for none;
                 `unembedding`, float32 [U, H]: the tokens' rows; `top_k`; `keep_coefficients`.
         """
         used = np.array(rows, np.int64)
-        self._begin(number, used[used >= 0], lambda: self._collect(rows, keep_bits, answers))
+        return self._begin(used[used >= 0], lambda: self._collect(rows, keep_bits, answers))
 
-    def begin_count(self, number: int, parity: int) -> None:
+    def begin_count(self, parity: int) -> Collection:
         """Begin to collect the counts of a window of a corpus, whose half of the buffer is 0 again after it.
 
         Args:
-            number: As for `begin`.
             parity: Which half: windows take them by turns.
         """
         half = np.arange(self.spec.languages) + parity * self.spec.languages
-        self._begin(number, half, lambda: self._count(parity))
+        return self._begin(half, lambda: self._count(parity))
 
-    def fetch(self, number: int) -> dict[str, np.ndarray]:
+    def fetch(self, collection: Collection) -> dict[str, np.ndarray]:
         """Wait for a collection that has begun; its arrays, on the host.
 
         Returns:
@@ -350,7 +348,7 @@ class Observer:
             float16 [E, L, N, I] if it is to be kept (NaN where a language is missing). Of a corpus:
             `activation_count`, int64 [S, L, N, I].
         """
-        arrays = self._collections.pop(number).arrays()
+        arrays = collection.arrays()
         self.check_finite(bool(arrays.pop(_ALL_FINITE)))
         return arrays
 
@@ -365,7 +363,7 @@ class Observer:
 
     def beside_forward_passes(self, gather: Callable[[], dict[str, Tensor]]) -> dict[str, np.ndarray]:
         """Tensors that depend on no forward pass, fetched without waiting for those that are queued."""
-        return self._stream.begin(0, gather).arrays()
+        return self._stream.begin(next(self._collections_begun), 0, gather).arrays()
 
     # -- buffers ------------------------------------------------------------------------------------
 
@@ -451,22 +449,18 @@ class Observer:
 
     # -- collecting ---------------------------------------------------------------------------------
 
-    def _begin(self, number: int, rows: np.ndarray, gather: Callable[[], dict[str, Tensor]]) -> None:
+    def _begin(self, rows: np.ndarray, gather: Callable[[], dict[str, Tensor]]) -> Collection:
         """Begin a collection that empties `rows` of the buffers."""
-        for abandoned in [n for n in self._collections if n <= number - MOST_COLLECTIONS]:
-            self._collections.pop(abandoned).drop()
+        number = next(self._collections_begun)
         step = int(self._read_in_step[rows].max(initial=0))
-        self._collections[number] = self._stream.begin(
-            step, lambda: gather() | {_ALL_FINITE: self.all_finite.clone()}
-        )
         self._taken_by[rows] = number
+        return self._stream.begin(number, step, lambda: gather() | {_ALL_FINITE: self.all_finite.clone()})
 
     def _hold_for_collections(self, rows: np.ndarray) -> None:
         """Have the forward pass that comes next, which reads into `rows`, wait for collections that still need them."""
         self._read_in_step[rows] = self.tally.forwards
         # They leave the buffers in order: the last is enough.
-        last = self._collections.get(int(self._taken_by[rows].max(initial=-1)))
-        if last is not None:
+        if last := int(self._taken_by[rows].max(initial=0)):
             self._stream.hold_model(last)
 
     def _collect(

@@ -25,8 +25,9 @@ from fastneurons.engine.host_memory import HostMemory, room_for
 from fastneurons.engine.wire import MOST_COLLECTIONS, Wired, from_wire, to_wire
 
 _PLACE = Path("/dev/shm")
-# Collections under way, one that is fetched at once, and one that the session is merging.
-_BLOCKS = MOST_COLLECTIONS + 2
+# A worker takes its blocks in turn, up to two for a collection. The session reads a block after the worker has let go
+# of it, and begins no collection before it is through with all but the last `MOST_COLLECTIONS`.
+_BLOCKS = 2 * MOST_COLLECTIONS + 1
 
 
 @contextlib.contextmanager
@@ -95,7 +96,7 @@ class WorkerShare:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
         files = [os.open(file, flags, 0o600) for file in _files(folder, rank)]
         self._blocks = [SharedBlock(file, page_lock) for file in files]
-        self.memory = HostMemory(self._blocks, most_begun=_BLOCKS - 1)
+        self.memory = HostMemory(self._blocks, most_begun=0)
 
     def to_wire(self, arrays: dict[str, NDArray[Any]]) -> dict[str, Wired]:
         """As `wire.to_wire`, but of an array in shared memory its block and offset, in the place of its bytes."""

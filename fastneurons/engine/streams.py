@@ -3,12 +3,12 @@
 A collection gathers what was read out of the buffers into arrays of its own and copies those to the host. On a GPU
 the next step is queued by then, and both must go on together: so a collection waits for the step that read its rows
 and for no later one, forward passes wait only where they would write to rows that a collection has yet to leave, and
-the host waits for nothing until it fetches the arrays.
+the host waits for nothing until it wants the arrays.
 
-    stream.step_queued(step)                     after each forward pass
-    collection = stream.begin(step, gather)      queues the work, returns at once
-    stream.hold_model(collection)                before a forward pass that writes to the same rows
-    collection.arrays()                          waits for the copies
+    stream.step_queued(step)                             after each forward pass
+    collection = stream.begin(number, step, gather)      queues the work, returns at once
+    stream.hold_model(number)                            before a forward pass that writes to the same rows
+    collection.arrays()                                  waits for the copies
 
 The CUDA form has never run on a GPU.
 """
@@ -21,24 +21,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastneurons.engine.host_memory import Block, HostMemory, PageLocked, copied, room_of
+from fastneurons.engine.host_memory import HostMemory, PageLocked, copied, room_of
 from fastneurons.engine.wire import MOST_COLLECTIONS
 
 # Queues a collection's work on the device; the tensors to copy to the host, each contiguous.
 Gather = Callable[[], dict[str, Tensor]]
 
-# Steps whose ends are remembered. vLLM queues two; pipeline stages, one each.
-_STEPS_REMEMBERED = 16
+# Ends of steps and of collections that are remembered. vLLM queues two steps; pipeline stages, one each.
+_EVENTS_REMEMBERED = 16
 
 
 class Collection(Protocol):
-    """A collection that has begun."""
+    """A collection that has begun. Who drops it gives its memory back."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Wait for the copies to the host; the arrays."""
-
-    def drop(self) -> None:
-        """Give up the arrays."""
+        """Wait for the copies to the host; the arrays. To be called once."""
 
 
 class CollectStream(Protocol):
@@ -52,10 +49,10 @@ class CollectStream(Protocol):
     def step_queued(self, step: int) -> None:
         """Note that a forward pass was queued, the `step`-th; steps count upwards."""
 
-    def begin(self, step: int, gather: Gather) -> Collection:
-        """Begin a collection of rows that were read last in `step`."""
+    def begin(self, number: int, step: int, gather: Gather) -> Collection:
+        """Begin a collection, the `number`-th, of rows that were read last in `step`; numbers count upwards."""
 
-    def hold_model(self, collection: Collection) -> None:
+    def hold_model(self, number: int) -> None:
         """Have forward passes that are queued from now on wait until a collection has left the buffers."""
 
 
@@ -78,15 +75,14 @@ class AtOnce:
     def step_queued(self, step: int) -> None:
         """Do nothing: the step is over."""
 
-    def begin(self, step: int, gather: Gather) -> Collection:
+    def begin(self, number: int, step: int, gather: Gather) -> Collection:
         """Collect."""
         tensors = gather()
         if self.memory is None:
             return _Collected({name: tensor.numpy() for name, tensor in tensors.items()})
-        block = self.memory.take(room_of(tensors))
-        return _Copied(copied(tensors, block), self.memory, block)
+        return _Copied(copied(tensors, self.memory.take(room_of(tensors))), self.memory)
 
-    def hold_model(self, collection: Collection) -> None:
+    def hold_model(self, number: int) -> None:
         """Do nothing: the collection is complete."""
 
 
@@ -100,26 +96,17 @@ class _Collected:
         """The arrays."""
         return self._arrays
 
-    def drop(self) -> None:
-        """Let go of the arrays."""
-        self._arrays = {}
-
 
 class _Copied:
-    """A collection that is copied into a block."""
+    """A collection that is copied into a block of memory."""
 
-    def __init__(self, arrays: dict[str, NDArray[Any]], memory: HostMemory, block: Block) -> None:
-        self._arrays, self._memory, self._block = arrays, memory, block
+    def __init__(self, arrays: dict[str, NDArray[Any]], memory: HostMemory) -> None:
+        self._arrays, self._memory = arrays, memory
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays, in the block for as long as they are used."""
         arrays, self._arrays = self._arrays, {}
-        return self._memory.hand_on(self._block, arrays)
-
-    def drop(self) -> None:
-        """Return the block. Later copies into it are queued behind those that are under way."""
-        self._arrays = {}
-        self._memory.give_back(self._block)
+        return self._memory.hand_on(arrays)
 
 
 class CudaStream:
@@ -134,50 +121,55 @@ class CudaStream:
         self._device = device
         self._own = torch.cuda.Stream(device) if beside else None
         # One more than are under way is fetched at once. Collections are of a quarter of the buffers or less: what may
-        # be in use is as large as those.
+        # be in use is about as large as those.
         self.memory: HostMemory | None = HostMemory(
-            [PageLocked() for _ in range(MOST_COLLECTIONS + 1 + 4)], most_begun=MOST_COLLECTIONS + 1
+            [PageLocked() for _ in range(MOST_COLLECTIONS + 1 + 5)], most_begun=MOST_COLLECTIONS + 1
         )
-        self._steps: deque[tuple[int, torch.cuda.Event]] = deque(maxlen=_STEPS_REMEMBERED)
+        self._steps, self._left_buffers = _Events(), _Events()
 
     def step_queued(self, step: int) -> None:
         """Record an event behind the step."""
-        self._steps.append((step, torch.cuda.current_stream(self._device).record_event()))
+        self._steps.add(step, torch.cuda.current_stream(self._device).record_event())
 
-    def begin(self, step: int, gather: Gather) -> Collection:
+    def begin(self, number: int, step: int, gather: Gather) -> Collection:
         """Queue the gathering and the copies behind the event of the step."""
         stream = self._own or torch.cuda.current_stream(self._device)
-        for queued, event in self._steps:
-            if queued >= step:
-                stream.wait_event(event)
-                break
+        if (read := self._steps.not_before(step)) is not None:
+            stream.wait_event(read)
         with torch.cuda.stream(stream):
             tensors = gather()
-            left_buffers = stream.record_event()
+            self._left_buffers.add(number, stream.record_event())
             assert self.memory is not None
-            block = self.memory.take(room_of(tensors))
-            arrays = copied(tensors, block)
-            return _CudaCollection(arrays, self.memory, block, left_buffers, stream.record_event())
+            arrays = copied(tensors, self.memory.take(room_of(tensors)))
+            return _CudaCollection(arrays, self.memory, stream.record_event())
 
-    def hold_model(self, collection: Collection) -> None:
+    def hold_model(self, number: int) -> None:
         """Have the model's stream wait for the event behind the gathering, not for the copies."""
-        assert isinstance(collection, _CudaCollection)
-        torch.cuda.current_stream(self._device).wait_event(collection.left_buffers)
+        if (left := self._left_buffers.not_before(number)) is not None:
+            torch.cuda.current_stream(self._device).wait_event(left)
+
+
+class _Events:
+    """The latest events of a stream, by number. Each comes after those of lower numbers."""
+
+    def __init__(self) -> None:
+        self._events: deque[tuple[int, torch.cuda.Event]] = deque(maxlen=_EVENTS_REMEMBERED)
+
+    def add(self, number: int, event: torch.cuda.Event) -> None:
+        """Remember an event."""
+        self._events.append((number, event))
+
+    def not_before(self, number: int) -> torch.cuda.Event | None:
+        """That event; where it is forgotten, the next that is not. None where there has been none yet."""
+        return next((event for each, event in self._events if each >= number), None)
 
 
 class _CudaCollection(_Copied):
     """A collection whose copies are under way."""
 
-    def __init__(
-        self,
-        arrays: dict[str, NDArray[Any]],
-        memory: HostMemory,
-        block: Block,
-        left_buffers: torch.cuda.Event,
-        done: torch.cuda.Event,
-    ) -> None:
-        super().__init__(arrays, memory, block)
-        self.left_buffers, self._done = left_buffers, done
+    def __init__(self, arrays: dict[str, NDArray[Any]], memory: HostMemory, done: torch.cuda.Event) -> None:
+        super().__init__(arrays, memory)
+        self._done = done
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Wait for the event behind the copies; then as before."""

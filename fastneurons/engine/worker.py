@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 from torch import Tensor
-from vllm import envs
+from vllm.v1.outputs import AsyncModelRunnerOutput
 
 from fastneurons.engine.discovery import NoSiteError, find_sites
 from fastneurons.engine.engine_warnings import collected_warnings, of_rounding
@@ -22,6 +22,7 @@ from fastneurons.engine.patch import original_activation, patch
 from fastneurons.engine.rows import Batch
 from fastneurons.engine.runners import unwatched, watch_batches
 from fastneurons.engine.shared import WorkerShare
+from fastneurons.engine.streams import Collection
 from fastneurons.engine.unneeded import can_leave_out_rows, leave_out_logits, leave_out_rows
 from fastneurons.engine.values import ValueVectors, unembedding_rows
 from fastneurons.engine.wire import from_wire, to_wire
@@ -181,21 +182,17 @@ class NeuronWorker(_WorkerBase):
         tally: dict[str, Any] = msgspec.to_builtins(self.observer.tally)
         return tally | {"calls": self.observer.num_calls(), "layers": len(self.observer.layers)}
 
-    def fastneurons_begin(
-        self, number: int, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """`Observer.begin` of this rank."""
+    def fastneurons_collect(
+        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
+    ) -> "_Later":
+        """`Observer.begin` of this rank, and its arrays once they are there."""
         if answers is not None:
             answers = answers | {"unembedding": from_wire(answers["unembedding"])["rows"]}
-        return self._answer(lambda observer: observer.begin(number, rows, keep_bits, answers))
+        return self._later(lambda observer: observer.begin(rows, keep_bits, answers))
 
-    def fastneurons_begin_count(self, number: int, parity: int) -> dict[str, Any]:
-        """`Observer.begin_count` of this rank."""
-        return self._answer(lambda observer: observer.begin_count(number, parity))
-
-    def fastneurons_fetch(self, number: int) -> dict[str, Any]:
-        """`Observer.fetch` of this rank."""
-        return self._answer(lambda observer: observer.fetch(number))
+    def fastneurons_count(self, parity: int) -> "_Later":
+        """`Observer.begin_count` of this rank, and its arrays once they are there."""
+        return self._later(lambda observer: observer.begin_count(parity))
 
     def fastneurons_unembedding(self, tokens: list[int]) -> dict[str, Any]:
         """This rank's part of rows of the unembedding; the parts of all ranks add up."""
@@ -209,19 +206,28 @@ class NeuronWorker(_WorkerBase):
             )
         )
 
-    def _answer(self, read: Callable[[Observer], dict[str, Any] | None]) -> dict[str, Any]:
-        """Arrays for the session, or the first error: of this rank's ops, or of reading them now."""
+    def _later(self, begin: Callable[[Observer], Collection]) -> "_Later":
+        """The answer with the arrays of a collection, which begins now."""
         assert self.observer is not None
         try:
-            arrays = read(
+            collection = begin(
                 self.observer
             )  # also after an error: other ranks may wait for what this one gathers
         except (LookupError, RuntimeError) as error:  # RuntimeError: out of memory, for one
+            failed = {"error": self.observer.tally.error or str(error), "arrays": {}}
+            return _Later(lambda: failed)
+        return _Later(lambda: self._answer(lambda observer: observer.fetch(collection)))
+
+    def _answer(self, read: Callable[[Observer], dict[str, Any]]) -> dict[str, Any]:
+        """Arrays for the session, or the first error: of this rank's ops, or of reading them now."""
+        assert self.observer is not None
+        try:
+            arrays = read(self.observer)
+        except (LookupError, RuntimeError) as error:
             return {"error": self.observer.tally.error or str(error), "arrays": {}}
         if (failed := self.observer.tally.error) is not None:
             return {"error": failed, "arrays": {}}
-        arrays = arrays or {}
-        if envs.VLLM_ENABLE_V1_MULTIPROCESSING:
+        if self.parallel_config.world_size > 1:  # else the session is in this process
             arrays = self.share.to_wire(arrays) if self.share is not None else to_wire(arrays)
         return {"error": None, "arrays": arrays}
 
@@ -246,6 +252,17 @@ class NeuronWorker(_WorkerBase):
     def _device_name(self) -> str:
         device = self.model_runner.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+class _Later(AsyncModelRunnerOutput):
+    """An answer that is not there yet, in the form that vLLM's executors wait for beside the steps."""
+
+    def __init__(self, answer: Callable[[], dict[str, Any]]) -> None:
+        self._answer = answer
+
+    def get_output(self) -> Any:
+        """Wait for it."""
+        return self._answer()
 
 
 def _gather_ranks(tensor: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Collections beside forward passes, on a stand-in for a GPU that runs what is queued later, in stream order."""
 
+import contextlib
 import threading
 from collections import deque
 
@@ -12,7 +13,7 @@ from fastneurons.engine.discovery import ActivationKind, Site
 from fastneurons.engine.host_memory import HostMemory
 from fastneurons.engine.observer import ObservationSpec, Observer
 from fastneurons.engine.rows import Batch
-from fastneurons.engine.streams import AtOnce
+from fastneurons.engine.streams import AtOnce, CudaStream
 from fastneurons.engine.wire import MOST_COLLECTIONS
 from tests.bench.scripts import script
 
@@ -72,8 +73,7 @@ def read(device, watched, number: int) -> np.ndarray:
         if len(begun) == MOST_COLLECTIONS:
             stamps.append(stamp_of(watched.fetch(begun.popleft())))
         rows = [[(example - 1) % 2 * LANGUAGES + language for language in range(LANGUAGES)]]
-        watched.begin(example, rows, keep_bits=True)
-        begun.append(example)
+        begun.append(watched.begin(rows, keep_bits=True))
     while begun:
         stamps.append(stamp_of(watched.fetch(begun.popleft())))
     device.check()
@@ -100,7 +100,7 @@ class Watched(stand_in.StandInStream):
         super().__init__(device)
         self.delay = delay
 
-    def begin(self, step, gather):
+    def begin(self, number, step, gather):
         rows = np.flatnonzero(self.observer._read_in_step == step)
         self._device.await_rows(rows)
 
@@ -110,7 +110,7 @@ class Watched(stand_in.StandInStream):
             self._device.read_rows(rows)
             return tensors
 
-        return super().begin(step, slow)
+        return super().begin(number, step, slow)
 
 
 def watched_observer(device, delay=0.01):
@@ -124,7 +124,7 @@ def test_each_collection_has_what_its_own_step_read_though_slots_are_given_on_at
 
 
 def test_a_slot_that_is_written_to_before_its_collection_read_it_is_noticed(device, monkeypatch):
-    monkeypatch.setattr(Watched, "hold_model", lambda self, collection: None)
+    monkeypatch.setattr(Watched, "hold_model", lambda self, number: None)
     with pytest.raises(stand_in.DeviceError, match="are written to before a collection has read them"):
         read(device, watched_observer(device), 40)
 
@@ -134,8 +134,7 @@ def test_the_next_step_runs_while_a_collection_waits_to_be_fetched(device):
     engine = Engine(device, watched, seconds=0.1)
     engine.step(0, 7)
     engine.step(1, 8)  # ends the first
-    watched.begin(0, [[0, 1, 2]], keep_bits=True)
-    assert stamp_of(watched.fetch(0)) == 7
+    assert stamp_of(watched.fetch(watched.begin([[0, 1, 2]], keep_bits=True))) == 7
     assert not engine.in_flight[0].is_set(), "the fetch waited for the step that is queued"
 
 
@@ -151,7 +150,7 @@ def test_no_more_than_two_steps_can_be_queued(device):
 def test_a_window_of_counts_is_collected_before_its_half_counts_again(device):
     stream = stand_in.StandInStream(device)
     watched = observer(stream, position="corpus")
-    counts = watched._buffers["counts"]
+    counts, begun = watched._buffers["counts"], deque()
     for window in range(6):
         half = slice(window % 2 * LANGUAGES, (window % 2 + 1) * LANGUAGES)
         rows = np.arange(half.start, half.stop)
@@ -163,41 +162,115 @@ def test_a_window_of_counts_is_collected_before_its_half_counts_again(device):
 
         step = device.forward(rows, 0.001, count)
         stream.step_queued(watched.tally.forwards)
-        watched.begin_count(window, window % 2)
+        begun.append(watched.begin_count(window % 2))
         device.wait(step)
         if window:
-            assert (watched.fetch(window - 1)["activation_count"] == window).all()
+            assert (watched.fetch(begun.popleft())["activation_count"] == window).all()
 
 
-def test_collections_that_nobody_fetches_are_given_up(device):
+def test_memory_of_collections_that_nobody_fetches_is_used_again(device):
     watched = watched_observer(device, delay=0.0)
     engine = Engine(device, watched)
     for number in range(12):
         engine.step(0, number)
         engine.step(1, number)
-        watched.begin(number, [[0, 1, 2]], keep_bits=True)
-    assert sorted(watched._collections) == [10, 11]
-    assert stamp_of(watched.fetch(11)) == 11
+        abandoned = watched.begin([[0, 1, 2]], keep_bits=True)
+    assert stamp_of(watched.fetch(abandoned)) == 11
 
 
 def test_on_a_cpu_arrays_are_the_gathered_memory_itself():
     tensor = torch.arange(12)
-    arrays = AtOnce().begin(0, lambda: {"a": tensor}).arrays()
+    arrays = AtOnce().begin(1, 0, lambda: {"a": tensor}).arrays()
     assert arrays["a"].__array_interface__["data"][0] == tensor.data_ptr()
 
 
 def test_memory_in_use_is_not_given_to_another_collection():
     memory = HostMemory([stand_in.Plain() for _ in range(3)], most_begun=2)
     first = memory.take(100)
-    handed_on = memory.hand_on(first, {"a": first.array[:64].view(np.int32).reshape(4, 4)})["a"][1]
     address = first.tensor.data_ptr()
+    kept = memory.hand_on({"a": first.array[:64].view(np.int32).reshape(4, 4)})["a"][1]
     del first
-    second, third = memory.take(100), memory.take(100)
-    assert address not in (second.tensor.data_ptr(), third.tensor.data_ptr())
-    # Where that many are in use, arrays are copies, and their memory is free at once.
-    copied = memory.hand_on(second, {"a": second.array[:64]})["a"]
+    second = memory.take(100)
+    assert second.tensor.data_ptr() != address
+    # Another is left, and two may be wanted: what is handed on is a copy.
+    copied = memory.hand_on({"a": second.array[:64]})["a"]
     assert not np.shares_memory(copied, second.array)
-    assert memory.take(100).tensor.data_ptr() == second.tensor.data_ptr()
-    memory.give_back(third)
-    del handed_on
-    assert {memory.take(100).tensor.data_ptr() for _ in range(2)} == {third.tensor.data_ptr(), address}
+    del second
+    others = [memory.take(100), memory.take(100)]
+    assert address not in [block.tensor.data_ptr() for block in others]
+    del kept
+    assert memory.take(100).tensor.data_ptr() == address
+
+
+class Recorder:
+    """Stands for CUDA's streams and events, and writes down what is queued on which."""
+
+    def __init__(self, monkeypatch):
+        self.log: list[str] = []
+        self.model, self.beside = RecordedStream(self, "model"), RecordedStream(self, "beside")
+        self.current = self.model
+        monkeypatch.setattr(torch.cuda, "Stream", lambda device: self.beside)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: self.current)
+        monkeypatch.setattr(torch.cuda, "stream", self.within)
+        page_locked = torch.empty
+        monkeypatch.setattr(
+            torch, "empty", lambda *sizes, pin_memory=False, **kwargs: page_locked(*sizes, **kwargs)
+        )
+
+    @contextlib.contextmanager
+    def within(self, stream):
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    def gather(self):
+        self.log.append(f"{self.current.name}: gather")
+        return {"a": torch.arange(6).reshape(2, 3), "b": torch.tensor([True, False])}
+
+
+class RecordedStream:
+    def __init__(self, recorder, name):
+        self.recorder, self.name, self.number = recorder, name, 0
+
+    def record_event(self):
+        self.number += 1
+        return RecordedEvent(self.recorder, f"{self.name} {self.number}")
+
+    def wait_event(self, event):
+        self.recorder.log.append(f"{self.name}: wait for {event.name}")
+
+
+class RecordedEvent:
+    def __init__(self, recorder, name):
+        self.recorder, self.name = recorder, name
+
+    def synchronize(self):
+        self.recorder.log.append(f"host: wait for {self.name}")
+
+
+def test_the_cuda_form_waits_for_the_step_that_read_and_holds_the_model_until_the_buffers_are_left(
+    monkeypatch,
+):
+    recorder = Recorder(monkeypatch)
+    stream = CudaStream(torch.device("cuda"), beside=True)
+    stream.step_queued(1)
+    stream.step_queued(2)
+    collection = stream.begin(1, 1, recorder.gather)
+    stream.hold_model(1)
+    arrays = collection.arrays()
+    assert recorder.log == [
+        "beside: wait for model 1",
+        "beside: gather",
+        "model: wait for beside 1",
+        "host: wait for beside 2",
+    ]
+    assert arrays["a"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert arrays["b"].tolist() == [True, False]
+
+
+def test_without_a_stream_of_its_own_the_cuda_form_collects_among_the_steps(monkeypatch):
+    recorder = Recorder(monkeypatch)
+    stream = CudaStream(torch.device("cuda"), beside=False)
+    stream.step_queued(1)
+    stream.begin(1, 1, recorder.gather)
+    assert recorder.log == ["model: wait for model 1", "model: gather"]
