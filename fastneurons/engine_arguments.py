@@ -1,7 +1,7 @@
-"""vLLM's engine arguments that a run refuses: with them, rows would not be what they are taken for, or numbers wrong.
+"""vLLM engine arguments that a run refuses, because they change what a row of a step is or make numbers wrong.
 
-Every argument of vLLM's `EngineArgs` is decided: it has an option of its own, or stands here, or is passed on
-(`tests/test_engine_arguments.py` lists those, and fails where a release of vLLM has one more).
+Each argument of vLLM's `EngineArgs` has an option of its own, is refused here, or is passed on.
+`tests/test_engine_arguments.py` lists the last kind and fails if a release of vLLM adds an argument.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ _DRAFTS = "it adds draft tokens to a step, which are rows that belong to no prom
 _KV_FROM_ELSEWHERE = (
     "tokens whose keys and values come from elsewhere pass through no layer and would not be read"
 )
-_DATA_PARALLEL = "one engine is driven here; divide the data, and run one fastneurons for each part"
+_DATA_PARALLEL = "fastneurons drives a single engine; split the data and run fastneurons once for each part"
 _NO_LOGITS = "logits are not computed where prompts are only read"
 _ADAPTERS = (
     "adapters are not supported, and only the base model would be measured; merge the adapter into the weights "
@@ -60,7 +60,7 @@ _REFUSED: dict[str, str] = {
     "offload_group_size": _MOVING_WEIGHTS,
     "mm_encoder_only": "the language model, whose neurons are measured, would not run",
     "model_weights": "weights that are not the model's own would be neither checked nor fingerprinted",
-    "scheduler_cls": "which tokens a step has is known of vLLM's own scheduler alone",
+    "scheduler_cls": "only the steps of vLLM's own scheduler are understood",
     "logits_processors": _NO_LOGITS,
     "watermark_config": _NO_LOGITS,
     "return_sampling_mask": _NO_LOGITS,
@@ -70,15 +70,15 @@ _REFUSED: dict[str, str] = {
     "kda_decode_backend": _LOST_SPECIFICATION,
 }  # fmt: skip
 
-# Refused with these values alone.
+# Refused only with these values.
 _REFUSED_VALUES: dict[str, dict[str, str]] = {
     "runner": {
-        "pooling": "prompts are read of models that generate; leave it out",
-        "draft": "prompts are read of models that generate; leave it out",
+        "pooling": "fastneurons reads the prompts of models that generate; leave it out",
+        "draft": "fastneurons reads the prompts of models that generate; leave it out",
     },
     "convert": {
-        "embed": "prompts are read of models that generate; leave it out",
-        "classify": "prompts are read of models that generate; leave it out",
+        "embed": "fastneurons reads the prompts of models that generate; leave it out",
+        "classify": "fastneurons reads the prompts of models that generate; leave it out",
     },
     "offload_backend": {"prefetch": _MOVING_WEIGHTS},
     "distributed_executor_backend": {
@@ -86,7 +86,7 @@ _REFUSED_VALUES: dict[str, dict[str, str]] = {
     },
 }
 
-# What vLLM gives these by itself, or what leaves them off.
+# Values that leave an argument off.
 _OFF: tuple[Any, ...] = (None, False, 0, "", {}, [])
 _ONE_IS_OFF = frozenset(
     {"prefill_context_parallel_size", "decode_context_parallel_size", "data_parallel_size",
@@ -95,7 +95,7 @@ _ONE_IS_OFF = frozenset(
 
 
 def check_engine_arguments(arguments: dict[str, Any]) -> None:
-    """Refuse engine arguments with which results would be wrong.
+    """Refuse engine arguments that would make results wrong.
 
     Args:
         arguments: By vLLM's names, as users give them.

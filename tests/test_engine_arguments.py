@@ -1,4 +1,4 @@
-"""Engine arguments of vLLM with which rows would not be what they are taken for; each one that vLLM has is decided."""
+"""Every engine argument of vLLM is passed on or refused; those that change what a row is are refused by name."""
 
 import ast
 from dataclasses import fields
@@ -12,8 +12,8 @@ from fastneurons.config import EngineOptions
 from fastneurons.engine_arguments import OWN
 from fastneurons.errors import InputError
 
-# Those that vLLM 0.32 and 0.33 have beside: no row is another with them, and no number wrong. Before a name is added:
-# does it change which tokens pass through the patched layers, or which requests they belong to, or replace the layers?
+# The other arguments of vLLM 0.32 and 0.33: none changes what a row is or makes a number wrong. Before adding a name,
+# ask: does it change which tokens pass through the patched layers or which requests they belong to, or replace a layer?
 _PASSED_ON = """
 aggregate_engine_logging all2all_backend allow_deprecated_quantization allowed_local_media_path
 allowed_media_domains async_scheduling attention_backend attention_config aux_output_config block_size

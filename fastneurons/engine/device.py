@@ -26,13 +26,13 @@ _LARGEST_BUFFERS = 8 * 2**30
 
 
 def gpu_defaults(memory: int, given: dict[str, Any]) -> dict[str, Any]:
-    """Engine arguments for an NVIDIA or AMD GPU, without those that users have given.
+    """Engine arguments for an NVIDIA or AMD GPU.
 
     Args:
         memory: Bytes of the device's memory.
         given: The engine arguments that users have given.
     Returns:
-        `enforce_eager`, `max_num_batched_tokens` and `max_num_seqs`, as far as they are not given.
+        `enforce_eager`, `max_num_batched_tokens` and `max_num_seqs`, without those that are given.
     """
     tokens = _TOKENS_OF_A_SMALL_CARDS_STEP if memory < _SMALL_CARD else _TOKENS_OF_A_STEP
     defaults: dict[str, Any] = {

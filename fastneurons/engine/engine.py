@@ -299,7 +299,7 @@ class PatchedEngine:
                 )
 
     def _what_to_try(self, too_few: bool) -> str:
-        """What could help where layers ran without the patch, or outside of the passes that were counted."""
+        """Suggest what could help if layers ran without the patch, or outside the passes that were counted."""
         if too_few and not self.core.config.model_config.enforce_eager:
             return (
                 "the model is compiled: try --enforce-eager, and if that helps, a graph without the patch was taken "

@@ -1,4 +1,4 @@
-"""The key of vLLM's compiled graphs: whatever compiled code depends on is in it, and nothing else."""
+"""The key of vLLM's compiled graphs covers what compiled code depends on, and nothing else."""
 
 import pickle
 

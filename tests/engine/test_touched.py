@@ -1,4 +1,4 @@
-"""What is assumed of vLLM holds for the one that is installed: another release fails here, in one place."""
+"""Assumptions about vLLM hold for the installed release; a release that breaks one fails here, in one place."""
 
 import ast
 import re

@@ -1,10 +1,10 @@
-"""Everything of vLLM that fastneurons touches, and what is assumed of it: the table, its check, and its page.
+"""Everything in vLLM that fastneurons relies on, with the assumptions about it: the table, its check, and its page.
 
 python -m tests.engine.touched               # check the vLLM that is installed
 python -m tests.engine.touched FOLDER        # check another one: a folder that holds the .py files of a wheel
 python -m tests.engine.touched --write       # write the table into docs/engine.md
 
-Sources are parsed, not imported: so another release can be checked without its dependencies, or a GPU.
+Sources are parsed, not imported, so another release can be checked without its dependencies and without a GPU.
 """
 
 import ast
@@ -322,7 +322,7 @@ class Source:
         self.tree = cache(self._parse)
 
     def problem(self, touch: Touch) -> str | None:
-        """What of a touch is otherwise in this vLLM; None if nothing is."""
+        """Describe how this vLLM differs from a touch, in one line; None if it does not."""
         where = f"{touch.module}.{touch.name}"
         first, _, member = touch.name.partition(".")
         found = self.find(touch.module, first)
@@ -470,7 +470,7 @@ def installed() -> Path | None:
 
 
 def problems(root: Path) -> list[str]:
-    """Whatever is otherwise in a vLLM, in one line each."""
+    """List the differences between the table and a vLLM, one line each."""
     source = Source(root)
     found = (source.problem(touch) for touches in TOUCHED.values() for touch in touches)
     return [problem for problem in found if problem is not None]
