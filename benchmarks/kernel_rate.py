@@ -3,10 +3,10 @@
     python benchmarks/kernel_rate.py [--neurons 14336] [--rows 2048 --rows 16384] [--json FILE] [--markdown FILE]
 
 Each kernel is first compared with the plain torch reference on the device, and not timed if it differs: activations may
-differ in their last place, what is read of them not at all. Triton's `do_bench_cudagraph`, or `do_bench` for what
-takes long, then gives median milliseconds, bytes per second by the kernel's own count, and the time relative to vLLM's
-own activation kernel, which reads and keeps nothing. `--check` only compares, also in Triton's interpreter, which truncates bfloat16 where a GPU
-rounds it:
+differ in their last place, what is read of them not at all. Triton's `do_bench_cudagraph`, or `do_bench` for what takes
+long, then gives median milliseconds, bytes per second by the kernel's own count, and the time relative to vLLM's own
+activation kernel, which reads and keeps nothing. `--check` only compares, also in Triton's interpreter, which truncates
+bfloat16 where a GPU rounds it:
 
     TRITON_INTERPRET=1 python benchmarks/kernel_rate.py --check --device cpu --dtype fp16 --neurons 96 --rows 64
 """

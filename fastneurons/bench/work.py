@@ -13,7 +13,6 @@ from fastneurons.engine.marks import marks_of
 from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.errors import InputError
 
-
 # Tokens of each language's text where they are drawn.
 _DRAWN = 4096
 

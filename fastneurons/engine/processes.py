@@ -70,7 +70,8 @@ class DeathWatch:
     """
 
     def __init__(self, client: Any, pids: Sequence[int]) -> None:
-        from vllm.v1.engine.exceptions import EngineDeadError  # here, and not in the thread: it takes its time
+        # Here, and not in the thread: importing it may take long.
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         self.died: str | None = None
         self._client, self._error = client, EngineDeadError
