@@ -209,6 +209,7 @@ def _measure(
         progress.message(f"continuing after {first} examples")
     progress.start(None if corpus or source.total is None else max(first, source.total), first)
     window: list[MeasuredRows] = []
+    num_rows, skipped = 0, list[Skipped]()
     try:
         with session.tokenised(
             rows, options.window, options.block_size, source.add_special_tokens
@@ -220,6 +221,9 @@ def _measure(
                     progress.message(f"continuing after {first} examples: there are more by now")
                     writer.reopen()
                 window.append(measured)
+                if len(skipped) == num_rows:  # none has been measured so far
+                    skipped += [row for row in measured.rows if isinstance(row, Skipped)]
+                num_rows += len(measured.rows)
                 progress.advance(
                     len(measured.rows), int(measured["present"].sum()), int(measured["token_count"].sum())
                 )
@@ -253,6 +257,12 @@ def _measure(
         progress.message("the store is complete already; nothing to do")
         return
     writer.finish()
+    if num_rows and len(skipped) == num_rows:
+        noun = "text" if corpus else "example"
+        progress.message(
+            f"all {num_rows:,} {noun}s of this run were skipped, so nothing was measured; the first was "
+            f"{skipped[0].id!r}: {skipped[0].reason}"
+        )
     for note in source.notes():
         if note not in source.remarks:
             progress.message(note)
