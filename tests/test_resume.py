@@ -142,6 +142,19 @@ def test_rows_after_those_in_the_store_may_change(session, begun, whole):
     assert found["digest"][20] != whole["digest"][20]
 
 
+def test_a_run_whose_examples_were_all_skipped_says_so(session, tmp_path):
+    long = [
+        Example(f"e{k}", {"en": "x" * 600, "de": "y", "th": "z"}, where=f"data.jsonl:{k}") for k in range(9)
+    ]
+    store, told = write(session, long, tmp_path / "run.zarr")
+    assert (store.num_examples, len(store.skipped())) == (9, 9)
+    reason = store.skipped()[0].reason
+    said = "all 9 examples of this run were skipped, so nothing was measured; the first was 'e0': "
+    assert told.messages[-1] == said + reason
+    _, told = write(session, [*long[:8], ROWS[0]], tmp_path / "other.zarr")
+    assert not any("were skipped" in message for message in told.messages)
+
+
 @pytest.mark.parametrize("grown", ["limit", "data"])
 def test_a_complete_store_goes_on_with_more_rows(grown, session, whole, tmp_path):
     out = tmp_path / "run.zarr"

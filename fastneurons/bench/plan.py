@@ -10,7 +10,7 @@ from fastneurons.bench.contender import Setting, Work
 from fastneurons.bench.reference import Reference, differs, reference
 from fastneurons.bench.report import Report
 from fastneurons.bench.rounds import Point, Result, race
-from fastneurons.bench.work import languages_of, make_work, work_of
+from fastneurons.bench.work import has_facts, languages_of, make_work, work_of
 from fastneurons.config import EngineOptions
 from fastneurons.errors import InputError
 
@@ -65,6 +65,10 @@ def carry_out(plan: Plan, told: Callable[[str], Any], verbose: bool = False) -> 
         ChildError: the reference cannot be computed.
     """
     tokenizer = _tokenizer(plan)
+    if not has_facts():
+        told(
+            "prompts are random tokens: Babel, which has the facts to ask, is not installed (fastneurons[demo])"
+        )
     products = LimitChild(Setting(plan.model, (), plan.engine.dtype))
     try:
         results = _race_all(plan, tokenizer, products, told, verbose)

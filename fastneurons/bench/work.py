@@ -1,6 +1,8 @@
 """Prompts of exact lengths in as many languages as asked for, cut from real sentences."""
 
+import importlib.util
 import itertools
+import random
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +12,14 @@ from fastneurons.engine.encode import PromptEncoder, Row, Tokenised
 from fastneurons.engine.marks import marks_of
 from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.errors import InputError
+
+# Tokens of each language's text where they are drawn.
+_DRAWN = 4096
+
+
+def has_facts() -> bool:
+    """Whether prompts can be cut from facts; else their tokens are drawn at random."""
+    return importlib.util.find_spec("babel") is not None
 
 
 def languages_of(number: int) -> tuple[str, ...]:
@@ -75,6 +85,11 @@ def _base(code: str) -> str:
 
 
 def _tokens(tokenizer: Any, code: str) -> list[int]:
+    """Tokens of a language's facts; random ones, always the same, where Babel, which has the facts, is missing."""
+    if not has_facts():
+        special = set(tokenizer.all_special_ids)
+        known = [token for token in range(len(tokenizer)) if token not in special]
+        return random.Random(code).choices(known, k=_DRAWN)
     text = "\n".join(f"{each.prompts[code]} {each.answers[code]}" for each in facts((code,)))
     # It would warn of a text that is longer than the model takes.
     return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -41,12 +41,13 @@ class Core:
         self._parameters = SamplingParams(
             max_tokens=1, temperature=0.0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
         )
+        executor, self._workers_are_here = _executor(config, Executor.get_class(config))
         with out_of_terminals_reach():
             self.client: Any = EngineCoreClient.make_client(
                 multiprocess_mode=envs.VLLM_ENABLE_V1_MULTIPROCESSING,
                 asyncio_mode=False,
                 vllm_config=config,
-                executor_class=_executor(Executor.get_class(config)),
+                executor_class=executor,
                 log_stats=False,
             )
 
@@ -69,12 +70,11 @@ class Core:
         """From now on notice the death of any process of the engine: calls raise, and `died` names it.
 
         Args:
-            pids: The workers' processes, by rank; of an engine in this process, or on several machines, nothing is
-                watched.
+            pids: The workers' processes, by rank. On other machines their numbers mean nothing here, and the core
+                alone is watched; of an engine in this process nothing is.
         """
-        several_machines = self.config.parallel_config.nnodes_within_dp > 1
-        if getattr(self.client, "utility_results", None) is not None and not several_machines:
-            self._watch = DeathWatch(self.client, pids)
+        if hasattr(self.client, "utility_results"):
+            self._watch = DeathWatch(self.client, pids if self._workers_are_here else ())
 
     @property
     def died(self) -> str | None:
@@ -166,15 +166,15 @@ class Core:
             cleanup_dist_env_and_memory()
 
 
-def _executor(chosen: Any) -> Any:
-    """vLLM's executor, or where it starts workers on this machine, ours."""
+def _executor(config: Any, chosen: Any) -> tuple[Any, bool]:
+    """The executor, which is ours where vLLM's would start processes; and whether all of them are on this machine."""
     from vllm.v1.executor.multiproc_executor import MultiprocExecutor
 
     if chosen is not MultiprocExecutor:
-        return chosen
+        return chosen, False
     from fastneurons.engine.executor import NeuronExecutor
 
-    return NeuronExecutor
+    return NeuronExecutor, config.parallel_config.nnodes_within_dp == 1
 
 
 @contextlib.contextmanager

@@ -70,33 +70,33 @@ class DeathWatch:
     """
 
     def __init__(self, client: Any, pids: Sequence[int]) -> None:
-        from vllm.v1.engine.exceptions import (
-            EngineDeadError,  # here, and not in the thread: it takes its time
-        )
+        # Here, and not in the thread: importing it may take long.
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         self.died: str | None = None
         self._client, self._error = client, EngineDeadError
         self._closed = threading.Event()
         self._names: dict[int, str] = {}
         self._descriptors: list[int] = []
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="DeathWatch")
         if hasattr(os, "pidfd_open"):  # Linux; elsewhere the core alone is watched
             for rank, pid in enumerate(pids):
                 try:
                     descriptor = os.pidfd_open(pid)
                 except ProcessLookupError:
                     self._tell(f"rank {rank} (process {pid})")
-                    return
+                    continue
                 self._descriptors.append(descriptor)
                 self._names[descriptor] = f"rank {rank} (process {pid})"
-        for process in client.resources.engine_manager.processes:
+        for process in getattr(client.resources.engine_manager, "processes", ()):  # Ray has actors in their place
             self._names[process.sentinel] = f"the engine's core (process {process.pid})"
-        self._thread = threading.Thread(target=self._watch, daemon=True, name="DeathWatch")
-        self._thread.start()
+        if self.died is None:
+            self._thread.start()
 
     def close(self) -> None:
         """Stop watching: from now on processes end because they are to."""
         self._closed.set()
-        if self._thread is not threading.current_thread():
+        if self._thread.is_alive():
             self._thread.join()
         while self._descriptors:
             os.close(self._descriptors.pop())

@@ -201,8 +201,10 @@ class ReadingPass(Iterator[MeasuredRows]):
             return
         try:
             for output in self._engine.step():
-                if output.finished:
-                    self._requests.pop(output.request_id).unfinished -= 1
+                # What was taken back of a pass that was stopped may have been computed already in another process.
+                item = self._requests.pop(output.request_id, None) if output.finished else None
+                if item is not None:
+                    item.unfinished -= 1
         except EngineError as error:
             self._failure = error
             return

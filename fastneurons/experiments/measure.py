@@ -209,6 +209,8 @@ def _measure(
         progress.message(f"continuing after {first} examples")
     progress.start(None if corpus or source.total is None else max(first, source.total), first)
     window: list[MeasuredRows] = []
+    num_rows, num_skipped = 0, 0
+    first_skipped: Skipped | None = None
     try:
         with session.tokenised(
             rows, options.window, options.block_size, source.add_special_tokens
@@ -220,6 +222,9 @@ def _measure(
                     progress.message(f"continuing after {first} examples: there are more by now")
                     writer.reopen()
                 window.append(measured)
+                skipped = [row for row in measured.rows if isinstance(row, Skipped)]
+                first_skipped = first_skipped or next(iter(skipped), None)
+                num_rows, num_skipped = num_rows + len(measured.rows), num_skipped + len(skipped)
                 progress.advance(
                     len(measured.rows), int(measured["present"].sum()), int(measured["token_count"].sum())
                 )
@@ -253,6 +258,12 @@ def _measure(
         progress.message("the store is complete already; nothing to do")
         return
     writer.finish()
+    if first_skipped is not None and num_skipped == num_rows:
+        noun = "text" if corpus else "example"
+        progress.message(
+            f"all {num_rows:,} {noun}s of this run were skipped, so nothing was measured; the first was "
+            f"{first_skipped.id!r}: {first_skipped.reason}"
+        )
     for note in source.notes():
         if note not in source.remarks:
             progress.message(note)

@@ -24,7 +24,7 @@ from fastneurons.store import open_store
 
 ROOT = Path(__file__).parents[2]
 # Of a busy machine. A run that hangs never comes to its end.
-PATIENCE_S = 240
+PATIENCE_S = 600
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -139,7 +139,7 @@ def test_a_batch_systems_sigterm_to_all_processes_stops_the_run(models, tmp_path
     with program(*command, log=log) as process:
         wait_until(lambda: num_examples(out) >= 16 or process.poll() is not None)
         os.killpg(process.pid, signal.SIGTERM)
-        assert process.wait(30) == 130, log.read_text()
+        assert process.wait(PATIENCE_S) == 130, log.read_text()
         wait_until(lambda: not living(process.pid), 30)
     store = open_store(str(out))
     assert not store.is_complete
