@@ -152,7 +152,6 @@ class Store:
         self._catalogue = None if root.mark is None else Catalogue.load(storage, root.mark)
         self._objects = ObjectStore(
             storage,
-            read_only=True,
             catalogue=self._catalogue,
             given={ROOT_KEY: data},
             limits=_limits(root),

@@ -10,16 +10,15 @@ object is replaced (`root.py`): that is the commit. What an interrupted window l
 overwritten or removed by the run that resumes.
 """
 
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from math import prod
 from types import TracebackType
 from typing import Any, NamedTuple, cast
 
 import msgspec
+import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
@@ -32,6 +31,7 @@ from fastneurons.store.checked import ObjectStore, is_data
 from fastneurons.store.codec import bounded
 from fastneurons.store.compare import check_same
 from fastneurons.store.failures import decoding, told
+from fastneurons.store.layout import Layout
 from fastneurons.store.manifest import MANIFESTS, Catalogue, Manifest, Mark, WindowObjects, manifest_key
 from fastneurons.store.objects import StoredObject
 from fastneurons.store.place import locked
@@ -73,16 +73,17 @@ class StoreWriter:
     ) -> None:
         self._storage = storage
         self._catalogue = Catalogue(Mark(-1, ""))
-        self._store = ObjectStore(
-            storage, read_only=False, catalogue=self._catalogue, replacing=self._announce
-        )
+        self._store = ObjectStore(storage, catalogue=self._catalogue, replacing=self._announce)
         # Objects that count and that the window being written replaces.
         self._announced: dict[str, StoredObject] = {}
-        self._announcing = threading.Lock()
         self._specs = schema.array_specs(header, kept)
         self._growing = [spec for spec in self._specs if spec.grows]
         self._sums = schema.sum_specs(header)
+        # How arrays are written, and how they are read back, by name.
+        self._layouts: dict[str, Layout] = {}
         self._arrays: dict[str, zarr.Array[Any]] = {}
+        # By sum: the index of `summed_by` that was written last, and its values.
+        self._last_sums: dict[str, tuple[int, NDArray[Any]]] = {}
         self._capacity = _FIRST_WINDOWS * header.window
         self._root = root or Root(header, Commit.nothing(header), {})
         self._root_data = b""
@@ -263,8 +264,8 @@ class StoreWriter:
             for spec in self._sums:
                 self._create(spec)
                 with decoding(self._storage.name, spec.name):
-                    checkpoint = self._arrays[spec.checkpoint.name]
-                    self._arrays[spec.name][...] = self._root.read_sum(spec, checkpoint)
+                    values = self._root.read_sum(spec, self._arrays[spec.checkpoint.name])
+                self._put(spec.name, values)
             objects = self._store.take_written()
             for spec in self._growing:
                 metadata = msgspec.json.encode(_sized(self._root.arrays[spec.name], commit.examples))
@@ -315,7 +316,7 @@ class StoreWriter:
         for spec in self._specs:
             self._create(spec.checkpoint if spec in self._sums else spec)
         for name, labels in schema.coordinates(self._root.header).items():
-            self._arrays[name][...] = labels
+            self._put(name, labels)
         growing = {f"{spec.name}/{ROOT_KEY}" for spec in self._growing}  # these change until the end
         objects = {key: stored for key, stored in self._store.take_written().items() if key not in growing}
         self._put_manifest(WindowObjects(0, 0, objects))
@@ -348,9 +349,10 @@ class StoreWriter:
         for spec in self._growing:
             self._remove_beyond(spec, commit.examples)
         for spec in self._sums:
-            self._arrays[spec.checkpoint.name] = self._open(spec.checkpoint.name)
+            self._open(spec.checkpoint)
         if self._root.header.format < FORMAT_WITH_MANIFESTS:
-            adopted = objects_as_they_lie(self._storage, self._root, self._specs, self._store.inner_chunks)
+            chunks = {name: layout.chunks_per_shard for name, layout in self._layouts.items()}
+            adopted = objects_as_they_lie(self._storage, self._root, self._specs, chunks)
             self._put_manifest(adopted, msgspec.structs.replace(self._root.header, format=FORMAT))
         else:
             assert store._catalogue is not None
@@ -386,7 +388,7 @@ class StoreWriter:
 
     def _remove_beyond(self, spec: ArraySpec, committed: int) -> None:
         """Remove the objects of a growing array that hold nothing committed."""
-        length = schema.examples_per_object(self._arrays[spec.name])
+        length = self._layouts[spec.name].rows
         for name in self._storage.names(spec.name):
             if name.startswith("c.") and int(name.split(".")[1]) * length >= committed:
                 self._storage.remove(f"{spec.name}/{name}")
@@ -407,37 +409,39 @@ class StoreWriter:
             dtype=str if spec.dtype == "string" else spec.dtype,
             chunks=spec.chunks(header),
             shards=spec.shards(header),
-            # Bits are close to incompressible; higher levels cost time and gain nothing.
+            # Higher levels cost time and gain next to nothing: see benchmarks/results/write_rate.md.
             compressors=ZstdCodec(level=1, checksum=True),
             chunk_key_encoding={"name": "default", "separator": "."},
             fill_value=spec.fill,
             dimension_names=spec.dims,
         )
         metadata = array.metadata.to_buffer_dict(default_buffer_prototype())[ROOT_KEY].to_bytes()
-        self._store.write(f"{spec.name}/{ROOT_KEY}", metadata)
-        self._open(spec.name)
+        self._store.write(f"{spec.name}/{ROOT_KEY}", [[metadata]])
+        self._open(spec)
         if spec in self._specs:  # no checkpoint: those are not for readers
             self._root.arrays[spec.name] = msgspec.json.decode(metadata)
 
-    def _open(self, name: str) -> "zarr.Array[Any]":
-        # Empty chunks are written, so that a missing one is damage and not zeros.
-        with zarr.config.set({"array.write_empty_chunks": True}), bounded():
-            self._arrays[name] = zarr.open_array(self._store, path=name, mode="r+")
-        self._note_chunks(name)
-        return self._arrays[name]
+    def _open(self, spec: ArraySpec) -> None:
+        """Make ready to write an array and to read it back."""
+        with bounded():
+            array = self._arrays[spec.name] = zarr.open_array(self._store, path=spec.name, mode="r")
+        self._layouts[spec.name] = Layout.of(spec, cast(dict[str, Any], array.metadata.to_dict()))
 
-    def _note_chunks(self, name: str) -> None:
-        """Tell the store how an array's objects are divided."""
-        array = self._arrays[name]
-        if array.shards:
-            self._store.inner_chunks[name] = prod(array.shards) // prod(array.chunks)
+    def _put(self, name: str, values: NDArray[Any], origin: Sequence[int] | None = None) -> None:
+        """Write a block of an array: whole objects, but for the last ones along its first axis.
+
+        Args:
+            origin: Index of the block's first value; the array's own for None.
+        """
+        for key, segments in self._layouts[name].objects(values, origin):
+            self._store.write(f"{name}/{key}", segments)
 
     def _resize(self, capacity: int) -> None:
         """Make room for that many examples in each growing array, or trim them to it."""
         for spec in self._growing:
             metadata = _sized(self._root.arrays[spec.name], capacity)
-            self._storage.write(f"{spec.name}/{ROOT_KEY}", msgspec.json.encode(metadata))
-            self._arrays[spec.name] = self._open(spec.name)
+            self._storage.write(f"{spec.name}/{ROOT_KEY}", [msgspec.json.encode(metadata)])
+            self._open(spec)
         self._capacity = capacity
 
     # -- a window -------------------------------------------------------------------------------------
@@ -472,9 +476,7 @@ class StoreWriter:
         if end > self._capacity:
             self._resize(2 * self._capacity)
         for spec in self._growing:
-            values = self._values(spec, window)
-            with decoding(self._storage.name, spec.name):  # of an object that is not full yet
-                self._arrays[spec.name][first:end] = values
+            self._put_rows(spec, first, self._values(spec, window))
         snapshots = {spec.name: self._add(spec, self._values(spec, window)) for spec in self._sums}
         lines = b"".join(_line(row) for row in window.skipped)
         before = self._root.commit.skipped_bytes
@@ -482,6 +484,15 @@ class StoreWriter:
             self._storage.extend(SKIPPED_KEY, before, lines)
         skipped = StoredObject.of(lines) if lines else None
         return WindowObjects(end, before + len(lines), self._store.take_written(), skipped, snapshots)
+
+    def _put_rows(self, spec: ArraySpec, first: int, values: NDArray[Any]) -> None:
+        """Write rows of a growing array, with those before them where the first object has some already."""
+        begin = first - first % self._layouts[spec.name].rows
+        if begin < first:  # the run goes on in the middle of a window
+            with decoding(self._storage.name, spec.name):
+                before = np.asarray(self._arrays[spec.name][begin:first])
+            values = np.concatenate([before, values.astype(before.dtype, copy=False)])
+        self._put(spec.name, values, [begin] + [0] * (values.ndim - 1))
 
     def _values(self, spec: ArraySpec, window: Window) -> NDArray[Any]:
         values = window.arrays[spec.name]
@@ -491,15 +502,22 @@ class StoreWriter:
 
     def _add(self, spec: ArraySpec, added: NDArray[Any]) -> list[int]:
         """Write a sum, where the window changes it, to the snapshots that do not count yet; which will."""
-        checkpoint = self._arrays[spec.checkpoint.name]
         snapshots = self._root.commit.snapshots(spec)
         for index, snapshot in enumerate(snapshots):
             part = spec.part(index)
-            if added[part].any():
+            if not added[part].any():
+                continue
+            last, before = self._last_sums.get(spec.name, (None, None))
+            if before is None or last != index:
                 with decoding(self._storage.name, spec.name):
-                    before = cast(NDArray[Any], checkpoint[snapshot, *part])
-                checkpoint[1 - snapshot, *part] = before + added[part]
-                snapshots[index] = 1 - snapshot
+                    before = np.asarray(self._arrays[spec.checkpoint.name][snapshot, *part])
+            values = before + added[part]
+            origin = [1 - snapshot, *([0] * added.ndim)]
+            origin[spec.checkpoint.dims.index(spec.summed_by or "")] = index
+            block = np.expand_dims(values, (0, spec.checkpoint.dims.index(spec.summed_by or "")))
+            self._put(spec.checkpoint.name, block, origin)
+            self._last_sums[spec.name] = index, values
+            snapshots[index] = 1 - snapshot
         return snapshots
 
     # -- the mark -------------------------------------------------------------------------------------
@@ -515,7 +533,7 @@ class StoreWriter:
         first = commit.examples if number else 0  # a store without manifests is taken over whole
         manifest = Manifest(number, before.digest, first, written.end, written.objects, written.skipped)
         data, digest = manifest.encode()
-        self._storage.write(manifest.key, data)
+        self._storage.write(manifest.key, [data])
         self._storage.flush()
         mark = Mark(manifest.number, digest)
         commit = msgspec.structs.replace(
@@ -531,12 +549,11 @@ class StoreWriter:
         """Say what an object that counts will be, before it is replaced: a run may end in between."""
         if not self._root.needs(key):
             return
-        with self._announcing:
-            self._announced[key] = stored
-            mark, examples = self._catalogue.mark, self._root.commit.examples
-            manifest = Manifest(mark.number + 1, mark.digest, examples, examples, dict(self._announced))
-            self._storage.write(manifest.key, manifest.encode()[0])
-            self._storage.flush()
+        self._announced[key] = stored
+        mark, examples = self._catalogue.mark, self._root.commit.examples
+        manifest = Manifest(mark.number + 1, mark.digest, examples, examples, dict(self._announced))
+        self._storage.write(manifest.key, [manifest.encode()[0]])
+        self._storage.flush()
 
     def _forget(self, keys: Collection[str] | None = None) -> None:
         """Keep in memory what may be read or replaced again: sums, and objects that are not full yet."""
@@ -545,7 +562,7 @@ class StoreWriter:
         for key in self._catalogue.objects if keys is None else keys:
             name, _, rest = key.partition("/")
             if name in growing and is_data(key):
-                length = schema.examples_per_object(self._arrays[name])
+                length = self._layouts[name].rows
                 if (int(rest.split(".")[1]) + 1) * length <= self._root.commit.examples:
                     forgotten.append(key)
         self._catalogue.forget(forgotten)
@@ -565,7 +582,7 @@ class StoreWriter:
             for name, metadata in root.arrays.items()
         }
         self._root_data = msgspec.structs.replace(root, arrays=arrays).encode()
-        self._storage.write(ROOT_KEY, self._root_data)
+        self._storage.write(ROOT_KEY, [self._root_data])
         self._storage.flush()
         self._root = root
 

@@ -1,0 +1,184 @@
+"""How fast does one thread write a store, compared with a plain file, and what do levels of compression save?
+
+    python benchmarks/write_rate.py [--folder /dev/shm] [--rounds 5] [--store run.zarr ...] [--json FILE]
+
+Windows of incompressible bits, in the shapes of models of 1B, 8B and 70B parameters and ten languages, are committed to a
+store in `--folder`; /dev/shm is memory, so that no disk limits the rate. Each round also writes the same bits to a plain
+file there, and copies them in memory: the two limits. A rate counts the bits alone, in the time that the writer's
+thread takes for whole windows, with their counts, sums, manifests and commit marks.
+
+Each `--store` is one that a run has written: its bits are compressed again, chunk by chunk, at several levels and as the
+writer does it, and the table gives sizes and rates of one thread.
+"""
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import typer
+from numcodecs.zstd import Zstd
+
+from fastneurons.store import Header, StoreWriter, Window, open_store
+from fastneurons.store.schema import array_spec
+
+LANGUAGES = ["en", "de", "es", "fr", "ru", "th", "tr", "vi", "zh", "pt"]
+WINDOW_BYTES = 150_000_000
+LEVELS = (-1, 1, 3)
+
+
+class Shape(NamedTuple):
+    """What a model's bits look like: N layers of I neurons."""
+
+    name: str
+    layers: int
+    neurons: int
+
+
+SHAPES = (Shape("1B", 16, 8192), Shape("8B", 32, 14336), Shape("70B", 80, 28672))
+
+
+def main(
+    folder: Annotated[Path, typer.Option(help="Where to write.")] = Path("/dev/shm"),  # noqa: S108
+    rounds: Annotated[int, typer.Option(help="Of each shape.")] = 5,
+    windows: Annotated[int, typer.Option(help="Committed in a round.")] = 4,
+    store: Annotated[list[Path] | None, typer.Option(help="Stores with bits of real runs.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, too.")] = None,
+) -> None:
+    """Measure and print."""
+    rates = [measure(shape, folder, rounds, windows) for shape in SHAPES]
+    sizes = [row for path in store or [] for row in compressed(path)]
+    if json_file is not None:
+        about = {"python": platform.python_version(), "machine": platform.machine()}
+        json_file.write_text(json.dumps({**about, "rates": rates, "sizes": sizes}, indent=1) + "\n")
+
+
+# -- rates ----------------------------------------------------------------------------------------------
+
+
+def measure(shape: Shape, folder: Path, rounds: int, windows: int) -> dict[str, Any]:
+    """One shape: rates of the store, a plain file and a copy, in alternating rounds."""
+    row_bytes = len(LANGUAGES) * shape.layers * shape.neurons // 8
+    examples = max(1, WINDOW_BYTES // row_bytes)
+    header = header_of(shape, examples)
+    arrays = drawn(header, examples)
+    bits = arrays["activated"]
+    target = np.zeros_like(bits)
+    found: dict[str, list[float]] = {"store": [], "file": [], "copy": []}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            found["store"].append(bits.nbytes * windows / stored(Path(place), header, arrays, windows))
+            found["file"].append(bits.nbytes * windows / plain(Path(place), bits, windows))
+        began = time.perf_counter()
+        np.copyto(target, bits)
+        found["copy"].append(bits.nbytes / (time.perf_counter() - began))
+    ratios = [one / other for one, other in zip(found["store"], found["file"], strict=True)]
+    print(f"{shape.name:<5}{examples:>5} examples of {row_bytes:,} bytes a window", flush=True)
+    for name, rates in found.items():
+        print(f"  {name:<6}{spread([rate / 1e6 for rate in rates], '{:,.0f}')} MB/s")
+    print(f"  store / file {spread(ratios, '{:.2f}')}", flush=True)
+    return {
+        "shape": shape._asdict(), "examples": examples, "row_bytes": row_bytes,
+        "bytes_per_s": found, "store_to_file": ratios,
+    }  # fmt: skip
+
+
+def header_of(shape: Shape, window: int) -> Header:
+    """A run of that shape with one threshold."""
+    return Header(
+        version="benchmark", model=shape.name, dtype="bfloat16", task="drawn", tasks=["drawn"], source="drawn",
+        languages=LANGUAGES, thresholds=[0.0], layers=list(range(shape.layers)), neurons=shape.neurons,
+        window=window, created="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+
+
+def drawn(header: Header, examples: int) -> dict[str, np.ndarray]:
+    """A window's arrays: random bits, and counts as their sums would be."""
+    rng = np.random.default_rng(0)
+    L, N, neurons = len(header.languages), len(header.layers), header.neurons
+    per_language = (examples, 1, L, N)
+    half = rng.binomial(neurons, 0.5, per_language).astype(np.int32)
+    return {
+        "example_id": np.array([f"drawn-{i}" for i in range(examples)], np.dtypes.StringDType()),
+        "digest": rng.integers(0, 2**64, examples, np.uint64),
+        "task": np.zeros(examples, np.int32),
+        "outcome": np.ones(examples, np.uint8),
+        "token_count": rng.integers(20, 60, (examples, L), np.int32),
+        "present": np.ones((examples, L), np.bool_),
+        "last_token": rng.integers(0, 100_000, (examples, L), np.int32),
+        "activated": np.frombuffer(rng.bytes(examples * L * N * neurons // 8), np.uint8).reshape(
+            *per_language, neurons // 8
+        ),
+        "activated_count": half,
+        "near_threshold_count": rng.integers(0, 40, per_language, np.int32),
+        "category_count": rng.integers(0, neurons, (examples, 1, N, 4), np.int32),
+        "occupancy": rng.binomial(examples, 0.25, (1, 1, N, neurons, 4)).astype(np.int32),
+    }
+
+
+def stored(place: Path, header: Header, arrays: dict[str, np.ndarray], windows: int) -> float:
+    """Seconds that the writer's thread takes for some windows."""
+    with StoreWriter.create(str(place / "run.zarr"), header) as writer:
+        for window in range(windows):
+            writer.commit(Window(window * header.window, arrays))
+        writer.wait()
+    shutil.rmtree(place / "run.zarr")
+    return writer.write_s
+
+
+def plain(place: Path, bits: np.ndarray, windows: int) -> float:
+    """Seconds that files of the same bits take, one a window."""
+    began = time.perf_counter()
+    for window in range(windows):
+        with open(place / str(window), "wb", buffering=0) as file:
+            left = memoryview(bits).cast("B")
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+    return time.perf_counter() - began
+
+
+def spread(values: Sequence[float], how: str) -> str:
+    """The median, and the 20th and 80th percentile."""
+    low, high = np.percentile(values, [20, 80])
+    return f"{how.format(statistics.median(values))} ({how.format(low)} to {how.format(high)})"
+
+
+# -- sizes ----------------------------------------------------------------------------------------------
+
+
+def compressed(path: Path) -> list[dict[str, Any]]:
+    """Sizes and rates of a store's bits at several levels."""
+    found = open_store(str(path))
+    bits = found["activated"][...]
+    rows = array_spec("activated").chunks(found.header)[0]
+    chunks = [np.ascontiguousarray(bits[first : first + rows]) for first in range(0, len(bits), rows)]
+    print(f"{path}: {len(bits)} examples, {bits.nbytes / 1e6:,.1f} MB of bits, chunks of {chunks[0].nbytes:,} bytes")
+    ways: dict[str, Callable[[np.ndarray], int]] = {
+        f"level {level}": lambda chunk, codec=Zstd(level=level, checksum=True): len(codec.encode(chunk))  # type: ignore[misc]
+        for level in LEVELS
+    }
+    results = []
+    for name, encode in ways.items():
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            size = sum(encode(chunk) for chunk in chunks)
+            seconds.append(time.perf_counter() - began)
+        rate = bits.nbytes / statistics.median(seconds)
+        print(f"  {name:<10}{size / 1e6:>9,.1f} MB {bits.nbytes / size:>6.2f} {rate / 1e6:>9,.0f} MB/s", flush=True)
+        results.append(
+            {"store": path.name, "way": name, "bytes": bits.nbytes, "compressed": size, "bytes_per_s": rate}
+        )
+    return results
+
+
+if __name__ == "__main__":
+    typer.run(main)
