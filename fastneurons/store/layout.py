@@ -37,13 +37,13 @@ class Layout:
         chunk: Shape of a chunk, which is encoded as a whole.
         shard: Shape of an object that holds several chunks, which lie along its first axis; None where each chunk is
             an object.
-        level: Zstandard's.
+        level: Zstandard's; None where chunks are not compressed, nor in frames.
     """
 
     spec: ArraySpec
     chunk: tuple[int, ...]
     shard: tuple[int, ...] | None
-    level: int
+    level: int | None
 
     @classmethod
     def of(cls, spec: ArraySpec, metadata: dict[str, Any]) -> "Layout":
@@ -122,18 +122,19 @@ class Layout:
         else:
             little = np.dtype(self.spec.dtype).newbyteorder("<")
             data = np.ascontiguousarray(values, little).reshape(-1).view(np.uint8).data
-        return frame(data, self._zstd.encode)
+        return [data] if self._zstd is None else frame(data, self._zstd.encode)
 
     @cached_property
-    def _zstd(self) -> Zstd:
-        return Zstd(level=self.level, checksum=True)
+    def _zstd(self) -> Zstd | None:
+        return None if self.level is None else Zstd(level=self.level, checksum=True)
 
 
-def _level(spec: ArraySpec, codecs: list[dict[str, Any]]) -> int:
-    """Return Zstandard's level; raises StoreError if there is anything but plain values in frames."""
+def _level(spec: ArraySpec, codecs: Sequence[dict[str, Any]]) -> int | None:
+    """Return Zstandard's level; raises StoreError if there is anything but plain values, in frames or not."""
+    names = [codec["name"] for codec in codecs]
     first = "vlen-utf8" if spec.dtype == STRING else "bytes"
-    if [codec["name"] for codec in codecs] != [first, "zstd"]:
+    if names not in ([first], [first, "zstd"]):
         raise StoreError(f"array {spec.name} has codecs that cannot be continued")
     if codecs[0].get("configuration", {}).get("endian", "little") != "little":
         raise StoreError(f"array {spec.name} has a byte order that cannot be continued")
-    return int(codecs[1]["configuration"]["level"])
+    return int(codecs[1]["configuration"]["level"]) if len(codecs) > 1 else None

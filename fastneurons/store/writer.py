@@ -409,8 +409,9 @@ class StoreWriter:
             dtype=str if spec.dtype == "string" else spec.dtype,
             chunks=spec.chunks(header),
             shards=spec.shards(header),
-            # Higher levels cost time and gain next to nothing: see benchmarks/results/write_rate.md.
-            compressors=ZstdCodec(level=1, checksum=True),
+            # Higher levels take longer for little: see benchmarks/results/write_rate.md. Sums so far are replaced by
+            # each window, and are gone in the end.
+            compressors=None if "snapshot" in spec.dims else ZstdCodec(level=1, checksum=True),
             chunk_key_encoding={"name": "default", "separator": "."},
             fill_value=spec.fill,
             dimension_names=spec.dims,
