@@ -61,9 +61,7 @@ class ObjectStore(zarr.abc.store.Store):
     def with_read_only(self, read_only: bool = False) -> "ObjectStore":
         """The same place, for reading alone."""
         assert read_only
-        return ObjectStore(
-            self.storage, catalogue=self.catalogue, given=self._given, limits=self._limits
-        )
+        return self
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ObjectStore) and other.storage is self.storage
@@ -150,6 +148,8 @@ class ObjectStore(zarr.abc.store.Store):
         try:
             data = await asyncio.to_thread(self.read, key, byte_range)
         except OSError as error:
+            if self._replacing is not None:  # the writer says what its failure means
+                raise
             # xarray reads when nobody of ours is there to tell of it.
             raise StoreError(f"{self.storage.name} cannot be read: {one_line(error)}") from error
         if data is None:
