@@ -2,14 +2,14 @@
 
     python benchmarks/write_rate.py [--folder /dev/shm] [--rounds 5] [--store run.zarr ...] [--json FILE]
 
-Windows of incompressible bits, in the shapes of models of 1B, 8B and 70B parameters and ten languages, are committed to a
-store in `--folder`; /dev/shm is memory, so that no disk limits the rate. Each round also writes the same bits to plain
-files there, and copies them in memory: the two limits. A rate counts the bits alone, in seconds of one processor for
-whole windows, with their counts, sums, manifests and commit marks. On a machine that does nothing else, and in memory,
-these are the seconds of the clock, which the JSON has as well.
+Commits windows of incompressible bits to a store in `--folder`, in the shapes of models of 1B, 8B and 70B parameters
+with ten languages. /dev/shm is memory, so no disk limits the rate. Each round also writes the same bits to plain files there
+and copies them in memory: the two limits. A rate counts the bits alone, while the time covers whole windows, with their
+counts, sums, manifests and commit marks. Time is that of the processor; on a machine that does nothing else, the clock
+shows the same, because writing to memory never waits. The JSON has both.
 
-Each `--store` is one that a run has written: its bits are compressed again, chunk by chunk, at several levels and as the
-writer does it, and the table gives sizes and rates of one thread.
+Each `--store` is one that a run has written. Its bits are encoded again, chunk by chunk and for each threshold, the way
+the writer does it and at several levels of Zstandard; the table gives sizes and rates of one thread.
 """
 
 import json
@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import numpy as np
 import typer
 from numcodecs.zstd import Zstd
@@ -47,7 +48,7 @@ SHAPES = (Shape("1B", 16, 8192), Shape("8B", 32, 14336), Shape("70B", 80, 28672)
 
 
 def main(
-    folder: Annotated[Path, typer.Option(help="Where to write.")] = Path("/dev/shm"),  # noqa: S108
+    folder: Annotated[Path, typer.Option(help="Where to write.")] = Path("/dev/shm"),
     rounds: Annotated[int, typer.Option(help="Of each shape.")] = 5,
     windows: Annotated[int, typer.Option(help="Committed in a round.")] = 2,
     store: Annotated[list[Path] | None, typer.Option(help="Stores with bits of real runs.")] = None,
@@ -76,8 +77,8 @@ def measure(shape: Shape, folder: Path, rounds: int, windows: int) -> dict[str, 
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(dir=folder) as place:
             for name, act in (
-                ("store", lambda: stored(Path(place), header, arrays, windows)),  # noqa: B023
-                ("file", lambda: plain(Path(place), bits, windows)),  # noqa: B023
+                ("store", lambda: stored(Path(place), header, arrays, windows)),
+                ("file", lambda: plain(Path(place), bits, windows)),
                 ("copy", lambda: [np.copyto(target, bits) for _ in range(windows)]),
             ):
                 clock, processor = time.perf_counter(), time.process_time()
@@ -138,7 +139,7 @@ def stored(place: Path, header: Header, arrays: dict[str, np.ndarray], windows: 
 def plain(place: Path, bits: np.ndarray, windows: int) -> None:
     """Write files of the same bits, one a window."""
     for window in range(windows):
-        with open(place / str(window), "wb", buffering=0) as file:
+        with (place / str(window)).open("wb", buffering=0) as file:
             left = memoryview(bits).cast("B")
             while left:
                 left = left[file.write(left) :]
@@ -155,24 +156,34 @@ def spread(values: Sequence[float], how: str) -> str:
 
 
 def compressed(path: Path) -> list[dict[str, Any]]:
-    """Sizes and rates of a store's bits at several levels."""
+    """Sizes and rates of a store's bits, of each threshold as if it were the only one."""
     found = open_store(str(path))
-    bits = found["activated"][...]
-    rows = array_spec("activated").chunks(found.header)[0]
-    chunks = [np.ascontiguousarray(bits[first : first + rows]) for first in range(0, len(bits), rows)]
-    print(f"{path}: {len(bits)} examples, {bits.nbytes / 1e6:,.1f} MB of bits, chunks of {chunks[0].nbytes:,} bytes")
+    spec = array_spec("activated")
     results = []
-    for name, encode in ways().items():
-        seconds = []
-        for _ in range(3):
-            began = time.process_time()
-            size = sum(encode(chunk) for chunk in chunks)
-            seconds.append(time.process_time() - began)
-        rate = bits.nbytes / statistics.median(seconds)
-        print(f"  {name:<10}{size / 1e6:>9,.1f} MB {bits.nbytes / size:>6.2f} {rate / 1e6:>9,.0f} MB/s", flush=True)
-        results.append(
-            {"store": path.name, "way": name, "bytes": bits.nbytes, "compressed": size, "bytes_per_s": rate}
+    for index, threshold in enumerate(found.header.thresholds):
+        alone = msgspec.structs.replace(found.header, thresholds=[threshold])
+        bits = found["activated"][:, index : index + 1]
+        rows = spec.chunks(alone)[0]
+        chunks = [np.ascontiguousarray(bits[first : first + rows]) for first in range(0, len(bits), rows)]
+        share = np.unpackbits(bits, axis=-1, count=found.header.neurons, bitorder="little").mean()
+        print(
+            f"{path.name}, above {threshold:g}: {share:.1%} of {len(bits)} x {bits[0].nbytes:,} bytes are set"
         )
+        for name, encode in ways().items():
+            seconds = []
+            for _ in range(3):
+                began = time.process_time()
+                size = sum(encode(chunk) for chunk in chunks)
+                seconds.append(time.process_time() - began)
+            rate = bits.nbytes / statistics.median(seconds)
+            print(
+                f"  {name:<10}{size / 1e6:>8,.2f} MB {bits.nbytes / size:>6.2f} {rate / 1e6:>8,.0f} MB/s",
+                flush=True,
+            )
+            results.append(
+                {"store": path.name, "threshold": threshold, "set": float(share), "way": name, "bytes": bits.nbytes,
+                 "encoded": size, "bytes_per_processor_s": rate}
+            )  # fmt: skip
     return results
 
 

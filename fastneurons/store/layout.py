@@ -17,9 +17,10 @@ from numcodecs.vlen import VLenUTF8
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
+from fastneurons.arrays import STRING
 from fastneurons.errors import StoreError
 from fastneurons.store.frames import Piece, frame
-from fastneurons.store.schema import STRING, ArraySpec
+from fastneurons.store.schema import ArraySpec
 
 # Bytes that are read at once and share a checksum: a chunk, or a shard's index.
 Segment = list[Piece]

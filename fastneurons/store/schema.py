@@ -118,6 +118,11 @@ class ArraySpec(Array):
 
     apart: tuple[str, ...] = ()
 
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether it holds a sum while its run goes on."""
+        return "snapshot" in self.dims
+
     def when(self, header: Header) -> bool:
         """Whether a run of that header may have it."""
         return {

@@ -1,5 +1,6 @@
 """Objects as they lie in a store are ordinary Zarr v3, whatever their values, and hold what was given."""
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import zarr
 from numcodecs.zstd import Zstd
 
 import fastneurons
-from fastneurons.store import StoreWriter, Window, frames, open_store, schema, storage
+from fastneurons.store import StoreWriter, Window, frames, local, open_store, place, schema
 from fastneurons.store.codec import content_size
 from fastneurons.store.frames import frame, stored_frame
 from fastneurons.store.layout import Layout
@@ -114,7 +115,10 @@ def test_a_shard_ends_in_an_index_of_what_it_has():
     [(key, segments)] = layout.objects(np.arange(6, dtype=np.int32), [32])
     assert key == "c.2"
     *chunks, index = (b"".join(segment) for segment in segments)
-    assert [np.frombuffer(Zstd().decode(chunk), "<i4").tolist() for chunk in chunks] == [[0, 1, 2, 3], [4, 5, 0, 0]]
+    assert [np.frombuffer(Zstd().decode(chunk), "<i4").tolist() for chunk in chunks] == [
+        [0, 1, 2, 3],
+        [4, 5, 0, 0],
+    ]
     first, second = map(len, chunks)
     none = 2**64 - 1
     assert np.frombuffer(index[:-4], "<u8").tolist() == [0, first, first, second, none, none, none, none]
@@ -143,7 +147,7 @@ def test_what_would_be_encoded_otherwise_is_not_continued(change):
     metadata = {"codecs": codecs, "chunk_grid": {"configuration": {"chunk_shape": [8]}}}
     assert Layout.of(SPECS["task"], metadata) == Layout(SPECS["task"], (4,), (8,), 1)
     change(codecs)
-    with pytest.raises(fastneurons.StoreError, match="array task has .* cannot be continued"):
+    with pytest.raises(fastneurons.StoreError, match=r"array task has .* cannot be continued"):
         Layout.of(SPECS["task"], metadata)
 
 
@@ -152,8 +156,9 @@ def test_what_would_be_encoded_otherwise_is_not_continued(change):
 
 @pytest.fixture(params=["windows of a shard", "windows of shards"])
 def divided(request, monkeypatch) -> None:
-    """Chunks of an example; objects of a window of four, or of two."""
-    monkeypatch.setattr(schema, "_CHUNK_BYTES", 1)
+    """Chunks of an example; objects of a window of four, or of two. No waiting for disks."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(schema, "_CHUNK_BYTES", 3_000)
     monkeypatch.setattr(frames, "_LEAST_BYTES", 2_000)
     if request.param == "windows of shards":
         monkeypatch.setattr(schema, "_OBJECT_BYTES", 7_000)
@@ -161,14 +166,15 @@ def divided(request, monkeypatch) -> None:
 
 def wide(skewed: bool) -> Run:
     """A run with 3 KB of bits an example, either close to incompressible or not."""
-    run = draw(11, neurons=2_003, thresholds=[0.0, 0.01])
+    run = draw(11, neurons=4_000, thresholds=[0.0])
     if skewed:
         run.activation[...] = np.where(run.activation > 1.2, run.activation, -1)
     return run
 
 
-@pytest.mark.parametrize("skewed", [False, True], ids=["incompressible", "compressible"])
-@pytest.mark.parametrize("stops", [(), (4,), (1, 2, 3), (3, 5, 9)], ids=str)
+@pytest.mark.parametrize(
+    ("stops", "skewed"), [((), False), ((4,), True), ((1, 2, 3), False), ((3, 5, 9), True)], ids=str
+)
 def test_a_store_is_read_by_zarr_and_xarray_wherever_its_run_stopped(skewed, stops, divided, tmp_path):
     run, path = wide(skewed), tmp_path / "run.zarr"
     for stop in stops:
@@ -186,7 +192,7 @@ def test_a_store_is_read_by_zarr_and_xarray_wherever_its_run_stopped(skewed, sto
         np.testing.assert_array_equal(found["activated"].values, bits)
         np.testing.assert_array_equal(found["activated"][9:].values, bits[9:])
     stored = sum(file.stat().st_size for file in (path / "activated").glob("c.*"))
-    assert (stored > bits.nbytes) != skewed
+    assert (stored > 0.8 * bits.nbytes) != skewed  # two rows of eleven were skipped
 
 
 def test_an_object_store_holds_the_same_objects(tmp_path):
@@ -199,7 +205,7 @@ def test_an_object_store_holds_the_same_objects(tmp_path):
     local = {
         str(file.relative_to(tmp_path / "run.zarr")): file.read_bytes()
         for file in (tmp_path / "run.zarr").rglob("*")
-        if file.is_file() and not file.name == "zarr.json" and file.parent.name != "manifest"
+        if file.is_file() and file.name != "zarr.json" and file.parent.name != "manifest"
     }
     root = "/writing/run.zarr"
     remote = {key.removeprefix(f"{root}/"): files.cat_file(key) for key in files.find(root)}
@@ -208,13 +214,13 @@ def test_an_object_store_holds_the_same_objects(tmp_path):
 
 
 def test_an_object_is_written_in_whatever_parts_the_system_takes(tmp_path, monkeypatch):
-    real = storage.os.writev
-    place = storage.storage_at(str(tmp_path / "s"))
+    real = local.os.writev
+    there = place.storage_at(str(tmp_path / "s"))
     pieces = [bytes([i % 251]) * (i % 7) for i in range(3000)]
-    place.write("whole", pieces)
-    monkeypatch.setattr(storage.os, "writev", lambda file, batch: real(file, [b"".join(batch)[:5]]))
-    place.write("slowly", pieces)
-    assert place.read("whole") == place.read("slowly") == b"".join(pieces)
+    there.write("whole", pieces)
+    monkeypatch.setattr(local.os, "writev", lambda file, batch: real(file, [b"".join(batch)[:5]]))
+    there.write("slowly", pieces)
+    assert there.read("whole") == there.read("slowly") == b"".join(pieces)
 
 
 def test_sums_are_not_read_back_while_one_task_goes_on(tmp_path, monkeypatch):
