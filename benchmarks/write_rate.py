@@ -3,10 +3,10 @@
     python benchmarks/write_rate.py [--folder /dev/shm] [--rounds 5] [--store run.zarr ...] [--json FILE]
 
 Commits windows of incompressible bits to a store in `--folder`, in the shapes of models of 1B, 8B and 70B parameters
-with ten languages. /dev/shm is memory, so no disk limits the rate. Each round also writes the same bits to plain files there
-and copies them in memory: the two limits. A rate counts the bits alone, while the time covers whole windows, with their
-counts, sums, manifests and commit marks. Time is that of the processor; on a machine that does nothing else, the clock
-shows the same, because writing to memory never waits. The JSON has both.
+with ten languages. /dev/shm is memory, so no disk limits the rate. Each round also writes the same bits to plain files
+there and copies them in memory: the two limits. A rate counts the bits alone, while the time covers whole windows,
+with their counts, sums, manifests and commit marks. Time is that of the processor; on a machine that does nothing
+else, the clock shows the same, because writing to memory never waits. The JSON has both.
 
 Each `--store` is one that a run has written. Its bits are encoded again, chunk by chunk and for each threshold, the way
 the writer does it and at several levels of Zstandard; the table gives sizes and rates of one thread.
@@ -76,15 +76,13 @@ def measure(shape: Shape, folder: Path, rounds: int, windows: int) -> dict[str, 
     by_the_clock: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            for name, act in (
-                ("store", lambda: stored(Path(place), header, arrays, windows)),
-                ("file", lambda: plain(Path(place), bits, windows)),
-                ("copy", lambda: [np.copyto(target, bits) for _ in range(windows)]),
-            ):
-                clock, processor = time.perf_counter(), time.process_time()
-                act()
-                found[name].append(bits.nbytes * windows / (time.process_time() - processor))
-                by_the_clock[name].append(bits.nbytes * windows / (time.perf_counter() - clock))
+            with StoreWriter.create(f"{place}/run.zarr", header) as writer:
+                times = {"store": timed(lambda: stored(writer, arrays, windows))}  # noqa: B023
+            times["file"] = timed(lambda: plain(Path(place), bits, windows))  # noqa: B023
+        times["copy"] = timed(lambda: copied(target, bits, windows))
+        for name, (processor, clock) in times.items():
+            found[name].append(bits.nbytes * windows / processor)
+            by_the_clock[name].append(bits.nbytes * windows / clock)
     ratios = [one / other for one, other in zip(found["store"], found["file"], strict=True)]
     print(f"{shape.name}: {WINDOW} examples a window, {row_bytes:,} bytes each", flush=True)
     for name, rates in found.items():
@@ -129,21 +127,34 @@ def drawn(header: Header, examples: int) -> dict[str, np.ndarray]:
     }
 
 
-def stored(place: Path, header: Header, arrays: dict[str, np.ndarray], windows: int) -> None:
-    """Write some windows to a store."""
-    with StoreWriter.create(str(place / "run.zarr"), header) as writer:
-        for window in range(windows):
-            writer.commit(Window(window * header.window, arrays))
+def timed(act: Callable[[], None]) -> tuple[float, float]:
+    """Return the seconds that something takes: of the processor, and by the clock."""
+    clock, processor = time.perf_counter(), time.process_time()
+    act()
+    return time.process_time() - processor, time.perf_counter() - clock
+
+
+def stored(writer: StoreWriter, arrays: dict[str, np.ndarray], windows: int) -> None:
+    """Commit some windows to a store."""
+    for window in range(windows):
+        writer.commit(Window(window * WINDOW, arrays))
+    writer.wait()
 
 
 def plain(place: Path, bits: np.ndarray, windows: int) -> None:
     """Write files of the same bits, one a window."""
     for window in range(windows):
         with (place / str(window)).open("wb", buffering=0) as file:
-            left = memoryview(bits).cast("B")
+            left = bits.reshape(-1).data
             while left:
                 left = left[file.write(left) :]
             os.fsync(file.fileno())
+
+
+def copied(target: np.ndarray, bits: np.ndarray, windows: int) -> None:
+    """Copy the same bits in memory."""
+    for _ in range(windows):
+        np.copyto(target, bits)
 
 
 def spread(values: Sequence[float], how: str) -> str:
