@@ -77,8 +77,8 @@ def measure(shape: Shape, folder: Path, rounds: int, windows: int) -> dict[str, 
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(dir=folder) as place:
             with StoreWriter.create(f"{place}/run.zarr", header) as writer:
-                times = {"store": timed(lambda: stored(writer, arrays, windows))}  # noqa: B023
-            times["file"] = timed(lambda: plain(Path(place), bits, windows))  # noqa: B023
+                times = {"store": timed(lambda: stored(writer, arrays, windows))}
+            times["file"] = timed(lambda: plain(Path(place), bits, windows))
         times["copy"] = timed(lambda: copied(target, bits, windows))
         for name, (processor, clock) in times.items():
             found[name].append(bits.nbytes * windows / processor)
