@@ -76,8 +76,6 @@ class Array:
         return np.zeros([0 if dim == "example" else sizes[dim] for dim in self.part_dims], self.dtype)
 
 
-
-
 def dimension_sizes(
     *, thresholds: int, languages: int, layers: int, neurons: int, tasks: int = 1, examples: int = 0
 ) -> dict[str, int]:
