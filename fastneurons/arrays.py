@@ -76,6 +76,28 @@ class Array:
         return np.zeros([0 if dim == "example" else sizes[dim] for dim in self.part_dims], self.dtype)
 
 
+def dimension_sizes(
+    *, thresholds: int, languages: int, layers: int, neurons: int, tasks: int = 1, examples: int = 0
+) -> dict[str, int]:
+    """Return the size of every dimension of a run's arrays.
+
+    Args:
+        layers: N, how many are measured.
+        neurons: I, of each layer.
+        examples: E; 0 for arrays of no examples.
+    """
+    return {
+        "example": examples,
+        "threshold": thresholds,
+        "language": languages,
+        "layer": layers,
+        "neuron": neurons,
+        "byte": -(-neurons // 8),  # of packed bits
+        "category": len(CATEGORIES),
+        "task": tasks,
+    }
+
+
 _PER_LANGUAGE = ("example", "threshold", "language", "layer")
 _SCORES = ("example", "language", "layer", "category")
 

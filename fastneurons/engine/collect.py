@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastneurons.arrays import CATEGORIES, Arrays, nothing
+from fastneurons.arrays import Arrays, dimension_sizes, nothing
 from fastneurons.config import Measurement
 from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.placement import InFlight, MeasuredRows, Placement
@@ -99,15 +99,12 @@ class Collector:
 
     def _nothing(self, keep_bits: bool) -> Arrays:
         """The arrays of no examples."""
-        neurons = self._engine.facts.neurons
-        sizes = {
-            "threshold": len(self._what.thresholds),
-            "language": self._num_languages,
-            "layer": len(self._engine.facts.layers),
-            "neuron": neurons,
-            "byte": -(-neurons // 8),
-            "category": len(CATEGORIES),
-        }
+        sizes = dimension_sizes(
+            thresholds=len(self._what.thresholds),
+            languages=self._num_languages,
+            layers=len(self._engine.facts.layers),
+            neurons=self._engine.facts.neurons,
+        )
         kept = {"activated": keep_bits, "coefficient": self._what.keep_coefficients}
         return nothing(
             "attributing" if self._what.attribution else "comparing",

@@ -1,4 +1,4 @@
-"""A store's place as zarr sees it: reads are compared with the manifests, writes are recorded for the next one.
+"""A store's place: reads, also zarr's, are compared with the manifests, and writes are recorded for the next one.
 
 zarr takes a missing object for one full of the array's fill value. Here an object that a manifest names must be there,
 as it was written; one that none names is not there, whatever lies in its place.
@@ -7,8 +7,7 @@ as it was written; one that none names is not there, whatever lies in its place.
 import asyncio
 import atexit
 import contextlib
-import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import zarr.abc.store
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
@@ -16,6 +15,7 @@ from zarr.core import sync
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from fastneurons.errors import StoreError
+from fastneurons.store.frames import Piece
 from fastneurons.store.manifest import Catalogue
 from fastneurons.store.objects import DamagedError, StoredObject
 from fastneurons.store.storage import Storage, one_line
@@ -27,7 +27,7 @@ _METADATA_BYTES = 2**26
 
 
 class ObjectStore(zarr.abc.store.Store):
-    """A zarr store on a `Storage`.
+    """A zarr store on a `Storage`. zarr only reads it.
 
     Args:
         catalogue: What is committed; None for a store without manifests, which is read as it lies.
@@ -36,37 +36,32 @@ class ObjectStore(zarr.abc.store.Store):
         replacing: Called before an object that is committed is replaced, with its key and what it will be.
     """
 
-    supports_writes = True
-    supports_deletes = True
+    supports_writes = False
+    supports_deletes = False
     supports_listing = True
 
     def __init__(
         self,
         storage: Storage,
         *,
-        read_only: bool,
         catalogue: Catalogue | None = None,
         given: dict[str, bytes] | None = None,
         limits: dict[str, int] | None = None,
         replacing: Callable[[str, StoredObject], None] | None = None,
     ) -> None:
-        super().__init__(read_only=read_only)
+        super().__init__(read_only=True)
         self.storage = storage
         self.catalogue = catalogue
-        self.inner_chunks: dict[str, int] = {}
         self._given = given or {}
         self._limits = limits or {}
         self._replacing = replacing
         self._written: dict[str, StoredObject] = {}
         self._later: dict[str, list[StoredObject]] | None = None
-        self._one_at_a_time = threading.Lock()
 
     def with_read_only(self, read_only: bool = False) -> "ObjectStore":
         """The same place, for reading alone."""
         assert read_only
-        return ObjectStore(
-            self.storage, read_only=True, catalogue=self.catalogue, given=self._given, limits=self._limits
-        )
+        return self
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ObjectStore) and other.storage is self.storage
@@ -78,8 +73,7 @@ class ObjectStore(zarr.abc.store.Store):
 
     def take_written(self) -> dict[str, StoredObject]:
         """Return the objects written since the last call."""
-        with self._one_at_a_time:
-            written, self._written = self._written, {}
+        written, self._written = self._written, {}
         return written
 
     # -- reading --------------------------------------------------------------------------------------
@@ -154,9 +148,10 @@ class ObjectStore(zarr.abc.store.Store):
         try:
             data = await asyncio.to_thread(self.read, key, byte_range)
         except OSError as error:
-            if self.read_only:  # xarray reads when nobody of ours is there to tell of it
-                raise StoreError(f"{self.storage.name} cannot be read: {one_line(error)}") from error
-            raise
+            if self._replacing is not None:  # the writer says what its failure means
+                raise
+            # xarray reads when nobody of ours is there to tell of it.
+            raise StoreError(f"{self.storage.name} cannot be read: {one_line(error)}") from error
         if data is None:
             return None
         if prototype is None:
@@ -175,24 +170,25 @@ class ObjectStore(zarr.abc.store.Store):
 
     # -- writing --------------------------------------------------------------------------------------
 
-    def write(self, key: str, data: bytes) -> None:
-        """Replace an object and record its new content."""
-        stored = StoredObject.of(data, self.inner_chunks.get(key.partition("/")[0], 0) if is_data(key) else 0)
+    def write(self, key: str, segments: Sequence[Sequence[Piece]]) -> None:
+        """Replace an object and record its new content.
+
+        Args:
+            segments: What will be read at once, each in pieces.
+        """
+        stored = StoredObject.of_segments(segments)
         if self._replacing is not None and self.catalogue is not None and key in self.catalogue.objects:
             self._replacing(key, stored)
-        self.storage.write(key, data)
-        with self._one_at_a_time:
-            self._written[key] = stored
+        self.storage.write(key, [piece for segment in segments for piece in segment])
+        self._written[key] = stored
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Replace an object."""
-        self._check_writable()
-        await asyncio.to_thread(self.write, key, value.to_bytes())
+        """Refuse: the store's objects are made by `layout.py`."""
+        raise NotImplementedError(key)
 
     async def delete(self, key: str) -> None:
-        """Remove an object."""
-        self._check_writable()
-        await asyncio.to_thread(self.storage.remove, key)
+        """Refuse: nothing that zarr does removes an object."""
+        raise NotImplementedError(key)
 
     # -- listing --------------------------------------------------------------------------------------
 

@@ -8,12 +8,15 @@ The checksum is xxh3_64, which costs a tenth of what decompressing costs. It tel
 forgery: who can write a whole store can make all of it agree.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
+
+from fastneurons.store.frames import Piece
 
 _SEGMENT = np.dtype([("length", "<u8"), ("check", "<u8")])
 # A shard ends in its index: where each inner chunk begins and how long it is, and a CRC-32C of that.
@@ -45,14 +48,20 @@ class StoredObject(msgspec.Struct, frozen=True):
             data: All of it.
             inner_chunks: How many inner chunks it has as a shard; 0 where it is none.
         """
-        ends = _ends(data, inner_chunks)
-        segments = np.zeros(len(ends), _SEGMENT)
-        segments["length"] = np.diff(ends, prepend=0)
-        whole, start = memoryview(data), 0
-        for index, end in enumerate(ends.tolist()):
-            segments["check"][index] = xxhash.xxh3_64_intdigest(whole[start:end])
-            start = end
-        return cls(len(data), segments.tobytes())
+        ends = _ends(data, inner_chunks).tolist()
+        whole = memoryview(data)
+        return cls.of_segments([[whole[first:end]] for first, end in zip([0, *ends], ends, strict=False)])
+
+    @classmethod
+    def of_segments(cls, segments: Sequence[Sequence[Piece]]) -> "StoredObject":
+        """Make the record of an object from its segments, in memory."""
+        found = np.zeros(len(segments), _SEGMENT)
+        for number, pieces in enumerate(segments):
+            check = xxhash.xxh3_64()
+            for piece in pieces:
+                check.update(piece)
+            found[number] = sum(map(len, pieces)), check.intdigest()
+        return cls(int(found["length"].sum()), found.tobytes())
 
     def cover(self, start: int, end: int) -> tuple[int, int]:
         """Where the segments that bytes `start` to `end` lie in begin and end."""

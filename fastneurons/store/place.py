@@ -1,12 +1,27 @@
-"""Check the place that a run writes to: what exists there, and whether another run writes there."""
+"""Find the place that a path names, and check what exists there and whether another run is writing there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from fastneurons.errors import InputError, StoreError
 from fastneurons.store.failures import told
+from fastneurons.store.local import LocalStorage
+from fastneurons.store.remote import RemoteStorage
 from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, decode, is_store, read_root
-from fastneurons.store.storage import PARTIAL, LockedError, Storage, one_line, storage_at
+from fastneurons.store.storage import PARTIAL, LockedError, Storage, one_line
+
+
+def storage_at(path: str) -> Storage:
+    """Return the place that a path or URL names.
+
+    Raises:
+        InputError: no file system is known for the URL, or its package is not installed.
+    """
+    protocol, separator, rest = path.partition("://")
+    if not separator or protocol in ("file", "local"):
+        return LocalStorage(path, Path(rest if separator else path).expanduser())
+    return RemoteStorage(path)
 
 
 def check_output(path: str, *, resume: bool = False, overwrite: bool = False) -> None:

@@ -23,9 +23,10 @@ from fastneurons.store.codec import bounded
 from fastneurons.store.failures import reading
 from fastneurons.store.manifest import Catalogue
 from fastneurons.store.objects import DamagedError
+from fastneurons.store.place import storage_at
 from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Root, decode, read_root
 from fastneurons.store.schema import ArraySpec, Header
-from fastneurons.store.storage import Storage, one_line, storage_at
+from fastneurons.store.storage import Storage, one_line
 
 # What `windows` holds at a time, unless a single example is larger.
 _BLOCK_BYTES = 2**26
@@ -152,7 +153,6 @@ class Store:
         self._catalogue = None if root.mark is None else Catalogue.load(storage, root.mark)
         self._objects = ObjectStore(
             storage,
-            read_only=True,
             catalogue=self._catalogue,
             given={ROOT_KEY: data},
             limits=_limits(root),

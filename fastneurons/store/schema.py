@@ -118,6 +118,11 @@ class ArraySpec(Array):
 
     apart: tuple[str, ...] = ()
 
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether it holds a sum while its run goes on."""
+        return "snapshot" in self.dims
+
     def when(self, header: Header) -> bool:
         """Whether a run of that header may have it."""
         return {
@@ -190,18 +195,16 @@ def largest_divisor(number: int, limit: int) -> int:
 
 
 def dimension_sizes(header: Header, num_examples: int) -> dict[str, int]:
-    """The size of every dimension."""
-    return {
-        "example": num_examples,
-        "threshold": len(header.thresholds),
-        "language": len(header.languages),
-        "layer": len(header.layers),
-        "neuron": header.neurons,
-        "byte": -(-header.neurons // 8),
-        "category": len(CATEGORIES),
-        "task": len(header.tasks),
-        "snapshot": 2,
-    }
+    """Return the size of every dimension of a store's arrays, checkpoints included."""
+    sizes = arrays.dimension_sizes(
+        thresholds=len(header.thresholds),
+        languages=len(header.languages),
+        layers=len(header.layers),
+        neurons=header.neurons,
+        tasks=len(header.tasks),
+        examples=num_examples,
+    )
+    return {**sizes, "snapshot": 2}
 
 
 def coordinates(header: Header) -> dict[str, NDArray[Any]]:

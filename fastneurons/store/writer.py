@@ -10,40 +10,33 @@ object is replaced (`root.py`): that is the commit. What an interrupted window l
 overwritten or removed by the run that resumes.
 """
 
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from math import prod
 from types import TracebackType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import ZstdCodec
-from zarr.core.buffer import default_buffer_prototype
 
 from fastneurons.errors import FastneuronsError, StoreError
 from fastneurons.store import schema
 from fastneurons.store.adopt import objects_as_they_lie
 from fastneurons.store.checked import ObjectStore, is_data
-from fastneurons.store.codec import bounded
+from fastneurons.store.committing import Committer
 from fastneurons.store.compare import check_same
 from fastneurons.store.failures import decoding, told
-from fastneurons.store.manifest import MANIFESTS, Catalogue, Manifest, Mark, WindowObjects, manifest_key
+from fastneurons.store.filling import ArrayFiller, sized
+from fastneurons.store.manifest import MANIFESTS, Catalogue, WindowObjects, manifest_key
 from fastneurons.store.objects import StoredObject
-from fastneurons.store.place import locked
+from fastneurons.store.place import locked, storage_at
 from fastneurons.store.reader import Store, check_windows
 from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Commit, Root, Writer, decode, read_root
 from fastneurons.store.schema import FORMAT, FORMAT_WITH_MANIFESTS, ArraySpec, Header
-from fastneurons.store.storage import RemovedError, Storage, storage_at
+from fastneurons.store.storage import RemovedError, Storage
 from fastneurons.store.window import Window
 
-# Growing arrays have room for this many windows first, and twice as many each time that it runs out. The
-# root object tells how many examples count; only who reads an array past it sees the room.
-_FIRST_WINDOWS = 16
 # Committed rows are read back so many at a time, or a window where that is more.
 _ROWS_AT_ONCE = 4096
 
@@ -72,20 +65,14 @@ class StoreWriter:
         self, storage: Storage, header: Header, kept: Collection[str], root: Root | None = None
     ) -> None:
         self._storage = storage
-        self._catalogue = Catalogue(Mark(-1, ""))
+        self._committer = Committer(storage, root or Root(header, Commit.nothing(header), {}))
         self._store = ObjectStore(
-            storage, read_only=False, catalogue=self._catalogue, replacing=self._announce
+            storage, catalogue=self._committer.catalogue, replacing=self._committer.announce
         )
-        # Objects that count and that the window being written replaces.
-        self._announced: dict[str, StoredObject] = {}
-        self._announcing = threading.Lock()
+        self._filler = ArrayFiller(storage, self._store, header)
         self._specs = schema.array_specs(header, kept)
         self._growing = [spec for spec in self._specs if spec.grows]
         self._sums = schema.sum_specs(header)
-        self._arrays: dict[str, zarr.Array[Any]] = {}
-        self._capacity = _FIRST_WINDOWS * header.window
-        self._root = root or Root(header, Commit.nothing(header), {})
-        self._root_data = b""
         self._thread = ThreadPoolExecutor(1, "fastneurons-store")
         self._pending: Future[None] | None = None
         self._failure: BaseException | None = None
@@ -170,7 +157,7 @@ class StoreWriter:
         if not committed:
             return
         # Through a reader, which checks what it reads.
-        store = Store(self._storage.name, self._storage, self._root, self._root_data)
+        store = Store(self._storage.name, self._storage, self._root, self._committer.root_data)
         names = [schema.EXAMPLE_ID, "token_count"]
         names += [schema.DIGEST] if schema.DIGEST in store else []
         step = -(-_ROWS_AT_ONCE // self._window) * self._window
@@ -192,30 +179,31 @@ class StoreWriter:
         if not self.is_complete:
             return
         before = self._root
-        store = Store(self._storage.name, self._storage, before, self._root_data)
+        store = Store(self._storage.name, self._storage, before, self._committer.root_data)
         with told(self._storage.name, before.commit.examples):
             # Readers look for the checkpoints only once the root object says that the run goes on.
             snapshots = {}
             for spec in self._sums:
                 self._create(spec.checkpoint)
-                snapshots[spec.name] = self._add(spec, store[spec.name][...])
+                counting = before.commit.snapshots(spec)
+                snapshots[spec.name] = self._filler.add(spec, store[spec.name][...], counting)
             objects = self._store.take_written()
             sums = {spec.name for spec in self._sums}
             arrays = {name: metadata for name, metadata in before.arrays.items() if name not in sums}
-            self._root = msgspec.structs.replace(before, arrays=arrays)
+            self._committer.root = msgspec.structs.replace(before, arrays=arrays)
             header = msgspec.structs.replace(before.header, status="running")
             commit = before.commit
             if store._catalogue is None:
                 self._storage.flush()
-                self._put_root(header, msgspec.structs.replace(commit, **snapshots))
+                self._committer.put_root(header, msgspec.structs.replace(commit, **snapshots))
             else:
                 self._catalogue.mark = store._catalogue.mark
                 written = WindowObjects(commit.examples, commit.skipped_bytes, objects, None, snapshots)
-                self._put_manifest(written, header)
+                self._commit(written, header)
             for name in sums:
                 self._storage.remove(name)
             with decoding(self._storage.name):
-                self._take_over(self._root_data)
+                self._take_over(self._committer.root_data)
 
     def commit(self, window: Window) -> None:
         """Hand over the next window; it is committed when `committed` says so, or nothing raises.
@@ -258,19 +246,19 @@ class StoreWriter:
             return
         commit = self._root.commit
         with told(self._storage.name, commit.examples):
-            self._check_token()
+            self._committer.check_token()
             self._resize(commit.examples)
             for spec in self._sums:
                 self._create(spec)
                 with decoding(self._storage.name, spec.name):
-                    checkpoint = self._arrays[spec.checkpoint.name]
-                    self._arrays[spec.name][...] = self._root.read_sum(spec, checkpoint)
+                    values = self._root.read_sum(spec, self._filler.array(spec.checkpoint.name))
+                self._filler.put(spec.name, values)
             objects = self._store.take_written()
             for spec in self._growing:
-                metadata = msgspec.json.encode(_sized(self._root.arrays[spec.name], commit.examples))
+                metadata = msgspec.json.encode(sized(self._root.arrays[spec.name], commit.examples))
                 objects[f"{spec.name}/{ROOT_KEY}"] = StoredObject.of(metadata)
             header = msgspec.structs.replace(self._root.header, status="complete")
-            self._put_manifest(WindowObjects(commit.examples, commit.skipped_bytes, objects), header)
+            self._commit(WindowObjects(commit.examples, commit.skipped_bytes, objects), header)
             self._remove_checkpoints()
 
     def close(self) -> None:
@@ -304,7 +292,7 @@ class StoreWriter:
     def _begin(self) -> "StoreWriter":
         """An empty store in place of whatever is there; interrupted anywhere, it can be begun again."""
         # First of all, so that what follows is known for a store of ours, of which nothing counts.
-        self._put_root()
+        self._committer.put_root()
         self._storage.stay()
         self._storage.clean()
         known = {ROOT_KEY, SKIPPED_KEY}
@@ -315,10 +303,10 @@ class StoreWriter:
         for spec in self._specs:
             self._create(spec.checkpoint if spec in self._sums else spec)
         for name, labels in schema.coordinates(self._root.header).items():
-            self._arrays[name][...] = labels
+            self._filler.put(name, labels)
         growing = {f"{spec.name}/{ROOT_KEY}" for spec in self._growing}  # these change until the end
         objects = {key: stored for key, stored in self._store.take_written().items() if key not in growing}
-        self._put_manifest(WindowObjects(0, 0, objects))
+        self._commit(WindowObjects(0, 0, objects))
         return self
 
     def _take_over(self, data: bytes) -> "StoreWriter":
@@ -329,7 +317,7 @@ class StoreWriter:
         Raises:
             StoreError: something that is committed is missing or damaged.
         """
-        self._root_data = data
+        self._committer.root_data = data
         commit = self._root.commit
         store = Store(self._storage.name, self._storage, self._root, data)
         if store.is_behind():
@@ -341,104 +329,40 @@ class StoreWriter:
         if self.is_complete:
             self._remove_checkpoints()
             return self
-        self._put_root(commit=msgspec.structs.replace(commit, writer=Writer.this_process()))
+        self._committer.put_root(commit=msgspec.structs.replace(commit, writer=Writer.this_process()))
         self._storage.stay()
         self._storage.extend(SKIPPED_KEY, commit.skipped_bytes, b"")
-        self._resize(max(_FIRST_WINDOWS * self._window, 2 * commit.examples))
+        self._resize(max(self._filler.capacity, 2 * commit.examples))
         for spec in self._growing:
-            self._remove_beyond(spec, commit.examples)
+            self._filler.remove_beyond(spec, commit.examples)
         for spec in self._sums:
-            self._arrays[spec.checkpoint.name] = self._open(spec.checkpoint.name)
+            self._filler.open(spec.checkpoint)
         if self._root.header.format < FORMAT_WITH_MANIFESTS:
-            adopted = objects_as_they_lie(self._storage, self._root, self._specs, self._store.inner_chunks)
-            self._put_manifest(adopted, msgspec.structs.replace(self._root.header, format=FORMAT))
+            chunks = self._filler.chunks_per_shard()
+            adopted = objects_as_they_lie(self._storage, self._root, self._specs, chunks)
+            self._commit(adopted, msgspec.structs.replace(self._root.header, format=FORMAT))
         else:
             assert store._catalogue is not None
             self._catalogue.mark = store._catalogue.mark
             self._catalogue.objects.update(store._catalogue.objects)
             # A store that was complete once has sums and metadata in its manifests that are no more.
             self._catalogue.forget([key for key in self._catalogue.objects if not self._root.needs(key)])
-            self._settle_replaced()
-        self._forget()
+            self._committer.settle_replaced()
+        self._forget(list(self._catalogue.objects))
         return self
-
-    def _settle_replaced(self) -> None:
-        """Restate what an interrupted window has replaced already.
-
-        Raises:
-            StoreError: an object is neither as it was committed nor as that window left it.
-        """
-        settled: dict[str, StoredObject] = {}
-        for key, versions in self._catalogue.later(self._storage).items():
-            committed = self._catalogue.objects.get(key)
-            if committed is None or not self._root.needs(key):
-                continue
-            data = self._storage.read_bounded(key, max(one.length for one in (committed, *versions))) or b""
-            if committed.is_of(data):
-                continue
-            found = next((version for version in versions if version.is_of(data)), None)
-            if found is None:
-                raise StoreError(f"{self._storage.name}: its {key} is damaged: it is not what was written")
-            settled[key] = found
-        if settled:
-            commit = self._root.commit
-            self._put_manifest(WindowObjects(commit.examples, commit.skipped_bytes, settled))
-
-    def _remove_beyond(self, spec: ArraySpec, committed: int) -> None:
-        """Remove the objects of a growing array that hold nothing committed."""
-        length = schema.examples_per_object(self._arrays[spec.name])
-        for name in self._storage.names(spec.name):
-            if name.startswith("c.") and int(name.split(".")[1]) * length >= committed:
-                self._storage.remove(f"{spec.name}/{name}")
 
     def _remove_checkpoints(self) -> None:
         for spec in self._sums:
             self._storage.remove(spec.checkpoint.name)
 
     def _create(self, spec: ArraySpec) -> None:
-        """An array with nothing in it, in place of any other."""
-        header = self._root.header
-        self._storage.remove(spec.name)
-        # In memory first: of requests that fail, zarr leaves some unmade, of which Python warns.
-        array = zarr.create_array(
-            zarr.storage.MemoryStore(),
-            name=spec.name,
-            shape=spec.shape(header, self._capacity),
-            dtype=str if spec.dtype == "string" else spec.dtype,
-            chunks=spec.chunks(header),
-            shards=spec.shards(header),
-            # Bits are close to incompressible; higher levels cost time and gain nothing.
-            compressors=ZstdCodec(level=1, checksum=True),
-            chunk_key_encoding={"name": "default", "separator": "."},
-            fill_value=spec.fill,
-            dimension_names=spec.dims,
-        )
-        metadata = array.metadata.to_buffer_dict(default_buffer_prototype())[ROOT_KEY].to_bytes()
-        self._store.write(f"{spec.name}/{ROOT_KEY}", metadata)
-        self._open(spec.name)
-        if spec in self._specs:  # no checkpoint: those are not for readers
-            self._root.arrays[spec.name] = msgspec.json.decode(metadata)
-
-    def _open(self, name: str) -> "zarr.Array[Any]":
-        # Empty chunks are written, so that a missing one is damage and not zeros.
-        with zarr.config.set({"array.write_empty_chunks": True}), bounded():
-            self._arrays[name] = zarr.open_array(self._store, path=name, mode="r+")
-        self._note_chunks(name)
-        return self._arrays[name]
-
-    def _note_chunks(self, name: str) -> None:
-        """Tell the store how an array's objects are divided."""
-        array = self._arrays[name]
-        if array.shards:
-            self._store.inner_chunks[name] = prod(array.shards) // prod(array.chunks)
+        metadata = self._filler.create(spec)
+        if not spec.is_checkpoint:  # those are not for readers
+            self._root.arrays[spec.name] = metadata
 
     def _resize(self, capacity: int) -> None:
         """Make room for that many examples in each growing array, or trim them to it."""
-        for spec in self._growing:
-            metadata = _sized(self._root.arrays[spec.name], capacity)
-            self._storage.write(f"{spec.name}/{ROOT_KEY}", msgspec.json.encode(metadata))
-            self._arrays[spec.name] = self._open(spec.name)
-        self._capacity = capacity
+        self._filler.resize(self._growing, self._root.arrays, capacity)
 
     # -- a window -------------------------------------------------------------------------------------
 
@@ -455,12 +379,12 @@ class StoreWriter:
         """All of a window, and then the mark."""
         name, committed = self._storage.name, self._root.commit.examples
         with told(name, committed):
-            self._check_token()
+            self._committer.check_token()
             written: dict[str, StoredObject] = {}
             try:
                 objects = self._write_objects(window)
                 written = objects.objects
-                self._put_manifest(objects)
+                self._commit(objects)
             except RemovedError:
                 manifest = manifest_key(self._catalogue.mark.number + 1)
                 self._storage.forsake([*self._store.take_written(), *written, manifest, SKIPPED_KEY])
@@ -469,13 +393,14 @@ class StoreWriter:
     def _write_objects(self, window: Window) -> WindowObjects:
         """A window's objects; nothing of them counts yet."""
         first, end = window.first, window.first + len(window)
-        if end > self._capacity:
-            self._resize(2 * self._capacity)
+        if end > self._filler.capacity:
+            self._resize(2 * self._filler.capacity)
         for spec in self._growing:
-            values = self._values(spec, window)
-            with decoding(self._storage.name, spec.name):  # of an object that is not full yet
-                self._arrays[spec.name][first:end] = values
-        snapshots = {spec.name: self._add(spec, self._values(spec, window)) for spec in self._sums}
+            self._filler.put_rows(spec, first, self._values(spec, window))
+        snapshots = {}
+        for spec in self._sums:
+            counting = self._root.commit.snapshots(spec)
+            snapshots[spec.name] = self._filler.add(spec, self._values(spec, window), counting)
         lines = b"".join(_line(row) for row in window.skipped)
         before = self._root.commit.skipped_bytes
         if lines:
@@ -489,98 +414,35 @@ class StoreWriter:
         assert values.shape == expected, f"{spec.name}: {values.shape}, should be {expected}"
         return values
 
-    def _add(self, spec: ArraySpec, added: NDArray[Any]) -> list[int]:
-        """Write a sum, where the window changes it, to the snapshots that do not count yet; which will."""
-        checkpoint = self._arrays[spec.checkpoint.name]
-        snapshots = self._root.commit.snapshots(spec)
-        for index, snapshot in enumerate(snapshots):
-            part = spec.part(index)
-            if added[part].any():
-                with decoding(self._storage.name, spec.name):
-                    before = cast(NDArray[Any], checkpoint[snapshot, *part])
-                checkpoint[1 - snapshot, *part] = before + added[part]
-                snapshots[index] = 1 - snapshot
-        return snapshots
+    def _forget(self, keys: Collection[str]) -> None:
+        """Keep in memory what may be read or replaced again: sums, and objects that are not full yet."""
+        growing = {spec.name for spec in self._growing}
+        full = []
+        for key in keys:
+            name, _, rest = key.partition("/")
+            if name in growing and is_data(key):
+                length = self._filler.rows_per_object(name)
+                if (int(rest.split(".")[1]) + 1) * length <= self._committer.examples:
+                    full.append(key)
+        self._catalogue.forget(full)
 
-    # -- the mark -------------------------------------------------------------------------------------
+    # -- what is committed ----------------------------------------------------------------------------
+
+    def _commit(self, written: WindowObjects, header: Header | None = None) -> None:
+        self._committer.put_manifest(written, header)
+        self._forget(written.objects)
+
+    @property
+    def _root(self) -> Root:
+        return self._committer.root
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        return self._committer.catalogue
 
     @property
     def _window(self) -> int:
         return self._root.header.window
-
-    def _put_manifest(self, written: WindowObjects, header: Header | None = None) -> None:
-        """Commit a window from what writing it left: its manifest, and then the mark."""
-        before, commit = self._catalogue.mark, self._root.commit
-        number = before.number + 1
-        first = commit.examples if number else 0  # a store without manifests is taken over whole
-        manifest = Manifest(number, before.digest, first, written.end, written.objects, written.skipped)
-        data, digest = manifest.encode()
-        self._storage.write(manifest.key, data)
-        self._storage.flush()
-        mark = Mark(manifest.number, digest)
-        commit = msgspec.structs.replace(
-            commit, examples=written.end, skipped_bytes=written.skipped_bytes, **written.snapshots
-        )
-        self._check_token()
-        self._put_root(header=header, commit=commit, mark=mark)
-        self._catalogue.add(written.objects, mark)
-        self._forget(written.objects)
-        self._announced = {}
-
-    def _announce(self, key: str, stored: StoredObject) -> None:
-        """Say what an object that counts will be, before it is replaced: a run may end in between."""
-        if not self._root.needs(key):
-            return
-        with self._announcing:
-            self._announced[key] = stored
-            mark, examples = self._catalogue.mark, self._root.commit.examples
-            manifest = Manifest(mark.number + 1, mark.digest, examples, examples, dict(self._announced))
-            self._storage.write(manifest.key, manifest.encode()[0])
-            self._storage.flush()
-
-    def _forget(self, keys: Collection[str] | None = None) -> None:
-        """Keep in memory what may be read or replaced again: sums, and objects that are not full yet."""
-        growing = {spec.name for spec in self._growing}
-        forgotten = []
-        for key in self._catalogue.objects if keys is None else keys:
-            name, _, rest = key.partition("/")
-            if name in growing and is_data(key):
-                length = schema.examples_per_object(self._arrays[name])
-                if (int(rest.split(".")[1]) + 1) * length <= self._root.commit.examples:
-                    forgotten.append(key)
-        self._catalogue.forget(forgotten)
-
-    def _put_root(
-        self, header: Header | None = None, commit: Commit | None = None, mark: Mark | None = None
-    ) -> None:
-        root = msgspec.structs.replace(
-            self._root,
-            header=header or self._root.header,
-            commit=commit or self._root.commit,
-            mark=mark or self._root.mark,
-        )
-        growing = {spec.name for spec in self._growing}
-        arrays = {
-            name: _sized(metadata, root.commit.examples) if name in growing else metadata
-            for name, metadata in root.arrays.items()
-        }
-        self._root_data = msgspec.structs.replace(root, arrays=arrays).encode()
-        self._storage.write(ROOT_KEY, self._root_data)
-        self._storage.flush()
-        self._root = root
-
-    def _check_token(self) -> None:
-        """The store must still be this writer's: where there are no locks, another may have begun."""
-        path = self._storage.name
-        data = read_root(self._storage)
-        if data is None:
-            raise RemovedError(f"{path} was removed while it was written")
-        found = decode(data, path).commit.writer
-        if found.token != self._root.commit.writer.token:
-            raise StoreError(
-                f"{path} was taken over by another run ({found}), and this one has stopped; "
-                "give each run an --out of its own"
-            )
 
 
 def _kept(keep_bits: bool, keep_coefficients: bool) -> list[str]:
@@ -600,10 +462,6 @@ def _all_names() -> set[str]:
     specs = (*schema.COORDINATES, *schema.ARRAYS)
     checkpoints = (spec.checkpoint for spec in schema.ARRAYS if spec.summed_by)
     return {ROOT_KEY, SKIPPED_KEY, MANIFESTS, *(spec.name for spec in (*specs, *checkpoints))}
-
-
-def _sized(metadata: dict[str, Any], num_examples: int) -> dict[str, Any]:
-    return {**metadata, "shape": [num_examples, *metadata["shape"][1:]]}
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

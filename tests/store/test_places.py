@@ -11,7 +11,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from fastneurons.errors import StoreError
-from fastneurons.store import StoreWriter, check_output, open_store, storage
+from fastneurons.store import StoreWriter, check_output, local, open_store, remote
 from tests.store.runs import Run, assert_holds, draw
 
 RUN = draw(7)
@@ -185,14 +185,14 @@ def test_a_prefix_that_is_removed_while_it_is_written_is_not_written_again(faili
 
 def test_a_prefix_that_is_removed_within_a_window_is_not_left_in_parts(failing, monkeypatch):
     url = "failing://b/run.zarr"
-    real = storage.RemoteStorage.extend
+    real = remote.RemoteStorage.extend
     with StoreWriter.create(url, RUN.header) as writer:
 
         def removed(place, *rest):
             Failing.store.clear()
             real(place, *rest)
 
-        monkeypatch.setattr(storage.RemoteStorage, "extend", removed)
+        monkeypatch.setattr(remote.RemoteStorage, "extend", removed)
         writer.commit(RUN.window(0, 4))
         with pytest.raises(StoreError, match=rf"^{url} was removed while it was written$"):
             writer.finish()
@@ -226,7 +226,7 @@ def test_a_store_that_is_removed_while_it_is_written_is_said_to_be_gone(away, wh
         "at the mark": "zarr.json",
         "at the end": "",
     }[when]
-    real = storage.LocalStorage.write
+    real = local.LocalStorage.write
     armed = False
 
     def write(place, key, data):
@@ -236,7 +236,7 @@ def test_a_store_that_is_removed_while_it_is_written_is_said_to_be_gone(away, wh
             away(path)
         real(place, key, data)
 
-    monkeypatch.setattr(storage.LocalStorage, "write", write)
+    monkeypatch.setattr(local.LocalStorage, "write", write)
     with StoreWriter.create(str(path), RUN.header) as writer:
         writer.commit(RUN.window(0, 4))
         assert writer.committed == 4

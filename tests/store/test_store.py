@@ -177,7 +177,7 @@ def test_any_window_holds_the_same(window, tmp_path):
 
 
 def test_arrays_grow_and_are_trimmed(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastneurons.store.writer._FIRST_WINDOWS", 2)
+    monkeypatch.setattr("fastneurons.store.filling._FIRST_WINDOWS", 2)
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
     run = draw(65)
     path = str(tmp_path / "run.zarr")
