@@ -222,8 +222,12 @@ def chosen_line(found: "xarray.Dataset") -> str:
 
 
 def dataset_numbers(found: "xarray.Dataset") -> dict[str, Any]:
-    """Convert a labelled result to what JSON can hold, in the form of `xarray.Dataset.to_dict`; NaN becomes null."""
-    return _plain(found.to_dict())  # type: ignore[no-any-return]
+    """Convert a labelled result to what JSON can hold, in the form of `xarray.Dataset.to_dict`; NaN becomes null.
+
+    Empty tables are left out: an empty list does not say how many columns it would have.
+    """
+    empty = [name for name, values in found.data_vars.items() if not values.size and values.ndim > 1]
+    return _plain(found.drop_vars(empty).to_dict())  # type: ignore[no-any-return]
 
 
 def _plain(value: Any) -> Any:
