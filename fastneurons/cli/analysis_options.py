@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastneurons.cli.engine_options import AsJson as AsJson
 from fastneurons.cli.paths import check_written
 from fastneurons.errors import InputError, OutputError, StoreError
 
@@ -59,7 +60,6 @@ CorrectOnly = Annotated[
         "--correct-only", help="Use only examples that were answered right in every chosen language."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Csv = Annotated[
     Path | None,
     typer.Option("--csv", metavar="FILE", help="Also write the numbers to a CSV file.", show_default=False),
