@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastneurons.analysis.bootstrap import REPLICATES, Estimate, Floats
 from fastneurons.analysis.checks import check_shapes
+from fastneurons.analysis.words import in_parallel
 
 # 2**12 sets: more fit no figure, and their bootstrap no memory.
 MOST_LANGUAGES = 12
@@ -115,12 +116,15 @@ def set_counts(bits: NDArray[np.uint8], neurons: int) -> NDArray[np.int32]:
     E, L, N, _ = bits.shape
     counts = np.empty((E, N, 2**L), np.int32)
     layer = (np.arange(N, dtype=np.intp) * 2**L)[:, None]
-    for example, of_example in zip(bits, counts, strict=True):
-        unpacked = np.unpackbits(example, axis=-1, count=neurons, bitorder="little")  # [L, N, I]
+
+    def count(at: int) -> None:
+        unpacked = np.unpackbits(bits[at], axis=-1, count=neurons, bitorder="little")  # [L, N, I]
         sets = unpacked[0].astype(np.uint16)
         for index in range(1, L):
             sets |= unpacked[index].astype(np.uint16) << np.uint16(index)
-        of_example[:] = np.bincount((sets + layer).ravel(), minlength=N * 2**L).reshape(N, 2**L)
+        counts[at] = np.bincount((sets + layer).ravel(), minlength=N * 2**L).reshape(N, 2**L)
+
+    in_parallel(count, range(E))
     return counts
 
 

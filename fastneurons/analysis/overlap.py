@@ -1,9 +1,9 @@
-"""Overlap of the neurons that two languages activate, beside the overlap that chance gives, from packed bits.
+"""Overlap of the neurons that two languages activate, beside the overlap that chance gives, from counts.
 
     from fastneurons.analysis.overlap import OverlapSums
 
     sums = OverlapSums(num_languages=3, num_layers=32, neurons=14336)
-    sums.add(bits, weights)  # uint8 [E, L, N, B], block by block
+    sums.add(pair_counts(words), weights)  # int [E, L, L, N] of fastneurons.analysis.words, block by block
     sums.overlaps().jaccard.mean  # [P]
 
 The overlap of a pair is its Jaccard index, pooled over examples: neurons activated in both languages over neurons
@@ -85,58 +85,48 @@ class OverlapSums:
     def __init__(
         self, num_languages: int, num_layers: int, neurons: int, replicates: int = REPLICATES
     ) -> None:
-        self._sizes = {"L": num_languages, "N": num_layers, "B": -(-neurons // 8), "R": replicates}
+        self._sizes = {"L": num_languages, "N": num_layers, "R": replicates}
         self._neurons = neurons
         self._pairs = np.array(pairs(num_languages)).reshape(-1, 2)
         P, N = len(self._pairs), num_layers
         self._num_examples = 0
-        self._common, self._sizes_sum, self._expected, self._variance = np.zeros((4, P, N))
-        self._rates = np.zeros((num_languages, N, neurons), np.int32)
+        self._common, self._both, self._expected, self._variance = np.zeros((4, P, N))
         self._replicated = np.zeros((replicates, 3, P))
         of_layers = min(replicates, max(_LEAST_REPLICATES, _REPLICATE_BYTES // max(1, 24 * P * N)))
         self._replicated_layers = np.zeros((of_layers, 3, P, N))
 
-    def add(
-        self,
-        common: NDArray[np.integer],
-        activated: NDArray[np.integer],
-        per_neuron: NDArray[np.integer],
-        weights: NDArray[np.float32],
-    ) -> None:
+    def add(self, shared: NDArray[np.integer], weights: NDArray[np.float32]) -> None:
         """Add a block of examples, each of which has a prompt in every language.
 
         Args:
-            common: Integers [E, P, N], neurons activated in both languages of a pair; see `common_counts`.
-            activated: Integers [E, L, N], neurons that each language activates.
-            per_neuron: Integers [L, N, I], examples of the block in which each language activates each neuron.
+            shared: Integers [E, L, L, N], neurons that both languages of a pair activate; on the diagonal, those that
+                each language activates.
             weights: float32 [E, R], of `poisson_weights`.
         Raises:
             InputError: the shapes do not fit together.
         """
-        sizes = self._sizes | {"P": len(self._pairs), "I": self._neurons}
-        check_shapes(
-            sizes,
-            common=(common, "EPN"),
-            activated=(activated, "ELN"),
-            per_neuron=(per_neuron, "LNI"),
-            weights=(weights, "ER"),
-        )
-        E, I = len(common), self._neurons  # noqa: E741
-        first, second = (activated[:, self._pairs[:, k]].astype(np.float64) for k in (0, 1))  # [E, P, N]
+        check_shapes(self._sizes, shared=(shared, "ELLN"), weights=(weights, "ER"))
+        I, (i, j) = self._neurons, self._pairs.T  # noqa: E741
+        common = shared[:, i, j].astype(np.float64)  # [E, P, N]
+        first, second = shared[:, i, i].astype(np.float64), shared[:, j, j].astype(np.float64)
         expected = first * second / I
-        parts = np.stack([common, first + second, expected], 1, dtype=np.float64)  # [E, 3, P, N]
-        self._num_examples += E
-        self._rates += per_neuron
-        for total, part in zip((self._common, self._sizes_sum, self._expected), parts.sum(0), strict=True):
+        parts = np.stack([common, first + second, expected], 1)  # [E, 3, P, N]
+        self._num_examples += len(shared)
+        for total, part in zip((self._common, self._both, self._expected), parts.sum(0), strict=True):
             total += part
         self._variance += (expected * (I - first) * (I - second) / (I * max(I - 1, 1))).sum(0)
         drawn = weights.T.astype(np.float64)
         self._replicated += np.tensordot(drawn, parts.sum(-1), 1)
         self._replicated_layers += np.tensordot(drawn[: len(self._replicated_layers)], parts, 1)
 
-    def overlaps(self) -> Overlaps:
-        """Overlaps over all examples added so far."""
-        common, sizes, expected, variance = self._common, self._sizes_sum, self._expected, self._variance
+    def overlaps(self, per_neuron: NDArray[np.integer] | None = None) -> Overlaps:
+        """Overlaps over all examples added so far.
+
+        Args:
+            per_neuron: Integers [L, N, I], examples in which each language activates each neuron; None leaves
+                `unpaired` at NaN.
+        """
+        common, sizes, expected, variance = self._common, self._both, self._expected, self._variance
         overall = partial(np.sum, axis=1)
         spread = 1.959964 * np.sqrt(overall(variance))
         jaccard, chance = pooled(overall(common), overall(sizes)), pooled(overall(expected), overall(sizes))
@@ -146,7 +136,7 @@ class OverlapSums:
         drawn_layers = pooled(replicated_layers[:, 0], replicated_layers[:, 1])
         drawn_chance = pooled(replicated[:, 2], replicated[:, 1])
         drawn_chance_layers = pooled(replicated_layers[:, 2], replicated_layers[:, 1])
-        unpaired = self._unpaired()
+        unpaired = self._unpaired(per_neuron)
         with np.errstate(invalid="ignore", divide="ignore"):
             z = overall(common - expected) / np.sqrt(overall(variance))
             z_by_layer = (common - expected) / np.sqrt(variance)
@@ -169,13 +159,13 @@ class OverlapSums:
             replicates=drawn,
         )
 
-    def _unpaired(self) -> Floats:
+    def _unpaired(self, per_neuron: NDArray[np.integer] | None) -> Floats:
         """Expected neurons in common, [P, N], if each prompt met all of the other language's but its own example's."""
         E = self._num_examples
-        if E < 2:
+        if E < 2 or per_neuron is None:
             return np.full_like(self._common, np.nan)
-        rates = self._rates.transpose(1, 0, 2).astype(np.float64)  # [N, L, I]
-        products = rates @ rates.swapaxes(1, 2)  # [N, L, L]
+        counts = per_neuron.transpose(1, 0, 2).astype(np.float64)  # [N, L, I]
+        products = counts @ counts.swapaxes(1, 2)  # [N, L, L]
         met = products[:, self._pairs[:, 0], self._pairs[:, 1]].T  # [P, N]
         unpaired: Floats = (met - self._common) / (E - 1)
         return unpaired
@@ -184,25 +174,6 @@ class OverlapSums:
 def pairs(num_languages: int) -> list[tuple[int, int]]:
     """Pairs of L languages by their indices, in the order of all arrays by pair."""
     return list(combinations(range(num_languages), 2))
-
-
-def common_counts(words: NDArray[np.uint64]) -> NDArray[np.int32]:
-    """Count the neurons that both languages of a pair activate.
-
-    Args:
-        words: uint64 [E, L, N, W], packed bits; bits beyond the last neuron are 0.
-    Returns:
-        int32 [E, P, N].
-    """
-    E, L, N, _ = words.shape
-    counts = np.empty((E, len(pairs(L)), N), np.int32)
-    for example, of_example in zip(words, counts, strict=True):  # one example's bits fit in a core's cache
-        at = 0
-        for first in range(L - 1):
-            both = example[first] & example[first + 1 :]
-            np.bitwise_count(both).sum(-1, dtype=np.int32, out=of_example[at : at + L - 1 - first])
-            at += L - 1 - first
-    return counts
 
 
 def pooled(common: Floats, sizes: Floats) -> Floats:
