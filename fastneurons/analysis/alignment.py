@@ -144,7 +144,7 @@ def _add(
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = np.tensordot(weights, values, (1, values.ndim - 1))
         drawn /= weights.sum(1).reshape(-1, *[1] * (values.ndim - 1))
-    add_estimate(found, name, dims, Estimate.of(values.mean(-1), drawn))
+    add_estimate(found, name, dims, Estimate.of(np.asarray(values.mean(-1), np.float64), drawn))
 
 
 def _hits(chosen: Chosen, reference: int, others: list[int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -5,7 +5,19 @@ from typing import Annotated
 import typer
 
 import fastneurons
-from fastneurons.cli import bench, data, info, look, run, tasks, verify
+from fastneurons.cli import (
+    alignment,
+    bench,
+    contribution,
+    data,
+    info,
+    look,
+    neurons,
+    run,
+    sharing,
+    tasks,
+    verify,
+)
 from fastneurons.cli.help import FIRST_RUN, SectionedCommand, help_if_alone
 
 app = typer.Typer(
@@ -37,6 +49,10 @@ app.command(cls=SectionedCommand)(run.demo)
 app.command(cls=SectionedCommand)(look.summary)
 app.command(cls=SectionedCommand)(look.plot)
 app.command(cls=SectionedCommand)(verify.verify)
+app.command(cls=SectionedCommand, rich_help_panel="Findings")(sharing.sharing)
+app.command(cls=SectionedCommand, rich_help_panel="Findings")(alignment.alignment)
+app.command(cls=SectionedCommand, rich_help_panel="Findings")(neurons.neurons)
+app.command(cls=SectionedCommand, rich_help_panel="Findings")(contribution.contribution)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
 app.command(cls=SectionedCommand)(bench.bench)
