@@ -109,7 +109,7 @@ def alignment(
     n = len(complete)
     if n < _LEAST_EXAMPLES:
         raise InputError(
-            f"{chosen.store.path}: {n} of the chosen examples have all languages; at least 2 must"
+            f"{chosen.store.path}: {n} of the chosen examples has all languages; alignment compares at least 2"
         )
     others = [index for index in range(len(chosen.languages)) if index != at]
     hits, hits_overall = _hits(complete, at, others)  # bool [D, L - 1, N, n], [D, L - 1, n]
