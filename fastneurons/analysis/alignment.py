@@ -142,9 +142,10 @@ def _add(
     """Add the mean of hits [..., n] with its interval."""
     values = hits.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = np.tensordot(weights, values, (1, values.ndim - 1))
-        drawn /= weights.sum(1).reshape(-1, *[1] * (values.ndim - 1))
-    add_estimate(found, name, dims, Estimate.of(np.asarray(values.mean(-1), np.float64), drawn))
+        sums = np.tensordot(weights, values, (1, values.ndim - 1))
+        drawn: Floats = sums / weights.sum(1).reshape(-1, *[1] * (values.ndim - 1))
+    mean: Floats = values.mean(-1)
+    add_estimate(found, name, dims, Estimate.of(mean, drawn))
 
 
 def _hits(chosen: Chosen, reference: int, others: list[int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -117,7 +117,7 @@ def neurons(
         chosen,
         None if category is None else category.value,
         language,
-        None if by is None else by.value,  # type: ignore[arg-type]
+        None if by is None else by.value,
         top,
         min_share,
         resamples,
