@@ -8,20 +8,26 @@ import fastneurons
 from fastneurons.cli import (
     alignment,
     bench,
+    categories,
+    compare,
     contribution,
     data,
+    inactive,
     info,
     look,
     neurons,
+    recategorise,
+    repeating,
     run,
     sharing,
     tasks,
     verify,
 )
-from fastneurons.cli.help import FIRST_RUN, SectionedCommand, help_if_alone
+from fastneurons.cli.help import FIRST_RUN, SectionedCommand, SectionedGroup, help_if_alone
 
 app = typer.Typer(
     name="fastneurons",
+    cls=SectionedGroup,
     help="Measure how a multilingual LLM shares its neurons among languages, at the speed of vLLM.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -49,11 +55,21 @@ app.command(cls=SectionedCommand)(run.demo)
 app.command(cls=SectionedCommand)(look.summary)
 app.command(cls=SectionedCommand)(look.plot)
 app.command(cls=SectionedCommand)(verify.verify)
-app.command(cls=SectionedCommand, rich_help_panel="Findings")(sharing.sharing)
-app.command(cls=SectionedCommand, rich_help_panel="Findings")(alignment.alignment)
-app.command(cls=SectionedCommand, rich_help_panel="Findings")(neurons.neurons)
-app.command(cls=SectionedCommand, rich_help_panel="Findings")(contribution.contribution)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
 app.command(cls=SectionedCommand)(bench.bench)
 app.command(cls=SectionedCommand)(info.info)
+
+for _command in (
+    categories.categories,
+    categories.thresholds,
+    repeating.repeating,
+    inactive.inactive,
+    recategorise.recategorise,
+    compare.compare,
+    sharing.sharing,
+    alignment.alignment,
+    neurons.neurons,
+    contribution.contribution,
+):
+    app.command(cls=SectionedCommand, rich_help_panel="Findings")(_command)

@@ -1,0 +1,165 @@
+"""`categories` and `thresholds`: share of each category by layer, task, store or threshold."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fastneurons.cli.analysis_options import (
+    DEFAULT_RESAMPLES,
+    AsJson,
+    CorrectOnly,
+    Csv,
+    Resamples,
+    ResultTable,
+    Seed,
+    StoreArgument,
+    StoreLanguages,
+    StoresArgument,
+    Task,
+    Threshold,
+    chosen_line,
+    opened,
+    selection,
+    share_cell,
+    show,
+)
+
+if TYPE_CHECKING:
+    import xarray
+
+_NUMBERS = ("share", "share_low", "share_high", "least", "p5", "p95", "most")
+_MEAN = "Per cent of neurons, mean over examples; ±: half a 95 % bootstrap interval."
+
+
+def categories(
+    stores: StoresArgument,
+    task: Task = None,
+    languages: StoreLanguages = None,
+    threshold: Threshold = None,
+    correct_only: CorrectOnly = False,
+    resamples: Resamples = DEFAULT_RESAMPLES,
+    seed: Seed = None,
+    as_json: AsJson = False,
+    csv_file: Csv = None,
+) -> None:
+    """Share of each category by layer, and how examples differ.
+
+    Shows the mean over examples with its interval, and the range that nine tenths and all of the examples lie in.
+    With several tasks also each task; with several stores, the stores side by side.
+    """
+    wanted = selection(task, languages, threshold, correct_only)
+    chosen = [wanted.of(opened(store, csv_file)) for store in stores]
+    from fastneurons.analysis import categories as analysis
+
+    found = [analysis.categories(each, resamples, seed) for each in chosen]
+    if len(found) == 1:
+        show(found[0], _one_store, as_json, csv_file, _NUMBERS)
+    else:
+        joined = analysis.side_by_side(found, stores)
+        show(joined, _side_by_side, as_json, csv_file, _NUMBERS)
+
+
+def thresholds(
+    store: StoreArgument,
+    task: Task = None,
+    languages: StoreLanguages = None,
+    correct_only: CorrectOnly = False,
+    resamples: Resamples = DEFAULT_RESAMPLES,
+    seed: Seed = None,
+    as_json: AsJson = False,
+    csv_file: Csv = None,
+) -> None:
+    """Share of each category by layer, at every stored threshold."""
+    chosen = selection(task, languages, None, correct_only).of(opened(store, csv_file))
+    from fastneurons.analysis.thresholds import thresholds as analysis
+
+    show(analysis(chosen, resamples, seed), _by_threshold, as_json, csv_file, _NUMBERS)
+
+
+def _one_store(found: "xarray.Dataset") -> Iterable[ResultTable]:
+    names = [str(name) for name in found.task.values]
+    whole = found.isel(task=-1)
+    title = chosen_line(found)
+    yield ResultTable(_columns("layer"), _layer_rows(whole), 0, title, (_MEAN,), last_is_total=True)
+    for name, low, high in (
+        ("the 5th to the 95th percentile of the examples", "p5", "p95"),
+        ("the example with the least to the one with the most", "least", "most"),
+    ):
+        yield ResultTable(
+            _columns("layer"), _range_rows(whole, low, high), 0, f"from {name}", last_is_total=True
+        )
+    if len(names) > 1:
+        rows = [
+            [name, f"{int(found.examples[k]):,}", *_overall(found.isel(task=k))]
+            for k, name in enumerate(names)
+        ]
+        yield ResultTable(
+            ("task", "examples", *_columns()), rows, 1, "all layers, by task", last_is_total=True
+        )
+
+
+def _by_threshold(found: "xarray.Dataset") -> Iterable[ResultTable]:
+    rows = [
+        [f"{threshold:g}", *_overall(found.isel(threshold=k))]
+        for k, threshold in enumerate(found.threshold.values)
+    ]
+    yield ResultTable(_columns("threshold"), rows, 0, f"{chosen_line(found)}\nall layers", (_MEAN,))
+    for k, threshold in enumerate(found.threshold.values):
+        title = f"threshold {threshold:g}"
+        rows = _layer_rows(found.isel(threshold=k))
+        yield ResultTable(_columns("layer"), rows, 0, title, last_is_total=True)
+
+
+def _side_by_side(found: "xarray.Dataset") -> Iterable[ResultTable]:
+    whole = found.isel(task=-1) if found.sizes["task"] == 1 else found
+    runs = [str(name) for name in found.run.values]
+    rows = [
+        [f"{k + 1}", name, str(found.model.values[k]), f"{int(found.attrs['num_languages'][k])}"]
+        for k, name in enumerate(runs)
+    ]
+    notes = () if found.attrs["same_languages"] else (
+        "The languages differ: shares compare only over as many languages, see --languages.",
+    )  # fmt: skip
+    yield ResultTable(("run", "store", "model", "languages"), rows, 3, notes=notes)
+    columns = [str(k + 1) for k in range(len(runs))]
+    for task in found.task.values:
+        part = whole.sel(task=task) if "task" in whole.dims else whole
+        for category in found.category.values:
+            each = part.sel(category=category)
+            rows = [
+                [str(int(layer)), *(_cell(each.isel(run=k).sel(layer=layer)) for k in range(len(runs)))]
+                for layer in found.layer.values
+            ]
+            rows.append(["all", *(_cell(each.isel(run=k), "overall_") for k in range(len(runs)))])
+            title = f"{category}, {task}" if found.sizes["task"] > 1 else str(category)
+            yield ResultTable(("layer", *columns), rows, 0, title, (_MEAN,), last_is_total=True)
+
+
+def _columns(*first: str) -> list[str]:
+    from fastneurons.report.cells import CATEGORY_HEADINGS
+
+    return [*first, *CATEGORY_HEADINGS]
+
+
+def _layer_rows(found: "xarray.Dataset") -> list[list[str]]:
+    rows = [
+        [str(int(layer)), *(_cell(found.isel(layer=k, category=c)) for c in range(found.sizes["category"]))]
+        for k, layer in enumerate(found.layer.values)
+    ]
+    return [*rows, ["all", *_overall(found)]]
+
+
+def _overall(found: "xarray.Dataset") -> list[str]:
+    return [_cell(found.isel(category=c), "overall_") for c in range(found.sizes["category"])]
+
+
+def _cell(found: "xarray.Dataset", prefix: str = "") -> str:
+    return share_cell(*(found[f"{prefix}share{end}"] for end in ("", "_low", "_high")))
+
+
+def _range_rows(found: "xarray.Dataset", low: str, high: str) -> list[list[str]]:
+    def cells(prefix: str, ends: "xarray.Dataset") -> list[str]:
+        pairs = zip(ends[prefix + low].values, ends[prefix + high].values, strict=True)
+        return [f"{share_cell(least)} - {share_cell(most)}" for least, most in pairs]
+
+    rows = [[str(int(n)), *cells("", found.isel(layer=k))] for k, n in enumerate(found.layer.values)]
+    return [*rows, ["all", *cells("overall_", found)]]
