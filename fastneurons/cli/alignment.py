@@ -51,7 +51,7 @@ def alignment(
     as_json: AsJson = False,
     csv: Csv = None,
 ) -> None:
-    """Score how well each language's neurons align with a reference language's.
+    """Share of translations whose neurons are most alike.
 
     The score is the share of examples whose two prompts are each other's nearest neighbours: their sets of activated
     neurons are more similar (cosine) than either is to that of any other example. It is the score of NeuronXA

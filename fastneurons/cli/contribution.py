@@ -36,7 +36,7 @@ def contribution(
     as_json: AsJson = False,
     csv: Csv = None,
 ) -> None:
-    """Show how much each category contributes, beside its share of all neurons.
+    """Share of each category in contributions and neurons.
 
     Needs a store of run --attribution. Prints each category's share of all neurons, of the most contributing neurons
     (--top-k of the run) and of the summed contribution scores; the latter by language and by layer; and mean, sum

@@ -93,9 +93,10 @@ def neurons(
     as_json: AsJson = False,
     csv: Csv = None,
 ) -> None:
-    """List neurons by category, language preference or contribution; or show one.
+    """Lists of neurons, or one neuron over all examples.
 
-    Each list says how many such neurons there are, and how many there would be by chance. q is corrected for the
+    Neurons are listed by how often they are in a category, by how much they prefer a language, or by what they
+    contribute. Each list says how many such neurons there are, and how many there would be by chance. q is corrected for the
     number of neurons tested (Benjamini-Hochberg).
     """
     place = None if neuron is None else _place(neuron)

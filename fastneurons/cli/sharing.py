@@ -57,7 +57,7 @@ def sharing(
     as_json: AsJson = False,
     csv: Csv = None,
 ) -> None:
-    """Show which languages share activated neurons with which, beside chance.
+    """Overlap of the neurons that languages activate.
 
     For each pair of languages, prints the overlap of the neurons that they activate (Jaccard index: neurons
     activated in both over neurons activated in either), the overlap of as many neurons drawn at random, and the

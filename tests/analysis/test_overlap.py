@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from fastneurons.analysis.bootstrap import poisson_weights
-from fastneurons.analysis.overlap import OverlapSums, Overlaps, pairs, permuted_common, pooled, tree
+from fastneurons.analysis.overlap import Overlaps, OverlapSums, pairs, permuted_common, pooled, tree
 from fastneurons.errors import InputError
 from tests.analysis import slow
 
