@@ -12,7 +12,7 @@ from fastneurons.analysis.neuron_lists import neuron_list
 from fastneurons.analysis.neuron_reading import count_neurons
 from fastneurons.analysis.neurons import NeuronSums, members_by_chance, preference
 from fastneurons.analysis.selection import Selection
-from fastneurons.errors import InputError
+from fastneurons.errors import InputError, StoreError
 from fastneurons.store import CATEGORIES, open_store
 from tests.analysis import slow
 from tests.store.runs import Run, draw
@@ -204,3 +204,45 @@ def test_wrong_options_are_refused(store, options, message):
 def test_a_neuron_that_is_not_there(store, place, message):
     with pytest.raises(InputError, match=message):
         neuron_life(Selection().of(store), *place)
+
+
+class _Contributing:
+    """A store that also has `neuron_contribution`: sums of scores over its prompts."""
+
+    def __init__(self, store, sums: np.ndarray) -> None:
+        self._store, self._sums = store, sums
+
+    def __getattr__(self, name: str):
+        return getattr(self._store, name)
+
+    def __contains__(self, name: str) -> bool:
+        return name == "neuron_contribution" or name in self._store
+
+    def __getitem__(self, name: str):
+        return self._sums if name == "neuron_contribution" else self._store[name]
+
+
+def test_a_list_by_contribution(run, store):
+    rng = np.random.default_rng(0)
+    sums = rng.exponential(size=(3, 2, 31))
+    of = Selection().of(_Contributing(store, sums))
+    E = int(run.measured.sum())
+    found = neuron_list(of, by="contribution", language="de", top=5)
+    order = np.argsort(-sums[1].ravel())[:5]
+    np.testing.assert_array_equal(found["layer"].values * 31 + found["neuron"].values, order)
+    np.testing.assert_allclose(found["contribution"].sel(language="de"), sums[1].ravel()[order] / E)
+    assert np.isnan(found.attrs["expected_by_chance"])
+    # Of a category: those in it in half of the examples or more, beside how many chance gives.
+    found = neuron_list(of, "specific", by="contribution", top=99)
+    count = member_of(run, "specific").sum(0)
+    assert found.sizes["entry"] == found.attrs["found"] == (count >= E / 2).sum() > 0
+    assert found.attrs["expected_by_chance"] == pytest.approx(
+        members_by_chance(count, E, int(np.ceil(E / 2)))
+    )
+    # Sums are of all examples: they say nothing about some.
+    some = Selection(tasks=("capitals",)).of(_Contributing(store, sums))
+    with pytest.raises(InputError, match="holds contributions summed over all of its 48 examples"):
+        neuron_list(some, by="contribution")
+    assert "contribution" not in neuron_list(some, "specific", top=1)
+    with pytest.raises(StoreError, match="neuron_contribution is damaged"):
+        neuron_list(Selection().of(_Contributing(store, -sums)), by="contribution")
