@@ -220,7 +220,9 @@ def test_findings_about_languages_and_neurons_are_those_of_the_bits(undisturbed)
 
     out, _ = undisturbed
     stored = arrays(out)
-    bits = unpack(stored["activated"][:, 0], tiny.NEURONS)[stored["outcome"] == 1].astype(bool)  # [E, L, N, I]
+    bits = unpack(stored["activated"][:, 0], tiny.NEURONS)[stored["outcome"] == 1].astype(
+        bool
+    )  # [E, L, N, I]
     chosen = Selection().of(open_store(str(out)))
     found = language_sharing(chosen, resamples=20, permutations=20)
     for at, (i, j) in enumerate([(0, 1), (0, 2), (1, 2)]):
@@ -232,7 +234,9 @@ def test_findings_about_languages_and_neurons_are_those_of_the_bits(undisturbed)
     specific = (bits[:, 2] & ~bits[:, 0] & ~bits[:, 1]).sum(0)
     listed = neuron_list(chosen, "specific", "th", top=10, resamples=20)
     np.testing.assert_array_equal(listed["count"], np.sort(specific.ravel())[::-1][:10])
-    for n, i, count in zip(listed["layer"].values, listed["neuron"].values, listed["count"].values, strict=True):
+    for n, i, count in zip(
+        listed["layer"].values, listed["neuron"].values, listed["count"].values, strict=True
+    ):
         assert specific[n, i] == count
     some = Selection(examples=[(0, 20)]).of(open_store(str(out)))
     scores = alignment(some, "en", resamples=20).sel(direction="both", language="th")

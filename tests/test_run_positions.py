@@ -141,7 +141,9 @@ def test_attribution_reaches_the_store_and_the_summary(model, tmp_path):
     sums = np.nan_to_num(store["contribution_sum"][:].astype(float))  # [E, L, N, 4]
     expected = (sums / sums.sum(-1, keepdims=True)).mean((0, 1, 2))
     np.testing.assert_allclose(found["sum_share"], expected, rtol=1e-6)
-    np.testing.assert_allclose(found["neuron_share"], store["category_count"][:, 0].mean((0, 1)) / tiny.NEURONS)
+    np.testing.assert_allclose(
+        found["neuron_share"], store["category_count"][:, 0].mean((0, 1)) / tiny.NEURONS
+    )
 
 
 @pytest.mark.parametrize("position", ["any", "answer"])

@@ -96,8 +96,8 @@ def neurons(
     """Lists of neurons, or one neuron over all examples.
 
     Neurons are listed by how often they are in a category, by how much they prefer a language, or by what they
-    contribute. Each list says how many such neurons there are, and how many there would be by chance. q is corrected for the
-    number of neurons tested (Benjamini-Hochberg).
+    contribute. Each list says how many such neurons there are, and how many there would be by chance. q is
+    corrected for the number of neurons tested (Benjamini-Hochberg).
     """
     place = None if neuron is None else _place(neuron)
     options = {"--category": category, "--language": language, "--by": by, "--min-share": min_share}

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 from fastneurons.analysis.bootstrap import poisson_weights
 from fastneurons.analysis.neuron_life import neuron_life
 from fastneurons.analysis.neuron_lists import neuron_list
-from fastneurons.analysis.neuron_reading import count_neurons
+from fastneurons.analysis.neuron_reading import count_members, count_neurons
 from fastneurons.analysis.neurons import NeuronSums, members_by_chance, preference
 from fastneurons.analysis.selection import Selection
 from fastneurons.errors import InputError, StoreError
@@ -116,7 +116,13 @@ def member_of(run: Run, category: str, language: str | None = None) -> np.ndarra
 
 @pytest.mark.parametrize(
     ("category", "language"),
-    [("specific", "zh"), ("specific", None), ("partial-shared", "de"), ("all-shared", "en"), ("non-activated", None)],
+    [
+        ("specific", "zh"),
+        ("specific", None),
+        ("partial-shared", "de"),
+        ("all-shared", "en"),
+        ("non-activated", None),
+    ],
 )
 def test_a_list_by_occupancy_is_the_largest_counts(run, store, category, language):
     found = neuron_list(Selection().of(store), category, language, top=9)
@@ -160,12 +166,13 @@ def test_a_list_of_nothing_but_chance_is_empty(tmp_path):
 
 def test_counts_follow_the_selection(run, store):
     chosen = Selection(tasks=("currencies",), languages=("zh", "en"), threshold=0.5).of(store)
-    counts = count_neurons(chosen)
+    activated, occupancy = count_neurons(chosen)
     bits = run.bits[run.measured & (run.task == 1), 1][:, [2, 0]]
-    np.testing.assert_array_equal(counts.activated, bits.sum(0))
-    np.testing.assert_array_equal(counts.occupancy, occupancy_of(bits))
-    alone = bits & (bits.sum(1, keepdims=True) == 1)
-    np.testing.assert_array_equal(counts.specific, alone.sum(0))
+    np.testing.assert_array_equal(activated, bits.sum(0))
+    np.testing.assert_array_equal(occupancy, occupancy_of(bits))
+    for number, category in ((1, 1), (2, 3)):
+        alone = bits[:, 0] & (bits.sum(1) == number)
+        np.testing.assert_array_equal(count_members(chosen, category, 0), alone.sum(0))
 
 
 def test_the_life_of_a_neuron(run, store):

@@ -79,7 +79,9 @@ LINES = "first,second,value\nen,de,0.8\nzho_Hans,en,0.1\n\nde,ZH,0.2\nfr,en,0.5\
 MATRIX = "\ten\tde\tzh\tth\nen\t1\t0.8\t0.1\t\nde\t0.8\t1\t0.2\t\nzh\t0.1\t0.2\t1\t\nth\t\t\t\t1\n"
 
 
-@pytest.mark.parametrize("text", [LINES, MATRIX, LINES.removeprefix("first,second,value\n"), "\ufeff" + LINES])
+@pytest.mark.parametrize(
+    "text", [LINES, MATRIX, LINES.removeprefix("first,second,value\n"), "\ufeff" + LINES]
+)
 def test_both_forms_of_a_file(text, tmp_path):
     path = tmp_path / "similarity.csv"
     path.write_text(text, encoding="utf-8")

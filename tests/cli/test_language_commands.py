@@ -58,7 +58,11 @@ COMMANDS = {
         lambda c: neuron_list(c, "specific", "zh", top=5, resamples=20),
         ("count", "count_share_low", "q"),
     ),
-    "contribution": ((), lambda c: contributions(c, 20), ("sum_share_by_layer", "contribution_mean_by_layer_low")),
+    "contribution": (
+        (),
+        lambda c: contributions(c, 20),
+        ("sum_share_by_layer", "contribution_mean_by_layer_low"),
+    ),
 }
 
 
@@ -85,9 +89,18 @@ def test_json_and_csv_hold_what_the_function_returns(command, path, call, tmp_pa
 @pytest.mark.parametrize(
     ("call_of", "words"),
     [
-        ("sharing {path}", ("en/de", "beyond", "unpaired", "order in the tree", "en+de+zh", "same script", "Mantel")),
-        ("alignment {path}", ("alignment with en", "By chance: 2.13 %, in one direction 4.17 %", "mean over")),
-        ("neurons {path} --category specific --language zh", ("1:3 ", "100.0 ±0.00", "1 of 62 neurons", "by chance")),
+        (
+            "sharing {path}",
+            ("en/de", "beyond", "unpaired", "order in the tree", "en+de+zh", "same script", "Mantel"),
+        ),
+        (
+            "alignment {path}",
+            ("alignment with en", "By chance: 2.13 %, in one direction 4.17 %", "mean over"),
+        ),
+        (
+            "neurons {path} --category specific --language zh",
+            ("1:3 ", "100.0 ±0.00", "1 of 62 neurons", "by chance"),
+        ),
         ("neurons {path}", ("by specificity", "1:3     zh", "have a p as small as those listed")),
         ("neurons {path} --neuron 1:3", ("neuron 1:3", "specific", "layer's", "activated in")),
         ("contribution {path}", ("All-shared neurons are", "of summed", "top 3", "by language", "effective")),
