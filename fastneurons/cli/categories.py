@@ -22,11 +22,14 @@ from fastneurons.cli.analysis_options import (
     share_cell,
     show,
 )
+from fastneurons.model_name import short_name
 
 if TYPE_CHECKING:
     import xarray
 
 _NUMBERS = ("share", "share_low", "share_high", "least", "p5", "p95", "most")
+# Up to so many runs have a column with intervals each.
+_WIDE = 5
 _MEAN = "Per cent of neurons, mean over examples; ±: half a 95 % bootstrap interval."
 
 
@@ -54,7 +57,7 @@ def categories(
     if len(found) == 1:
         show(found[0], _one_store, as_json, csv_file, _NUMBERS)
     else:
-        joined = analysis.side_by_side(found, stores)
+        joined = analysis.side_by_side(found)
         show(joined, _side_by_side, as_json, csv_file, _NUMBERS)
 
 
@@ -110,28 +113,38 @@ def _by_threshold(found: "xarray.Dataset") -> Iterable[ResultTable]:
 
 
 def _side_by_side(found: "xarray.Dataset") -> Iterable[ResultTable]:
-    whole = found.isel(task=-1) if found.sizes["task"] == 1 else found
-    runs = [str(name) for name in found.run.values]
+    runs = range(found.sizes["run"])
     rows = [
-        [f"{k + 1}", name, str(found.model.values[k]), f"{int(found.attrs['num_languages'][k])}"]
-        for k, name in enumerate(runs)
+        [
+            str(k + 1),
+            str(found.store.values[k]),
+            short_name(str(found.model.values[k])),
+            str(found.task.values[k]),
+            f"{int(found.examples[k]):,}",
+            str(int(found.num_languages[k])),
+        ]
+        for k in runs
     ]
     notes = () if found.attrs["same_languages"] else (
-        "The languages differ: shares compare only over as many languages, see --languages.",
+        "The languages differ: shares compare only over equally many languages; see --languages.",
     )  # fmt: skip
-    yield ResultTable(("run", "store", "model", "languages"), rows, 3, notes=notes)
-    columns = [str(k + 1) for k in range(len(runs))]
-    for task in found.task.values:
-        part = whole.sel(task=task) if "task" in whole.dims else whole
-        for category in found.category.values:
-            each = part.sel(category=category)
-            rows = [
-                [str(int(layer)), *(_cell(each.isel(run=k).sel(layer=layer)) for k in range(len(runs)))]
-                for layer in found.layer.values
-            ]
-            rows.append(["all", *(_cell(each.isel(run=k), "overall_") for k in range(len(runs)))])
-            title = f"{category}, {task}" if found.sizes["task"] > 1 else str(category)
-            yield ResultTable(("layer", *columns), rows, 0, title, (_MEAN,), last_is_total=True)
+    columns = ("run", "store", "model", "task", "examples", "languages")
+    yield ResultTable(columns, rows, 4, notes=notes)
+    cell = _cell if len(runs) <= _WIDE else _short_cell
+    for category in found.category.values:
+        each = found.sel(category=category)
+        rows = [
+            [str(int(layer)), *(cell(each.isel(run=k, layer=n)) for k in runs)]
+            for n, layer in enumerate(found.layer.values)
+        ]
+        rows.append(["all", *(cell(each.isel(run=k), "overall_") for k in runs)])
+        heads = ("layer", *(f"run {k + 1}" for k in runs))
+        yield ResultTable(heads, rows, 0, str(category), last_is_total=True)
+    yield ResultTable((), (), notes=(_MEAN,))
+
+
+def _short_cell(found: "xarray.Dataset", prefix: str = "") -> str:
+    return share_cell(found[f"{prefix}share"])
 
 
 def _columns(*first: str) -> list[str]:
