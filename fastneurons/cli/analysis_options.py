@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastneurons.cli.engine_options import AsJson as AsJson
 from fastneurons.cli.paths import check_written
 from fastneurons.errors import InputError, OutputError, StoreError
 
@@ -59,7 +60,6 @@ CorrectOnly = Annotated[
         "--correct-only", help="Use only examples that were answered right in every chosen language."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Csv = Annotated[
     Path | None,
     typer.Option("--csv", metavar="FILE", help="Also write the numbers to a CSV file.", show_default=False),
@@ -222,8 +222,12 @@ def chosen_line(found: "xarray.Dataset") -> str:
 
 
 def dataset_numbers(found: "xarray.Dataset") -> dict[str, Any]:
-    """Convert a labelled result to what JSON can hold, in the form of `xarray.Dataset.to_dict`; NaN becomes null."""
-    return _plain(found.to_dict())  # type: ignore[no-any-return]
+    """Convert a labelled result to what JSON can hold, in the form of `xarray.Dataset.to_dict`; NaN becomes null.
+
+    Empty tables are left out: an empty list does not say how many columns it would have.
+    """
+    empty = [name for name, values in found.data_vars.items() if not values.size and values.ndim > 1]
+    return _plain(found.drop_vars(empty).to_dict())  # type: ignore[no-any-return]
 
 
 def _plain(value: Any) -> Any:
