@@ -299,7 +299,8 @@ class Observer:
             For this rank's N layers and I neurons: `activated` uint8 [E, S, L, N, B] (zeros where a
             language is missing), `activated_count` and `near_threshold_count` int32 [E, S, L, N],
             `category_count` int32 [E, S, N, 4], `occupancy` int32 [S, N, I, 4] over the E examples; with
-            attribution what `contributions` gives, but for the largest scores `top_count` int32 [E, L, N, 4], of
+            attribution `neuron_contribution` float64 [L, N, I], the sum of each neuron's contribution scores over
+            the E examples, and what `contributions` gives, but for the largest scores `top_count` int32 [E, L, N, 4], of
             the neurons of all tensor-parallel ranks; `present` and `answered` bool [E, L]; and `coefficient`
             float16 [E, L, N, I] if it is to be kept (NaN where a language is missing).
         """
@@ -324,12 +325,18 @@ class Observer:
         if answers is not None:
             assert counted.planes is not None
             out |= self._contributions(index, counted.planes[:, 0], answers)
+            out["neuron_contribution"] = self._neuron_contribution(index)
             if answers["keep_coefficients"]:
                 coefficient = self._buffers["coefficients"][gathered].half()
                 coefficient[missing] = torch.nan
                 out["coefficient"] = coefficient
         # Transposed on the device: a copy to the host keeps strides, and the host is slow at this.
         return {name: tensor.contiguous().cpu().numpy() for name, tensor in out.items()}
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """Copy to the host what attribution needs of the model: `value_norm`, float32 [N, I]."""
+        assert self.values is not None
+        return {"value_norm": self.values.norms.cpu().numpy()}
 
     def count(self, parity: int) -> dict[str, np.ndarray]:
         """Copy the counts of a window of a corpus to the host, and set the buffer's half back to 0.
@@ -466,6 +473,21 @@ class Observer:
             parts.append(found)
         out = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return out | {"present": rows >= 0, "answered": index >= 0}
+
+    def _neuron_contribution(self, rows: Tensor) -> Tensor:
+        """Contribution scores, summed over examples: float64 [L, N, I], of `rows` [E, L].
+
+        An example at a time: the scores of all are several times as large as their coefficients.
+        """
+        assert self.values is not None
+        shape = (self.spec.languages, len(self.sites), self.neurons)
+        total = torch.zeros(shape, dtype=torch.float64, device=self.device)
+        for row in rows:
+            scores = self._buffers["coefficients"][row.clamp(min=0).to(self.device).long()].float().abs()
+            scores *= self.values.norms
+            scores[(row < 0).to(self.device)] = 0
+            total += scores
+        return total
 
     def _of_all_ranks(self, candidates: Tensor) -> Tensor:
         """[..., k] of this rank's neurons, then [..., k of each rank] of the whole layer's."""

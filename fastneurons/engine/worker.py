@@ -176,6 +176,10 @@ class NeuronWorker(_WorkerBase):
             answers = answers | {"unembedding": from_wire(answers["unembedding"])["rows"]}
         return self._answer(lambda observer: observer.collect(rows, keep_bits, answers))
 
+    def fastneurons_constants(self) -> dict[str, Any]:
+        """`Observer.constants` of this rank."""
+        return self._answer(Observer.constants)
+
     def fastneurons_count(self, parity: int) -> dict[str, Any]:
         """`Observer.count` of this rank."""
         return self._answer(lambda observer: observer.count(parity))
