@@ -299,8 +299,8 @@ class Observer:
             For this rank's N layers and I neurons: `activated` uint8 [E, S, L, N, B] (zeros where a
             language is missing), `activated_count` and `near_threshold_count` int32 [E, S, L, N],
             `category_count` int32 [E, S, N, 4], `occupancy` int32 [S, N, I, 4] over the E examples; with
-            attribution `neuron_contribution` float64 [L, N, I], the sum of each neuron's contribution scores over
-            the E examples, and what `contributions` gives, but for the largest scores `top_count` int32 [E, L, N, 4], of
+            attribution `neuron_contribution` float64 [L, N, I], each neuron's contribution scores summed over the
+            E examples; what `contributions` gives, but for the largest scores `top_count` int32 [E, L, N, 4], of
             the neurons of all tensor-parallel ranks; `present` and `answered` bool [E, L]; and `coefficient`
             float16 [E, L, N, I] if it is to be kept (NaN where a language is missing).
         """
