@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from fastneurons.engine.discovery import NoSiteError
 from fastneurons.engine.values import pushed_value, value_vectors
 
-H, I = 48, 600  # more neurons than are pushed at once
+H, I = 48, 600  # noqa: E741  # more neurons than are pushed at once
 
 
 class StaticScale:
@@ -75,6 +76,6 @@ def test_four_bit_inputs_are_refused():
     )
     site: Any = SimpleNamespace(down=down, neurons=I, path="model.layers.0.mlp")
     with pytest.raises(
-        ValueError, match=r"model\.layers\.0\.mlp: attribution needs the value vectors.*NVFP4"
+        NoSiteError, match=r"model\.layers\.0\.mlp: attribution needs the value vectors.*NVFP4"
     ):
         value_vectors(site, torch.bfloat16, torch.device("cpu"))
