@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from fastneurons_kernels.activation import activation_triton
+from fastneurons_kernels.activation import ActivationLauncher
 from fastneurons_kernels.activation_cpu import Reader, RowsToRead
 from fastneurons_kernels.attribution import contributions
 from fastneurons_kernels.categories import categories
@@ -104,6 +104,8 @@ class LayerObserver:
     # On CPUs: who reads, and which rows of the forward pass that comes next; None: no row is read.
     reader: Reader | None = None
     rows_to_read: RowsToRead | None = None
+    # On GPUs: launches the kernel; made at the first forward pass.
+    launcher: ActivationLauncher | None = None
 
     @property
     def neurons(self) -> int:
@@ -117,10 +119,17 @@ class LayerObserver:
 
     def activation(self, x: Tensor, calls: Tensor) -> Tensor:
         """The activated product [T, I], reading the targeted rows on the way; the GPU's path."""
-        kind = self.site.kind
-        return activation_triton(
-            x, self.reading, function=kind.function, gated=kind.gated, parameters=kind.parameters, calls=calls
-        )
+        if self.launcher is None:
+            kind = self.site.kind
+            self.launcher = ActivationLauncher(
+                self.reading,
+                x.dtype,
+                self.neurons,
+                function=kind.function,
+                gated=kind.gated,
+                parameters=kind.parameters,
+            )
+        return self.launcher(x, calls)
 
     def failed(self, error: Exception) -> None:
         """Keep the first error, with its place, for the session."""

@@ -59,10 +59,10 @@ def test_a_static_scale_changes_no_value_vector(scale, dtype, kind):
     # Rounded twice: by the projection, and once divided.
     place = torch.finfo(dtype).eps
     torch.testing.assert_close(found.float(), down.vectors, rtol=1.01 * place, atol=1e-5)
-    # The test can fail: a one, pushed through, gives others.
-    ones = -down.apply(down, -torch.eye(I, dtype=dtype)[:8], None).float()
-    off = (ones / down.vectors[:8] - 1).abs().nanmedian()
-    assert (off > 2 * place) == (scale in (1 / 1000, 0.0173, 0.33, 2.7)), off
+    if kind == "fp8" and scale < 0.02 and scale != 1 / 448:
+        # The test can fail: with ones, value vectors are too short by 3 % and more.
+        ones = -down.apply(down, -torch.eye(I, dtype=dtype)[:8], None).float()
+        assert (1 - ones / down.vectors[:8]).nanmedian() > 0.02
 
 
 def test_without_a_static_scale_ones_are_pushed():
