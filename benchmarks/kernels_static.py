@@ -250,6 +250,11 @@ def activation_case(
     def launch_on(x: torch.Tensor, read: Any) -> torch.Tensor:
         return activation.activation_triton(x, read, **arguments)
 
+    calls = arguments["calls"]
+    launcher = activation.ActivationLauncher(
+        read, x.dtype, I, function=function, gated=gated, parameters=arguments["parameters"]
+    )
+
     step = T * (x.shape[1] + I) * x.element_size()
     groups = -(-S // activation._THRESHOLDS_PER_PROGRAM)
     parts = -(-T // activation._ROWS_PER_PROGRAM)
@@ -267,7 +272,7 @@ def activation_case(
         kernel="activation",
         variant=f"{function} {'gated' if gated else 'plain'} {dtype} I={I} {told}{more}",
         function="_rows_kernel" if position in ("any", "corpus") else "_row_kernel",
-        launch=lambda: launch_on(x, read),
+        launch=lambda: launcher(x, calls),
         bytes_moved=step
         + again
         + (0 if read is None else flushed + 8 + targets + max(prompts, parts) * P * S * 4),

@@ -36,7 +36,8 @@ class Array:
     Args:
         name: Its name, in the store and everywhere else.
         dtype: A numpy dtype, or "string" for variable-length UTF-8.
-        dims: Its dimension names. An array with "example" first grows with the run; any other is a sum over examples.
+        dims: Its dimension names. An array with "example" first grows with the run; any other is a sum over examples,
+            or, without `summed_by`, a constant of the model.
         runs: Which runs have it.
         optional: Whether such a run has a choice.
         later: Whether stores of such runs may lack it because they were written before it was introduced.
@@ -61,6 +62,11 @@ class Array:
     def grows(self) -> bool:
         """Whether each window adds examples to it."""
         return self.dims[0] == "example"
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is a property of the model, which no example changes."""
+        return not self.grows and self.summed_by is None
 
     @property
     def part_dims(self) -> tuple[str, ...]:
@@ -109,6 +115,8 @@ ARRAYS = (
     Array("outcome", "uint8", ("example",)),
     Array("token_count", "int32", ("example", "language")),
     Array("present", "bool", ("example", "language"), fill=False, ranks="same"),
+    # The text as it was sent to the tokenizer; empty where the example has no prompt in the language.
+    Array("prompt", STRING, ("example", "language"), "comparing", optional=True, later=True, fill=""),
     # The id of the token that was read.
     Array("last_token", "int32", ("example", "language"), "last", later=True, fill=-1),
     Array(
@@ -134,6 +142,14 @@ ARRAYS = (
     Array(
         "coefficient", "float16", ("example", "language", "layer", "neuron"), "attributing",
         optional=True, fill=nan, ranks="neurons",
+    ),
+    # The L2 norm of each neuron's value vector, as the engine has its weights.
+    Array("value_norm", "float32", ("layer", "neuron"), "attributing", later=True, ranks="neurons"),
+    Array(
+        # float64: in float32, what an example adds to the sum of 100,000 is rounded to two digits, and how
+        # examples were grouped on their way would show.
+        "neuron_contribution", "float64", ("language", "layer", "neuron"), "attributing", later=True,
+        ranks="neurons", summed_by="language",
     ),
     Array(
         # int64: past 2.1 billion tokens of a language, int32 wraps silently.
@@ -170,7 +186,11 @@ def nothing(kind: Runs, kept: Collection[str], sizes: Mapping[str, int]) -> Arra
         sizes: The size of each dimension but "example".
     """
     kinds = {"comparing"} | ({"attributing"} if kind == "attributing" else set())
-    wanted = [spec for spec in ARRAYS if spec.runs in kinds and (not spec.optional or spec.name in kept)]
+    wanted = [
+        spec
+        for spec in ARRAYS
+        if spec.runs in kinds and (not spec.optional or spec.name in kept) and not spec.is_constant
+    ]
     return {spec.name: spec.empty(sizes) for spec in wanted}
 
 

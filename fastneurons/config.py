@@ -160,6 +160,7 @@ class RunOptions:
     Args:
         window: Number of examples to write and commit at a time.
         keep_bits: Whether to store which neurons were activated, or only counts.
+        keep_prompts: Whether to store the prompts' texts.
         resume: Whether to continue an interrupted run, or one whose source has more rows by now.
         overwrite: Whether to replace an existing store.
         block_size: For a corpus: join each language's texts and cut them into blocks of this many tokens.
@@ -170,6 +171,7 @@ class RunOptions:
     resume: bool = False
     overwrite: bool = False
     block_size: int | None = None
+    keep_prompts: bool = True
 
     def __post_init__(self) -> None:
         for name, value, most in (

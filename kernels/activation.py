@@ -20,11 +20,13 @@ Rule:  a = act(gate), computed in float32 and rounded to x's dtype; out = a * up
 Exact: given a, everything. Two implementations of exp or erf may differ in the last places of a, and so in a
        bit that hangs on them; relu, relu2 and fatrelu are the same everywhere.
 
-The Triton kernels have been compiled for sm_80, sm_90 and sm_100 and run in Triton's interpreter; they have never
+The Triton kernels have been compiled for sm_75 to sm_120 and gfx942 and run in Triton's interpreter; they have never
 been run on a GPU. The CPU's implementation is in `activation_cpu.py`.
 """
 
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import triton
@@ -38,6 +40,8 @@ from fastneurons_kernels.reading import (
     WORD_BITS,
     Reading,
     check_input,
+    expect,
+    layout,
     near_parts,
     num_words,
 )
@@ -364,6 +368,121 @@ _NUM_WARPS = 4
 _VECTOR_BYTES = 16
 
 
+class ActivationLauncher:
+    """Launches the contract's kernel for one layer, again and again: what does not change is checked once.
+
+    Compiled once per function, gated or plain, I, S, dtype, alignment, position and signal; not for a new T or stride.
+
+    Args:
+        reading: What is read, and where it goes; None: nothing.
+        dtype: That of the inputs.
+        num_neurons: I.
+        function, gated, parameters: The activation.
+    Raises:
+        ValueError: a buffer does not fit the contract; the message names it.
+    """
+
+    def __init__(
+        self,
+        reading: Reading | None,
+        dtype: torch.dtype,
+        num_neurons: int,
+        *,
+        function: str,
+        gated: bool,
+        parameters: Sequence[float] = (),
+    ) -> None:
+        if reading is not None:
+            reading.check(dtype, 0, num_neurons)
+        self._dtype, self._num_neurons = dtype, num_neurons
+        self._num_columns = num_neurons * (2 if gated else 1)
+        self._most_rows = sys.maxsize if reading is None else reading.targets.numel()
+        position = "last" if reading is None else reading.position
+        num_thresholds = 0 if reading is None else reading.thresholds.numel()
+        kept = None if reading is None else reading.coefficients
+        numbers = get_function(function).padded(parameters)
+        self._vector = _VECTOR_BYTES // dtype.itemsize
+        # I counts as well: up starts I elements after gate, and rows of a new output lie I apart.
+        starts = [num_neurons, *([] if kept is None else [kept.stride(0)])]
+        self._is_aligned = all(size % self._vector == 0 for size in starts)
+        self._options: dict[str, Any] = {
+            "FUNCTION": function,
+            "GATED": gated,
+            "OF_PRODUCT": reading is not None and reading.signal == "product",
+            "I": num_neurons,
+            "S": num_thresholds,
+            "NEAR": NEAR_MARGIN,
+            "BLOCK": BLOCK_NEURONS,
+            "num_warps": _NUM_WARPS,
+            "enable_fp_fusion": False,  # in fp32, a - t fused with the product in a would skip a's rounding
+        }
+        self._of_one_row = reading is None or position == "last"
+        outputs: dict[str, Any] = {
+            name: None if reading is None else getattr(reading, name)
+            for name in ("targets", "thresholds", "words", "near", "edges", "counts")
+        }
+        if self._of_one_row:
+            names = ("targets", "thresholds", "words", "near")
+            self._tensors = (*(outputs[name] for name in names), kept)
+            self._strides = (
+                *_strides(outputs["words"], 2), *_strides(outputs["near"], 2), *_strides(kept, 1), *numbers
+            )  # fmt: skip
+            self._grid: tuple[int, ...] = (near_parts(num_neurons),)
+            return
+        names = ("targets", "thresholds", "words", "edges", "counts")
+        self._tensors = tuple(outputs[name] for name in names)
+        self._strides = (
+            *_strides(outputs["words"], 2), *_strides(outputs["edges"], 3), *_strides(outputs["counts"], 2), *numbers
+        )  # fmt: skip
+        self._grid = (near_parts(num_neurons), max(1, triton.cdiv(num_thresholds, _THRESHOLDS_PER_PROGRAM)))
+        self._options |= {
+            "ROWS": _ROWS_PER_PROGRAM,
+            "PER_PROGRAM": min(_THRESHOLDS_PER_PROGRAM, max(1, num_thresholds)),
+            "BITS": _COUNT_BITS if position == "corpus" else _FLAG_BITS,
+        }
+
+    def __call__(
+        self, x: torch.Tensor, calls: torch.Tensor | None = None, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The contract in one launch, which waits for nothing and can be captured in a CUDA graph.
+
+        Raises:
+            ValueError: `x` or `out` does not fit the contract.
+        """
+        num_rows = x.shape[0]
+        if (
+            x.dtype != self._dtype
+            or x.dim() != 2
+            or x.shape[1] != self._num_columns
+            or (x.stride(1) != 1 and x.shape[1] > 1)
+            or num_rows > self._most_rows
+        ):
+            at_most = "" if self._most_rows == sys.maxsize else f" of at most {self._most_rows} rows"
+            raise ValueError(
+                f"x must be {self._dtype} [T, {self._num_columns}]{at_most} with last stride 1, got {layout(x)}"
+            )
+        starts = x.stride(0)
+        if out is None:
+            out = torch.empty((num_rows, self._num_neurons), dtype=x.dtype, device=x.device)
+        else:
+            expect("out", out, x.dtype, (num_rows, self._num_neurons))
+            starts |= out.stride(0)  # both are multiples of a power of two where their bits are
+        if num_rows == 0 or self._num_neurons == 0:
+            return out
+        alignment = self._vector if self._is_aligned and starts % self._vector == 0 else 1
+        if self._of_one_row:
+            _row_kernel[(num_rows, *self._grid)](
+                x, out, *self._tensors, calls, x.stride(0), out.stride(0), *self._strides,
+                ALIGNMENT=alignment, **self._options,
+            )  # fmt: skip
+        else:
+            _rows_kernel[(triton.cdiv(num_rows, _ROWS_PER_PROGRAM), *self._grid)](
+                x, out, *self._tensors, calls, num_rows, x.stride(0), out.stride(0), *self._strides,
+                ALIGNMENT=alignment, **self._options,
+            )  # fmt: skip
+        return out
+
+
 def activation_triton(
     x: torch.Tensor,
     reading: Reading | None = None,
@@ -374,83 +493,14 @@ def activation_triton(
     calls: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The contract in one launch, which waits for nothing and can be captured in a CUDA graph.
-
-    Compiled once per function, gated or plain, I, S, dtype, alignment, position and signal; not for a new T or
-    stride.
-    """
+    """The contract, checked whole and launched once; who launches again keeps an `ActivationLauncher`."""
     num_rows, num_neurons = check_input(x, function, gated, parameters, out)
     if reading is not None:
         reading.check(x.dtype, num_rows, num_neurons)
-    if out is None:
-        out = torch.empty((num_rows, num_neurons), dtype=x.dtype, device=x.device)
-    if num_rows == 0 or num_neurons == 0:
-        return out
-    position = "last" if reading is None else reading.position
-    vector = _VECTOR_BYTES // x.element_size()
-    kept = None if reading is None else reading.coefficients
-    starts = [x.stride(0), out.stride(0), *([] if kept is None else [kept.stride(0)])]
-    common = {
-        "FUNCTION": function,
-        "GATED": gated,
-        "OF_PRODUCT": reading is not None and reading.signal == "product",
-        "I": num_neurons,
-        "S": 0 if reading is None else reading.thresholds.numel(),
-        "NEAR": NEAR_MARGIN,
-        # I counts as well: up starts I elements after gate.
-        "ALIGNMENT": vector if all(size % vector == 0 for size in (*starts, num_neurons)) else 1,
-        "BLOCK": BLOCK_NEURONS,
-        "num_warps": _NUM_WARPS,
-        "enable_fp_fusion": False,  # in fp32, a - t fused with the product in a would skip a's rounding
-    }
-    numbers = get_function(function).padded(parameters)
-    if reading is None or position == "last":
-        _row_kernel[(num_rows, near_parts(num_neurons))](
-            x,
-            out,
-            None if reading is None else reading.targets,
-            None if reading is None else reading.thresholds,
-            None if reading is None else reading.words,
-            None if reading is None else reading.near,
-            kept,
-            calls,
-            x.stride(0),
-            out.stride(0),
-            *_strides(None if reading is None else reading.words, 2),
-            *_strides(None if reading is None else reading.near, 2),
-            *_strides(kept, 1),
-            *numbers,
-            **common,
-        )
-        return out
-    corpus = position == "corpus"
-    grid = (
-        triton.cdiv(num_rows, _ROWS_PER_PROGRAM),
-        near_parts(num_neurons),
-        max(1, triton.cdiv(reading.thresholds.numel(), _THRESHOLDS_PER_PROGRAM)),
+    launch = ActivationLauncher(
+        reading, x.dtype, num_neurons, function=function, gated=gated, parameters=parameters
     )
-    _rows_kernel[grid](
-        x,
-        out,
-        reading.targets,
-        reading.thresholds,
-        reading.words,
-        reading.edges,
-        reading.counts,
-        calls,
-        num_rows,
-        x.stride(0),
-        out.stride(0),
-        *_strides(reading.words, 2),
-        *_strides(reading.edges, 3),
-        *_strides(reading.counts, 2),
-        *numbers,
-        ROWS=_ROWS_PER_PROGRAM,
-        PER_PROGRAM=min(_THRESHOLDS_PER_PROGRAM, max(1, reading.thresholds.numel())),
-        BITS=_COUNT_BITS if corpus else _FLAG_BITS,
-        **common,
-    )
-    return out
+    return launch(x, calls, out)
 
 
 def _strides(tensor: torch.Tensor | None, number: int) -> tuple[int, ...]:

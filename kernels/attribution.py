@@ -23,7 +23,7 @@ How: floats are ordered as their bits are, read as integers, but for the sign of
 minima that keep NaN are those of integers, and the largest scores are found as `top.py` says; there too is what
 counts those of a layer that several ranks hold parts of.
 
-The Triton kernel has been compiled for sm_80, sm_90 and sm_100 and run in Triton's interpreter; it has never
+The Triton kernel has been compiled for sm_75 to sm_120 and gfx942 and run in Triton's interpreter; it has never
 been run on a GPU.
 """
 
@@ -261,8 +261,8 @@ def _attribution_kernel(  # type: ignore[no-untyped-def]
 
 
 # Not tuned: never run on a GPU. A thread's eight neurons are one 16-byte load of m in bf16 and fp16; its maxima,
-# minima and sums stay in registers until the end. That takes 110 registers on sm_90 (bf16): four programs an SM;
-# blocks of 2048 take 180, which leaves two (benchmarks/kernels_static.py).
+# minima and sums stay in registers until the end. With Triton 3.7.1 that takes 140 registers on sm_90 (bf16):
+# three programs an SM (benchmarks/kernels_static.py).
 _BLOCK = 1024
 _NUM_WARPS = 4
 

@@ -17,7 +17,7 @@ Exact: integers, the same in any launch order.
 How: over an example's languages, `twice |= any & x; any |= x; all &= x`, 32 neurons at a time. Then
 all-shared is `all`, partial-shared `twice & ~all`, specific `any & ~twice`, non-activated `~any`.
 
-The Triton kernel has been compiled for sm_80, sm_90 and sm_100 and run in Triton's interpreter; it has never
+The Triton kernel has been compiled for sm_75 to sm_120 and gfx942 and run in Triton's interpreter; it has never
 been run on a GPU.
 """
 

@@ -12,7 +12,7 @@ How: a score that is not negative is ordered as its bits are, read as an integer
 bisection, each step counting the scores above one value. No sort, no scratch memory, and what is found is exact,
 ties and all. `attribution.py` finds its candidates in the same way, with the functions of this file.
 
-The Triton kernel has been compiled for sm_80, sm_90 and sm_100 and run in Triton's interpreter; it has never
+The Triton kernel has been compiled for sm_75 to sm_120 and gfx942 and run in Triton's interpreter; it has never
 been run on a GPU.
 """
 

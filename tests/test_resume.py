@@ -95,6 +95,26 @@ def begun(session, tmp_path):
     return out
 
 
+def test_prompts_are_kept_as_they_were_sent(whole):
+    texts = [
+        [row.prompts.get(code, "") if isinstance(row, Example) else "" for code in LANGUAGES] for row in ROWS
+    ]
+    stored = whole["prompt"][...]
+    # A row that was skipped only by its length lost its texts, as those that could not be read have none.
+    texts[4] = ["", "", ""]
+    assert stored.tolist() == texts
+
+
+def test_a_store_without_prompts_goes_on_without_them_and_one_with_them_does_not(session, begun, tmp_path):
+    out = tmp_path / "without.zarr"
+    store, _ = write(session, ROWS[:3], out, keep_prompts=False)
+    assert "prompt" not in store
+    store, _ = write(session, ROWS, out, resume=True)
+    assert "prompt" not in store and store.num_examples == len(ROWS)
+    with pytest.raises(StoreError, match="has texts of its prompts, unlike this run; pass --keep-prompts"):
+        write(session, ROWS, begun, resume=True, keep_prompts=False)
+
+
 EDITS = {
     "a prompt": (
         1,

@@ -18,6 +18,14 @@ _OUTPUT = "Output"
 _Window = Annotated[
     int, typer.Option(help="Number of examples to write and commit at a time.", rich_help_panel=_OUTPUT)
 ]
+_KeepPrompts = Annotated[
+    bool,
+    typer.Option(
+        "--keep-prompts/--no-keep-prompts",
+        help="Store the text of each prompt, or leave it out.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 _KeepBits = Annotated[
     bool,
     typer.Option(
@@ -75,6 +83,7 @@ def run(
     observe_memory: opt_what.ObserveMemory = None,
     window: _Window = 256,
     keep_bits: _KeepBits = True,
+    keep_prompts: _KeepPrompts = True,
     resume: Annotated[
         bool,
         typer.Option(
@@ -158,7 +167,12 @@ def run(
         add_bos_token=add_bos_token,
     )
     options = RunOptions(
-        window=window, keep_bits=keep_bits, resume=resume, overwrite=overwrite, block_size=block_size
+        window=window,
+        keep_bits=keep_bits,
+        keep_prompts=keep_prompts,
+        resume=resume,
+        overwrite=overwrite,
+        block_size=block_size,
     )
     at_least = 1 if position == "corpus" else 2
     codes = parse_languages(languages, at_least) if languages is not None else None

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from fastneurons_kernels.activation import activation_triton
+from fastneurons_kernels.activation import ActivationLauncher
 from fastneurons_kernels.activation_cpu import Reader, RowsToRead
 from fastneurons_kernels.attribution import contributions
 from fastneurons_kernels.categories import categories
@@ -119,6 +119,8 @@ class LayerObserver:
     # On CPUs: who reads, and which rows of the forward pass that comes next; None: no row is read.
     reader: Reader | None = None
     rows_to_read: RowsToRead | None = None
+    # On GPUs: launches the kernel; made at the first forward pass.
+    launcher: ActivationLauncher | None = None
 
     @property
     def neurons(self) -> int:
@@ -132,10 +134,17 @@ class LayerObserver:
 
     def activation(self, x: Tensor, calls: Tensor) -> Tensor:
         """The activated product [T, I], reading the targeted rows on the way; the GPU's path."""
-        kind = self.site.kind
-        return activation_triton(
-            x, self.reading, function=kind.function, gated=kind.gated, parameters=kind.parameters, calls=calls
-        )
+        if self.launcher is None:
+            kind = self.site.kind
+            self.launcher = ActivationLauncher(
+                self.reading,
+                x.dtype,
+                self.neurons,
+                function=kind.function,
+                gated=kind.gated,
+                parameters=kind.parameters,
+            )
+        return self.launcher(x, calls)
 
     def failed(self, error: Exception) -> None:
         """Keep the first error, with its place, for the session."""
@@ -343,7 +352,8 @@ class Observer:
             For this rank's N layers and I neurons. Of examples: `activated` uint8 [E, S, L, N, B] (zeros where a
             language is missing), `activated_count` and `near_threshold_count` int32 [E, S, L, N],
             `category_count` int32 [E, S, N, 4], `occupancy` int32 [S, N, I, 4] over the E examples; with
-            attribution what `contributions` gives, but for the largest scores `top_count` int32 [E, L, N, 4], of
+            attribution `neuron_contribution` float64 [L, N, I], each neuron's contribution scores summed over the
+            E examples; what `contributions` gives, but for the largest scores `top_count` int32 [E, L, N, 4], of
             the neurons of all tensor-parallel ranks; `present` and `answered` bool [E, L]; and `coefficient`
             float16 [E, L, N, I] if it is to be kept (NaN where a language is missing). Of a corpus:
             `activation_count`, int64 [S, L, N, I].
@@ -356,6 +366,11 @@ class Observer:
         """Take it as this worker's first error where the model did not compute numbers."""
         if not all_finite and self.tally.error is None:
             self.tally.error = NOT_FINITE
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """Copy to the host what attribution needs of the model: `value_norm`, float32 [N, I]."""
+        assert self.values is not None
+        return {"value_norm": self.values.norms.cpu().numpy()}
 
     def collect_into(self, memory: HostMemory) -> None:
         """Copy collections that begin from here on into this memory."""
@@ -488,6 +503,7 @@ class Observer:
         if answers is not None:
             assert counted.planes is not None
             out |= self._contributions(index, counted.planes[:, 0], answers)
+            out["neuron_contribution"] = self._neuron_contribution(gathered, missing)
             if answers["keep_coefficients"]:
                 coefficient = self._buffers["coefficients"][gathered].half()
                 coefficient.masked_fill_(missing, torch.nan)
@@ -550,6 +566,20 @@ class Observer:
         if self.values is None or self.gather is None or not self.sites:
             return False
         return self.sites[0].neurons != self.sites[0].total_neurons
+
+    def _neuron_contribution(self, rows: Tensor, missing: Tensor) -> Tensor:
+        """Contribution scores, summed over examples: float64 [L, N, I], of `rows` [E, L] without those missing.
+
+        An example at a time: the scores of all are several times as large as their coefficients.
+        """
+        assert self.values is not None
+        shape = (self.spec.languages, len(self.sites), self.neurons)
+        total = torch.zeros(shape, dtype=torch.float64, device=self.device)
+        for row, absent in zip(rows, missing, strict=True):
+            scores = self._buffers["coefficients"][row].float().abs()
+            scores *= self.values.norms
+            total += scores.masked_fill_(absent, 0)
+        return total
 
     def _of_all_ranks(self, candidates: Tensor) -> Tensor:
         """[..., k] of this rank's neurons, then [..., k of each rank] of the whole layer's."""

@@ -16,6 +16,7 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.digest import NO_DIGEST, digest_of_row, digest_of_tokens
 from fastneurons.data.example import Skipped
@@ -106,6 +107,14 @@ class Session:
     def top_k(self) -> int | None:
         """Neurons of a layer that count as its most contributing ones; None without attribution."""
         return self.what.neurons_in_top(self.facts.neurons)
+
+    def constants(self) -> Arrays:
+        """The arrays of a run that are constants of the model: `value_norm`, with attribution.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        return self.engine.ask_whole("fastneurons_constants") if self.what.attribution else {}
 
     def measure(
         self,

@@ -4,8 +4,12 @@ A neuron's value vector is its column of the down projection. CPU backends repac
 the original, quantised checkpoints hold codes: so unit rows are pushed through the projection itself,
 which gives what it computes with. They are minus one: oneDNN adds 128 to 8-bit codes, and on CPUs without VNNI,
 which add two products in 16 bits, 255 and 128 times the largest weights overflow, where 1 and 128 do not.
+
+A projection whose input has a static scale rounds a one to the nearest multiple of it that its 8 bits hold, or to the
+largest: so it is given that scale, times a power of two, instead of one.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +17,7 @@ import torch
 from fastneurons_kernels.projection import projection
 from torch import Tensor, nn
 
-from fastneurons.engine.discovery import Site
+from fastneurons.engine.discovery import NoSiteError, Site
 
 # Unit rows pushed through a projection at once: a few MB.
 _ROWS_AT_ONCE = 512
@@ -64,14 +68,35 @@ def value_vectors(site: Site, dtype: torch.dtype, device: torch.device) -> Tenso
         and tuple(weight.shape) == (down.output_size, site.neurons)
     ):
         return weight.detach().T
-    parts = []
+    if hasattr(down, "input_global_scale") or hasattr(down, "input_global_scale_inv"):
+        raise NoSiteError(
+            f"{site.path}: attribution needs the value vectors, and those of a down projection with 4-bit inputs "
+            "(NVFP4) cannot be read exactly; measure without --attribution, or a checkpoint in another format"
+        )
+    parts, pushed = [], pushed_value(getattr(down, "input_scale", None))
     with torch.inference_mode():
         for first in range(0, site.neurons, _ROWS_AT_ONCE):
             count = min(_ROWS_AT_ONCE, site.neurons - first)
             unit = torch.zeros(count, site.neurons, dtype=dtype, device=device)
-            unit[torch.arange(count), torch.arange(first, first + count)] = -1
-            parts.append(-down.quant_method.apply(down, unit, bias=None))
+            unit[torch.arange(count), torch.arange(first, first + count)] = -pushed
+            found = down.quant_method.apply(down, unit, bias=None)
+            parts.append(-found if pushed == 1 else (found.float() / -pushed).to(found.dtype))
     return torch.cat(parts)
+
+
+def pushed_value(input_scale: Tensor | None) -> float:
+    """The value of unit rows that a projection's quantisation of its input represents exactly.
+
+    A static scale s gives x as s * round(x / s), in FP8 (e4m3) or INT8. Both hold all powers of two from 1 to 64; of
+    s times these, the one next to 1 keeps what comes out in the range of 16-bit floats.
+
+    Args:
+        input_scale: The static scale, one number; None, or several numbers, where the scale follows the input.
+    """
+    if input_scale is None or input_scale.numel() != 1:
+        return 1.0
+    scale = float(input_scale)
+    return float(scale * 2.0 ** min(6, max(0, round(-math.log2(scale)))))
 
 
 def unembedding_rows(model: nn.Module, tokens: Sequence[int]) -> Tensor:

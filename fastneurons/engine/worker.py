@@ -194,6 +194,10 @@ class NeuronWorker(_WorkerBase):
         """`Observer.begin_count` of this rank, and its arrays once they are there."""
         return self._later(lambda observer: observer.begin_count(parity))
 
+    def fastneurons_constants(self) -> dict[str, Any]:
+        """`Observer.constants` of this rank."""
+        return self._answer(Observer.constants)
+
     def fastneurons_unembedding(self, tokens: list[int]) -> dict[str, Any]:
         """This rank's part of rows of the unembedding; the parts of all ranks add up."""
         from vllm.distributed import get_pp_group
@@ -210,9 +214,8 @@ class NeuronWorker(_WorkerBase):
         """The answer with the arrays of a collection, which begins now."""
         assert self.observer is not None
         try:
-            collection = begin(
-                self.observer
-            )  # also after an error: other ranks may wait for what this one gathers
+            # Also after an error: other ranks may wait for what this one gathers.
+            collection = begin(self.observer)
         except (LookupError, RuntimeError) as error:  # RuntimeError: out of memory, for one
             failed = {"error": self.observer.tally.error or str(error), "arrays": {}}
             return _Later(lambda: failed)

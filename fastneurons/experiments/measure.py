@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastneurons.arrays import join
+from fastneurons.arrays import Arrays, join
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.digest import DATA_CHANGED
 from fastneurons.data.example import Skipped
@@ -107,7 +107,8 @@ def write_measurements(
     progress.message(describe_tokens(tokenise, session.what))
     tokens = token_facts(tokenise, session.what, options.block_size is not None)
     header = _header(session, source, options, engine, tokens)
-    with _writer(out, header, session.what, options) as writer:
+    constants = session.constants()
+    with _writer(out, header, session.what, options, constants) as writer:
         _measure(session, writer, source, options, progress, stop)
         return writer.write_s
 
@@ -184,8 +185,15 @@ def _printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def _writer(out: str, header: Header, what: Measurement, options: RunOptions) -> StoreWriter:
-    kept = {"keep_bits": options.keep_bits, "keep_coefficients": what.keep_coefficients}
+def _writer(
+    out: str, header: Header, what: Measurement, options: RunOptions, constants: Arrays
+) -> StoreWriter:
+    kept: dict[str, Any] = {
+        "keep_bits": options.keep_bits,
+        "keep_coefficients": what.keep_coefficients,
+        "keep_prompts": options.keep_prompts,
+        "constants": constants,
+    }
     if options.resume:
         return StoreWriter.resume(out, header, **kept)
     return StoreWriter.create(out, header, overwrite=options.overwrite, **kept)
@@ -229,7 +237,7 @@ def _measure(
                     len(measured.rows), int(measured["present"].sum()), int(measured["token_count"].sum())
                 )
                 if (measured.first + len(measured.rows)) % options.window == 0:
-                    _commit(writer, window, source.tasks)
+                    _commit(writer, window, source.tasks, session.languages)
                     window = []
         ended = not stop.is_set()
     except EngineError:
@@ -241,7 +249,7 @@ def _measure(
         # Also after an error or Ctrl-C: what was measured is kept, and the run can be resumed.
         progress.stop()
         if window:
-            _commit(writer, window, source.tasks)
+            _commit(writer, window, source.tasks, session.languages)
         writer.wait()
     if session.totals.begun:
         noun = "texts" if corpus else "prompts"
@@ -269,9 +277,11 @@ def _measure(
             progress.message(note)
 
 
-def _commit(writer: StoreWriter, parts: list[MeasuredRows], tasks: tuple[str, ...]) -> None:
+def _commit(
+    writer: StoreWriter, parts: list[MeasuredRows], tasks: tuple[str, ...], languages: tuple[str, ...]
+) -> None:
     """Have the writer's thread put a window together and write it."""
-    writer.submit(lambda: _window(parts, tasks))
+    writer.submit(lambda: _window(parts, tasks, languages))
 
 
 def _too_few(source: Source, found: int, stored: int) -> str:
@@ -283,7 +293,7 @@ def _too_few(source: Source, found: int, stored: int) -> str:
     return f"the store holds {stored} examples, and {source.name} ends after {found}: {DATA_CHANGED}"
 
 
-def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
+def _window(parts: list[MeasuredRows], tasks: tuple[str, ...], languages: tuple[str, ...]) -> Window:
     """Groups of rows, put together into a window of the store."""
     # A row may come without its task where there is only one; those of a group are of one task.
     task_of: dict[str | None, int] = {name: number for number, name in enumerate(tasks)}
@@ -293,6 +303,13 @@ def _window(parts: list[MeasuredRows], tasks: tuple[str, ...]) -> Window:
     )
     arrays["example_id"] = np.array([printable(row.id) for row in rows], np.dtypes.StringDType())
     arrays["task"] = np.array([task_of.get(row.task, 0) for row in rows], np.int32)
+    arrays["prompt"] = np.array(
+        [
+            ["" if isinstance(row, Skipped) else printable(row.prompts.get(code, "")) for code in languages]
+            for row in rows
+        ],
+        np.dtypes.StringDType(),
+    )
     skipped = [isinstance(row, Skipped) for row in rows]
     arrays["outcome"] = np.where(skipped, Outcome.SKIPPED, Outcome.MEASURED).astype(np.uint8)
     first = parts[0].first

@@ -34,8 +34,13 @@ _FINGERPRINTS = {
     "tokenizer_fingerprint": "the tokenizer's files have changed since the run began",
 }
 _KEPT = {
-    schema.ACTIVATED: ("bits", "pass --keep-bits", "pass --no-keep-bits"),
-    schema.COEFFICIENT: ("coefficients", "pass --keep-coefficients", "drop --keep-coefficients"),
+    schema.ACTIVATED: ("bits of its neurons", "pass --keep-bits", "pass --no-keep-bits"),
+    schema.COEFFICIENT: (
+        "coefficients of its neurons",
+        "pass --keep-coefficients",
+        "drop --keep-coefficients",
+    ),
+    schema.PROMPT: ("texts of its prompts", "pass --keep-prompts", "pass --no-keep-prompts"),
 }
 
 
@@ -74,12 +79,12 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
         raise StoreError(f"{path} has {has}, this run has {this}; pass {option}{others}")
     for spec in schema.ARRAYS if root.arrays else ():
         stored, given = spec.name in root.arrays, spec.name in kept
+        if given and not stored and spec.later:
+            continue  # a store of an earlier version goes on without it
         if spec.name in _KEPT and spec.when(header) and stored != given:
             what, keep, keep_not = _KEPT[spec.name]
             has, do = ("has", keep) if stored else ("has no", keep_not)
-            raise StoreError(
-                f"{path} {has} {what} of its neurons, unlike this run; {do}, or pass another --out"
-            )
+            raise StoreError(f"{path} {has} {what}, unlike this run; {do}, or pass another --out")
 
 
 def _same_folder(stored: str, given: str) -> bool:

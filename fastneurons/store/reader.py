@@ -149,7 +149,7 @@ class Store:
         self._commit = root.commit
         self._names = [name for name in root.arrays if name not in schema.coordinates(root.header)]
         if not self.is_complete:
-            self._names += [spec.name for spec in schema.sum_specs(root.header)]
+            self._names += [spec.name for spec in root.sums]
         self._catalogue = None if root.mark is None else Catalogue.load(storage, root.mark)
         self._objects = ObjectStore(
             storage,

@@ -66,6 +66,7 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
         occupancy: For each task, the snapshot of the checkpoint that holds these examples.
         activation_count: Likewise for each language.
         corpus_tokens: Likewise for each language.
+        neuron_contribution: Likewise for each language; empty in stores that lack the array.
     """
 
     examples: int
@@ -74,6 +75,7 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     occupancy: list[int] = []
     activation_count: list[int] = []
     corpus_tokens: list[int] = []
+    neuron_contribution: list[int] = []
 
     @classmethod
     def nothing(cls, header: Header) -> "Commit":
@@ -104,6 +106,12 @@ class Root(msgspec.Struct, frozen=True):
     arrays: dict[str, dict[str, Any]]
     mark: Mark | None = None
 
+    @property
+    def sums(self) -> list[ArraySpec]:
+        """The sums over examples that the store has; those of earlier versions lack the later ones."""
+        found = schema.sum_specs(self.header)
+        return [spec for spec in found if not spec.later or self.commit.snapshots(spec)]
+
     def needs(self, key: str) -> bool:
         """Whether an object that a manifest names is still part of the store: old snapshots of sums are not.
 
@@ -114,7 +122,7 @@ class Root(msgspec.Struct, frozen=True):
             for spec in schema.ARRAYS:
                 if name == spec.name and (spec.summed_by or (spec.grows and rest == ROOT_KEY)):
                     return False
-        for spec in schema.sum_specs(self.header):
+        for spec in self.sums:
             if name != spec.checkpoint.name:
                 continue
             if self.header.status == "complete":
@@ -282,7 +290,7 @@ def _header_problem(root: Root) -> str | None:
             return f"{dimension} of {size}"
     if not 0 <= commit.skipped_bytes < 2**40:
         return f"{commit.skipped_bytes} bytes of skipped rows"
-    for spec in schema.sum_specs(header):
+    for spec in root.sums:
         snapshots = commit.snapshots(spec)
         if len(snapshots) != sizes[spec.summed_by or ""] or not set(snapshots) <= {0, 1}:
             return f"snapshots of {spec.name} {snapshots}"

@@ -183,7 +183,8 @@ class ArraySpec(Array):
 
     def bytes_of(self, shape: Sequence[int]) -> int:
         """Bytes of that many values in memory; of strings, about."""
-        return prod(shape) * (16 if self.dtype == STRING else np.dtype(self.dtype).itemsize)
+        string = _PROMPT_BYTES if self.name == PROMPT else 16
+        return prod(shape) * (string if self.dtype == STRING else np.dtype(self.dtype).itemsize)
 
 
 def largest_divisor(number: int, limit: int) -> int:
@@ -276,6 +277,11 @@ def array_specs(header: Header, kept: Collection[str]) -> list[ArraySpec]:
     ]
 
 
+def constant_specs(header: Header) -> list[ArraySpec]:
+    """The arrays that are constants of the model."""
+    return [spec for spec in ARRAYS if spec.is_constant and spec.when(header)]
+
+
 def later_names() -> list[str]:
     """The arrays that stores of an earlier version lack."""
     return [spec.name for spec in ARRAYS if spec.later]
@@ -298,7 +304,10 @@ DIGEST = "digest"
 EXAMPLE_ID = "example_id"
 OUTCOME = "outcome"
 LAST_TOKEN = "last_token"
+PROMPT = "prompt"
 
+# Rather too many, so that no object of prompts comes near the most that is read of one.
+_PROMPT_BYTES = 4096
 _STRINGS_BYTES = 2**28
 # Those of arrays as the writer makes them.
 _CODECS = {"bytes", "vlen-utf8", "zstd", "crc32c"}

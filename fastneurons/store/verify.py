@@ -136,7 +136,8 @@ def _unnamed(store: Store, catalogue: Catalogue) -> Iterator[Damage]:
     if catalogue.problem is None:
         return
     for name in store:
-        if schema.array_spec(name).grows:
+        spec = schema.array_spec(name)
+        if spec.grows:
             length = schema.examples_per_object(store[name]._array)
             zeros = ".0" * (len(store[name].dims) - 1)
             for number in range(-(-store.num_examples // length)):
@@ -144,8 +145,9 @@ def _unnamed(store: Store, catalogue: Catalogue) -> Iterator[Damage]:
                 if key not in catalogue.objects:
                     yield _damage(store, key, f"cannot be checked, because {catalogue.problem}")
         else:
-            objects = catalogue.data_of(name if store.is_complete else f"{name}_checkpoint")
-            if not store.is_complete or len(objects) < store[name]._array.nchunks:
+            as_it_is = store.is_complete or spec.is_constant
+            objects = catalogue.data_of(name if as_it_is else f"{name}_checkpoint")
+            if not as_it_is or len(objects) < store[name]._array.nchunks:
                 yield Damage(name, name, None, None, f"cannot be checked, because {catalogue.problem}")
 
 

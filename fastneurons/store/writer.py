@@ -72,7 +72,7 @@ class StoreWriter:
         self._filler = ArrayFiller(storage, self._store, header)
         self._specs = schema.array_specs(header, kept)
         self._growing = [spec for spec in self._specs if spec.grows]
-        self._sums = schema.sum_specs(header)
+        self._sums = [spec for spec in schema.sum_specs(header) if spec in self._specs]
         self._thread = ThreadPoolExecutor(1, "fastneurons-store")
         self._pending: Future[None] | None = None
         self._failure: BaseException | None = None
@@ -87,6 +87,8 @@ class StoreWriter:
         *,
         keep_bits: bool = True,
         keep_coefficients: bool = False,
+        keep_prompts: bool = False,
+        constants: Mapping[str, NDArray[Any]] | None = None,
         overwrite: bool = False,
     ) -> "StoreWriter":
         """Begin a store.
@@ -96,6 +98,8 @@ class StoreWriter:
             header: What is measured.
             keep_bits: Whether there will be `activated`; a corpus has none.
             keep_coefficients: Whether there will be `coefficient`; only attribution has it.
+            keep_prompts: Whether there will be `prompt`; a corpus has none.
+            constants: By name, the arrays that are constants of the model; those not given are left out.
             overwrite: Replace the store that is there, if one is.
         Raises:
             InputError: something is there, and `overwrite` is not given or it is no store.
@@ -103,11 +107,19 @@ class StoreWriter:
         """
         storage = storage_at(path)
         with told(path), locked(storage, resume=False, overwrite=overwrite):
-            return cls(storage, header, _kept(keep_bits, keep_coefficients))._begin()
+            kept = _kept(keep_bits, keep_coefficients, keep_prompts, constants or {})
+            return cls(storage, header, kept)._begin(constants)
 
     @classmethod
     def resume(
-        cls, path: str, header: Header, *, keep_bits: bool = True, keep_coefficients: bool = False
+        cls,
+        path: str,
+        header: Header,
+        *,
+        keep_bits: bool = True,
+        keep_coefficients: bool = False,
+        keep_prompts: bool = False,
+        constants: Mapping[str, NDArray[Any]] | None = None,
     ) -> "StoreWriter":
         """Continue a store, or begin it where nothing is there.
 
@@ -115,24 +127,29 @@ class StoreWriter:
             path: A local path or an fsspec URL.
             header: What this run measures; must be what the store holds.
             keep_bits: Whether this run has `activated`; must be as in the store.
+            keep_coefficients: Likewise `coefficient`.
+            keep_prompts: Likewise `prompt`, which stores of an earlier version go on without.
+            constants: As for `create`; used only where the store is begun.
         Raises:
             InputError: what is there is no store.
             StoreError: the store holds something else, or another run is writing to it, or it is damaged.
         """
-        storage, kept = storage_at(path), _kept(keep_bits, keep_coefficients)
+        storage = storage_at(path)
+        kept = _kept(keep_bits, keep_coefficients, keep_prompts, constants or {})
         with told(path), locked(storage, resume=True, overwrite=False):
             data = read_root(storage)
             if data is None:
-                return cls(storage, header, kept)._begin()
+                return cls(storage, header, kept)._begin(constants)
             root = decode(data, path)
             check_same(path, root, header, kept)
             header = _with_choice(root.header, header)
             root = msgspec.structs.replace(root, header=header)
             if root.commit.examples == 0 and root.header.status == "running":
                 header = msgspec.structs.replace(header, format=FORMAT)
-                return cls(storage, header, kept)._begin()
+                return cls(storage, header, kept)._begin(constants)
             # A store of an earlier version goes on without what it lacks.
-            kept = [name for name in kept if name in root.arrays or name not in schema.later_names()]
+            has = {*root.arrays, *(spec.name for spec in root.sums)}
+            kept = [name for name in kept if name in has or name not in schema.later_names()]
             with decoding(path):
                 return cls(storage, header, kept, root)._take_over(data)
 
@@ -289,7 +306,7 @@ class StoreWriter:
 
     # -- beginning and continuing ---------------------------------------------------------------------
 
-    def _begin(self) -> "StoreWriter":
+    def _begin(self, constants: Mapping[str, NDArray[Any]] | None = None) -> "StoreWriter":
         """An empty store in place of whatever is there; interrupted anywhere, it can be begun again."""
         # First of all, so that what follows is known for a store of ours, of which nothing counts.
         self._committer.put_root()
@@ -304,6 +321,9 @@ class StoreWriter:
             self._create(spec.checkpoint if spec in self._sums else spec)
         for name, labels in schema.coordinates(self._root.header).items():
             self._filler.put(name, labels)
+        for spec in schema.constant_specs(self._root.header):
+            if spec in self._specs:
+                self._filler.put(spec.name, (constants or {})[spec.name])
         growing = {f"{spec.name}/{ROOT_KEY}" for spec in self._growing}  # these change until the end
         objects = {key: stored for key, stored in self._store.take_written().items() if key not in growing}
         self._commit(WindowObjects(0, 0, objects))
@@ -445,10 +465,17 @@ class StoreWriter:
         return self._root.header.window
 
 
-def _kept(keep_bits: bool, keep_coefficients: bool) -> list[str]:
-    """The optional arrays that a run keeps, if it is one that has them."""
-    kept = {schema.ACTIVATED: keep_bits, schema.COEFFICIENT: keep_coefficients}
-    return [*(name for name, wanted in kept.items() if wanted), *schema.later_names()]
+def _kept(
+    keep_bits: bool, keep_coefficients: bool, keep_prompts: bool, constants: Collection[str]
+) -> list[str]:
+    """The optional and the later arrays that a run keeps, if it is one that has them."""
+    kept = {
+        schema.ACTIVATED: keep_bits,
+        schema.COEFFICIENT: keep_coefficients,
+        schema.PROMPT: keep_prompts,
+        **{spec.name: spec.name in constants for spec in schema.ARRAYS if spec.is_constant},
+    }
+    return [name for name in {*kept, *schema.later_names()} if kept.get(name, True)]
 
 
 def _with_choice(stored: Header, given: Header) -> Header:

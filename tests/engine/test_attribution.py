@@ -151,6 +151,14 @@ def test_a_random_model(architecture, ranks, models, open_session, tmp_path):
     coefficients = np.concatenate([part["coefficient"] for part in parts])
     assert coefficients.dtype == np.float16
     np.testing.assert_allclose(coefficients, reference["coefficients"], rtol=2e-3, atol=1e-4)
+    norm = session.constants()["value_norm"]
+    assert norm.dtype == np.float32
+    np.testing.assert_allclose(norm, np.linalg.norm(reference["values"], axis=-1), rtol=1e-5)
+    contribution = sum(part["neuron_contribution"] for part in parts)  # [L, N, I]
+    assert contribution.dtype == np.float64
+    for m, relative in ((reference["coefficients"], 1e-4), (coefficients, 2e-3)):
+        wanted = np.nansum(np.abs(m.astype(np.float64)) * norm, axis=0)
+        np.testing.assert_allclose(contribution, wanted, rtol=relative, atol=1e-4 * wanted.max())
 
 
 def test_smollm2_on_facts(open_session, tmp_path):

@@ -32,6 +32,8 @@ def cut(layers: slice, neurons: slice) -> dict[str, np.ndarray]:
         "occupancy": w["occupancy"][:, layers, neurons],
         "activation_count": bits.sum(0, dtype=np.int64) + 2**32,
         "coefficient": bits[:, 0].astype(np.float16),
+        "value_norm": w["occupancy"][0, layers, neurons, 0].astype(np.float32) / 3,
+        "neuron_contribution": bits[0, 0].astype(np.float64) / 3,
     }
 
 

@@ -107,7 +107,8 @@ def samples(folder: Path) -> list[Sample]:
 
 
 def _write(path: Path, run: Run, keep_bits: bool, end: int, finish: bool) -> None:
-    kept = {"keep_bits": keep_bits, "keep_coefficients": run.keep_coefficients}
+    kept: dict[str, Any] = {"keep_bits": keep_bits, "keep_coefficients": run.keep_coefficients}
+    kept |= {"keep_prompts": run.keep_prompts, "constants": run.constants()}
     with StoreWriter.resume(str(path), run.header, **kept) as writer:
         at, window = writer.committed, run.header.window
         while at < end:

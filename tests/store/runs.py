@@ -43,6 +43,7 @@ class Run:
     header: Header
     activation: np.ndarray  # float [E, L, N, I]
     keep_coefficients: bool = False
+    keep_prompts: bool = False
 
     @property
     def bits(self) -> np.ndarray:  # [E, S, L, N, I]
@@ -159,6 +160,14 @@ class Run:
         arrays |= self._sharing(rows)
         if self.header.has_attribution:
             arrays |= {name: array[rows] for name, array in self.attribution().items()}
+            scores = (abs(self.coefficient) * self.value_norm)[rows][self.measured[rows]]
+            arrays["neuron_contribution"] = scores.astype(np.float64).sum(0)
+            arrays["value_norm"] = self.value_norm
+        if self.keep_prompts:
+            E, L = self.present[rows].shape
+            texts = [[f"Prompt {i} é\n{'🌍' * (i % 3)} {j}" for j in range(L)] for i in chosen]
+            texts = np.array(texts, np.dtypes.StringDType()).reshape(E, L)
+            arrays["prompt"] = np.where(self.present[rows], texts, "").astype(np.dtypes.StringDType())
         if self.keep_coefficients:
             arrays["coefficient"] = self.coefficient[rows].astype(np.float16)
         return arrays
@@ -177,6 +186,9 @@ class Run:
             ),
         }
 
+    def constants(self) -> dict[str, np.ndarray]:
+        return {"value_norm": self.value_norm} if self.header.has_attribution else {}
+
     def windows(self, first: int = 0, keep_bits: bool = True) -> Iterator[Window]:
         while first < len(self.activation):
             end = min((first // self.header.window + 1) * self.header.window, len(self.activation))
@@ -191,7 +203,12 @@ class Run:
 
     def write(self, path: Path | str, resume: bool = False, keep_bits: bool = True) -> None:
         begin = StoreWriter.resume if resume else StoreWriter.create
-        kept = {"keep_bits": keep_bits, "keep_coefficients": self.keep_coefficients}
+        kept: dict[str, Any] = {
+            "keep_bits": keep_bits,
+            "keep_coefficients": self.keep_coefficients,
+            "keep_prompts": self.keep_prompts,
+            "constants": self.constants(),
+        }
         with begin(str(path), self.header, **kept) as writer:
             if writer.committed < len(self.activation):
                 writer.reopen()
@@ -200,12 +217,18 @@ class Run:
             writer.finish()
 
 
-def draw(num_examples: int = 11, seed: int = 0, keep_coefficients: bool = False, **changed: Any) -> Run:
+def draw(
+    num_examples: int = 11,
+    seed: int = 0,
+    keep_coefficients: bool = False,
+    keep_prompts: bool = False,
+    **changed: Any,
+) -> Run:
     of = header(**changed)
     shape = (num_examples, len(of.languages), len(of.layers), of.neurons)
     activation = np.random.default_rng(seed).normal(size=shape)
     activation[..., 0] = of.thresholds[0]  # equal to the threshold is not above it, but near it
-    return Run(of, activation, keep_coefficients)
+    return Run(of, activation, keep_coefficients, keep_prompts)
 
 
 def raw_arrays(path: Path | str) -> dict[str, np.ndarray]:

@@ -27,6 +27,31 @@ def begun(path, run: Run, monkeypatch, windows: int) -> None:
                 writer.finish()
 
 
+LATER = {"prompt", "value_norm", "neuron_contribution"}
+
+
+@pytest.mark.parametrize("windows", [1, 2, 3])
+def test_a_store_from_before_prompts_and_sums_of_contributions_is_read_and_continued(
+    windows, monkeypatch, tmp_path
+):
+    path, run = tmp_path / "s.zarr", draw(top_k=3, keep_prompts=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "ARRAYS", tuple(s for s in schema.ARRAYS if s.name not in LATER))
+        with StoreWriter.create(str(path), run.header) as writer:
+            for window in list(run.windows())[:windows]:
+                writer.commit(window)
+            if windows == len(list(run.windows())):
+                writer.finish()
+    store = open_store(str(path), check=True)
+    assert not LATER & set(store)
+    assert store["occupancy"][...].any()
+    run.write(path, resume=True)
+    found, expected = raw_arrays(path), run.arrays()
+    assert not LATER & found.keys()
+    for name in expected.keys() - LATER:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
 def told(store) -> str:
     stream = io.StringIO()
     print_summary(store, stream)

@@ -100,7 +100,9 @@ def test_a_run_ended_at_any_change_is_continued(run, quick, monkeypatch, tmp_pat
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_a_resumed_run_that_ends_again_is_continued(run, quick, monkeypatch, tmp_path):
     begun = tmp_path / "begun.zarr"
-    with StoreWriter.create(str(begun), run.header, keep_coefficients=run.keep_coefficients) as begin:
+    with StoreWriter.create(
+        str(begun), run.header, keep_coefficients=run.keep_coefficients, constants=run.constants()
+    ) as begin:
         begin.commit(run.window(0, 4))
         begin.commit(run.window(4, 6))  # as Ctrl-C leaves it: a part of a window
     states = interrupted(monkeypatch, tmp_path, lambda: run.write(begun, resume=True))

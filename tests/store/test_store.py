@@ -128,7 +128,9 @@ def test_xarray_gives_labelled_dimensions_and_no_warning(path):
 def test_an_incomplete_store_shows_what_is_committed_and_no_more(run, tmp_path):
     xarray = pytest.importorskip("xarray")
     path = str(tmp_path / "run.zarr")
-    with StoreWriter.create(path, run.header, keep_coefficients=run.keep_coefficients) as writer:
+    with StoreWriter.create(
+        path, run.header, keep_coefficients=run.keep_coefficients, constants=run.constants()
+    ) as writer:
         empty = open_store(path)
         assert empty.num_examples == 0
         sums = ["activation_count", "corpus_tokens"] if run is CORPUS else ["occupancy"]
