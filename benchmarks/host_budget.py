@@ -156,6 +156,7 @@ def _use_stand_in(engines: Any) -> None:
     configure = engines.engine_config
 
     def configured(*args: Any, **kwargs: Any) -> Any:
+        os.environ.pop("VLLM_USE_V2_MODEL_RUNNER", None)
         config = configure(*args, **kwargs)
         config.parallel_config.worker_cls = "stand_in_worker.StandInWorker"
         config.scheduler_config.async_scheduling = True
