@@ -12,6 +12,7 @@ run, and every result is checked to be its own prompt's.
 `PYTHONPATH=/path/to/an/older/checkout` in front measures that one. The device's times are on paper: 550 TFLOP/s a GPU.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -51,6 +52,21 @@ SHAPES = {
 
 
 @app.command()
+def cases(
+    which: Annotated[list[str], typer.Argument(help="As 8B:30:1000, a shape, tokens and examples.")],
+    workers: Annotated[int, typer.Option("-tp", help="Tensor-parallel workers.")] = 1,
+) -> None:
+    """Measure several cases, one after another; a line of JSON each."""
+    for case in which:
+        shape, tokens, examples = case.split(":")
+        group = 51 if shape == "70B" else 102
+        found = measured(
+            SHAPES[shape], int(tokens), int(examples), workers, group, 16_384, 2_048, 40.0, False
+        )
+        print(json.dumps({"shape": shape, **found}), flush=True)
+
+
+@app.command()
 def run(
     shape: Annotated[str, typer.Argument(help="1B, 8B or 70B.")],
     tokens: Annotated[int, typer.Option(help="Of each prompt.")] = 30,
@@ -59,7 +75,7 @@ def run(
     group: Annotated[int, typer.Option(help="Examples of a collection.")] = 102,
     batch: Annotated[int, typer.Option(help="Tokens of a step.")] = 16_384,
     seqs: Annotated[int, typer.Option(help="Prompts in two steps.")] = 2_048,
-    runner_us: Annotated[float, typer.Option(help="Of vLLM's model runner, a prompt.")] = 50.0,
+    runner_us: Annotated[float, typer.Option(help="Of vLLM's model runner, a prompt.")] = 40.0,
     store: Annotated[bool, typer.Option(help="Write a store; else results are checked and dropped.")] = False,
 ) -> None:
     """Measure one case."""
@@ -102,10 +118,11 @@ def measured(
         )  # fmt: skip
         what = Measurement(observe_memory=memory / 2**30)
         with Session(str(model), LANGUAGES, what, options) as session:
-            _time_host(session, spent, calls, in_process=workers == 1)
+            restore = _time_host(session, spent, calls, in_process=workers == 1)
             began = time.perf_counter()
             write_s = _read(session, examples, tokens, Path(folder) / "run.zarr" if store else None, spent)
             whole = time.perf_counter() - began
+            restore()
             slots = session.facts.slots
             reports = session.core.ask("fastneurons_report")
     for report in reports:
@@ -115,7 +132,7 @@ def measured(
     return {
         "tokens": tokens, "workers": workers, "prompts": prompts, "slots": slots, "seconds": round(whole, 2),
         "idle": round(max(_idle(report["busy"]) for report in reports), 4),
-        "steps": len(reports[0]["busy"]),
+        "gaps_ms": [round(1e3 * (b[0] - a[1])) for a, b in itertools.pairwise(reports[0]["busy"])],
         "us_a_prompt": {name: round(1e6 * s / prompts, 1) for name, s in sorted(spent.items())},
         "write_us_a_prompt": round(1e6 * write_s / prompts, 1),
         "collections": calls["merge"],
@@ -123,20 +140,23 @@ def measured(
 
 
 def _idle(busy: list[list[float]]) -> float:
-    """Share of the time in which no forward pass ran: between the end of the first tenth and the beginning of the last.
+    """Share of the time in which no forward pass ran, without the first third and the last two.
 
-    A run's first window is collected before the second is sent; the last steps are not full.
+    A run's first window comes by itself, and the first results are checked; the last steps are not full.
     """
-    some = busy[max(1, len(busy) // 5) : -2]
+    some = busy[len(busy) // 3 : -2]
     whole = some[-1][1] - some[0][0]
     return 1 - sum(last - first for first, last in some) / whole
 
 
 def _use_stand_in(engines: Any) -> None:
     """Have engines of fastneurons run the stand-in's worker, with steps scheduled as for a GPU."""
+    if engines.engine_config.__name__ == "configured":
+        return
     configure = engines.engine_config
 
     def configured(*args: Any, **kwargs: Any) -> Any:
+        os.environ.pop("VLLM_USE_V2_MODEL_RUNNER", None)
         config = configure(*args, **kwargs)
         config.parallel_config.worker_cls = "stand_in_worker.StandInWorker"
         config.scheduler_config.async_scheduling = True
@@ -149,8 +169,11 @@ def _use_stand_in(engines: Any) -> None:
     engines.PatchedEngine._find_files = lambda self: None
 
 
-def _time_host(session: Any, spent: dict[str, float], calls: dict[str, int], in_process: bool) -> None:
-    """Take the time of what the host does."""
+def _time_host(
+    session: Any, spent: dict[str, float], calls: dict[str, int], in_process: bool
+) -> Callable[[], None]:
+    """Take the time of what the host does, until what it returns is called."""
+    before: list[tuple[Any, str, Any]] = []
 
     def timed(place: Any, method: str, name: str) -> None:
         whole: Callable[..., Any] = getattr(place, method)
@@ -163,6 +186,7 @@ def _time_host(session: Any, spent: dict[str, float], calls: dict[str, int], in_
                 spent[name] += time.thread_time() - began
                 calls[name] += 1
 
+        before.append((place, method, whole))
         setattr(place, method, run)
 
     from fastneurons.engine import engine as engines
@@ -180,6 +204,12 @@ def _time_host(session: Any, spent: dict[str, float], calls: dict[str, int], in_
         timed(scheduler, "update_from_output", "update")
         timed(session.core.worker.observer, "arm", "arm")
         timed(session.core.worker, "execute_model", "worker")
+
+    def restore() -> None:
+        for place, method, whole in before:
+            setattr(place, method, whole)
+
+    return restore
 
 
 def _read(session: Any, examples: int, tokens: int, out: Path | None, spent: dict[str, float]) -> float:

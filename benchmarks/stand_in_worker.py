@@ -7,7 +7,6 @@ processes of their own where there are several.
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +22,9 @@ from vllm.v1.worker.worker_base import CompilationTimes, WorkerBase
 sys.path.insert(0, str(Path(__file__).parent))
 from stand_in import Device, StandInStream
 
+from fastneurons.engine import (
+    cpu_norms,  # noqa: F401 - each process registers what the configuration names
+)
 from fastneurons.engine import observer as observers
 from fastneurons.engine.discovery import ActivationKind, Site
 from fastneurons.engine.observer import ObservationSpec, Observer
@@ -39,8 +41,8 @@ _POOL_WORDS = 1 << 24
 class _Device(Device):
     """A device that fills rows of buffers in its forward passes."""
 
-    def __init__(self, observer: Observer, s_per_token: float) -> None:
-        super().__init__(observer.num_slots * observer.spec.languages)
+    def __init__(self, observer: Observer, s_per_token: float, reckoned: bool) -> None:
+        super().__init__(observer.num_slots * observer.spec.languages, reckoned=reckoned)
         self._words, self._calls = observer._buffers["words"], observer.calls
         self._s_per_token = s_per_token
         self._pool = torch.from_numpy(np.random.default_rng(0).integers(0, 2**31, _POOL_WORDS, np.int32))
@@ -117,7 +119,6 @@ class _Runner(WorkerBase):
 
     def execute_model(self, scheduler_output: Any) -> None:
         """Queue a step."""
-        began = time.perf_counter()
         for request_id in scheduler_output.finished_req_ids:
             self.requests.pop(request_id, None)
         for new in scheduler_output.scheduled_new_reqs:
@@ -140,8 +141,8 @@ class _Runner(WorkerBase):
         self.step = None
         if not ids:
             return
-        # The rest of what vLLM's runner takes for a step.
-        self._spend(began + 1e-6 * self.settings["runner_us"] * len(ids))
+        # What vLLM's runner takes for a step, beside what stands here.
+        self.observer_device.time.work(1e-6 * self.settings["runner_us"] * len(ids))
         self._on_batch(Batch(ids, ends - counts, counts, computed, lengths))
         targets = self.observer.targets.numpy()
         read = np.flatnonzero(targets >= 0)
@@ -157,10 +158,6 @@ class _Runner(WorkerBase):
 
     def shutdown(self) -> None:
         """Nothing to free."""
-
-    def _spend(self, until: float) -> None:
-        while time.perf_counter() < until:
-            pass
 
 
 class StandInWorker(NeuronWorker, _Runner):
@@ -183,7 +180,9 @@ class StandInWorker(NeuronWorker, _Runner):
         observers.Reader = lambda *_, **__: None
         place = (torch.bfloat16, torch.device("cpu"), self._max_rows())
         self.observer = _Observer(msgspec.convert(spec, ObservationSpec), sites, *place)
-        device = _Device(self.observer, self.settings["s_per_token"])
+        device = _Device(
+            self.observer, self.settings["s_per_token"], reckoned=self.parallel_config.world_size == 1
+        )
         self.observer_device = self.observer.stand_in = device
         if HAS_STREAMS:
             self.observer._stream = StandInStream(device)

@@ -163,12 +163,12 @@ class ReadingPass(Iterator[MeasuredRows]):
         """Whether one more row can be sent.
 
         Of a corpus two windows are in flight, each with counters of its own. Otherwise nothing follows the first
-        window before its first results: a small window comes after a small step, and a mistake shows early.
+        window before some of it is collected: a small window comes after a small step, and a mistake shows early.
         """
         if self._corpus:
             return self._next_taken // self._window <= self._next_begun // self._window + 1
-        is_in_first_window = self._next_taken < self._first + self._window
-        return bool(self._slots.free) and (self._has_results or is_in_first_window)
+        has_begun = self._next_begun > self._first
+        return bool(self._slots.free) and (has_begun or self._next_taken < self._first + self._window)
 
     def _send(self, row: Tokenised | Skipped, digest: int) -> InFlight:
         """Give a row a slot and its prompts to the engine."""
