@@ -88,7 +88,9 @@ class DeathWatch:
                     continue
                 self._descriptors.append(descriptor)
                 self._names[descriptor] = f"rank {rank} (process {pid})"
-        for process in getattr(client.resources.engine_manager, "processes", ()):  # Ray has actors in their place
+        for process in getattr(
+            client.resources.engine_manager, "processes", ()
+        ):  # Ray has actors in their place
             self._names[process.sentinel] = f"the engine's core (process {process.pid})"
         if self.died is None:
             self._thread.start()
