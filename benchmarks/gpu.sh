@@ -130,9 +130,12 @@ do_stage() {
                 echo "one GPU: nothing to compare" >> "$out/$stage.txt"
                 return
             fi
-            run "$python" benchmarks/same_bits.py --ways eager,tp2,pp2 --examples "$examples" \
+            local splits="tensor pipeline" ways=eager,tp2,pp2
+            # On a CPU, vLLM's eager mode has no pipeline parallelism.
+            [ "$scale" = full ] || splits=tensor ways=eager,tp2
+            run "$python" benchmarks/same_bits.py --ways "$ways" --examples "$examples" \
                 --json "$out/parallel-bits.json" "${engine[@]}"
-            for split in tensor pipeline; do
+            for split in $splits; do
                 bench "parallel-$split" unpatched,last,any --prompt-lengths "${lengths#8,}" --tokens "$tokens" \
                     "${two[@]}" "--$split-parallel-size" 2
             done
