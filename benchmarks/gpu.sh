@@ -37,9 +37,12 @@ case $scale in
     full)
         command -v nvidia-smi > /dev/null || { echo "there is no nvidia-smi: this needs a machine with an NVIDIA GPU (or SCALE=small)" >&2; exit 2; }
         gpus=$(nvidia-smi --list-gpus | wc -l)
+        # Of a device's memory, for each of the engines that are loaded at once.
+        two=(--gpu-memory-utilization 0.42) three=(--gpu-memory-utilization 0.3)
         tokens=${TOKENS:-4194304} few=65536 rounds=3 lengths=8,32,128,512 languages=2,10,32 examples=64
         ;;
     small)
+        two=() three=()
         gpus=2 tokens=${TOKENS:-256} few=128 rounds=1 lengths=8 languages=2 examples=4
         model=${model:-smallest}
         ;;
@@ -104,34 +107,37 @@ do_stage() {
             ;;
         bench) # eager: each mode beside vLLM alone. Two engines at once.
             bench bench unpatched,last,any,corpus,last+store --prompt-lengths "$lengths" --tokens "$tokens" \
-                --gpu-memory-utilization 0.4
+                "${two[@]}"
             ;;
         compiled)
             bench compiled unpatched:compiled,last:compiled,any:compiled --prompt-lengths "$lengths" \
-                --tokens "$tokens" --gpu-memory-utilization 0.4
+                --tokens "$tokens" "${two[@]}"
             ;;
         attribution)
             bench attribution unpatched,attribution,attribution+store --prompt-lengths "$lengths" \
-                --tokens "$tokens" --gpu-memory-utilization 0.4
+                --tokens "$tokens" "${two[@]}"
             ;;
         others) # the published loops, a prompt at a time, and LAPE's method
             bench others unpatched,lape,notebook,notebook+attribution,hooks,hooks+attribution,nnsight,transformer-lens \
-                --prompt-lengths "$lengths" --tokens "$few" --gpu-memory-utilization 0.3
+                --prompt-lengths "$lengths" --tokens "$few" "${three[@]}"
             ;;
         languages)
             bench languages unpatched,last,any --prompt-lengths 32 --num-languages "$languages" \
-                --tokens "$tokens" --gpu-memory-utilization 0.4
+                --tokens "$tokens" "${two[@]}"
             ;;
         parallel) # on two devices: the same bits as on one, and the rate
             if [ "$gpus" -lt 2 ]; then
                 echo "one GPU: nothing to compare" >> "$out/$stage.txt"
                 return
             fi
-            run "$python" benchmarks/same_bits.py --ways eager,tp2,pp2 --examples "$examples" \
+            local splits="tensor pipeline" ways=eager,tp2,pp2
+            # On a CPU, vLLM's eager mode has no pipeline parallelism.
+            [ "$scale" = full ] || splits=tensor ways=eager,tp2
+            run "$python" benchmarks/same_bits.py --ways "$ways" --examples "$examples" \
                 --json "$out/parallel-bits.json" "${engine[@]}"
-            for split in tensor pipeline; do
+            for split in $splits; do
                 bench "parallel-$split" unpatched,last,any --prompt-lengths "${lengths#8,}" --tokens "$tokens" \
-                    --gpu-memory-utilization 0.4 "--$split-parallel-size" 2
+                    "${two[@]}" "--$split-parallel-size" 2
             done
             ;;
         growth)

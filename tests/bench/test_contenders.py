@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fastneurons.bench import work as bench_work
 from fastneurons.bench.child import Child, ChildError, in_a_process
 from fastneurons.bench.contender import Setting, Work
 from fastneurons.bench.contenders import CONTENDERS, parse_contenders
@@ -12,6 +13,7 @@ from fastneurons.bench.limit import layer_shapes
 from fastneurons.bench.reference import differs, reference
 from fastneurons.bench.work import languages_of, make_work
 from fastneurons.errors import InputError
+from tests.bench.scripts import script
 from tests.engine import tiny
 
 LANGUAGES = ("en", "de", "th")
@@ -73,6 +75,19 @@ def test_findings_are_those_of_plain_forward_passes(architecture, name, expected
 def test_a_contender_that_cannot_be_loaded_says_why(tmp_path):
     with pytest.raises(ChildError, match="none"):
         Child("hooks", Setting(str(tmp_path / "none"), LANGUAGES))
+
+
+def test_without_babel_prompts_are_random_tokens_always_the_same(monkeypatch, tmp_path):
+    folder = script("random_model").write_shape("smallest", tmp_path, weights=False)
+    transformers = pytest.importorskip("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    monkeypatch.setattr(bench_work, "has_facts", lambda: False)
+    monkeypatch.setattr(bench_work, "facts", None)  # never asked
+    work = make_work(tokenizer, ("en", "de"), 16, 4)
+    assert {len(prompt) for prompt in work.rows} == {16}
+    assert len({tuple(prompt) for prompt in work.rows}) == 8
+    assert all(3 <= token < len(tokenizer) for prompt in work.rows for token in prompt)
+    assert make_work(tokenizer, ("en", "de"), 16, 4) == work
 
 
 def test_made_prompts_are_parallel_of_exact_length_and_differ(demo_tokenizer):
