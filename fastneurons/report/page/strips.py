@@ -1,0 +1,142 @@
+"""Every neuron of a layer, small enough for a page: how often it is in each category and in which languages.
+
+A layer's planes are counts where the page's budget allows it, else shares in as many steps as fit; the page says which.
+Each language's plane is stored as the difference from the language before, since languages activate much the same
+neurons: that halves what gzip leaves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastneurons.report.page.blocks import Block, text_bytes
+
+# Steps of a share, from fine to coarse; the last is 14 % wide, and below that a strip says nothing.
+_STEPS = (65535, 255, 127, 63, 31, 15, 7)
+_LARGEST_COUNT = 65535
+# Layers compressed to estimate the size of all.
+_SAMPLED_LAYERS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronCounts:
+    """How many examples find each neuron in each category, and activated in each language.
+
+    Args:
+        category: int32 [G, N, I, 4], by group: all examples, then each task if there are several.
+        language: int32 [G, L, N, I]; None if the store does not say which neurons each language activates.
+        examples: int64 [G], examples of each group.
+        present: int64 [G, L], examples of each group that have a prompt in each language.
+    """
+
+    category: NDArray[np.int32]
+    language: NDArray[np.int32] | None
+    examples: NDArray[np.int64]
+    present: NDArray[np.int64]
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """G and N."""
+        return self.category.shape[0], self.category.shape[1]
+
+
+@dataclass(frozen=True)
+class Strips:
+    """Planes of every layer.
+
+    Args:
+        blocks: One a layer, whose array `planes` is uint16 or uint8 [G * P, I] as `_coded` makes it, P planes of a
+            group: specific, partial-shared, all-shared, and the languages.
+        scale: [G][P], the value of each plane that stands for a share of 1.
+        exact: Whether planes are counts.
+        groups: How many groups there are.
+        has_languages: Whether there are planes of languages.
+    """
+
+    blocks: Sequence[Block]
+    scale: list[list[int]]
+    exact: bool
+    groups: int
+    has_languages: bool
+
+    @property
+    def text_bytes(self) -> int:
+        """Size of the blocks in the page."""
+        return sum(len(block.text) for block in self.blocks)
+
+
+def strips(counts: NeuronCounts, budget: int | None) -> Strips | None:
+    """Planes that fit into a budget: exact if possible; else coarser, without tasks, without languages.
+
+    Args:
+        counts: Of every neuron.
+        budget: Bytes in the page; None for as many as exact counts take.
+    Returns:
+        None if even the coarsest planes do not fit.
+    """
+    G, N = counts.sizes
+    if not N or not counts.examples[0]:
+        return None
+    exact = int(counts.examples.max()) <= _LARGEST_COUNT
+    has_languages = counts.language is not None
+    attempts: list[tuple[int | None, int, bool]] = [(None, G, has_languages)] if exact else []
+    attempts += [(steps, G, has_languages) for steps in _STEPS if steps > 15]
+    attempts += [(steps, 1, has_languages) for steps in _STEPS if steps < 255]
+    attempts += [(steps, 1, False) for steps in _STEPS if steps < 255]
+    for steps, groups, languages in attempts:
+        if budget is not None and _estimate(counts, steps, groups, languages) > budget:
+            continue
+        blocks = [_block(counts, layer, steps, groups, languages) for layer in range(N)]
+        made = Strips(blocks, _scale(counts, steps, groups, languages), steps is None, groups, languages)
+        if budget is None or made.text_bytes <= budget:
+            return made
+    return None
+
+
+def _estimate(counts: NeuronCounts, steps: int | None, groups: int, languages: bool) -> int:
+    """About how many bytes the planes take in the page, from a few layers."""
+    N = counts.sizes[1]
+    sampled = np.unique(np.linspace(0, N - 1, min(N, _SAMPLED_LAYERS)).astype(int))
+    size = sum(len(_block(counts, int(n), steps, groups, languages).compressed) for n in sampled)
+    return text_bytes(size * N // len(sampled))
+
+
+def _scale(counts: NeuronCounts, steps: int | None, groups: int, languages: bool) -> list[list[int]]:
+    L = counts.present.shape[1] if languages else 0
+    if steps is not None:
+        return [[steps] * (3 + L) for _ in range(groups)]
+    return [
+        [int(counts.examples[g])] * 3 + [int(n) for n in counts.present[g][:L]] for g in range(groups)
+    ]
+
+
+def _block(counts: NeuronCounts, layer: int, steps: int | None, groups: int, languages: bool) -> Block:
+    rows = []
+    for g in range(groups):
+        planes = counts.category[g, layer, :, 1:].T  # [3, I]
+        whole = np.full((3, 1), counts.examples[g])
+        if languages and counts.language is not None:
+            planes = np.concatenate([planes, counts.language[g, :, layer]])
+            whole = np.concatenate([whole, counts.present[g][:, None]])
+        if steps is not None:
+            planes = np.rint(planes * (steps / np.maximum(whole, 1))).astype(np.int64)
+        rows.append(_coded(planes))
+    coded = np.concatenate(rows)
+    return Block(arrays={"planes": _split(coded)})
+
+
+def _coded(planes: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Planes [P, I] with those of languages, from the fifth on, as zigzag differences from the plane before."""
+    coded = planes.astype(np.int64)
+    difference = np.diff(coded[3:], axis=0)
+    coded[4:] = np.where(difference < 0, -2 * difference - 1, 2 * difference)
+    return coded
+
+
+def _split(coded: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """uint8 [1, P, I] if that is enough, else [3, P, I]: low bytes, middle bytes, high bytes, which compress apart."""
+    if not coded.size or coded.max() < 256:
+        return coded.astype(np.uint8)[None]
+    return np.stack([(coded >> shift & 255).astype(np.uint8) for shift in (0, 8, 16)])

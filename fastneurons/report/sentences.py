@@ -1,0 +1,162 @@
+"""Findings as plain sentences, each with its numbers, their intervals and the figure that shows them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fastneurons.analysis import Estimate, Shares
+from fastneurons.languages import language, short_code
+from fastneurons.report.cells import count
+from fastneurons.report.findings import Findings
+from fastneurons.store import CATEGORIES
+from fastneurons.visible import visible
+
+_NON, _SPECIFIC, _PARTIAL, _ALL = range(4)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A finding.
+
+    Args:
+        parts: Its text in pieces; every second one, from the second on, is a number that readers look for.
+        figure: The view that shows it: "categories", "languages", "matrix", "contribution", ...
+        selection: What to select there, such as {"layer": 12}.
+    """
+
+    parts: tuple[str, ...]
+    figure: str
+    selection: Mapping[str, int | str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The sentence."""
+        return "".join(self.parts)
+
+
+def sentences(found: Findings) -> list[Sentence]:
+    """The main findings of a run, the most general first; none where nothing was measured."""
+    if not found.num_measured:
+        return []
+    made: list[Sentence] = []
+    if found.sharing is not None:
+        made += _sharing(found.sharing)
+    made += _attribution(found)
+    made += _corpus(found)
+    return made
+
+
+def _sharing(shares: Shares) -> list[Sentence]:
+    overall = shares.category_overall
+    L = len(shares.languages)
+    made = [
+        Sentence(
+            (
+                f"Over {count(shares.num_examples, 'example')}, ",
+                percent(overall, _ALL),
+                f" of neurons are activated in all {L} languages{between(overall, _ALL)}, ",
+                *((percent(overall, _PARTIAL), " in several, ") if L > 2 else ()),
+                percent(overall, _SPECIFIC),
+                " in exactly one, and ",
+                percent(overall, _NON),
+                " in none.",
+            ),
+            "categories",
+        )
+    ]
+    by_layer = shares.category
+    most, least = int(np.argmax(by_layer.mean[:, _ALL])), int(np.argmin(by_layer.mean[:, _ALL]))
+    if most != least:
+        made.append(
+            Sentence(
+                (
+                    f"Sharing depends on depth: all-shared neurons peak in layer {shares.layers[most]} at ",
+                    percent(by_layer, most, _ALL),
+                    f"{between(by_layer, most, _ALL)} and are rarest in layer {shares.layers[least]} at ",
+                    percent(by_layer, least, _ALL),
+                    f"{between(by_layer, least, _ALL)}.",
+                ),
+                "categories",
+                {"layer": most, "category": _ALL},
+            )
+        )
+    activated = shares.activated_overall
+    if np.isfinite(activated.mean).sum() > 1:
+        high, low = int(np.nanargmax(activated.mean)), int(np.nanargmin(activated.mean))
+        made.append(
+            Sentence(
+                (
+                    f"{name(shares.languages[high])} activates the most neurons, ",
+                    percent(activated, high),
+                    f"{between(activated, high)}; {name(shares.languages[low])} the fewest, ",
+                    percent(activated, low),
+                    f"{between(activated, low)}.",
+                ),
+                "languages",
+                {"language": high},
+            )
+        )
+    return made
+
+
+def _attribution(found: Findings) -> list[Sentence]:
+    attributed, shares = found.attribution, found.attribution_sharing
+    if attributed is None or shares is None:
+        return []
+    share = attributed.overall["contribution_share"]
+    return [
+        Sentence(
+            (
+                "All-shared neurons are ",
+                percent(shares.category_overall, _ALL),
+                f" of all neurons, but ",
+                percent(share, _ALL),
+                f"{between(share, _ALL)} of each layer's {attributed.top_k:,} most contributing ones.",
+            ),
+            "contribution",
+            {"category": _ALL},
+        )
+    ]
+
+
+def _corpus(found: Findings) -> list[Sentence]:
+    corpus = found.corpus
+    if corpus is None:
+        return []
+    activated = corpus.activated_overall
+    high, low = int(np.nanargmax(activated)), int(np.nanargmin(activated))
+    return [
+        Sentence(
+            (
+                "On average, a token of ",
+                name(corpus.languages[high]),
+                " activates ",
+                f"{100 * activated[high]:.1f} %",
+                f" of neurons, the most of all {len(corpus.languages)} languages; one of "
+                f"{name(corpus.languages[low])} ",
+                f"{100 * activated[low]:.1f} %",
+                ", the fewest.",
+            ),
+            "languages",
+            {"language": high},
+        )
+    ]
+
+
+def percent(estimate: Estimate, *index: int) -> str:
+    """A share in per cent."""
+    return f"{100 * estimate.mean[index]:.1f} %"
+
+
+def between(estimate: Estimate, *index: int) -> str:
+    """The interval of a share in brackets, to stand after it; empty where there is none."""
+    low, high = estimate.low[index], estimate.high[index]
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return ""
+    return f" (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
+
+
+def name(code: str) -> str:
+    """A language's English name; its code where it has none."""
+    return language(code).name if short_code(code) else visible(code, limit=60)
