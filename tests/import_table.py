@@ -35,7 +35,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     # part: (other parts, leaves)
     "__main__": ({"cli"}, set()),
     "cli": (
-        {"api", "bench", "data", "engine", "executors", "experiments", "machine", "report", "scores",
+        {"analysis", "api", "bench", "data", "engine", "executors", "experiments", "machine", "report", "scores",
          "store", "training"},
         set(LEAVES),
     ),
@@ -46,7 +46,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "machine": ({"engine"}, {"errors", "visible"}),
     "training": ({"data"}, {"config", "errors", "languages", "progress", "visible"}),
     "report": ({"analysis", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
-    "analysis": ({"store"}, {"arrays", "errors", "visible"}),
+    "analysis": ({"store"}, {"arrays", "errors", "languages", "visible"}),
     "engine": (
         {"data", "kernels"},
         {"arrays", "config", "errors", "languages", "model_name", "neuron_sets", "visible"},
@@ -72,7 +72,8 @@ LIBRARIES: dict[str, set[str]] = {
     "ray": {"executors"},
     "lm_eval": {"experiments"},
     "zarr": {"store"},
-    "xarray": {"store"},
+    "scipy": {"analysis", "report"},
+    "xarray": {"analysis", "cli", "report", "store"},
     "matplotlib": {"bench", "report"},
     "rich": {"bench", "cli", "console", "progress", "report"},
     "typer": {"cli"},

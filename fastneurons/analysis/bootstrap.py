@@ -43,9 +43,13 @@ class Estimate:
         return cls(mean, low, high)
 
 
-def bootstrap_generator() -> np.random.Generator:
-    """Random generator with the seed that all analyses share: the same examples give the same intervals."""
-    return np.random.default_rng(_SEED)
+def bootstrap_generator(seed: int | None = None) -> np.random.Generator:
+    """Random generator with the seed that all analyses share: the same examples give the same intervals.
+
+    Args:
+        seed: Another seed; None for the shared one.
+    """
+    return np.random.default_rng(_SEED if seed is None else seed)
 
 
 def blocks(num_examples: int) -> Iterator[slice]:
