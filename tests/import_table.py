@@ -21,6 +21,7 @@ LEAVES: dict[str, set[str]] = {
     "console": {"visible"},
     "errors": set(),
     "language_tags": set(),
+    "language_families": {"languages"},
     "languages": {"errors", "language_tags"},
     "model_name": set(),
     "neuron_sets": {"arrays", "errors"},
@@ -46,7 +47,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "machine": ({"engine"}, {"errors", "visible"}),
     "training": ({"data"}, {"config", "errors", "languages", "progress", "visible"}),
     "report": ({"analysis", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
-    "analysis": ({"store"}, {"arrays", "errors", "languages", "visible"}),
+    "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "visible"}),
     "engine": (
         {"data", "kernels"},
         {"arrays", "config", "errors", "languages", "model_name", "neuron_sets", "visible"},
