@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,8 +10,10 @@ from fastneurons.analysis import Estimate, Shares
 from fastneurons.languages import language, short_code
 from fastneurons.report.cells import count
 from fastneurons.report.findings import Findings
-from fastneurons.store import CATEGORIES
 from fastneurons.visible import visible
+
+if TYPE_CHECKING:
+    import xarray
 
 _NON, _SPECIFIC, _PARTIAL, _ALL = range(4)
 
@@ -35,13 +38,20 @@ class Sentence:
         return "".join(self.parts)
 
 
-def sentences(found: Findings) -> list[Sentence]:
-    """The main findings of a run, the most general first; none where nothing was measured."""
+def sentences(found: Findings, sharing: "xarray.Dataset | None" = None) -> list[Sentence]:
+    """The main findings of a run, the most general first; none where nothing was measured.
+
+    Args:
+        found: The findings of a store.
+        sharing: `fastneurons.analysis.language_sharing` of it, if its bits are there.
+    """
     if not found.num_measured:
         return []
     made: list[Sentence] = []
     if found.sharing is not None:
         made += _sharing(found.sharing)
+    if sharing is not None:
+        made += _pairs(sharing)
     made += _attribution(found)
     made += _corpus(found)
     return made
@@ -98,6 +108,37 @@ def _sharing(shares: Shares) -> list[Sentence]:
             )
         )
     return made
+
+
+def _pairs(sharing: "xarray.Dataset") -> list[Sentence]:
+    """The pairs of languages that overlap most and least."""
+    jaccard = sharing.jaccard.values
+    if len(jaccard) < 2 or not np.isfinite(jaccard).all():
+        return []
+
+    def pair(index: int) -> str:
+        return f"{name(str(sharing['first'].values[index]))} and {name(str(sharing['second'].values[index]))}"
+
+    def overlap(index: int) -> tuple[str, str]:
+        low, high = (100 * float(sharing[f"jaccard_{end}"].values[index]) for end in ("low", "high"))
+        chance = 100 * float(sharing.chance.values[index])
+        interval = f"95 % interval {low:.1f} to {high:.1f} %; " if np.isfinite(low) else ""
+        return f"{100 * jaccard[index]:.1f} %", f" ({interval}chance alone gives {chance:.1f} %)"
+
+    most, least = int(np.argmax(jaccard)), int(np.argmin(jaccard))
+    high, low = overlap(most), overlap(least)
+    return [
+        Sentence(
+            (
+                f"{pair(most)} overlap most: of the neurons that either activates, ",
+                high[0],
+                f" are activated by both{high[1]}. {pair(least)} overlap least, ",
+                low[0],
+                f"{low[1]}.",
+            ),
+            "matrix",
+        )
+    ]
 
 
 def _attribution(found: Findings) -> list[Sentence]:

@@ -7,29 +7,33 @@ how; without one (`--folder`), everything is there.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastneurons.analysis import Estimate, Shares
+from fastneurons.analysis import Shares
+from fastneurons.analysis.bits import category_count_blocks
+from fastneurons.analysis.selection import Chosen, Selection
 from fastneurons.languages import language, short_code
 from fastneurons.model_name import short_name
 from fastneurons.report.cells import signal_name, where_read
 from fastneurons.report.findings import Findings, compute_findings
-from fastneurons.report.page.blocks import Block, text_bytes
-from fastneurons.report.page.examples import ExamplePages, example_pages
-from fastneurons.report.page.measures import FromBits, from_bits
+from fastneurons.report.page.blocks import Block
+from fastneurons.report.page.examples import example_pages
+from fastneurons.report.page.neurons import listed_block, listed_neurons, neuron_counts, patterns_block
+from fastneurons.report.page.overlaps import overlap_arrays
 from fastneurons.report.page.reproduce import command, facts
-from fastneurons.report.page.strips import NeuronCounts, Strips, strips
+from fastneurons.report.page.strips import Strips, strips
 from fastneurons.report.sentences import Sentence, sentences
 from fastneurons.store import CATEGORIES, Store
 from fastneurons.visible import visible
 
+if TYPE_CHECKING:
+    import xarray
+
 # Of a page's budget, the most that examples may take; strips get what is left.
 _EXAMPLES_SHARE = 0.4
-_PATTERNS_BYTES = 400_000  # before compression
-_LISTED = 60  # neurons of each category and language
 _LONGEST_TEXT = 2000
 
 
@@ -58,24 +62,24 @@ def run_page(store: Store, threshold: float | None = None, budget: int | None = 
         StoreError: an array is damaged.
     """
     found = compute_findings(store, threshold)
-    t = store.threshold_index(threshold)
     meta = _description(store, found)
     arrays: dict[str, NDArray[Any]] = {}
     blocks: dict[str, Block] = {}
+    sharing: xarray.Dataset | None = None
     if found.num_measured and found.sharing is not None:
-        groups = [found.sharing, *found.by_task.values()]
-        arrays |= _share_arrays(groups)
-        pages = example_pages(store, t, None if budget is None else int(_EXAMPLES_SHARE * budget))
+        groups = _groups(store, found)
+        arrays |= _share_arrays([found.sharing, *found.by_task.values()])
+        arrays["spread"] = _spread(groups)
+        pages = example_pages(groups[0], None if budget is None else int(_EXAMPLES_SHARE * budget))
         blocks |= pages.blocks
         meta["examples"] = pages.meta
-        arrays["spread"] = _spread(store, t)
-        bits = from_bits(store, t) if store.has_bits else None
-        if bits is not None:
-            arrays |= _overlap_arrays(bits)
-        counts = _neuron_counts(store, t, bits)
-        listed = _listed(counts)
-        blocks["listed"] = Block(arrays=_listed_arrays(counts, listed))
-        patterns = _patterns(store, t, listed)
+        if store.has_bits and (overlaps := overlap_arrays(groups)) is not None:
+            arrays |= overlaps[0]
+            sharing = overlaps[1]
+        counts = neuron_counts(groups)
+        listed = listed_neurons(counts)
+        blocks["listed"] = listed_block(counts, listed)
+        patterns = patterns_block(groups[0], listed, budget is not None, pages.meta["shown"])
         if patterns is not None:
             blocks["patterns"] = patterns
         if found.attribution is not None:
@@ -87,8 +91,15 @@ def run_page(store: Store, threshold: float | None = None, budget: int | None = 
         if fitted is not None:
             blocks |= {f"layer/{n}": block for n, block in enumerate(fitted.blocks)}
         meta["strips"] = _strip_meta(fitted)
-    meta["sentences"] = [_sentence(each) for each in sentences(found)]
+    meta["sentences"] = [_sentence(each) for each in sentences(found, sharing)]
     return RunPage(Block(meta, arrays), blocks)
+
+
+def _groups(store: Store, found: Findings) -> list[Chosen]:
+    """All examples measured, then those of each task if there are several."""
+    threshold = found.threshold
+    names: list[tuple[str, ...]] = [(), *((task,) for task in found.by_task)]
+    return [Selection(tasks=tasks, threshold=threshold, at_least=1).of(store) for tasks in names]
 
 
 # -- description ------------------------------------------------------------------------------------------
@@ -166,36 +177,18 @@ def _stacked(estimates: Any) -> NDArray[np.float32]:
     return np.stack([np.stack([e.mean, e.low, e.high]) for e in estimates]).astype(np.float32)
 
 
-def _spread(store: Store, t: int) -> NDArray[np.float32]:
+def _spread(groups: Sequence[Chosen]) -> NDArray[np.float32]:
     """temporary [G, 4, N, 4]: 5th, 95th percentile, least and most over examples."""
-    measured = store.measured
-    counts = store["category_count"][:, t][measured] / store.header.neurons
-    task = store["task"][:][measured]
-    K = len(store.header.tasks)
-    rows = [np.ones(len(task), bool)] + ([task == k for k in range(K)] if K > 1 else [])
     out = []
-    for r in rows:
-        c = counts[r]
-        if len(c) == 0:
-            out.append(np.full((4, *counts.shape[1:]), np.nan))
-        else:
+    for chosen in groups:
+        header = chosen.store.header
+        counts = [counts for _, counts in category_count_blocks(chosen)]
+        if counts:
+            c = np.concatenate(counts) / header.neurons
             out.append(np.concatenate([np.percentile(c, [5, 95], axis=0), [c.min(0), c.max(0)]]))
+        else:
+            out.append(np.full((4, len(header.layers), 4), np.nan))
     return np.stack(out).astype(np.float32)
-
-
-def _overlap_arrays(bits: FromBits) -> dict[str, NDArray[Any]]:
-    """temporary: `both` -> jaccard [G, N + 1, L, L], last: all layers."""
-    both = np.concatenate([bits.both, bits.both.sum(1, keepdims=True)], 1).astype(float)
-    own = np.diagonal(both, axis1=2, axis2=3)
-    union = own[..., :, None] + own[..., None, :] - both
-    with np.errstate(invalid="ignore", divide="ignore"):
-        jaccard = both / union
-    sets = np.concatenate([bits.set_count, bits.set_count.sum(1, keepdims=True)], 1)
-    return {
-        "jaccard": jaccard.astype(np.float32),
-        "set_members": bits.members,
-        "set_count": sets.astype(np.float32),
-    }
 
 
 def _attribution_arrays(found: Findings) -> dict[str, NDArray[np.float32]]:
@@ -210,71 +203,6 @@ def _attribution_arrays(found: Findings) -> dict[str, NDArray[np.float32]]:
             arrays[f"{name}_by_language"] = _stacked([attributed.by_language[name]])[0]
             arrays[f"{name}_by_language_and_layer"] = attributed.by_language_and_layer[name].astype(np.float32)
     return arrays
-
-
-# -- neurons ----------------------------------------------------------------------------------------------
-
-
-def _neuron_counts(store: Store, t: int, bits: FromBits | None) -> NeuronCounts:
-    header = store.header
-    occupancy = store["occupancy"][:, t]  # [K, N, I, 4]
-    measured = store.measured
-    task, present = store["task"][:][measured], store["present"][:][measured]
-    K = len(header.tasks)
-    rows = [np.ones(len(task), np.bool_), *([task == k for k in range(K)] if K > 1 else [])]
-    category = np.concatenate([occupancy.sum(0, keepdims=True), occupancy]) if K > 1 else occupancy
-    return NeuronCounts(
-        category=category.astype(np.int32),
-        language=None if bits is None else bits.language,
-        examples=np.array([row.sum() for row in rows]),
-        present=np.stack([present[row].sum(0) for row in rows]),
-    )
-
-
-def _listed(counts: NeuronCounts) -> NDArray[np.int64]:
-    """temporary: flat indices [M] of neurons that stand out."""
-    category = counts.category[0].reshape(-1, 4)
-    chosen = [np.argsort(-category[:, c], kind="stable")[:_LISTED] for c in (1, 2, 3)]
-    if counts.language is not None:
-        share = counts.language[0].reshape(counts.language.shape[1], -1) / np.maximum(counts.present[0], 1)[:, None]
-        for k in range(len(share)):
-            others = np.delete(share, k, 0).max(0, initial=0)
-            chosen.append(np.argsort(-(share[k] - others), kind="stable")[:_LISTED // 2])
-    return np.unique(np.concatenate(chosen))
-
-
-def _listed_arrays(counts: NeuronCounts, listed: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    G = len(counts.category)
-    I = counts.category.shape[2]
-    arrays: dict[str, NDArray[Any]] = {
-        "layer": (listed // I).astype(np.int32),
-        "neuron": (listed % I).astype(np.int32),
-        "category": counts.category.reshape(G, -1, 4)[:, listed].astype(np.int32),
-        "examples": counts.examples.astype(np.int32),
-        "present": counts.present.astype(np.int32),
-    }
-    if counts.language is not None:
-        L = counts.language.shape[1]
-        arrays["language"] = counts.language.reshape(G, L, -1)[:, :, listed].astype(np.int32)
-    return arrays
-
-
-def _patterns(store: Store, t: int, listed: NDArray[np.int64]) -> Block | None:
-    """Where the listed neurons are activated: `bits` [M, L, ceil(E / 8)] over the measured examples."""
-    if not store.has_bits:
-        return None
-    header = store.header
-    E, L, I = int(store.measured.sum()), len(header.languages), header.neurons
-    if len(listed) * L * -(-E // 8) > _PATTERNS_BYTES:
-        return None
-    rows = []
-    for _, window in store.windows("activated", "outcome"):
-        packed = window["activated"][window["outcome"] == 1][:, t]  # [e, L, N, B]
-        layer, neuron = listed // I, listed % I
-        byte = packed[:, :, layer, neuron // 8]
-        rows.append(byte >> (neuron % 8).astype(np.uint8) & 1)  # [e, L, M]
-    bits = np.concatenate(rows).transpose(2, 1, 0)  # [M, L, E]
-    return Block(arrays={"bits": np.packbits(bits, axis=-1, bitorder="little")})
 
 
 def _strip_meta(fitted: Strips | None) -> dict[str, Any] | None:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastneurons.analysis.selection import Chosen
 from fastneurons.report.page.blocks import Block
-from fastneurons.store import Store
 from fastneurons.visible import visible
 
 PART = 128  # examples of a part
@@ -30,20 +30,19 @@ class ExamplePages:
     meta: dict[str, Any]
 
 
-def example_pages(store: Store, t: int, budget: int | None) -> ExamplePages:
-    """Prepare as many of the first measured examples as fit.
+def example_pages(chosen: Chosen, budget: int | None) -> ExamplePages:
+    """Prepare as many of the first examples as fit.
 
     Args:
-        store: A store that compares languages.
-        t: Index of the threshold.
+        chosen: All examples.
         budget: Bytes in the page; None for all examples and whole prompts.
     """
-    measured = np.flatnonzero(store.measured)
-    has_prompts = _PROMPT in store
+    measured = chosen.examples
+    has_prompts = _PROMPT in chosen.store
     parts: list[_Part] = []
     size = 0
     for first in range(0, len(measured), PART):
-        part = _part(store, t, measured[first : first + PART], has_prompts, budget is None)
+        part = _part(chosen, measured[first : first + PART], has_prompts, budget is None)
         # The table's share of a part, too: compressed with the others it takes a little less.
         size += len(part.block.text) + len(Block(part.meta, part.table).text)
         if budget is not None and size > budget and parts:
@@ -70,8 +69,9 @@ class _Part:
     block: Block
 
 
-def _part(store: Store, t: int, rows: NDArray[np.int64], has_prompts: bool, whole: bool) -> _Part:
+def _part(chosen: Chosen, rows: NDArray[np.int64], has_prompts: bool, whole: bool) -> _Part:
     """Some examples; `rows` are ascending indices on the example axis."""
+    store, t = chosen.store, chosen.threshold_index
     span = slice(int(rows[0]), int(rows[-1]) + 1)
     at = rows - rows[0]
 

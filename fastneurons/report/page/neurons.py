@@ -1,0 +1,102 @@
+"""Single neurons for the page: counts of all of them, which ones are listed, and in which prompts those are activated."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastneurons.analysis.bits import bit_blocks, occupancy
+from fastneurons.analysis.selection import Chosen
+from fastneurons.analysis.words import NeuronCounter
+from fastneurons.report.page.blocks import Block
+from fastneurons.report.page.strips import NeuronCounts
+
+# Listed neurons of each category, and of each language.
+_OF_CATEGORY = 60
+_OF_LANGUAGE = 30
+_PATTERNS_BYTES = 400_000  # before compression; a folder has no limit
+_NO_BITS = "which neurons each language activates is in the bits"
+
+
+def neuron_counts(groups: Sequence[Chosen]) -> NeuronCounts:
+    """Count every neuron's categories, and its activations by language if the store has bits.
+
+    Args:
+        groups: All examples, then those of each task if there are several.
+    """
+    everything, tasks = groups[0], groups[1:]
+    header = everything.store.header
+    language = None
+    if everything.store.has_bits:
+        shape = (len(everything.languages), len(header.layers))
+        counters = [NeuronCounter(shape, header.neurons) for _ in tasks or groups]
+        numbers = [group.task_index[0] for group in tasks]
+        for block in bit_blocks(everything, _NO_BITS):
+            task = everything.task[block.rows]
+            for k, counter in enumerate(counters):
+                rows = task == numbers[k] if numbers else slice(None)
+                counter.add(block.words[rows])
+        language = np.stack([counter.counts() for counter in counters])
+        if tasks:
+            language = np.concatenate([language.sum(0, keepdims=True, dtype=np.int32), language])
+    return NeuronCounts(
+        category=np.stack([occupancy(group) for group in groups]),
+        language=language,
+        examples=np.array([len(group) for group in groups]),
+        present=np.stack([group.present.sum(0) for group in groups]),
+    )
+
+
+def listed_neurons(counts: NeuronCounts) -> NDArray[np.int64]:
+    """Indices [M], over layers and neurons, of those most often in each category and most specific to each language."""
+    category = counts.category[0].reshape(-1, 4)
+    chosen = [_most(category[:, c], _OF_CATEGORY) for c in (1, 2, 3)]
+    if counts.language is not None:
+        L = counts.language.shape[1]
+        share = counts.language[0].reshape(L, -1) / np.maximum(counts.present[0], 1)[:, None]
+        for k in range(L):
+            chosen.append(_most(share[k] - np.delete(share, k, 0).max(0), _OF_LANGUAGE))
+    return np.unique(np.concatenate(chosen))
+
+
+def _most(values: NDArray[Any], number: int) -> NDArray[np.int64]:
+    """Indices of the largest values; of equal ones, the first."""
+    number = min(number, len(values))
+    least = np.partition(values, -number)[-number]
+    candidates = np.flatnonzero(values >= least)
+    return candidates[np.argsort(-values[candidates], kind="stable")[:number]]
+
+
+def listed_block(counts: NeuronCounts, listed: NDArray[np.int64]) -> Block:
+    """Exact counts of the listed neurons: `layer`, `neuron` [M], `category` [G, M, 4], `language` [G, L, M]."""
+    G, _, I, _ = counts.category.shape
+    arrays: dict[str, NDArray[Any]] = {
+        "layer": (listed // I).astype(np.int32),
+        "neuron": (listed % I).astype(np.int32),
+        "category": counts.category.reshape(G, -1, 4)[:, listed],
+        "examples": counts.examples.astype(np.int32),
+        "present": counts.present.astype(np.int32),
+    }
+    if counts.language is not None:
+        L = counts.language.shape[1]
+        arrays["language"] = counts.language.reshape(G, L, -1)[:, :, listed]
+    return Block(arrays=arrays)
+
+
+def patterns_block(chosen: Chosen, listed: NDArray[np.int64], limited: bool, shown: int) -> Block | None:
+    """In which prompts the listed neurons are activated: `bits` uint8 [M, L, ceil(E / 8)] of the first examples.
+
+    Args:
+        chosen: All examples.
+        listed: Indices of the M neurons.
+        limited: Whether to leave them out where they are large.
+        shown: E, the examples that the page has.
+    """
+    L, I = len(chosen.languages), chosen.store.header.neurons
+    if not chosen.store.has_bits or (limited and len(listed) * L * -(-shown // 8) > _PATTERNS_BYTES):
+        return None
+    layer, byte, bit = listed // I, listed % I // 8, (listed % I % 8).astype(np.uint8)
+    rows = [block.bits[:, :, layer, byte] >> bit & 1 for block in bit_blocks(chosen.subset(np.arange(shown)), _NO_BITS)]
+    bits = np.concatenate(rows).transpose(2, 1, 0)  # [M, L, E]
+    return Block(arrays={"bits": np.packbits(bits, axis=-1, bitorder="little")})
