@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import fastneurons
-from fastneurons.cli import bench, data, info, look, run, tasks, verify
+from fastneurons.cli import bench, data, info, look, report, run, tasks, verify
 from fastneurons.cli.help import FIRST_RUN, SectionedCommand, help_if_alone
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ app.command(cls=SectionedCommand)(run.run)
 app.command(cls=SectionedCommand)(run.demo)
 app.command(cls=SectionedCommand)(look.summary)
 app.command(cls=SectionedCommand)(look.plot)
+app.command(cls=SectionedCommand)(report.report)
 app.command(cls=SectionedCommand)(verify.verify)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
