@@ -6,7 +6,7 @@ every bootstrap replicate draws every example; a mean and its replicates are the
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import exp, factorial
+from math import exp, factorial, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,54 @@ def poisson_weights(rng: np.random.Generator, num_examples: int, replicates: int
     """
     weights: NDArray[np.float32] = _POISSON[rng.integers(0, 2**16, (num_examples, replicates), np.uint16)]
     return weights
+
+
+class WeightedMeans:
+    """Means over examples and their bootstrap replicates, from blocks of examples.
+
+    The size does not depend on the number of examples.
+
+    Args:
+        shape: Of an example's values.
+        replicates: R; 0 for means without intervals.
+        seed: Of the weights; None for the one that all analyses share.
+    """
+
+    def __init__(self, shape: tuple[int, ...], replicates: int = REPLICATES, seed: int | None = None) -> None:
+        self._shape = shape
+        self._rng = bootstrap_generator(seed)
+        self.num_examples = 0
+        self._sum = np.zeros(prod(shape))
+        self._replicated = np.zeros((replicates, prod(shape)))
+        self._drawn = np.zeros(replicates)
+
+    def add(self, values: NDArray[np.number]) -> None:
+        """Add a block of examples, [E, *shape]."""
+        flat = np.asarray(values, np.float64).reshape(len(values), -1 if len(values) else self._sum.size)
+        self.num_examples += len(flat)
+        self._sum += flat.sum(0)
+        replicates = len(self._drawn)
+        for rows in blocks(len(flat)) if replicates else ():
+            weights = poisson_weights(self._rng, rows.stop - rows.start, replicates + replicates % 2)
+            weights = weights[:, :replicates]
+            self._drawn += weights.sum(0, dtype=np.float64)
+            self._replicated += weights.T.astype(np.float64) @ flat[rows]
+
+    def estimate(self) -> Estimate:
+        """The means of all examples added so far, each of `shape`; without replicates, the intervals are NaN."""
+        mean, replicated = self.replicates()
+        return Estimate.of(mean, replicated)
+
+    def replicates(self) -> tuple[Floats, Floats]:
+        """The means, and those of each replicate, [R, *shape]; NaN over no examples."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = (
+                (self._sum / self.num_examples).reshape(self._shape)
+                if self.num_examples
+                else np.full(self._shape, np.nan)
+            )
+            replicated = (self._replicated / self._drawn[:, None]).reshape(-1, *self._shape)
+        return mean, replicated
 
 
 def _poisson_table() -> NDArray[np.float32]:
