@@ -25,6 +25,7 @@ from fastneurons.analysis.bootstrap import (
     poisson_weights,
 )
 from fastneurons.analysis.multiple import adjusted, at_least_by_chance
+from fastneurons.analysis.reading import add_estimate, complete_examples
 from fastneurons.analysis.selection import Chosen, language_indices
 from fastneurons.errors import InputError
 
@@ -96,19 +97,20 @@ def alignment(
         InputError: the store has no bits, or not that language; fewer than two examples have all languages.
         StoreError: an array is damaged.
     """
-    chosen.needs_bits("alignment needs it")
     wanted = None if reference is None else language_indices(chosen.store, [reference], 1)[0]
     if wanted is not None and wanted not in chosen.language_index:
         code = chosen.store.header.languages[wanted]
         raise InputError(f"--reference {code}: is not among the languages {', '.join(chosen.languages)}")
     at = 0 if wanted is None else chosen.language_index.index(wanted)
-    complete = chosen.subset(chosen.present.all(1))
+    complete = complete_examples(chosen, "alignment needs it")
     rng = bootstrap_generator(seed)
     if len(complete) > sample:
         complete = complete.subset(np.sort(rng.choice(len(complete), sample, replace=False)))
     n = len(complete)
     if n < _LEAST_EXAMPLES:
-        raise InputError(f"{chosen.store.path}: {n} of the chosen examples have all languages; at least 2 must")
+        raise InputError(
+            f"{chosen.store.path}: {n} of the chosen examples have all languages; at least 2 must"
+        )
     others = [index for index in range(len(chosen.languages)) if index != at]
     hits, hits_overall = _hits(complete, at, others)  # bool [D, L - 1, N, n], [D, L - 1, n]
     weights = poisson_weights(rng, n, resamples).T.astype(np.float64)  # [R, n]
@@ -138,12 +140,11 @@ def _add(
     found: xarray.Dataset, name: str, dims: tuple[str, ...], hits: NDArray[np.generic], weights: Floats
 ) -> None:
     """Add the mean of hits [..., n] with its interval."""
+    values = hits.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = np.tensordot(weights, hits.astype(np.float64), (1, hits.ndim - 1))
-        drawn /= weights.sum(1).reshape(-1, *[1] * (hits.ndim - 1))
-    estimate = Estimate.of(hits.mean(-1), drawn)
-    found[name] = dims, estimate.mean
-    found[f"{name}_low"], found[f"{name}_high"] = (dims, estimate.low), (dims, estimate.high)
+        drawn = np.tensordot(weights, values, (1, values.ndim - 1))
+        drawn /= weights.sum(1).reshape(-1, *[1] * (values.ndim - 1))
+    add_estimate(found, name, dims, Estimate.of(values.mean(-1), drawn))
 
 
 def _hits(chosen: Chosen, reference: int, others: list[int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

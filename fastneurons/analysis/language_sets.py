@@ -140,7 +140,9 @@ def independent_shares(rates: Floats) -> Floats:
     shares = np.ones((E, N, 1))
     for index in range(L):
         rate = rates[:, index, :, None]
-        shares = np.concatenate([shares * (1 - rate), shares * rate], -1)  # the sets with the language come second
+        shares = np.concatenate(
+            [shares * (1 - rate), shares * rate], -1
+        )  # the sets with the language come second
     return shares
 
 

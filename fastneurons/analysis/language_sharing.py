@@ -26,10 +26,10 @@ from fastneurons.analysis.bootstrap import (
 from fastneurons.analysis.language_sets import MOST_LANGUAGES, SetShares, SetSums, members, set_counts
 from fastneurons.analysis.multiple import adjusted
 from fastneurons.analysis.overlap import Overlaps, OverlapSums, pairs, permuted_common, pooled, tree
+from fastneurons.analysis.reading import add_estimate, complete_examples
 from fastneurons.analysis.selection import Chosen
 from fastneurons.analysis.similarity import mantel, same_family, same_script
 from fastneurons.analysis.words import NeuronCounter, pair_counts
-from fastneurons.errors import InputError
 
 SET_SAMPLE = 1000
 PERMUTATIONS = 200
@@ -68,10 +68,7 @@ def language_sharing(
         InputError: the store has no bits, or none of the chosen examples has all languages.
         StoreError: an array is damaged.
     """
-    complete = chosen.subset(chosen.present.all(1))
-    chosen.needs_bits("sharing needs it")
-    if not len(complete):
-        raise InputError(f"{chosen.store.path}: none of the chosen examples has all of the chosen languages")
+    complete = complete_examples(chosen, "sharing needs it")
     header, languages, E = chosen.store.header, chosen.languages, len(complete)
     L, N = len(languages), len(header.layers)
     rng = bootstrap_generator(seed)
@@ -109,7 +106,10 @@ def language_sharing(
     _add_overlaps(found, overlaps, languages)
     common = permuted_common(activated, header.neurons, permutations, others).sum(2)  # [R, P]
     both = np.stack([activated[:, i] + activated[:, j] for i, j in pairs(L)], 1).sum((0, 2))
-    found["chance_permuted"] = "pair", pooled(common.mean(0) if permutations else np.full(len(both), np.nan), both)
+    found["chance_permuted"] = (
+        "pair",
+        pooled(common.mean(0) if permutations else np.full(len(both), np.nan), both),
+    )
     _add_tree(found, overlaps, languages)
     if set_sums is not None:
         _add_sets(found, set_sums.shares(), languages)
@@ -121,12 +121,6 @@ def language_sharing(
     return found
 
 
-def add_estimate(found: xarray.Dataset, name: str, dims: tuple[str, ...], estimate: Estimate) -> None:
-    """Add an estimate's mean under a name, and its interval under that with `_low` and `_high`."""
-    found[name] = dims, estimate.mean
-    found[f"{name}_low"], found[f"{name}_high"] = (dims, estimate.low), (dims, estimate.high)
-
-
 def _sample(rng: np.random.Generator, num_examples: int, wanted: int) -> NDArray[np.bool_]:
     """bool [E], which examples are in a sample of at most `wanted`."""
     chosen = np.ones(num_examples, np.bool_)
@@ -136,9 +130,7 @@ def _sample(rng: np.random.Generator, num_examples: int, wanted: int) -> NDArray
 
 
 def _add_overlaps(found: xarray.Dataset, overlaps: Overlaps, languages: tuple[str, ...]) -> None:
-    first, second = (
-        [languages[each] for each in side] for side in zip(*pairs(len(languages)), strict=True)
-    )
+    first, second = ([languages[each] for each in side] for side in zip(*pairs(len(languages)), strict=True))
     found.coords["pair"] = [f"{one}/{other}" for one, other in zip(first, second, strict=True)]
     found.coords["first"], found.coords["second"] = ("pair", first), ("pair", second)
     add_estimate(found, "jaccard", ("pair",), overlaps.jaccard)

@@ -1,8 +1,8 @@
 """Correct p values for the number of tests, and say how much of a list chance alone would put there.
 
-    from fastneurons.analysis.multiple import adjusted
+from fastneurons.analysis.multiple import adjusted
 
-    adjusted(p)  # Benjamini-Hochberg: of the tests up to 0.05, at most 5 % are false on average
+adjusted(p)  # Benjamini-Hochberg: of the tests up to 0.05, at most 5 % are false on average
 """
 
 import numpy as np

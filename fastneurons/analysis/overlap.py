@@ -197,7 +197,7 @@ def permuted_common(
     Returns:
         float64 [R, P, N], summed over examples.
     """
-    E, L, N = activated.shape
+    _, L, N = activated.shape
     found = np.zeros((permutations, len(pairs(L)), N))
     for k, (first, second) in enumerate(pairs(L)):
         for example in activated:
