@@ -38,12 +38,19 @@ class Sentence:
         return "".join(self.parts)
 
 
-def sentences(found: Findings, sharing: "xarray.Dataset | None" = None) -> list[Sentence]:
+def sentences(
+    found: Findings,
+    sharing: "xarray.Dataset | None" = None,
+    contributions: "xarray.Dataset | None" = None,
+    repeating: "xarray.Dataset | None" = None,
+) -> list[Sentence]:
     """The main findings of a run, the most general first; none where nothing was measured.
 
     Args:
         found: The findings of a store.
-        sharing: `fastneurons.analysis.language_sharing` of it, if its bits are there.
+        sharing: Of `fastneurons.analysis.language_sharing`, if the store has bits.
+        contributions: Of `fastneurons.analysis.contributions`, if it has attribution.
+        repeating: Of `fastneurons.analysis.repeating`.
     """
     if not found.num_measured:
         return []
@@ -52,7 +59,10 @@ def sentences(found: Findings, sharing: "xarray.Dataset | None" = None) -> list[
         made += _sharing(found.sharing)
     if sharing is not None:
         made += _pairs(sharing)
-    made += _attribution(found)
+    if contributions is not None:
+        made.append(_contributions(contributions))
+    if repeating is not None:
+        made.append(_repeating(repeating, found.num_measured))
     made += _corpus(found)
     return made
 
@@ -141,24 +151,43 @@ def _pairs(sharing: "xarray.Dataset") -> list[Sentence]:
     ]
 
 
-def _attribution(found: Findings) -> list[Sentence]:
-    attributed, shares = found.attribution, found.attribution_sharing
-    if attributed is None or shares is None:
-        return []
-    share = attributed.overall["contribution_share"]
-    return [
-        Sentence(
-            (
-                "All-shared neurons are ",
-                percent(shares.category_overall, _ALL),
-                f" of all neurons, but ",
-                percent(share, _ALL),
-                f"{between(share, _ALL)} of each layer's {attributed.top_k:,} most contributing ones.",
-            ),
-            "contribution",
-            {"category": _ALL},
-        )
-    ]
+def _contributions(contributions: "xarray.Dataset") -> Sentence:
+    """How much the shared neurons contribute, beside how many they are."""
+
+    def share(variable: str, categories: slice) -> str:
+        return f"{100 * float(contributions[variable].values[categories].sum()):.1f} %"
+
+    shared, estimate = slice(_ALL, _ALL + 1), contributions["sum_share"].values[_ALL]
+    low, high = (100 * float(contributions[f"sum_share_{end}"].values[_ALL]) for end in ("low", "high"))
+    interval = f" (95 % interval {low:.1f} to {high:.1f} %)" if np.isfinite(low) else ""
+    number = float(contributions["neuron_share"].values[_ALL])
+    return Sentence(
+        (
+            f"All-shared neurons are {'only ' if number < estimate else ''}",
+            share("neuron_share", shared),
+            " of a layer's neurons and give ",
+            share("sum_share", shared),
+            f" of its summed contribution scores{interval}.",
+        ),
+        "contribution",
+        {"category": _ALL},
+    )
+
+
+def _repeating(repeating: "xarray.Dataset", num_examples: int) -> Sentence:
+    """How many neurons never leave their category."""
+    kept = int(repeating.attrs["keepers_in_every_example"])
+    chance = float(repeating.attrs["keepers_by_chance"])
+    total = int(repeating.attrs["neurons"]) * repeating.sizes["layer"]
+    return Sentence(
+        (
+            "",
+            f"{kept:,}",
+            f" of {total:,} neurons ({100 * kept / total:.1f} %) are in the same category in every one of "
+            f"{count(num_examples, 'example')}; by chance, {chance:,.0f} would be.",
+        ),
+        "neurons",
+    )
 
 
 def _corpus(found: Findings) -> list[Sentence]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fastneurons.errors import InputError
 from fastneurons.model_name import short_name
+from fastneurons.report.findings import Findings
 from fastneurons.report.page.build import Page, build, write
 from fastneurons.report.page.comparison import comparison_blocks
 from fastneurons.report.page.data import run_page
@@ -19,7 +20,12 @@ _LONGEST_TITLE = 80
 
 
 def write_report(
-    stores: Sequence[Store], path: str | Path, version: str, threshold: float | None = None, folder: bool = False
+    stores: Sequence[Store],
+    path: str | Path,
+    version: str,
+    threshold: float | None = None,
+    folder: bool = False,
+    found: Findings | None = None,
 ) -> None:
     """Write the report of one or several runs: a page that opens in a browser, without a network.
 
@@ -30,11 +36,12 @@ def write_report(
         threshold: One that every store has; None takes each one's first.
         folder: Whether to write everything, in files that the page loads when they are needed, rather than what fits
             into one file of a few megabytes.
+        found: Findings of the first store at that threshold, if they were computed already.
     Raises:
         InputError: a store has no such threshold, or the path cannot be written.
         StoreError: an array is damaged.
     """
-    page = report_page(stores, version, threshold, folder)
+    page = report_page(stores, version, threshold, folder, found)
     try:
         write(page, Path(path))
     except OSError as error:
@@ -42,11 +49,18 @@ def write_report(
 
 
 def report_page(
-    stores: Sequence[Store], version: str, threshold: float | None = None, folder: bool = False
+    stores: Sequence[Store],
+    version: str,
+    threshold: float | None = None,
+    folder: bool = False,
+    found: Findings | None = None,
 ) -> Page:
     """Make the page that `write_report` writes."""
     budget = None if folder else BUDGET // max(1, len(stores))
-    runs = [(title, run_page(store, threshold, budget)) for title, store in zip(titles(stores), stores, strict=True)]
+    runs = [
+        (title, run_page(store, threshold, budget, found if store is stores[0] else None))
+        for title, store in zip(titles(stores), stores, strict=True)
+    ]
     return build(runs, comparison_blocks(stores, threshold), version, folder)
 
 

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.analysis import Shares
-from fastneurons.analysis.bits import category_count_blocks
+from fastneurons.analysis.categories import categories
+from fastneurons.analysis.contributions import contributions
+from fastneurons.analysis.repeating import repeating
 from fastneurons.analysis.selection import Chosen, Selection
 from fastneurons.languages import language, short_code
 from fastneurons.model_name import short_name
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 # Of a page's budget, the most that examples may take; strips get what is left.
 _EXAMPLES_SHARE = 0.4
 _LONGEST_TEXT = 2000
+_CONTRIBUTIONS = (
+    "contribution_share", "sum_share", "contribution_mean", "contribution_sum", "contribution_max", "effective_mean",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,40 +55,47 @@ class RunPage:
     blocks: Mapping[str, Block]
 
 
-def run_page(store: Store, threshold: float | None = None, budget: int | None = None) -> RunPage:
+def run_page(
+    store: Store, threshold: float | None = None, budget: int | None = None, found: Findings | None = None
+) -> RunPage:
     """Read a store and prepare the page of its run.
 
     Args:
         store: A store, complete or not.
         threshold: One of its thresholds; None takes the first.
         budget: Bytes that the run's data may take in the page; None for no limit.
+        found: Its findings at that threshold, if they were computed already.
     Raises:
         InputError: the store has no such threshold.
         StoreError: an array is damaged.
     """
-    found = compute_findings(store, threshold)
+    found = found or compute_findings(store, threshold)
     meta = _description(store, found)
     arrays: dict[str, NDArray[Any]] = {}
     blocks: dict[str, Block] = {}
     sharing: xarray.Dataset | None = None
+    contributed: xarray.Dataset | None = None
+    kept: xarray.Dataset | None = None
     if found.num_measured and found.sharing is not None:
         groups = _groups(store, found)
         arrays |= _share_arrays([found.sharing, *found.by_task.values()])
-        arrays["spread"] = _spread(groups)
+        arrays["spread"] = _spread(groups[0], len(groups))
         pages = example_pages(groups[0], None if budget is None else int(_EXAMPLES_SHARE * budget))
         blocks |= pages.blocks
         meta["examples"] = pages.meta
         if store.has_bits and (overlaps := overlap_arrays(groups)) is not None:
             arrays |= overlaps[0]
             sharing = overlaps[1]
+        kept = repeating(groups[0], (1.0,), replicates=0, top=1)
         counts = neuron_counts(groups)
         listed = listed_neurons(counts)
         blocks["listed"] = listed_block(counts, listed)
-        patterns = patterns_block(groups[0], listed, budget is not None, pages.meta["shown"])
+        patterns = patterns_block(groups[0], listed.index, budget is not None, pages.meta["shown"])
         if patterns is not None:
             blocks["patterns"] = patterns
-        if found.attribution is not None:
-            arrays |= _attribution_arrays(found)
+        if found.attribution is not None and groups[0].threshold_index == 0:
+            contributed = contributions(groups[0])
+            arrays |= _contribution_arrays(contributed)
         if budget is not None:
             used = sum(len(block.text) for block in (*blocks.values(), Block(meta, arrays)))
             budget = max(0, budget - used)
@@ -91,7 +103,7 @@ def run_page(store: Store, threshold: float | None = None, budget: int | None = 
         if fitted is not None:
             blocks |= {f"layer/{n}": block for n, block in enumerate(fitted.blocks)}
         meta["strips"] = _strip_meta(fitted)
-    meta["sentences"] = [_sentence(each) for each in sentences(found, sharing)]
+    meta["sentences"] = [_sentence(each) for each in sentences(found, sharing, contributed, kept)]
     return RunPage(Block(meta, arrays), blocks)
 
 
@@ -177,31 +189,24 @@ def _stacked(estimates: Any) -> NDArray[np.float32]:
     return np.stack([np.stack([e.mean, e.low, e.high]) for e in estimates]).astype(np.float32)
 
 
-def _spread(groups: Sequence[Chosen]) -> NDArray[np.float32]:
-    """temporary [G, 4, N, 4]: 5th, 95th percentile, least and most over examples."""
-    out = []
-    for chosen in groups:
-        header = chosen.store.header
-        counts = [counts for _, counts in category_count_blocks(chosen)]
-        if counts:
-            c = np.concatenate(counts) / header.neurons
-            out.append(np.concatenate([np.percentile(c, [5, 95], axis=0), [c.min(0), c.max(0)]]))
-        else:
-            out.append(np.full((4, len(header.layers), 4), np.nan))
-    return np.stack(out).astype(np.float32)
+def _spread(everything: Chosen, num_groups: int) -> NDArray[np.float32]:
+    """How much examples differ, [G, 4, N, 4]: 5th and 95th percentile, least and most."""
+    found = categories(everything, replicates=0)
+    bands = np.stack([found[name].values for name in ("p5", "p95", "least", "most")], 1)  # [task, 4, N, 4]
+    # All tasks together come last there and first here.
+    return np.roll(bands, 1, 0).astype(np.float32) if num_groups > 1 else bands[:1].astype(np.float32)
 
 
-def _attribution_arrays(found: Findings) -> dict[str, NDArray[np.float32]]:
-    attributed = found.attribution
-    assert attributed is not None
-    names = ("contribution_share", "contribution_sum", "contribution_mean", "contribution_max", "effective_mean")
-    arrays = {}
-    for name in names:
-        if name in attributed.overall:
-            arrays[f"{name}_overall"] = _stacked([attributed.overall[name]])[0]
-            arrays[f"{name}_by_layer"] = _stacked([attributed.by_layer[name]])[0]
-            arrays[f"{name}_by_language"] = _stacked([attributed.by_language[name]])[0]
-            arrays[f"{name}_by_language_and_layer"] = attributed.by_language_and_layer[name].astype(np.float32)
+def _contribution_arrays(found: "xarray.Dataset") -> dict[str, NDArray[np.float32]]:
+    """Means by category under the names of `_CONTRIBUTIONS`: [3, 4] (mean, low, high), `_by_layer` [3, N, 4],
+    `_by_language` [3, L, 4], `_by_language_and_layer` [L, N, 4]."""
+    arrays: dict[str, NDArray[np.float32]] = {}
+    for name in _CONTRIBUTIONS:
+        for place in ("", "_by_layer", "_by_language"):
+            ends = [found[f"{name}{place}{end}"].values for end in ("", "_low", "_high")]
+            arrays[f"{name}{place}"] = np.stack(ends).astype(np.float32)
+        together = f"{name}_by_language_and_layer"
+        arrays[together] = found[together].values.astype(np.float32)
     return arrays
 
 

@@ -1,12 +1,15 @@
 """Single neurons for the page: counts of all of them, which ones are listed, and in which prompts those are activated."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.analysis.bits import bit_blocks, occupancy
+from fastneurons.analysis.multiple import adjusted
+from fastneurons.analysis.neurons import preference
 from fastneurons.analysis.selection import Chosen
 from fastneurons.analysis.words import NeuronCounter
 from fastneurons.report.page.blocks import Block
@@ -15,6 +18,8 @@ from fastneurons.report.page.strips import NeuronCounts
 # Listed neurons of each category, and of each language.
 _OF_CATEGORY = 60
 _OF_LANGUAGE = 30
+# Largest q of a preference for a language that counts.
+SIGNIFICANT = 0.05
 _PATTERNS_BYTES = 400_000  # before compression; a folder has no limit
 _NO_BITS = "which neurons each language activates is in the bits"
 
@@ -48,16 +53,37 @@ def neuron_counts(groups: Sequence[Chosen]) -> NeuronCounts:
     )
 
 
-def listed_neurons(counts: NeuronCounts) -> NDArray[np.int64]:
-    """Indices [M], over layers and neurons, of those most often in each category and most specific to each language."""
+@dataclass(frozen=True)
+class Listed:
+    """Neurons that stand out: those most often in each category, and those that prefer each language most.
+
+    Args:
+        index: int64 [M], ascending, over layers and neurons.
+        q: float64 [M], of each one's preference for its preferred language, corrected over all neurons (Benjamini
+            and Hochberg); None if that cannot be tested.
+        preferring: How many neurons of all prefer a language at q up to `SIGNIFICANT`; None likewise.
+    """
+
+    index: NDArray[np.int64]
+    q: NDArray[np.float64] | None
+    preferring: int | None
+
+
+def listed_neurons(counts: NeuronCounts) -> Listed:
+    """Choose the neurons to list; `fastneurons.analysis.neurons.preference` says which ones prefer a language."""
     category = counts.category[0].reshape(-1, 4)
     chosen = [_most(category[:, c], _OF_CATEGORY) for c in (1, 2, 3)]
-    if counts.language is not None:
-        L = counts.language.shape[1]
-        share = counts.language[0].reshape(L, -1) / np.maximum(counts.present[0], 1)[:, None]
-        for k in range(L):
-            chosen.append(_most(share[k] - np.delete(share, k, 0).max(0), _OF_LANGUAGE))
-    return np.unique(np.concatenate(chosen))
+    E = int(counts.examples[0])
+    if counts.language is None or (counts.present[0] != E).any():
+        return Listed(np.unique(np.concatenate(chosen)), None, None)
+    tests = preference(counts.language[0], counts.category[0], E)
+    L = len(tests.p)
+    q = adjusted(np.minimum(1, tests.p.min(0) * L)).ravel()  # of several languages, the best one
+    share = np.nan_to_num(tests.share.reshape(L, -1))
+    for k in range(L):
+        chosen.append(_most(np.where(q <= SIGNIFICANT, share[k], 0), _OF_LANGUAGE))
+    index = np.unique(np.concatenate(chosen))
+    return Listed(index, q[index], int((q <= SIGNIFICANT).sum()))
 
 
 def _most(values: NDArray[Any], number: int) -> NDArray[np.int64]:
@@ -68,9 +94,10 @@ def _most(values: NDArray[Any], number: int) -> NDArray[np.int64]:
     return candidates[np.argsort(-values[candidates], kind="stable")[:number]]
 
 
-def listed_block(counts: NeuronCounts, listed: NDArray[np.int64]) -> Block:
-    """Exact counts of the listed neurons: `layer`, `neuron` [M], `category` [G, M, 4], `language` [G, L, M]."""
+def listed_block(counts: NeuronCounts, neurons: Listed) -> Block:
+    """Exact counts of the listed neurons: `layer`, `neuron`, `q` [M], `category` [G, M, 4], `language` [G, L, M]."""
     G, _, I, _ = counts.category.shape
+    listed = neurons.index
     arrays: dict[str, NDArray[Any]] = {
         "layer": (listed // I).astype(np.int32),
         "neuron": (listed % I).astype(np.int32),
@@ -81,7 +108,9 @@ def listed_block(counts: NeuronCounts, listed: NDArray[np.int64]) -> Block:
     if counts.language is not None:
         L = counts.language.shape[1]
         arrays["language"] = counts.language.reshape(G, L, -1)[:, :, listed]
-    return Block(arrays=arrays)
+    if neurons.q is not None:
+        arrays["q"] = neurons.q.astype(np.float32)
+    return Block({"preferring": neurons.preferring, "rate": SIGNIFICANT}, arrays)
 
 
 def patterns_block(chosen: Chosen, listed: NDArray[np.int64], limited: bool, shown: int) -> Block | None:

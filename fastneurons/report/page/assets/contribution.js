@@ -1,22 +1,27 @@
 // Attribution: how the contribution of neurons divides among the categories, beside how many neurons those are.
 
-let contributionShows = "contribution_share";
+let contributionShows = "sum_share";
 
 function contributionFigure() {
   const { meta } = run();
+  const tools = choices("Of what", [["sum_share", "summed scores"], ["contribution_share", `top ${count(meta.top_k)} neurons`]], () => contributionShows, (value) => {
+    contributionShows = value;
+    figures.get("contribution").redraw();
+  });
   return figure({
-    id: "contribution", title: "Which neurons contribute", uses: ["layer", "language", "category"],
-    text: () => `The upper bar divides all neurons into categories; the bars below divide the ${count(meta.top_k)} neurons of a layer with the highest contribution scores, `
-      + `by language, ${state.layer === null ? "mean over layers" : `in ${layerName(state.layer)}`}. Attribution covers all tasks together.`,
+    id: "contribution", title: "Which neurons contribute", uses: ["layer", "language", "category"], tools,
+    text: () => "The upper bar divides all neurons into categories. Those below divide, for each language, "
+      + (contributionShows === "sum_share" ? "the sum of all contribution scores" : `the ${count(meta.top_k)} neurons of a layer with the highest contribution scores`)
+      + ` (${state.layer === null ? "mean over layers" : layerName(state.layer)}${meta.tasks.length > 1 ? ", all tasks together" : ""}).`,
     draw: (body, width) => body.append(contributionBars(width)),
     numbers: () => {
       const { meta, arrays } = run();
       const scores = ["contribution_mean", "contribution_max", "contribution_sum", "effective_mean"].filter((name) => arrays[`${name}_by_language`]);
       const words = { contribution_mean: "contribution score, mean", contribution_max: "max", contribution_sum: "sum", effective_mean: "effective score, mean" };
       return {
-        columns: ["language", "category", "share of the top neurons", "95 % interval, low", "95 % interval, high", ...scores.map((name) => words[name])],
+        columns: ["language", "category", "share of summed scores", "95 % interval, low", "95 % interval, high", "share of the top neurons", "95 % interval, low", "95 % interval, high", ...scores.map((name) => words[name])],
         rows: meta.languages.flatMap((_, k) => shownCategories().map((c) => [languageName(k), categoryName(c),
-          ...[0, 1, 2].map((i) => at(arrays.contribution_share_by_language, i, k, c)), ...scores.map((name) => at(arrays[`${name}_by_language`], 0, k, c))])),
+          ...["sum_share", "contribution_share"].flatMap((name) => [0, 1, 2].map((i) => at(arrays[`${name}_by_language`], i, k, c))), ...scores.map((name) => at(arrays[`${name}_by_language`], 0, k, c))])),
       };
     },
   });
@@ -25,7 +30,7 @@ function contributionFigure() {
 function contributionBars(width) {
   const { meta, arrays } = run();
   const narrow = width < 560, left = narrow ? 78 : 150;
-  const share = (k, c) => (state.layer === null ? at(arrays.contribution_share_by_language, 0, k, c) : at(arrays.contribution_share_by_language_and_layer, k, state.layer, c));
+  const share = (k, c) => (state.layer === null ? at(arrays[`${contributionShows}_by_language`], 0, k, c) : at(arrays[`${contributionShows}_by_language_and_layer`], k, state.layer, c));
   const neurons = (c) => (state.layer === null ? at(arrays.category_overall, 0, 0, c) : at(arrays.category, 0, 0, state.layer, c));
   const order = languageOrder();
   const rows = [{ name: "all neurons", values: range(4).map(neurons), head: true },

@@ -103,7 +103,7 @@ async function drawFigures(main) {
   const there = [];
   if (arrays.category) there.push(layersFigure());
   if (arrays.activated) there.push(languagesFigure());
-  if (arrays.contribution_share_overall) there.push(contributionFigure());
+  if (arrays.contribution_share) there.push(contributionFigure());
   if (meta.strips) there.push(stripFigure());
   if (arrays.jaccard) there.push(matrixFigure(), setsFigure());
   if (runs.length > 1 && arrays.category) there.push(compareFigure());
