@@ -17,7 +17,16 @@ from fastneurons.languages import language, short_code
 from fastneurons.model_name import short_name
 from fastneurons.report.cells import LONGEST_LANGUAGE, signal_name, where_read
 from fastneurons.report.findings import Findings
-from fastneurons.report.style import ACCENT, CATEGORY_COLOURS, COLOURS, FAINT, STYLE, apart, check_ending, save
+from fastneurons.report.style import (
+    ACCENT,
+    CATEGORY_COLOURS,
+    COLOURS,
+    FAINT,
+    STYLE,
+    apart,
+    check_ending,
+    save,
+)
 from fastneurons.store import CATEGORIES
 from fastneurons.visible import visible
 

@@ -15,6 +15,8 @@ from fastneurons.visible import visible
 if TYPE_CHECKING:
     import xarray
 
+# Shares below this get another decimal.
+_SMALL = 0.001
 _NON, _SPECIFIC, _PARTIAL, _ALL = range(4)
 
 
@@ -178,13 +180,14 @@ def _repeating(repeating: "xarray.Dataset", num_examples: int) -> Sentence:
     """How many neurons never leave their category."""
     kept = int(repeating.attrs["keepers_in_every_example"])
     chance = float(repeating.attrs["keepers_by_chance"])
+    expected = f"{chance:,.0f}" if chance >= 1 else "fewer than one"
     total = int(repeating.attrs["neurons"]) * repeating.sizes["layer"]
     return Sentence(
         (
             "",
             f"{kept:,}",
             f" of {total:,} neurons ({100 * kept / total:.1f} %) are in the same category in every one of "
-            f"{count(num_examples, 'example')}; by chance, {chance:,.0f} would be.",
+            f"{count(num_examples, 'example')}; if neurons changed at random, {expected} would be.",
         ),
         "neurons",
     )
@@ -216,7 +219,7 @@ def _corpus(found: Findings) -> list[Sentence]:
 
 def percent(estimate: Estimate, *index: int) -> str:
     """A share in per cent."""
-    return f"{100 * estimate.mean[index]:.1f} %"
+    return _percent(float(estimate.mean[index]))
 
 
 def between(estimate: Estimate, *index: int) -> str:
@@ -224,7 +227,12 @@ def between(estimate: Estimate, *index: int) -> str:
     low, high = estimate.low[index], estimate.high[index]
     if not (np.isfinite(low) and np.isfinite(high)):
         return ""
-    return f" (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
+    digits = 2 if high < _SMALL else 1
+    return f" (95 % interval {100 * low:.{digits}f} to {100 * high:.{digits}f} %)"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.{2 if share < _SMALL else 1}f} %"
 
 
 def name(code: str) -> str:

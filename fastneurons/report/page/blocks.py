@@ -48,7 +48,10 @@ class Block:
             parts += [data, b"\0" * (-len(data) % _ALIGNMENT)]
             at += len(data) + len(parts[-1])
         text = json.dumps(
-            {"meta": self.meta, "arrays": described}, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+            {"meta": self.meta, "arrays": described},
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
         ).encode("utf-8", "surrogatepass")
         text += b" " * (-(4 + len(text)) % _ALIGNMENT)
         return gzip.compress(struct.pack("<I", len(text)) + text + b"".join(parts), 9, mtime=0)

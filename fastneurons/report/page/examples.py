@@ -49,7 +49,8 @@ def example_pages(chosen: Chosen, budget: int | None) -> ExamplePages:
             break
         parts.append(part)
     table = {
-        name: np.concatenate([part.table[name] for part in parts]) for name in (parts[0].table if parts else ())
+        name: np.concatenate([part.table[name] for part in parts])
+        for name in (parts[0].table if parts else ())
     }
     meta = {"ids": [id for part in parts for id in part.meta["ids"]]}
     shown = len(meta["ids"])

@@ -126,6 +126,9 @@ def patterns_block(chosen: Chosen, listed: NDArray[np.int64], limited: bool, sho
     if not chosen.store.has_bits or (limited and len(listed) * L * -(-shown // 8) > _PATTERNS_BYTES):
         return None
     layer, byte, bit = listed // I, listed % I // 8, (listed % I % 8).astype(np.uint8)
-    rows = [block.bits[:, :, layer, byte] >> bit & 1 for block in bit_blocks(chosen.subset(np.arange(shown)), _NO_BITS)]
+    rows = [
+        block.bits[:, :, layer, byte] >> bit & 1
+        for block in bit_blocks(chosen.subset(np.arange(shown)), _NO_BITS)
+    ]
     bits = np.concatenate(rows).transpose(2, 1, 0)  # [M, L, E]
     return Block(arrays={"bits": np.packbits(bits, axis=-1, bitorder="little")})

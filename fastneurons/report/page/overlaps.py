@@ -69,7 +69,9 @@ def _set_arrays(
     found: Sequence["xarray.Dataset | None"], languages: Sequence[str], num_layers: int
 ) -> dict[str, NDArray[Any]]:
     """The largest sets of all groups; a share of 0 where a set is not among a group's largest."""
-    names = list(dict.fromkeys(str(name) for each in found if each is not None for name in each["set"].values if name))
+    names = list(
+        dict.fromkeys(str(name) for each in found if each is not None for name in each["set"].values if name)
+    )
     members = np.array([[code in name.split("+") for code in languages] for name in names], np.uint8)
     share = np.zeros((len(found), num_layers + 1, len(names)), np.float32)
     place = {name: index for index, name in enumerate(names)}

@@ -17,8 +17,8 @@ def command(header: Header) -> str:
 
     Data that was passed from Python has no place that a command could name; the header's description stands there.
     """
-    words = ["fastneurons", "run", header.model]
     config = header.config
+    words: list[str] = []
     if header.tasks != ["own"] and header.task:
         words += ["--tasks", header.task]
     words += ["--data", header.source, "--languages", ",".join(header.languages)]
@@ -37,7 +37,14 @@ def command(header: Header) -> str:
         words += ["--limit", str(config["limit"])]
     words += _options(config.get("data"))
     words += _options(config.get("engine"))
-    return visible(" ".join(shlex.quote(word) for word in words), limit=_LONGEST)
+    shown = [visible(shlex.quote(word), limit=_LONGEST) for word in words]
+    lines = [f"fastneurons run {visible(shlex.quote(header.model), limit=_LONGEST)}"]
+    for word in shown:
+        if word.startswith("--"):
+            lines.append(word)
+        else:
+            lines[-1] += f" {word}"
+    return " \\\n  ".join(lines)
 
 
 def _options(given: Any) -> list[str]:

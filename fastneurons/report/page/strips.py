@@ -107,9 +107,7 @@ def _scale(counts: NeuronCounts, steps: int | None, groups: int, languages: bool
     L = counts.present.shape[1] if languages else 0
     if steps is not None:
         return [[steps] * (3 + L) for _ in range(groups)]
-    return [
-        [int(counts.examples[g])] * 3 + [int(n) for n in counts.present[g][:L]] for g in range(groups)
-    ]
+    return [[int(counts.examples[g])] * 3 + [int(n) for n in counts.present[g][:L]] for g in range(groups)]
 
 
 def _block(counts: NeuronCounts, layer: int, steps: int | None, groups: int, languages: bool) -> Block:

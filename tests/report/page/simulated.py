@@ -28,7 +28,17 @@ TEXTS = {
     "zh": "{}的首都是",
     "ja": "{}の首都は",
 }
-NAMES = ("Ελλάδα", "日本", "ไทย", "مصر", "भारत", "România", "<script>alert(1)</script>", "</script><b>x", "&amp;")
+NAMES = (
+    "Ελλάδα",
+    "日本",
+    "ไทย",
+    "مصر",
+    "भारत",
+    "România",
+    "<script>alert(1)</script>",
+    "</script><b>x",
+    "&amp;",
+)
 # Ids that a careless page would run, in place of ones such as "capital/भारत/17".
 AWKWARD_IDS = {2: "<script>window.hacked = true</script>", 5: '"><img src=x onerror="window.hacked = true">'}
 HAS_PROMPTS = any(spec.name == "prompt" for spec in ARRAYS)
@@ -179,7 +189,9 @@ class Simulated:
 
     def write(self, path: Path | str, keep_bits: bool = True, only: int | None = None) -> str:
         """Write the store and return its path; `only` so many examples, not finished, where that is given."""
-        with StoreWriter.create(str(path), self.header, keep_bits=keep_bits, keep_coefficients=False) as writer:
+        with StoreWriter.create(
+            str(path), self.header, keep_bits=keep_bits, keep_coefficients=False
+        ) as writer:
             for window in self.windows(only):
                 if not keep_bits:
                     window.arrays.pop("activated", None)

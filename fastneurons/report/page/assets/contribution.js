@@ -48,7 +48,7 @@ function contributionBars(width) {
         from += value;
         const faint = state.category !== null && state.category !== c;
         return [s("rect", { class: "cell", x, y: y(r) + 1, width: Math.max(0.5, value * w - 1), height: rowHeight - 4, fill: categoryColour(c), opacity: faint ? 0.3 : each.head ? 0.6 : 1 }),
-          value * w > 46 && s("text", { class: "number", x: x + 6, y: y(r) + 16, style: { fill: each.head || faint ? "var(--ink)" : `var(--on-${CATEGORY_KEYS[c]})`, "font-size": "11.5px", "pointer-events": "none" } }, percent(value))];
+          value * w > 42 && s("text", { class: "number", x: x + 6, y: y(r) + 16, style: { fill: each.head || faint ? "var(--ink)" : `var(--on-${CATEGORY_KEYS[c]})`, "font-size": "11.5px", "pointer-events": "none" } }, percent(value))];
       })];
   });
   const svg = s("svg", { width, height, "aria-hidden": "true" }, drawn,

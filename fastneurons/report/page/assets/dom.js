@@ -34,7 +34,7 @@ function percent(share, digits = 1) {
 const points = (share) => `${share > 0 ? "+" : share < 0 ? "−" : ""}${Math.abs(100 * share).toFixed(2)}`;
 const count = (n) => Number(n).toLocaleString("en-US");
 const plural = (n, noun) => `${count(n)}${NBSP}${noun}${n === 1 ? "" : "s"}`;
-const interval = (low, high) => `${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}${NBSP}%`;
+const interval = (low, high) => `95${NBSP}% interval ${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}${NBSP}%`;
 
 // Round steps for an axis from 0 to `top`, at most `most` of them.
 function ticks(top, most = 5) {
@@ -43,6 +43,15 @@ function ticks(top, most = 5) {
   const step = [1, 2, 2.5, 5, 10].map((m) => m * size).find((each) => each >= raw * 0.999);
   return range(Math.floor(top / step + 1e-9) + 1).map((i) => i * step);
 }
+
+// The label of one of `steps`, with as many decimals as they need to differ.
+function tickLabel(share, steps) {
+  const decimals = steps.length > 1 ? (String(Number((100 * steps[1]).toPrecision(3))).split(".")[1] ?? "").length : 0;
+  return share ? percent(share, decimals) : "0";
+}
+
+// Text cut to about so many pixels.
+const cut = (text, width) => (text.length * 7 > width ? `${text.slice(0, Math.max(3, Math.floor(width / 7) - 1))}…` : text);
 
 const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 

@@ -96,13 +96,14 @@ async function examplePage(body, width) {
     h("p", { class: "muted" }, `Example ${found.index} of ${meta.tasks[found.task]}. `, shownCategories().map((c) => `${categoryName(c)} ${percent(share(c))}`).join(", "), " of all neurons."),
     stack(range(4).map(share)));
   const order = range(L).filter((k) => at(arrays.present, e, k));
-  body.append(h("h3", {}, part.prompts ? "Prompts" : "Prompts: this store keeps no texts"), h("dl", { class: "prompts" }, order.map((k) => [
+  body.append(h("h3", {}, part.prompts ? "Prompts" : "Languages (this store keeps no prompts)"), h("dl", { class: "prompts" }, order.map((k) => [
     h("dt", {}, languageName(k)),
-    h("dd", { dir: "auto", lang: meta.languages[k].tag || null }, part.prompts?.[k] ?? "–"),
+    h("dd", { dir: "auto", lang: meta.languages[k].tag || null }, part.prompts?.[k] ?? ""),
     h("dd", { class: "r number" }, `${plural(at(arrays.tokens, e, k), "token")}, ${percent(at(table.activated, found.place, k) / (N * I))} activated`)])));
   const values = (c) => Float32Array.from(range(N), (n) => at(table.category, found.place, n, c) / I);
-  body.append(h("h3", {}, "Categories by layer, above the mean over examples"), layerChart(width, {
+  body.append(h("h3", {}, "Categories by layer; dotted: the mean over examples"), layerChart(width, {
     height: 300, label: "Categories by layer of this example",
+    behind: shownCategories().map((c) => ({ colour: categoryColour(c), values: Float32Array.from(range(N), (n) => at(means.category, 0, 0, n, c)) })),
     series: shownCategories().flatMap((c) => [
       { name: categoryName(c), colour: categoryColour(c), text: `var(--text-${CATEGORY_KEYS[c]})`, values: values(c), label: percent(share(c)), faint: state.category !== null && state.category !== c }]),
   }));

@@ -27,13 +27,14 @@ function layersFigure() {
 }
 
 // Lines [series] over layers: {name, colour, values, low, high, faint, label}.
-function layerChart(width, { height, series = categorySeries(), unit = "share of neurons", label = "Categories by layer" }) {
+function layerChart(width, { height, series = categorySeries(), behind = [], unit = "share of neurons", label = "Categories by layer" }) {
   const { meta } = run();
   const N = meta.layers.length;
   const narrow = width < 560;
-  const margin = { top: 14, right: narrow ? 14 : 150, bottom: 40, left: 46 };
+  const names = Math.max(...series.map((each) => each.name.length));
+  const margin = { top: 14, right: narrow ? 14 : clamp(24 + 8 * names, 120, 240), bottom: 40, left: 46 };
   const inner = { w: Math.max(60, width - margin.left - margin.right), h: height - margin.top - margin.bottom };
-  const top = Math.max(1e-6, ...series.flatMap((each) => [...(each.outer?.[1] ?? each.high ?? each.values)]).filter(Number.isFinite)) * 1.04;
+  const top = Math.max(1e-6, ...[...series, ...behind].flatMap((each) => [...(each.outer?.[1] ?? each.high ?? each.values)]).filter(Number.isFinite)) * 1.04;
   const x = (n) => margin.left + (N > 1 ? (n / (N - 1)) * inner.w : inner.w / 2);
   const y = (share) => margin.top + inner.h * (1 - share / top);
   const band = (low, high) => `M${range(N).map((n) => `${x(n).toFixed(1)},${y(high[n]).toFixed(1)}`).join("L")}`
@@ -48,14 +49,15 @@ function layerChart(width, { height, series = categorySeries(), unit = "share of
     }).join("");
   };
   const rule = s("line", { class: "mark", y1: margin.top, y2: margin.top + inner.h, "stroke-dasharray": "3 3", visibility: "hidden" });
-  const every = Math.ceil(N / Math.max(2, inner.w / 34));
+  const every = Math.ceil(N / Math.max(2, inner.w / 34)), steps = ticks(top);
   const svg = s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
-    ticks(top).map((share) => [
+    steps.map((share) => [
       s("line", { class: share ? "grid" : "axis", x1: margin.left, x2: margin.left + inner.w, y1: y(share), y2: y(share) }),
-      s("text", { class: "dim number", x: margin.left - 8, y: y(share) + 4, "text-anchor": "end" }, percent(share, top < 0.05 ? 1 : 0).replace(/<.*/, "0"))]),
+      s("text", { class: "dim number", x: margin.left - 8, y: y(share) + 4, "text-anchor": "end" }, tickLabel(share, steps))]),
     meta.layers.map((layer, n) => n % every === 0 &&
       s("text", { class: "dim number", x: x(n), y: margin.top + inner.h + 18, "text-anchor": "middle" }, layer)),
     s("text", { class: "dim", x: margin.left + inner.w / 2, y: height - 4, "text-anchor": "middle" }, "layer"),
+    behind.map((each) => s("path", { d: line(each.values), fill: "none", stroke: each.colour, "stroke-width": 1.3, "stroke-dasharray": "2 3", opacity: 0.8 })),
     series.map((each) => [
       each.outer && s("path", { d: band(...each.outer), fill: each.colour, opacity: 0.09 }),
       each.middle && s("path", { d: band(...each.middle), fill: each.colour, opacity: 0.14 }),
@@ -68,7 +70,7 @@ function layerChart(width, { height, series = categorySeries(), unit = "share of
     state.layer !== null && s("line", { class: "mark", x1: x(state.layer), x2: x(state.layer), y1: margin.top, y2: margin.top + inner.h }),
     rule,
     !narrow && placed(series.map((each) => y(each.values[N - 1])), 30, margin.top + 8, margin.top + inner.h).map((place, i) => [
-      s("text", { x: margin.left + inner.w + 12, y: place, fill: series[i].text, style: { fill: series[i].text, "font-weight": 600, opacity: series[i].faint ? 0.6 : 1 } }, series[i].name),
+      s("text", { x: margin.left + inner.w + 12, y: place, fill: series[i].text, style: { fill: series[i].text, "font-weight": 600, opacity: series[i].faint ? 0.6 : 1 } }, cut(series[i].name, margin.right - 14)),
       s("text", { class: "dim number", x: margin.left + inner.w + 12, y: place + 14 }, series[i].label)]));
   const nearest = (event) => {
     const place = (event.clientX - svg.getBoundingClientRect().left - margin.left) / inner.w;

@@ -12,9 +12,7 @@ async function start() {
   const page = document.getElementById("page");
   const head = h("div"), bar = h("nav", { class: "bar", "aria-label": "Selection" }), main = h("main", { id: "main", tabindex: -1 }), foot = h("footer");
   page.replaceChildren(head, main, foot);
-  page.before(bar);
-  page.before(head);
-  head.className = "bar-inner-none";
+  page.before(head, bar);
   let shown = null; // what `main` shows: the figures of which run, or a neuron or example
 
   const show = async (changed) => {
@@ -56,25 +54,42 @@ function failed(error) {
 }
 
 function drawHead(head) {
-  const { meta } = run();
+  const { meta, arrays } = run();
   const several = meta.languages.length;
   const what = meta.corpus ? `How ${several} languages use the neurons of ${meta.model}` : `How ${meta.model} shares its neurons among ${several} languages`;
   const notices = [];
   if (!meta.complete) notices.push(h("p", { class: "notice" }, h("strong", {}, "Not complete. "), `The run is still going or was interrupted; everything here covers the ${plural(meta.examples_committed, "example")} committed so far.`));
   for (const line of meta.warnings) notices.push(h("p", { class: "notice" }, line));
-  const strong = (parts) => parts.map((part, i) => (i % 2 ? h("strong", {}, part) : part));
   head.replaceChildren(h("div", { class: "bar-inner", style: { display: "block" } },
     h("header", { class: "masthead" }, h("h1", {}, what),
       h("p", { class: "measured" }, `${plural(meta.layers.length, "layer")} of ${plural(meta.neurons, "neuron")}; ${plural(meta.examples_measured, meta.corpus ? "text" : "example")} of ${meta.tasks.join(", ")}`
         + `${meta.skipped.count ? ` (${count(meta.skipped.count)} skipped)` : ""}; activated: ${meta.signal} above ${meta.threshold} ${meta.where}.`)),
+    arrays.category_overall && overview(meta, arrays),
     notices,
-    meta.sentences.length ? h("ol", { class: "findings", "aria-label": "Findings" }, meta.sentences.map(({ parts, figure: id, select: chosen }) => h("li", {}, strong(parts),
+    meta.sentences.length ? h("ol", { class: "findings", "aria-label": "Findings" }, meta.sentences.map(({ parts, figure: id, select: chosen }) => h("li", {}, h("span", {}, sentence(parts)),
       h("button", { type: "button", "aria-label": `Show the figure: ${parts.join("")}`, onclick: () => {
         select(chosen);
         const title = document.getElementById(`${id}-title`);
         title?.scrollIntoView();
         title?.focus({ preventScroll: true });
       } }, "Figure")))) : h("p", { class: "notice" }, "Nothing has been measured yet.")));
+}
+
+// The four categories of all neurons as one bar, named where there is room.
+function overview(meta, arrays) {
+  const order = shownCategories();
+  return h("dl", { class: "overview", "aria-label": "All neurons by category" }, order.map((c) => {
+    const share = at(arrays.category_overall, 0, 0, c);
+    return h("div", { style: { "flex-grow": Math.max(share, 0.001), "--mark": categoryColour(c) } },
+      h("dt", {}, categoryName(c)), h("dd", { style: { color: `var(--text-${CATEGORY_KEYS[c]})` } }, percent(share)));
+  }));
+}
+
+// A finding: numbers strong, intervals in brackets quiet; a number stays with its unit.
+function sentence(parts) {
+  const tidy = (text) => text.replace(/(\d) %/g, `$1${NBSP}%`);
+  return parts.map((part, i) => (i % 2 ? h("strong", {}, tidy(part))
+    : part.split(/(\([^()]*\))/).map((piece, j) => (j % 2 ? h("span", { class: "aside" }, tidy(piece)) : tidy(piece)))));
 }
 
 function drawBar(bar) {

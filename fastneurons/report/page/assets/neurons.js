@@ -17,6 +17,7 @@ function listedRow(arrays, m) {
   const g = state.task, n = at(arrays.examples, g);
   return {
     layer: at(arrays.layer, m), neuron: at(arrays.neuron, m), listed: m,
+    q: arrays.q ? at(arrays.q, m) : NaN,
     shares: arrays.category ? range(4).map((c) => at(arrays.category, g, m, c) / n) : null,
     languages: arrays.language ? run().meta.languages.map((_, k) => at(arrays.language, g, k, m) / at(arrays.present, g, k)) : null,
   };
@@ -52,6 +53,11 @@ function lead(each) {
 
 function neuronsFigure() {
   let table;
+  let preferring = "";
+  block(`${run().name}/listed`).then(({ meta: { preferring: number, rate } }) => {
+    if (number === null || number === undefined) return;
+    preferring = `${count(number)} neurons of all prefer one language (q up to ${rate}: at most one in ${Math.round(1 / rate)} of them by chance).`;
+  });
   return figure({
     id: "neurons", title: "Neurons", uses: ["task", "layer", "language", "category"],
     text: () => {
@@ -60,7 +66,8 @@ function neuronsFigure() {
         ? "Neurons that stand out, over all layers: the most frequent of each category and the most specific of each language. Choose a layer to list all of its neurons."
         : `All ${count(meta.neurons)} neurons of ${layerName(state.layer)}.`;
       const precise = state.layer !== null && meta.strips && !meta.strips.exact ? ` Shares are rounded to ${percent(1 / meta.strips.scale[0][0])}.` : "";
-      return `${which}${meta.corpus ? " Shares of tokens." : " Shares of examples."}${precise}`;
+      const found = state.layer === null && preferring ? ` ${preferring}` : "";
+      return `${which}${found}${meta.corpus ? " Shares of tokens." : " Shares of examples."}${precise}`;
     },
     draw: async (body) => {
       const { meta } = run();
@@ -78,9 +85,10 @@ function neuronsFigure() {
         }
         columns.push({ name: "most active language", cell: (r) => `${languageName(topLanguage(r))} ${percent(r.languages[topLanguage(r)])}`, value: (r) => languageName(topLanguage(r)) },
           { name: "lead over the next", numeric: true, cell: (r) => percent(lead(r)), value: lead });
+        if (Number.isFinite(rows[0].q)) columns.push({ name: "q", numeric: true, cell: (r) => small(r.q), value: (r) => r.q });
       }
       const by = state.language !== null && rows[0]?.languages ? columns.findIndex((c) => c.name === languageName(state.language))
-        : state.category !== null ? columns.findIndex((c) => c.name === categoryName(state.category)) : columns.length - 1;
+        : state.category !== null ? columns.findIndex((c) => c.name === categoryName(state.category)) : columns.findIndex((c) => c.value === lead);
       const kept = table?.filter.value ?? "";
       table = new SortedTable({
         file: () => `neurons${state.layer === null ? "" : `-layer-${meta.layers[state.layer]}`}.csv`, label: "Neurons", columns,
@@ -94,6 +102,9 @@ function neuronsFigure() {
     },
   });
 }
+
+// A probability, with the digits that count.
+const small = (p) => (p < 0.001 ? p.toExponential(0).replace("-", "−") : p.toFixed(3));
 
 // -- the page of one neuron --------------------------------------------------------------------------------
 
@@ -129,7 +140,7 @@ async function neuronPage(body, width) {
   }
   if (meta.strips) {
     const { share } = await stripValues();
-    body.append(h("h3", {}, `Among the ${count(meta.neurons)} neurons of its layer: ${stripWhat().replace(/\bit\b/, "a neuron")}`), histogram(width, share, i));
+    body.append(h("h3", {}, `Among the ${count(meta.neurons)} neurons of its layer, by ${stripWhat().replace(/\bit\b/, "a neuron").replace(/\bits\b/, "its")}`), histogram(width, share, i));
   }
   if (found.listed !== undefined && hasBlock(`${run().name}/patterns`)) await neuronExamples(body, width, found.listed);
   body.querySelector("#single-title").focus({ preventScroll: true });

@@ -32,12 +32,12 @@ function setChart(width) {
   const step = 22, sets = chosenSets(Math.max(4, Math.floor((width - left - 8) / step)));
   const rowHeight = L > 20 ? 14 : 20, bars = 130, top = bars + 14, height = top + L * rowHeight + 6;
   const most = Math.max(1e-9, ...sets.map(({ share }) => share));
-  const drawn = (share) => (share / most) * (bars - 12);
+  const drawn = (share) => (share / most) * (bars - 12), steps = ticks(most, 3);
   const colourOf = ({ members }) => (members.length === L ? "var(--all)" : members.length === 1 ? "var(--specific)" : "var(--partial)");
   const x = (m) => left + m * step + step / 2;
   const svg = s("svg", { width, height, "aria-hidden": "true" },
-    ticks(most, 3).map((share) => [s("line", { class: share ? "grid" : "axis", x1: left, x2: width - 4, y1: bars - drawn(share), y2: bars - drawn(share) }),
-      s("text", { class: "dim number", x: left - 8, y: bars - drawn(share) + 4, "text-anchor": "end" }, share ? percent(share, most < 0.03 ? 1 : 0) : "0")]),
+    steps.map((share) => [s("line", { class: share ? "grid" : "axis", x1: left, x2: width - 4, y1: bars - drawn(share), y2: bars - drawn(share) }),
+      s("text", { class: "dim number", x: left - 8, y: bars - drawn(share) + 4, "text-anchor": "end" }, tickLabel(share, steps))]),
     order.map((k, r) => [
       r % 2 === 0 && s("rect", { x: left, y: top + r * rowHeight, width: width - left - 4, height: rowHeight, fill: "var(--tint)" }),
       s("text", { x: left - 8, y: top + (r + 0.5) * rowHeight + 4, "text-anchor": "end", style: state.language === k ? { "font-weight": 700 } : {} }, narrow ? meta.languages[k].code.slice(0, 5) : languageName(k))]),

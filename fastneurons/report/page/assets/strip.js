@@ -20,7 +20,7 @@ function stripFigure() {
     draw: async (body, width) => {
       if (!run().meta.strips) return;
       const values = await stripValues();
-      body.append(h("div", {}, mosaic(width, values), h("h3", {}, `How many neurons have which share`), histogram(width, values.share, shownNeuron())));
+      body.append(h("div", {}, mosaic(width, values), h("h3", {}, `Neurons by ${stripWhat()}`), histogram(width, values.share, shownNeuron())));
     },
     numbers: async () => {
       const { meta } = run();
@@ -40,7 +40,7 @@ function stripWhat() {
   const { meta } = run();
   if (state.language !== null && meta.strips.languages) return `how often ${languageName(state.language)} activates it`;
   if (state.category !== null) return `how often it is ${categoryName(state.category)}`;
-  return "the category it is in most often";
+  return run().meta.corpus ? `how often ${languageName(0)} activates it` : "how often it is in its most frequent category";
 }
 
 // {share: [I], category: [I] or null}: what the strip shows of each neuron.
