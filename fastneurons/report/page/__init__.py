@@ -6,9 +6,9 @@ from pathlib import Path
 from fastneurons.errors import InputError
 from fastneurons.model_name import short_name
 from fastneurons.report.findings import Findings
-from fastneurons.report.page.build import Page, build, write
 from fastneurons.report.page.comparison import comparison_blocks
 from fastneurons.report.page.data import run_page
+from fastneurons.report.page.document import Page, build, write
 from fastneurons.store import Store
 from fastneurons.visible import visible
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastneurons.analysis import Shares
+from fastneurons.analysis import Shares, TokenShares
 from fastneurons.analysis.categories import categories
 from fastneurons.analysis.contributions import contributions
 from fastneurons.analysis.repeating import repeating
@@ -26,7 +26,7 @@ from fastneurons.report.page.examples import example_pages
 from fastneurons.report.page.neurons import listed_block, listed_neurons, neuron_counts, patterns_block
 from fastneurons.report.page.overlaps import overlap_arrays
 from fastneurons.report.page.reproduce import command, facts
-from fastneurons.report.page.strips import Strips, strips
+from fastneurons.report.page.strips import NeuronCounts, Strips, strips
 from fastneurons.report.sentences import Sentence, sentences
 from fastneurons.store import CATEGORIES, Store
 from fastneurons.visible import visible
@@ -99,6 +99,13 @@ def run_page(
         if budget is not None:
             used = sum(len(block.text) for block in (*blocks.values(), Block(meta, arrays)))
             budget = max(0, budget - used)
+        fitted = strips(counts, budget)
+        if fitted is not None:
+            blocks |= {f"layer/{n}": block for n, block in enumerate(fitted.blocks)}
+        meta["strips"] = _strip_meta(fitted)
+    if found.num_measured and found.corpus is not None:
+        arrays |= _corpus_arrays(found.corpus)
+        counts = _corpus_counts(store, found)
         fitted = strips(counts, budget)
         if fitted is not None:
             blocks |= {f"layer/{n}": block for n, block in enumerate(fitted.blocks)}
@@ -208,6 +215,25 @@ def _contribution_arrays(found: "xarray.Dataset") -> dict[str, NDArray[np.float3
         together = f"{name}_by_language_and_layer"
         arrays[together] = found[together].values.astype(np.float32)
     return arrays
+
+
+def _corpus_arrays(corpus: TokenShares) -> dict[str, NDArray[np.float32]]:
+    """`activated` and `activated_overall` as of other runs, without intervals: tokens are not drawn independently."""
+    overall = np.full((1, 3, len(corpus.languages)), np.nan, np.float32)
+    overall[0, 0] = corpus.activated_overall
+    return {"activated": corpus.activated[None].astype(np.float32), "activated_overall": overall}
+
+
+def _corpus_counts(store: Store, found: Findings) -> NeuronCounts:
+    """Tokens of each language that activate each neuron."""
+    t = store.threshold_index(found.threshold)
+    tokens = store["corpus_tokens"][...]
+    return NeuronCounts(
+        category=None,
+        language=store["activation_count"][t][None],
+        examples=np.array([tokens.sum()]),
+        present=tokens[None].astype(np.int64),
+    )
 
 
 def _strip_meta(fitted: Strips | None) -> dict[str, Any] | None:

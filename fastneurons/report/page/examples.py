@@ -1,4 +1,4 @@
-"""The examples of a run for the page: a table of all, and what each prompt says and activates in parts read on demand."""
+"""The examples of a run for the page: a table of all, and parts with each one's prompts and activations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

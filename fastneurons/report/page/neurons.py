@@ -1,4 +1,4 @@
-"""Single neurons for the page: counts of all of them, which ones are listed, and in which prompts those are activated."""
+"""Single neurons for the page: counts of all, which ones are listed, and in which prompts those are activated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,6 +71,7 @@ class Listed:
 
 def listed_neurons(counts: NeuronCounts) -> Listed:
     """Choose the neurons to list; `fastneurons.analysis.neurons.preference` says which ones prefer a language."""
+    assert counts.category is not None
     category = counts.category[0].reshape(-1, 4)
     chosen = [_most(category[:, c], _OF_CATEGORY) for c in (1, 2, 3)]
     E = int(counts.examples[0])
@@ -96,7 +97,8 @@ def _most(values: NDArray[Any], number: int) -> NDArray[np.int64]:
 
 def listed_block(counts: NeuronCounts, neurons: Listed) -> Block:
     """Exact counts of the listed neurons: `layer`, `neuron`, `q` [M], `category` [G, M, 4], `language` [G, L, M]."""
-    G, _, I, _ = counts.category.shape
+    assert counts.category is not None
+    G, _, I, _ = counts.category.shape  # noqa: E741
     listed = neurons.index
     arrays: dict[str, NDArray[Any]] = {
         "layer": (listed // I).astype(np.int32),
@@ -107,7 +109,7 @@ def listed_block(counts: NeuronCounts, neurons: Listed) -> Block:
     }
     if counts.language is not None:
         L = counts.language.shape[1]
-        arrays["language"] = counts.language.reshape(G, L, -1)[:, :, listed]
+        arrays["language"] = counts.language.reshape(G, L, -1)[:, :, listed].astype(np.int32)
     if neurons.q is not None:
         arrays["q"] = neurons.q.astype(np.float32)
     return Block({"preferring": neurons.preferring, "rate": SIGNIFICANT}, arrays)
@@ -122,7 +124,7 @@ def patterns_block(chosen: Chosen, listed: NDArray[np.int64], limited: bool, sho
         limited: Whether to leave them out where they are large.
         shown: E, the examples that the page has.
     """
-    L, I = len(chosen.languages), chosen.store.header.neurons
+    L, I = len(chosen.languages), chosen.store.header.neurons  # noqa: E741
     if not chosen.store.has_bits or (limited and len(listed) * L * -(-shown // 8) > _PATTERNS_BYTES):
         return None
     layer, byte, bit = listed // I, listed % I // 8, (listed % I % 8).astype(np.uint8)

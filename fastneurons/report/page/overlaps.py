@@ -30,8 +30,8 @@ def overlap_arrays(groups: Sequence[Chosen]) -> tuple[dict[str, NDArray[Any]], "
         groups: All examples, then those of each task if there are several.
     Returns:
         The arrays, and the labelled result of the first group. Each of the names of `_BY_PAIR` is [G, N + 1, P],
-        `linkage` [G, N + 1, L - 1, 4], `leaves` [G, N + 1, L]; with at most 12 languages, `set_members` uint8 [M, L] and
-        `set_share` [G, N + 1, M], of every set but the empty one. None if no example has all languages.
+        `linkage` [G, N + 1, L - 1, 4], `leaves` [G, N + 1, L]; with at most 12 languages, `set_members` uint8
+        [M, L] and `set_share` [G, N + 1, M], of every set but the empty one. None if no example has all languages.
     """
     found: list[xarray.Dataset | None] = [
         language_sharing(group, permutations=0) if group.present.all(1).any() else None for group in groups

@@ -22,24 +22,31 @@ _SAMPLED_LAYERS = 4
 
 @dataclass(frozen=True, eq=False)
 class NeuronCounts:
-    """How many examples find each neuron in each category, and activated in each language.
+    """How many examples find each neuron in each category, and activated in each language; of a corpus, tokens.
 
     Args:
-        category: int32 [G, N, I, 4], by group: all examples, then each task if there are several.
-        language: int32 [G, L, N, I]; None if the store does not say which neurons each language activates.
+        category: int32 [G, N, I, 4], by group: all examples, then each task if there are several; None for a corpus.
+        language: Integers [G, L, N, I]; None if the store does not say which neurons each language activates.
         examples: int64 [G], examples of each group.
-        present: int64 [G, L], examples of each group that have a prompt in each language.
+        present: int64 [G, L], examples of each group that have a prompt in each language; of a corpus, tokens.
     """
 
-    category: NDArray[np.int32]
-    language: NDArray[np.int32] | None
+    category: NDArray[np.int32] | None
+    language: NDArray[np.integer] | None
     examples: NDArray[np.int64]
     present: NDArray[np.int64]
 
     @property
-    def sizes(self) -> tuple[int, int]:
-        """G and N."""
-        return self.category.shape[0], self.category.shape[1]
+    def num_categories(self) -> int:
+        """Planes of categories: all but the first, which follows from the others."""
+        return 0 if self.category is None else 3
+
+    @property
+    def num_layers(self) -> int:
+        """N."""
+        if self.category is not None:
+            return self.category.shape[1]
+        return 0 if self.language is None else self.language.shape[2]
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,11 @@ class Strips:
     """Planes of every layer.
 
     Args:
-        blocks: One a layer, whose array `planes` is uint16 or uint8 [G * P, I] as `_coded` makes it, P planes of a
-            group: specific, partial-shared, all-shared, and the languages.
+        blocks: One a layer, whose array `planes` uint8 [1 or 3, G * P, I] is that of `_split`; the P planes of a group
+            are specific, partial-shared, all-shared (not of a corpus), then the languages.
         scale: [G][P], the value of each plane that stands for a share of 1.
         exact: Whether planes are counts.
-        groups: How many groups there are.
+        groups: G, groups that have planes.
         has_languages: Whether there are planes of languages.
     """
 
@@ -68,7 +75,7 @@ class Strips:
 
 
 def strips(counts: NeuronCounts, budget: int | None) -> Strips | None:
-    """Planes that fit into a budget: exact if possible; else coarser, without tasks, without languages.
+    """Make planes that fit into a budget: exact if possible; else coarser, without tasks, without languages.
 
     Args:
         counts: Of every neuron.
@@ -76,15 +83,16 @@ def strips(counts: NeuronCounts, budget: int | None) -> Strips | None:
     Returns:
         None if even the coarsest planes do not fit.
     """
-    G, N = counts.sizes
+    G, N = len(counts.examples), counts.num_layers
     if not N or not counts.examples[0]:
         return None
-    exact = int(counts.examples.max()) <= _LARGEST_COUNT
+    exact = max(int(counts.examples.max()), int(counts.present.max())) <= _LARGEST_COUNT
     has_languages = counts.language is not None
     attempts: list[tuple[int | None, int, bool]] = [(None, G, has_languages)] if exact else []
     attempts += [(steps, G, has_languages) for steps in _STEPS if steps > 15]
     attempts += [(steps, 1, has_languages) for steps in _STEPS if steps < 255]
-    attempts += [(steps, 1, False) for steps in _STEPS if steps < 255]
+    if counts.category is not None:
+        attempts += [(steps, 1, False) for steps in _STEPS if steps < 255]
     for steps, groups, languages in attempts:
         if budget is not None and _estimate(counts, steps, groups, languages) > budget:
             continue
@@ -97,39 +105,44 @@ def strips(counts: NeuronCounts, budget: int | None) -> Strips | None:
 
 def _estimate(counts: NeuronCounts, steps: int | None, groups: int, languages: bool) -> int:
     """About how many bytes the planes take in the page, from a few layers."""
-    N = counts.sizes[1]
+    N = counts.num_layers
     sampled = np.unique(np.linspace(0, N - 1, min(N, _SAMPLED_LAYERS)).astype(int))
     size = sum(len(_block(counts, int(n), steps, groups, languages).compressed) for n in sampled)
     return text_bytes(size * N // len(sampled))
 
 
 def _scale(counts: NeuronCounts, steps: int | None, groups: int, languages: bool) -> list[list[int]]:
-    L = counts.present.shape[1] if languages else 0
+    C, L = counts.num_categories, counts.present.shape[1] if languages else 0
     if steps is not None:
-        return [[steps] * (3 + L) for _ in range(groups)]
-    return [[int(counts.examples[g])] * 3 + [int(n) for n in counts.present[g][:L]] for g in range(groups)]
+        return [[steps] * (C + L) for _ in range(groups)]
+    return [[int(counts.examples[g])] * C + [int(n) for n in counts.present[g][:L]] for g in range(groups)]
 
 
 def _block(counts: NeuronCounts, layer: int, steps: int | None, groups: int, languages: bool) -> Block:
-    rows = []
+    coded = []
     for g in range(groups):
-        planes = counts.category[g, layer, :, 1:].T  # [3, I]
-        whole = np.full((3, 1), counts.examples[g])
+        planes: list[NDArray[np.integer]] = []
+        whole: list[NDArray[np.int64]] = []
+        if counts.category is not None:
+            planes.append(counts.category[g, layer, :, 1:].T)  # [3, I]
+            whole.append(np.full(3, counts.examples[g]))
         if languages and counts.language is not None:
-            planes = np.concatenate([planes, counts.language[g, :, layer]])
-            whole = np.concatenate([whole, counts.present[g][:, None]])
+            planes.append(counts.language[g, :, layer])  # [L, I]
+            whole.append(counts.present[g])
+        values = np.concatenate(planes).astype(np.int64)
         if steps is not None:
-            planes = np.rint(planes * (steps / np.maximum(whole, 1))).astype(np.int64)
-        rows.append(_coded(planes))
-    coded = np.concatenate(rows)
-    return Block(arrays={"planes": _split(coded)})
+            values = np.rint(values * (steps / np.maximum(np.concatenate(whole), 1))[:, None]).astype(
+                np.int64
+            )
+        coded.append(_coded(values, counts.num_categories))
+    return Block(arrays={"planes": _split(np.concatenate(coded))})
 
 
-def _coded(planes: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Planes [P, I] with those of languages, from the fifth on, as zigzag differences from the plane before."""
-    coded = planes.astype(np.int64)
-    difference = np.diff(coded[3:], axis=0)
-    coded[4:] = np.where(difference < 0, -2 * difference - 1, 2 * difference)
+def _coded(planes: NDArray[np.int64], num_categories: int) -> NDArray[np.int64]:
+    """Planes [P, I] with those of all languages but the first as zigzag differences from the plane before."""
+    coded = planes.copy()
+    difference = np.diff(planes[num_categories:], axis=0)
+    coded[num_categories + 1 :] = np.where(difference < 0, -2 * difference - 1, 2 * difference)
     return coded
 
 

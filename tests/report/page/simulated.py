@@ -84,7 +84,7 @@ class Simulated:
 
     def __post_init__(self) -> None:
         h, rng = self.header, np.random.default_rng(self.seed)
-        L, N, I = len(h.languages), len(h.layers), h.neurons
+        L, N, I = len(h.languages), len(h.layers), h.neurons  # noqa: E741
         depth = np.linspace(-1, 1, N)[:, None]
         base = rng.normal(-1.1 + 1.2 * depth**2, 1.4, (N, I))
         family = rng.normal(0, 0.5, (-(-L // 3), N, I)).repeat(3, 0)[:L]  # each three languages are related
@@ -130,7 +130,7 @@ class Simulated:
     def window(self, first: int, end: int) -> Window:
         h, rows = self.header, np.arange(first, end)
         bits, measured, task = self.bits(first, end), self.measured(rows), self.task(rows)
-        E, S, L, N, I = bits.shape
+        E, S, L, N, I = bits.shape  # noqa: E741
         languages = bits.sum(2, dtype=np.uint8)
         masks = [languages == 0, languages == 1, (languages > 1) & (languages < L), languages == L]
         categories = np.stack(masks, -1) & measured[:, None, None, None, None]  # [E, S, N, I, 4]

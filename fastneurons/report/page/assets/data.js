@@ -72,7 +72,7 @@ async function planes(run, layer) {
   if (!planesOf.has(name)) {
     planesOf.set(name, block(name).then(({ arrays }) => {
       const { data, shape: [bytes, P, I] } = arrays.planes;
-      const each = run.meta.strips.scale[0].length;
+      const each = run.meta.strips.scale[0].length, first = run.meta.corpus ? 0 : 3;
       const found = [];
       for (let p = 0; p < P; p++) {
         const plane = new Int32Array(I);
@@ -81,7 +81,7 @@ async function planes(run, layer) {
           for (let b = 1; b < bytes; b++) value |= data[(b * P + p) * I + i] << (8 * b);
           plane[i] = value;
         }
-        if (p % each > 3) { // a zigzag difference from the language before
+        if (p % each > first) { // a zigzag difference from the language before
           const before = found[p - 1];
           for (let i = 0; i < I; i++) plane[i] = before[i] + ((plane[i] >>> 1) ^ -(plane[i] & 1));
         }

@@ -122,7 +122,7 @@ async function drawFigures(main) {
   if (meta.strips) there.push(stripFigure());
   if (arrays.jaccard) there.push(matrixFigure(), setsFigure());
   if (runs.length > 1 && arrays.category) there.push(compareFigure());
-  if (hasBlock(`${run().name}/listed`)) there.push(neuronsFigure());
+  if (hasBlock(`${run().name}/listed`) || (meta.corpus && meta.strips)) there.push(neuronsFigure());
   if (hasBlock(`${run().name}/examples`)) there.push(examplesFigure());
   main.replaceChildren(h("div", { class: "figures" }, there), reproduce());
   await redrawAll();

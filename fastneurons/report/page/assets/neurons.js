@@ -4,13 +4,13 @@
 // of a chosen layer all of them.
 async function neuronRows() {
   const { meta } = run();
-  if (state.layer === null || !meta.strips) {
+  if (!meta.corpus && (state.layer === null || !meta.strips)) {
     const { arrays } = await block(`${run().name}/listed`);
     const rows = range(arrays.layer.shape[0]).map((m) => listedRow(arrays, m));
     return state.layer === null ? rows : rows.filter((each) => each.layer === state.layer);
   }
-  const all = await planes(run(), state.layer);
-  return range(meta.neurons).map((i) => planeRow(all, state.layer, i));
+  const all = await planes(run(), shownLayer());
+  return range(meta.neurons).map((i) => planeRow(all, shownLayer(), i));
 }
 
 function listedRow(arrays, m) {
@@ -35,6 +35,7 @@ function planeRow(all, layer, i) {
 }
 
 async function neuronRow(layer, i) {
+  if (run().meta.corpus) return { ...planeRow(await planes(run(), layer), layer, i), exact: run().meta.strips.exact };
   const { arrays } = await block(`${run().name}/listed`);
   for (let m = 0; m < arrays.layer.shape[0]; m++) {
     if (at(arrays.layer, m) === layer && at(arrays.neuron, m) === i) return { ...listedRow(arrays, m), exact: true };
@@ -54,7 +55,7 @@ function lead(each) {
 function neuronsFigure() {
   let table;
   let preferring = "";
-  block(`${run().name}/listed`).then(({ meta: { preferring: number, rate } }) => {
+  if (hasBlock(`${run().name}/listed`)) block(`${run().name}/listed`).then(({ meta: { preferring: number, rate } }) => {
     if (number === null || number === undefined) return;
     preferring = `${count(number)} neurons of all prefer one language (q up to ${rate}: at most one in ${Math.round(1 / rate)} of them by chance).`;
   });
@@ -62,9 +63,9 @@ function neuronsFigure() {
     id: "neurons", title: "Neurons", uses: ["task", "layer", "language", "category"],
     text: () => {
       const { meta } = run();
-      const which = state.layer === null
+      const which = state.layer === null && !meta.corpus
         ? "Neurons that stand out, over all layers: the most frequent of each category and the most specific of each language. Choose a layer to list all of its neurons."
-        : `All ${count(meta.neurons)} neurons of ${layerName(state.layer)}.`;
+        : `All ${count(meta.neurons)} neurons of ${layerName(shownLayer())}.`;
       const precise = state.layer !== null && meta.strips && !meta.strips.exact ? ` Shares are rounded to ${percent(1 / meta.strips.scale[0][0])}.` : "";
       const found = state.layer === null && preferring ? ` ${preferring}` : "";
       return `${which}${found}${meta.corpus ? " Shares of tokens." : " Shares of examples."}${precise}`;

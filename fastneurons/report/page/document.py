@@ -1,8 +1,8 @@
 """Put the page together: assets of this package, and blocks of data, into one file or a folder.
 
-There is no build step: the style and the scripts are files in `assets/`, which are read and joined as they are. A single
-file holds all blocks; a folder holds all but the small ones in scripts of their own, which the page loads when a view
-needs them. Scripts, since a page that was opened from a disk may not fetch its neighbours.
+There is no build step: the style and the scripts are files in `assets/`, which are read and joined as they are. A
+single file holds all blocks; a folder holds all but the small ones in scripts of their own, which the page loads when
+a view needs them. Scripts, since a page that was opened from a disk may not fetch its neighbours.
 """
 
 import html
