@@ -58,12 +58,15 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
     contexts = []
     problems: list[str] = []
 
-    def open_page(path: Path, address: str = "", width: int = 1280, dark: bool = False, **options: Any) -> Any:
+    def open_page(
+        path: Path, address: str = "", width: int = 1280, dark: bool = False, **options: Any
+    ) -> Any:
         context = browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme="dark" if dark else "light",
             offline=True,
             accept_downloads=True,
+            reduced_motion="reduce",  # no smooth scrolling to wait for
             **options,
         )
         contexts.append(context)
@@ -72,7 +75,7 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
         page.on("console", lambda message: message.type == "error" and problems.append(message.text))
         page.on("request", lambda request: request.url.startswith("http") and problems.append(request.url))
         page.goto(path.as_uri() + address)
-        page.wait_for_function("document.documentElement.dataset.ready")
+        page.locator("html[data-ready]").wait_for(state="attached")
         return page
 
     yield open_page

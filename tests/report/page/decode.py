@@ -19,7 +19,9 @@ def block(data: bytes) -> tuple[Any, dict[str, np.ndarray]]:
     for name, (dtype, shape, offset) in described["arrays"].items():
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         start = 4 + length + offset
-        arrays[name] = np.frombuffer(raw[start : start + size], np.dtype(dtype).newbyteorder("<")).reshape(shape)
+        arrays[name] = np.frombuffer(raw[start : start + size], np.dtype(dtype).newbyteorder("<")).reshape(
+            shape
+        )
     return described["meta"], arrays
 
 

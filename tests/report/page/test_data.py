@@ -43,12 +43,16 @@ def test_a_block_comes_back_as_it_was():
 
 
 def test_small_arrays_are_those_of_the_bits(run, page_file):
-    [(meta, arrays)] = [each for name, each in decode.blocks(page_file.read_text()).items() if name == "run0/core"]
+    [(meta, arrays)] = [
+        each for name, each in decode.blocks(page_file.read_text()).items() if name == "run0/core"
+    ]
     bits, task = bits_of(run)
     number = bits.sum(1)  # [E, N, I]
     L = bits.shape[1]
     for g, rows in enumerate([np.ones(len(task), bool), task == 0, task == 1]):
-        shares = np.stack([(number == 0), (number == 1), (number > 1) & (number < L), number == L], -1).mean(2)[rows]
+        shares = np.stack([(number == 0), (number == 1), (number > 1) & (number < L), number == L], -1).mean(
+            2
+        )[rows]
         np.testing.assert_allclose(arrays["category"][g, 0], shares.mean(0), atol=1e-6)
         p5, p95 = np.percentile(shares, [5, 95], axis=0)
         np.testing.assert_allclose(arrays["spread"][g], [p5, p95, shares.min(0), shares.max(0)], atol=1e-6)
@@ -61,7 +65,11 @@ def _assert_overlaps(arrays, g, bits):
     L, N = bits.shape[1:3]
     flat = bits.transpose(2, 1, 0, 3).reshape(N, L, -1)  # [N, L, E * I]
     for place, chosen in enumerate([*flat, flat.transpose(1, 0, 2).reshape(L, -1)]):
-        pairs = [(chosen[a] & chosen[b]).sum() / (chosen[a] | chosen[b]).sum() for a in range(L) for b in range(a + 1, L)]
+        pairs = [
+            (chosen[a] & chosen[b]).sum() / (chosen[a] | chosen[b]).sum()
+            for a in range(L)
+            for b in range(a + 1, L)
+        ]
         np.testing.assert_allclose(arrays["jaccard"][g, place], pairs, rtol=1e-6)
         for members, share in zip(arrays["set_members"], arrays["set_share"][g, place], strict=True):
             expected = (chosen == members[:, None].astype(bool)).all(0).mean()
@@ -80,7 +88,12 @@ def test_strips_hold_every_neuron_of_every_group(run, page_file):
         for g, rows in enumerate([np.ones(len(task), bool), task == 0, task == 1]):
             of_layer = bits[rows][:, :, n]
             number = of_layer.sum(1)
-            expected = [(number == 1).sum(0), ((number > 1) & (number < L)).sum(0), (number == L).sum(0), *of_layer.sum(0)]
+            expected = [
+                (number == 1).sum(0),
+                ((number > 1) & (number < L)).sum(0),
+                (number == L).sum(0),
+                *of_layer.sum(0),
+            ]
             np.testing.assert_array_equal(planes[g * (3 + L) :][: 3 + L], expected)
             assert meta["scale"][g] == [rows.sum()] * (3 + L)
 
@@ -98,7 +111,9 @@ def test_listed_neurons_and_where_they_are_activated(run, page_file):
     np.testing.assert_array_equal(unpacked, bits[:, :, layer, neuron].transpose(2, 1, 0))
 
 
-@pytest.mark.parametrize(("budget", "exact", "languages"), [(None, True, True), (60_000, False, True), (9_000, False, False)])
+@pytest.mark.parametrize(
+    ("budget", "exact", "languages"), [(None, True, True), (60_000, False, True), (9_000, False, False)]
+)
 def test_strips_that_do_not_fit_become_coarser(budget, exact, languages):
     rng = np.random.default_rng(0)
     E, G, L, N, I = 1000, 2, 4, 3, 5000  # noqa: E741
@@ -136,7 +151,9 @@ def test_the_file_is_small_and_needs_nothing_else(page_file):
     html = page_file.read_text()
     assert code_bytes() < 300_000
     assert "default-src 'none'" in html
-    outside = set(re.findall(r"""(?:https?:)?//[\w.-]+\.\w+""", re.sub(r"<script type=.*?</script>", "", html)))
+    outside = set(
+        re.findall(r"""(?:https?:)?//[\w.-]+\.\w+""", re.sub(r"<script type=.*?</script>", "", html))
+    )
     assert outside <= {"http://www.w3.org"}  # the name of SVG
     assert not re.findall(r"<(?:link|img|iframe|script [^>]*src)\b", html)
 

@@ -84,7 +84,7 @@ async function examplePage(body, width) {
     h("button", { class: "plain", type: "button", disabled: !found || found.place === 0, onclick: () => go(found.place - 1) }, "Previous example"),
     h("button", { class: "plain", type: "button", disabled: !found || found.place === rows.length - 1, onclick: () => go(found.place + 1) }, "Next example")));
   if (!found) {
-    body.append(h("h2", { tabindex: -1, id: "single-title" }, `Example ${state.example}`), h("p", {}, "It was skipped, or this file does not hold it; a report written with --folder has all examples."));
+    body.append(h("h1", { tabindex: -1, id: "single-title" }, `Example ${state.example}`), h("p", {}, "It was skipped, or this file does not hold it; a report written with --folder has all examples."));
     return;
   }
   const part = await examplePart(found.place), { arrays: table } = await block(`${run().name}/examples`);
@@ -92,23 +92,23 @@ async function examplePage(body, width) {
   const N = meta.layers.length, I = meta.neurons, L = meta.languages.length;
   const share = (c) => sum(range(N).map((n) => at(table.category, found.place, n, c))) / (N * I);
   body.append(
-    h("h2", { tabindex: -1, id: "single-title", dir: "auto", style: { "font-size": "1.7rem", "overflow-wrap": "anywhere" } }, found.id),
+    h("h1", { tabindex: -1, id: "single-title", dir: "auto" }, found.id),
     h("p", { class: "muted" }, `Example ${found.index} of ${meta.tasks[found.task]}. `, shownCategories().map((c) => `${categoryName(c)} ${percent(share(c))}`).join(", "), " of all neurons."),
     stack(range(4).map(share)));
   const order = range(L).filter((k) => at(arrays.present, e, k));
-  body.append(h("h3", {}, part.prompts ? "Prompts" : "Languages (this store keeps no prompts)"), h("dl", { class: "prompts" }, order.map((k) => [
+  body.append(h("h2", {}, part.prompts ? "Prompts" : "Languages (this store keeps no prompts)"), h("dl", { class: "prompts" }, order.map((k) => [
     h("dt", {}, languageName(k)),
     h("dd", { dir: "auto", lang: meta.languages[k].tag || null }, part.prompts?.[k] ?? ""),
     h("dd", { class: "r number" }, `${plural(at(arrays.tokens, e, k), "token")}, ${percent(at(table.activated, found.place, k) / (N * I))} activated`)])));
   const values = (c) => Float32Array.from(range(N), (n) => at(table.category, found.place, n, c) / I);
-  body.append(h("h3", {}, "Categories by layer; dotted: the mean over examples"), layerChart(width, {
+  body.append(h("h2", {}, "Categories by layer; dotted: the mean over examples"), layerChart(width, {
     height: 300, label: "Categories by layer of this example",
     behind: shownCategories().map((c) => ({ colour: categoryColour(c), values: Float32Array.from(range(N), (n) => at(means.category, 0, 0, n, c)) })),
     series: shownCategories().flatMap((c) => [
       { name: categoryName(c), colour: categoryColour(c), text: `var(--text-${CATEGORY_KEYS[c]})`, values: values(c), label: percent(share(c)), faint: state.category !== null && state.category !== c }]),
   }));
   const saved = languageOrder().filter((k) => at(arrays.present, e, k));
-  body.append(h("h3", {}, "Activated neurons by layer and language"), heatMap({
+  body.append(h("h2", {}, "Activated neurons by layer and language"), heatMap({
     width, rows: saved, label: "Activated neurons by layer and language of this example",
     value: (k, n) => at(arrays.activated, e, k, n) / I, total: null, what: "of neurons activated",
   }));

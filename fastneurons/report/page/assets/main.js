@@ -10,7 +10,7 @@ async function start() {
   for (const pair of index.comparisons) comparisons.set(pair, await block(`compare/${pair}`));
   fromHash(window.location.hash);
   const page = document.getElementById("page");
-  const head = h("div"), bar = h("nav", { class: "bar", "aria-label": "Selection" }), main = h("main", { id: "main", tabindex: -1 }), foot = h("footer");
+  const head = h("section", { "aria-label": "Findings" }), bar = h("nav", { class: "bar", "aria-label": "Selection" }), main = h("main", { id: "main", tabindex: -1 }), foot = h("footer");
   page.replaceChildren(head, main, foot);
   page.before(head, bar);
   let shown = null; // what `main` shows: the figures of which run, or a neuron or example

@@ -118,7 +118,7 @@ async function neuronPage(body, width) {
       h("button", { class: "plain", type: "button", onclick: () => select({ neuron: null }, { page: true }) }, "← All views"),
       h("button", { class: "plain", type: "button", disabled: i === 0, onclick: () => go(-1) }, "Previous neuron"),
       h("button", { class: "plain", type: "button", disabled: i === meta.neurons - 1, onclick: () => go(1) }, "Next neuron")),
-    h("h2", { tabindex: -1, id: "single-title", style: { "font-size": "1.7rem" } }, `Layer ${meta.layers[layer]}, neuron ${i}`));
+    h("h1", { tabindex: -1, id: "single-title" }, `Layer ${meta.layers[layer]}, neuron ${i}`));
   if (!found) {
     body.append(h("p", {}, "This page has no data on it: a single file of this run holds only the neurons that stand out. A report written with --folder has all."));
     return;
@@ -129,19 +129,19 @@ async function neuronPage(body, width) {
   const left = h("div"), right = h("div");
   body.append(h("div", { class: "columns" }, left, right));
   if (found.shares) {
-    left.append(h("h3", {}, "In which categories"), stack(found.shares), h("div", { class: "bars", style: { "margin-top": "0.7rem" } },
+    left.append(h("h2", {}, "In which categories"), stack(found.shares), h("div", { class: "bars", style: { "margin-top": "0.7rem" } },
       shownCategories().map((c) => [h("span", {}, h("span", { class: "swatch", style: { "--mark": categoryColour(c) } }), categoryName(c)), h("span"),
         h("span", { class: "number", "data-share": found.shares[c] }, `${percent(found.shares[c])} of examples`)])));
   }
   if (found.languages) {
     const order = range(meta.languages.length).sort((a, b) => found.languages[b] - found.languages[a]);
-    right.append(h("h3", {}, "In which languages"), h("div", { class: "bars" }, order.map((k) => [h("span", {}, languageName(k)),
+    right.append(h("h2", {}, "In which languages"), h("div", { class: "bars" }, order.map((k) => [h("span", {}, languageName(k)),
       h("span", { class: "bar-track", "aria-hidden": "true" }, h("span", { style: { width: `${100 * found.languages[k]}%` } })),
       h("span", { class: "number", "data-share": found.languages[k] }, percent(found.languages[k]))])), h("p", { class: "muted" }, `Share ${whole} that activate it.`));
   }
   if (meta.strips) {
     const { share } = await stripValues();
-    body.append(h("h3", {}, `Among the ${count(meta.neurons)} neurons of its layer, by ${stripWhat().replace(/\bit\b/, "a neuron").replace(/\bits\b/, "its")}`), histogram(width, share, i));
+    body.append(h("h2", {}, `Among the ${count(meta.neurons)} neurons of its layer, by ${stripWhat().replace(/\bit\b/, "a neuron").replace(/\bits\b/, "its")}`), histogram(width, share, i));
   }
   if (found.listed !== undefined && hasBlock(`${run().name}/patterns`)) await neuronExamples(body, width, found.listed);
   body.querySelector("#single-title").focus({ preventScroll: true });
@@ -158,7 +158,7 @@ async function neuronExamples(body, width, m) {
   const number = new Array(L + 1).fill(0);
   languages.forEach((n) => number[n]++);
   const most = Math.max(...number);
-  body.append(h("h3", {}, "In how many languages at once"), h("div", { class: "bars" }, number.map((n, k) => [h("span", {}, plural(k, "language")),
+  body.append(h("h2", {}, "In how many languages at once"), h("div", { class: "bars" }, number.map((n, k) => [h("span", {}, plural(k, "language")),
     h("span", { class: "bar-track", "aria-hidden": "true" }, h("span", { style: { width: `${(100 * n) / most}%`, background: categoryColour(k === 0 ? 0 : k === L ? 3 : k === 1 ? 1 : 2) } })),
     h("span", { class: "number" }, plural(n, "example"))])));
   const left = width < 560 ? 40 : 130, cell = clamp(Math.floor((width - left) / shown), 2, 12), columns = Math.floor((width - left) / cell);
@@ -191,8 +191,8 @@ async function neuronExamples(body, width, m) {
     return e === undefined ? null : [examples[e].id, languages[e] ? order.filter((k) => on(k, e)).map(languageName).join(", ") : "in no language"];
   });
   drawing.addEventListener("click", (event) => { const e = find(event); if (e !== undefined) openExample(examples[e]); });
-  body.append(h("h3", {}, `Activated where: each column is one of ${plural(shown, "example")}, each row a language`), drawing);
-  const list = (title, chosen) => h("div", {}, h("h3", {}, title), h("ul", {}, chosen.map((e) => h("li", {}, h("a", { href: `#example=${examples[e].index}`, dir: "auto",
+  body.append(h("h2", {}, `Activated where: each column is one of ${plural(shown, "example")}, each row a language`), drawing);
+  const list = (title, chosen) => h("div", {}, h("h2", {}, title), h("ul", {}, chosen.map((e) => h("li", {}, h("a", { href: `#example=${examples[e].index}`, dir: "auto",
     onclick: (event) => { event.preventDefault(); openExample(examples[e]); } }, examples[e].id), ` – ${plural(languages[e], "language")}`))));
   body.append(h("div", { class: "columns" }, list("Examples with the most languages", byLanguages.slice(0, 6)), list("With the fewest", byLanguages.slice(-6).reverse())));
 }

@@ -16,7 +16,7 @@ class SortedTable {
       h("button", { class: "plain end", type: "button", onclick: () => this.save() }, "Download CSV"));
     this.table = h("table", { "aria-label": label });
     this.pager = h("nav", { class: "pager", "aria-label": `Pages of: ${label}` });
-    this.element = h("div", {}, this.tools, h("div", { class: "drawing", tabindex: 0, role: "region", "aria-label": label }, this.table), this.pager);
+    this.element = h("div", {}, this.tools, h("div", { class: "drawing", tabindex: 0, role: "region", "aria-label": `Table: ${label}` }, this.table), this.pager);
   }
 
   set(rows) { this.rows = rows; this.page = 0; this.show(); }
