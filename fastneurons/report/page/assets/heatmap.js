@@ -43,9 +43,9 @@ function heatMap({ width, rows, value, total, what, label }) {
   const rowHeight = rows.length > 20 ? 16 : 24;
   const w = (width - left - right) / N, top = 4, height = top + rows.length * rowHeight + 40;
   const shares = rows.flatMap((k) => range(N).map((n) => value(k, n))).filter(Number.isFinite);
-  // One outlying layer must not make all others look alike: the scale ends where nearly all values do.
-  const sorted = shares.slice().sort((a, b) => a - b), nearly = sorted[Math.floor(0.95 * (sorted.length - 1))];
-  const low = sorted[0], clipped = sorted.at(-1) > 1.3 * nearly, high = clipped ? nearly : sorted.at(-1);
+  // One outlying layer must not make all others look alike: the scale ends where that of the others does.
+  const tops = range(N).map((n) => Math.max(...rows.map((k) => value(k, n)).filter(Number.isFinite))).sort((a, b) => b - a);
+  const clipped = N > 4 && tops[0] > 1.2 * tops[1], low = Math.min(...shares), high = clipped ? tops[1] : tops[0];
   const colour = ramp(), scaled = (share) => (high > low ? (share - low) / (high - low) : 0.5);
   const every = Math.ceil(N / Math.max(2, (width - left - right) / 30));
   const most = total ? Math.max(...rows.map((k) => total(k)[2] || total(k)[0] || 0)) : 1;
@@ -89,5 +89,5 @@ function heatMap({ width, rows, value, total, what, label }) {
     else if (state.language === found.k && state.layer === found.n) select({ language: null, layer: null });
     else select({ language: found.k, layer: found.n });
   });
-  return h("div", {}, drawing, rampLegend(percent(low), clipped ? `${percent(high)} and more, up to ${percent(sorted.at(-1))}` : percent(high)));
+  return h("div", {}, drawing, rampLegend(percent(low), clipped ? `${percent(high)} and more, up to ${percent(tops[0])}` : percent(high)));
 }

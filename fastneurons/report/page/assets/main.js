@@ -75,14 +75,13 @@ function drawHead(head) {
       } }, "Figure")))) : h("p", { class: "notice" }, "Nothing has been measured yet.")));
 }
 
-// The four categories of all neurons as one bar, named where there is room.
+// The four categories of all neurons as one bar.
 function overview(meta, arrays) {
-  const order = shownCategories();
-  return h("dl", { class: "overview", "aria-label": "All neurons by category" }, order.map((c) => {
-    const share = at(arrays.category_overall, 0, 0, c);
-    return h("div", { style: { "flex-grow": Math.max(share, 0.001), "--mark": categoryColour(c) } },
-      h("dt", {}, categoryName(c)), h("dd", { style: { color: `var(--text-${CATEGORY_KEYS[c]})` } }, percent(share)));
-  }));
+  const order = shownCategories(), share = (c) => at(arrays.category_overall, 0, 0, c);
+  return h("div", { class: "overview" },
+    h("div", { class: "overview-bar", "aria-hidden": "true" }, order.map((c) => h("span", { style: { width: `${100 * share(c)}%`, background: categoryColour(c) } }))),
+    h("dl", { "aria-label": "All neurons by category" }, order.map((c) => h("div", {},
+      h("dt", {}, h("span", { class: "swatch", style: { "--mark": categoryColour(c) } }), categoryName(c)), h("dd", { style: { color: `var(--text-${CATEGORY_KEYS[c]})` } }, percent(share(c)))))));
 }
 
 // A finding: numbers strong, intervals in brackets quiet; a number stays with its unit.

@@ -141,7 +141,7 @@ async function neuronPage(body, width) {
   }
   if (meta.strips) {
     const { share } = await stripValues();
-    body.append(h("h2", {}, `Among the ${count(meta.neurons)} neurons of its layer, by ${stripWhat().replace(/\bit\b/, "a neuron").replace(/\bits\b/, "its")}`), histogram(width, share, i));
+    body.append(h("h2", {}, `Among the ${count(meta.neurons)} neurons of its layer, by ${stripWhat("each")}`), histogram(width, share, i));
   }
   if (found.listed !== undefined && hasBlock(`${run().name}/patterns`)) await neuronExamples(body, width, found.listed);
   body.querySelector("#single-title").focus({ preventScroll: true });

@@ -13,14 +13,15 @@ function stripFigure() {
       const { meta } = run();
       if (!meta.strips) return "The neurons of this run are too many for one file; write a folder with --folder to see each of them.";
       const precise = meta.strips.exact ? "" : ` Shares are rounded to ${percent(1 / meta.strips.scale[0][0])}.`;
-      const where = state.layer === null ? `Layer ${meta.layers[0]}; choose another one above.` : `Layer ${meta.layers[shownLayer()]}.`;
+      const why = state.layer !== null ? "" : meta.corpus ? "; choose another one above" : ", which has the most all-shared neurons; choose another one above";
+      const where = `Layer ${meta.layers[shownLayer()]}${why}.`;
       const task = state.task && meta.strips.groups === 1 ? " All tasks together." : "";
-      return `${where} Each cell is a neuron, coloured by ${stripWhat()}.${task}${precise} Select one to open its page.`;
+      return `${where} Each cell is a neuron, coloured by ${stripWhat("it")}.${task}${precise} Select one to open its page.`;
     },
     draw: async (body, width) => {
       if (!run().meta.strips) return;
       const values = await stripValues();
-      body.append(h("div", {}, mosaic(width, values), h("h3", {}, `Neurons by ${stripWhat()}`), histogram(width, values.share, shownNeuron())));
+      body.append(h("div", {}, mosaic(width, values), h("h3", {}, `Neurons by ${stripWhat("each")}`), histogram(width, values.share, shownNeuron())));
     },
     numbers: async () => {
       const { meta } = run();
@@ -32,15 +33,22 @@ function stripFigure() {
   });
 }
 
-const shownLayer = () => state.layer ?? 0;
+// Without a choice, the layer with the most all-shared neurons.
+const shownLayer = () => state.layer ?? mostShared();
+
+function mostShared() {
+  const { meta, arrays } = run();
+  if (!arrays.category) return 0;
+  return range(meta.layers.length).reduce((best, n) => (at(arrays.category, 0, 0, n, 3) > at(arrays.category, 0, 0, best, 3) ? n : best), 0);
+}
 const shownNeuron = () => state.neuron;
 const stripGroup = () => (run().meta.strips.groups > 1 ? state.task : 0);
 
-function stripWhat() {
+function stripWhat(neuron) {
   const { meta } = run();
-  if (state.language !== null && meta.strips.languages) return `how often ${languageName(state.language)} activates it`;
-  if (state.category !== null) return `how often it is ${categoryName(state.category)}`;
-  return run().meta.corpus ? `how often ${languageName(0)} activates it` : "how often it is in its most frequent category";
+  if (state.language !== null && meta.strips.languages) return `how often ${languageName(state.language)} activates ${neuron}`;
+  if (state.category !== null) return `how often ${neuron} is ${categoryName(state.category)}`;
+  return run().meta.corpus ? `how often ${languageName(0)} activates ${neuron}` : `how often ${neuron} is in its most frequent category`;
 }
 
 // {share: [I], category: [I] or null}: what the strip shows of each neuron.
@@ -85,7 +93,7 @@ function mosaic(width, { share, category, hue }) {
     pen.fillRect((place % columns) * cell, Math.floor(place / columns) * cell, cell - gap, cell - gap);
   });
   const drawing = h("div", { class: "drawing", tabindex: 0, role: "group", "data-key": "drawing",
-    "aria-label": `Neurons of layer ${meta.layers[shownLayer()]}, coloured by ${stripWhat()}. Arrow keys move between neurons, Enter opens one.` }, canvas);
+    "aria-label": `Neurons of layer ${meta.layers[shownLayer()]}, coloured by ${stripWhat("it")}. Arrow keys move between neurons, Enter opens one.` }, canvas);
   const frame = h("div", { style: { position: "absolute", border: "2px solid var(--ink)", "pointer-events": "none", width: `${cell + 3}px`, height: `${cell + 3}px`, display: "none" } });
   drawing.append(frame);
   let current = shownNeuron() === null ? 0 : Math.max(0, order.indexOf(shownNeuron()));
