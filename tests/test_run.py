@@ -13,6 +13,13 @@ import pytest
 import zarr
 
 import fastneurons
+from fastneurons.analysis.categories import categories
+from fastneurons.analysis.compare import compare, matched
+from fastneurons.analysis.recategorise import by_number_of_languages
+from fastneurons.analysis.repeating import repeating
+from fastneurons.analysis.selection import Selection
+from fastneurons.analysis.thresholds import thresholds
+from fastneurons.store import open_store
 from tests.engine import tiny
 from tests.engine.agreement import agreement, unpack
 from tests.engine.support import LANGUAGES, examples
@@ -68,6 +75,28 @@ def assert_same_store(path: Path, expected: Path) -> None:
         np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
     assert zarr.open_group(path, mode="r").attrs["fastneurons"]["status"] == "complete"
     assert (path / "skipped.jsonl").read_text() == (expected / "skipped.jsonl").read_text()
+
+
+def test_analyses_are_numpys(undisturbed):
+    out, _ = undisturbed
+    stored, store = arrays(out), open_store(str(out))
+    good = stored["outcome"] == 1
+    I = store.header.neurons  # noqa: E741
+    bits = np.unpackbits(stored["activated"][good, 0], axis=-1, count=I, bitorder="little").astype(bool)
+    for languages in (["en", "de", "th"], ["th", "en"]):
+        chosen = Selection(languages=languages).of(store)
+        part = bits[:, [store.header.languages.index(code) for code in languages]]
+        number, L = part.sum(1), len(languages)
+        masks = np.stack([number == 0, number == 1, (number > 1) & (number < L), number == L], -1)
+        share = masks.mean(2)  # [E, N, 4]
+        np.testing.assert_allclose(categories(chosen, 0).share[0], share.mean(0))
+        np.testing.assert_allclose(thresholds(chosen, 0).p95[0], np.percentile(share, 95, axis=0))
+        found = repeating(chosen, [1.0], 10)
+        np.testing.assert_allclose(found.repeating[0], masks.all(0).mean(1))
+        subsets = by_number_of_languages(chosen, 0).subset_share.sel(size=L)
+        np.testing.assert_allclose(subsets, share.mean(0))
+    same = compare(*matched(store, store, Selection()), 10)
+    assert same.attrs["identical"] and same.attrs["bits"] == bits.size
 
 
 def test_the_store_holds_what_a_plain_forward_pass_gives(undisturbed, model, reference):

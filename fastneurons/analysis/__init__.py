@@ -1,7 +1,8 @@
 """Analyses of a store, from numpy and the store alone.
 
 The functions listed here read a store. The modules `sharing`, `contribution` and `corpus` have the same analyses as
-functions of plain arrays.
+functions of plain arrays. The analyses behind the commands of findings are functions of the modules that have their
+names: `fastneurons.analysis.categories.categories`. They are not imported here, as scipy and xarray take a second.
 """
 
 from fastneurons.analysis.bootstrap import Estimate

@@ -90,14 +90,14 @@ def bit_blocks(chosen: Chosen, purpose: str, block_bytes: int = BLOCK_BYTES) -> 
 def _pieces(chosen: Chosen, block_bytes: int) -> Iterator[tuple[int, int, slice]]:
     """Which examples to read at once, and which of the chosen ones lie among them.
 
-    Pieces begin at multiples of their length, so that no chunk of the store is read twice: chunks have powers of
-    two or divisors of a window.
+    Pieces have a length that divides a window, or is a multiple of one, if there is such a length: then no chunk of
+    the store is read twice.
     """
     array = chosen.store["activated"]
     each = int(np.prod(array.shape[1:]))
     step = max(1, block_bytes // max(1, each))
     window = chosen.store.header.window
-    step = max(step // window * window, 1) if step >= window else _divisor(window, step)
+    step = step // window * window if step >= window else _near_divisor(window, step)
     bounds = np.searchsorted(chosen.examples, np.arange(0, len(array) + step, step))
     for number, (low, high) in enumerate(pairwise(bounds)):
         if low < high:
@@ -107,8 +107,9 @@ def _pieces(chosen: Chosen, block_bytes: int) -> Iterator[tuple[int, int, slice]
             assert picked[0] // step == number == picked[-1] // step
 
 
-def _divisor(number: int, limit: int) -> int:
-    return next(each for each in range(max(1, limit), 0, -1) if number % each == 0)
+def _near_divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` up to `limit`; `limit` itself if that would be less than half of it."""
+    return next((each for each in range(limit, limit // 2, -1) if number % each == 0), limit)
 
 
 def _read(chosen: Chosen, first: int, end: int, rows: slice) -> BitBlock:

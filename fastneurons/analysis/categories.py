@@ -202,31 +202,34 @@ def spread_dataset(
     return xarray.Dataset(variables, coordinates, attributes)
 
 
-def side_by_side(found: Sequence[xarray.Dataset], names: Sequence[str]) -> xarray.Dataset:
-    """Put the categories of several stores next to each other, along a new dimension `run`.
+def side_by_side(found: Sequence[xarray.Dataset]) -> xarray.Dataset:
+    """Put the categories of several stores next to each other.
 
-    Layers and tasks that a store lacks are NaN there. The coordinate `model` names each run's model.
-
-    Raises:
-        InputError: two stores have the same name.
+    Args:
+        found: Results of `categories`.
+    Returns:
+        The same variables with dimensions run, layer and category: one run for each task of each store. Coordinates
+        along `run` are `store`, `model`, `task`, `threshold` and `num_languages`. Layers that a store lacks are NaN
+        there. The attribute `same_languages` says whether all stores' shares are over the same languages.
     """
-    if len(set(names)) < len(names):
-        again = next(name for index, name in enumerate(names) if name in names[:index])
-        raise InputError(f"{again} is named twice")
-    joined = xarray.concat(
-        [each.drop_attrs() for each in found],
-        xarray.DataArray(list(names), dims="run", name="run"),
-        join="outer",
-        data_vars="all",
-        coords="minimal",
-    )
+    parts, coordinates = [], []
+    for each in found:
+        for k, task in enumerate(each.task.values):
+            if str(task) == ALL_TASKS and k:
+                continue
+            parts.append(each.isel(task=k).drop_vars("task").drop_attrs())
+            coordinates.append(
+                {
+                    "store": each.attrs["store"],
+                    "model": each.attrs["model"],
+                    "task": str(task),
+                    "threshold": each.attrs["threshold"],
+                    "num_languages": len(each.attrs["languages"]),
+                }
+            )
+    joined = xarray.concat(parts, dim="run", join="outer", data_vars="all", coords="minimal")
     joined = joined.assign_coords(
-        {
-            key: ("run", [each.attrs[key] for each in found])
-            for key in ("model", "threshold", "position", "signal", "complete")
-        }
+        {name: ("run", [each[name] for each in coordinates]) for name in coordinates[0]}
     )
-    languages = {tuple(each.attrs["languages"]) for each in found}
-    joined.attrs["num_languages"] = [len(each.attrs["languages"]) for each in found]
-    joined.attrs["same_languages"] = int(len(languages) == 1)
-    return joined
+    same = len({frozenset(each.attrs["languages"]) for each in found}) == 1
+    return joined.assign_attrs(same_languages=int(same))

@@ -209,13 +209,13 @@ def matched(first: Store, second: Store, selection: Selection) -> tuple[Chosen, 
 def _paired(one: Chosen, two: Chosen) -> tuple[Chosen, Chosen]:
     ids = [_ids(each) for each in (one, two)]
     for each, names in zip((one, two), ids, strict=True):
-        if len(np.unique(names)) < len(names):
+        if len(set(names)) < len(names):
             raise InputError(
                 f"{each.store.path} has examples with the same id, which cannot be paired; choose one --task"
             )
-    _, rows, others = np.intersect1d(*ids, return_indices=True)
-    order = np.argsort(rows)
-    rows, others = rows[order], others[order]
+    where = {name: number for number, name in enumerate(ids[1])}
+    pairs = [(number, where[name]) for number, name in enumerate(ids[0]) if name in where]
+    rows, others = np.array(pairs, np.int64).reshape(-1, 2).T
     same = (one.present[rows] == two.present[others]).all(1)
     rows, others = rows[same], others[same]
     if not len(rows):
@@ -231,13 +231,12 @@ def _paired(one: Chosen, two: Chosen) -> tuple[Chosen, Chosen]:
     return one.subset(rows), two.subset(others)
 
 
-def _ids(chosen: Chosen) -> NDArray[np.object_]:
+def _ids(chosen: Chosen) -> list[str]:
     array = chosen.store["example_id"]
-    parts = [
-        np.asarray(array[first : first + _IDS_AT_ONCE], object)
-        for first in range(0, len(array), _IDS_AT_ONCE)
-    ]
-    return np.concatenate([np.zeros(0, object), *parts])[chosen.examples]
+    names: list[str] = []
+    for first in range(0, len(array), _IDS_AT_ONCE):
+        names += (str(name) for name in array[first : first + _IDS_AT_ONCE])
+    return [names[number] for number in chosen.examples]
 
 
 def compare(

@@ -266,7 +266,9 @@ def repeating_intervals(
             for q in range(len(at_least)):
                 drawn[rows, q, layer] = (counts >= least[rows, q, None, None]).mean(1)
     shifted = Estimate.of(shares, shares + drawn - drawn.mean(0))
-    return np.clip(shifted.low, 0, 1), np.clip(shifted.high, 0, 1)
+    # Of a share that seldom changes, more than 97.5 % of the replicates may lie on one side of their mean.
+    low, high = np.fmin(shifted.low, shares), np.fmax(shifted.high, shares)
+    return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
 # -- checks -------------------------------------------------------------------------------------------------

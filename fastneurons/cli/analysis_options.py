@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastneurons.cli.engine_options import AsJson as AsJson
 from fastneurons.cli.paths import check_written
 from fastneurons.errors import InputError, OutputError, StoreError
 
@@ -59,7 +60,6 @@ CorrectOnly = Annotated[
         "--correct-only", help="Use only examples that were answered right in every chosen language."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Csv = Annotated[
     Path | None,
     typer.Option("--csv", metavar="FILE", help="Also write the numbers to a CSV file.", show_default=False),
@@ -197,9 +197,37 @@ def print_tables(tables: Iterable[ResultTable]) -> None:
             console.print(Text(note, style="dim"), soft_wrap=True)
 
 
+def share_cell(share: Any, low: Any = float("nan"), high: Any = float("nan")) -> str:
+    """Format a share in per cent and half of its interval: `12.3 ±0.45`."""
+    from fastneurons.report.cells import percent
+
+    half = (float(high) - float(low)) / 2
+    return percent(float(share)) + (f" ±{100 * half:.2f}" if half == half else "")
+
+
+def chosen_line(found: "xarray.Dataset") -> str:
+    """Say in a line or two what a result is about: the model, the examples, the languages, the threshold."""
+    from fastneurons.model_name import short_name
+    from fastneurons.report.cells import LONGEST_LIST, LONGEST_NAME, count
+    from fastneurons.visible import visible
+
+    of = found.attrs
+    model = visible(short_name(of["model"]), limit=LONGEST_NAME)
+    languages = visible(", ".join(of["languages"]), limit=LONGEST_LIST)
+    partial = "" if of["complete"] else " (the run is not complete)"
+    threshold = f", above {of['threshold']:g}" if "threshold" in of else ""
+    lacking = of.get("incomplete_examples", 0)
+    missing = f"\n{count(lacking, 'example')} lack some of the languages" if lacking else ""
+    return f"{model}: {count(of['examples'], 'example')}{partial}{threshold}\nlanguages: {languages}{missing}"
+
+
 def dataset_numbers(found: "xarray.Dataset") -> dict[str, Any]:
-    """Convert a labelled result to what JSON can hold, in the form of `xarray.Dataset.to_dict`; NaN becomes null."""
-    return _plain(found.to_dict())  # type: ignore[no-any-return]
+    """Convert a labelled result to what JSON can hold, in the form of `xarray.Dataset.to_dict`; NaN becomes null.
+
+    Empty tables are left out: an empty list does not say how many columns it would have.
+    """
+    empty = [name for name, values in found.data_vars.items() if not values.size and values.ndim > 1]
+    return _plain(found.drop_vars(empty).to_dict())  # type: ignore[no-any-return]
 
 
 def _plain(value: Any) -> Any:

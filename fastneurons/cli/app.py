@@ -5,11 +5,26 @@ from typing import Annotated
 import typer
 
 import fastneurons
-from fastneurons.cli import bench, data, info, look, report, run, tasks, verify
-from fastneurons.cli.help import FIRST_RUN, SectionedCommand, help_if_alone
+from fastneurons.cli import (
+    bench,
+    categories,
+    compare,
+    data,
+    inactive,
+    info,
+    look,
+    recategorise,
+    repeating,
+    report,
+    run,
+    tasks,
+    verify,
+)
+from fastneurons.cli.help import FIRST_RUN, SectionedCommand, SectionedGroup, help_if_alone
 
 app = typer.Typer(
     name="fastneurons",
+    cls=SectionedGroup,
     help="Measure how a multilingual LLM shares its neurons among languages, at the speed of vLLM.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -42,3 +57,13 @@ app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
 app.command(cls=SectionedCommand)(bench.bench)
 app.command(cls=SectionedCommand)(info.info)
+
+for _command in (
+    categories.categories,
+    categories.thresholds,
+    repeating.repeating,
+    inactive.inactive,
+    recategorise.recategorise,
+    compare.compare,
+):
+    app.command(cls=SectionedCommand, rich_help_panel="Findings")(_command)

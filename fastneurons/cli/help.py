@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 FIRST_RUN = """\
 To start, you need a model (a folder or a Hugging Face name) and a JSONL file
@@ -42,6 +42,22 @@ class SectionedCommand(TyperCommand):
         for name, records in self.sections(ctx).items():
             with formatter.section(name):
                 formatter.write_dl(records)
+
+
+class SectionedGroup(TyperGroup):
+    """A group whose list of commands has one section per `rich_help_panel`."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections, those without a name first, as "Commands"."""
+        sections: dict[str, list[tuple[str, Any]]] = {"Commands": []}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            section = getattr(command, "rich_help_panel", None) or "Commands"
+            sections.setdefault(section, []).append((name, command))
+        for section, commands in sections.items():
+            room = formatter.width - 6 - max(len(name) for name, _ in commands)
+            with formatter.section(section):
+                formatter.write_dl([(name, command.get_short_help_str(room)) for name, command in commands])
 
 
 def _word(kind: re.Match[str]) -> str:

@@ -2,30 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from fastneurons.cli.analysis_options import opened
 from fastneurons.cli.engine_options import AsJson
 from fastneurons.cli.paths import check_picture
-from fastneurons.errors import StoreError
-
-if TYPE_CHECKING:
-    from fastneurons.store import Store
 
 _Store = Annotated[str, typer.Argument(metavar="STORE", help="A store: a local path or an fsspec URL.")]
 _Threshold = Annotated[
     float | None, typer.Option(help="One of the store's thresholds. [default: the first]", show_default=False)
 ]
-
-
-def _opened(store: str) -> "Store":
-    """Open a store; fail early if there is none, since the packages that read stores take a second to import."""
-    if "://" not in store and not Path(store).exists():
-        raise StoreError(f"{store}: does not exist")
-    from fastneurons.store import open_store
-
-    return open_store(store, check=True)
 
 
 def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False) -> None:
@@ -37,11 +25,11 @@ def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False
     With attribution, also how much each category matters for the answer; for a corpus, the share of each
     language's tokens that activate a neuron.
     """
-    opened = _opened(store)
+    from_store = opened(store)
     # Imported late: a store that does not exist is reported sooner.
     from fastneurons.report import compute_findings, findings_json, print_findings
 
-    found = compute_findings(opened, threshold)
+    found = compute_findings(from_store, threshold)
     if as_json:
         print(findings_json(found))
     else:
@@ -64,8 +52,8 @@ def plot(
     probability by layer, with one line per language.
     """
     check_picture(output)
-    opened = _opened(store)
+    from_store = opened(store)
     from fastneurons.report import plot as draw
 
-    draw(opened, output, threshold)
+    draw(from_store, output, threshold)
     print(output)

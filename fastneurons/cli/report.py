@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-import fastneurons
 from fastneurons.cli.analysis_options import StoresArgument, Threshold, opened
 from fastneurons.cli.paths import check_written
 from fastneurons.errors import InputError
@@ -40,7 +39,7 @@ def report(
     # Imported late: a store that does not exist is reported sooner.
     from fastneurons.report.page import write_report
 
-    write_report(found, output, fastneurons.__version__, threshold, folder)
+    write_report(found, output, threshold, folder)
     print(output / "index.html" if folder else output)
 
 

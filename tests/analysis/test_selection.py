@@ -54,6 +54,34 @@ def test_examples_that_lack_languages(tmp_path):
     assert Selection(languages=["en", "de"], at_least=1).of(store).examples.tolist() == [0, 2, 3]
 
 
+class Judged:
+    """A store of which answers were judged: wrong in German in every third example."""
+
+    def __init__(self, store):
+        self._store = store
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def __contains__(self, name):
+        return name == "correct" or name in self._store
+
+    def windows(self, *names):
+        for first, block in self._store.windows(*(name for name in names if name != "correct")):
+            correct = np.ones(block["present"].shape, np.bool_)
+            correct[:, 1] = (first + np.arange(len(correct))) % 3 > 0
+            yield first, block | {"correct": correct}
+
+
+def test_right_answers_alone(store):
+    number = np.arange(60)
+    chosen = Selection(correct_only=True).of(Judged(store))
+    np.testing.assert_array_equal(chosen.examples, np.flatnonzero(RUN.measured & (number % 3 > 0)))
+    assert not chosen.has_stored_occupancy
+    without_german = Selection(languages=["en", "zh"], correct_only=True).of(Judged(store))
+    np.testing.assert_array_equal(without_german.examples, np.flatnonzero(RUN.measured))
+
+
 @pytest.mark.parametrize(
     ("selection", "message"),
     [

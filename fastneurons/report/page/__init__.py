@@ -22,7 +22,6 @@ _LONGEST_TITLE = 80
 def write_report(
     stores: Sequence[Store],
     path: str | Path,
-    version: str,
     threshold: float | None = None,
     folder: bool = False,
     found: Findings | None = None,
@@ -32,7 +31,6 @@ def write_report(
     Args:
         stores: Their stores, complete or not.
         path: The file to write; with `folder`, the folder, which gets an `index.html`.
-        version: Of fastneurons, for the page's foot.
         threshold: One that every store has; None takes each one's first.
         folder: Whether to write everything, in files that the page loads when they are needed, rather than what fits
             into one file of a few megabytes.
@@ -41,7 +39,7 @@ def write_report(
         InputError: a store has no such threshold, or the path cannot be written.
         StoreError: an array is damaged.
     """
-    page = report_page(stores, version, threshold, folder, found)
+    page = report_page(stores, threshold, folder, found)
     try:
         write(page, Path(path))
     except OSError as error:
@@ -50,7 +48,6 @@ def write_report(
 
 def report_page(
     stores: Sequence[Store],
-    version: str,
     threshold: float | None = None,
     folder: bool = False,
     found: Findings | None = None,
@@ -61,7 +58,7 @@ def report_page(
         (title, run_page(store, threshold, budget, found if store is stores[0] else None))
         for title, store in zip(titles(stores), stores, strict=True)
     ]
-    return build(runs, comparison_blocks(stores, threshold), version, folder)
+    return build(runs, comparison_blocks(stores, threshold), folder)
 
 
 def titles(stores: Sequence[Store]) -> list[str]:

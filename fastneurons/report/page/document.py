@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+import fastneurons
 from fastneurons.report.page.blocks import Block
 from fastneurons.report.page.data import RunPage
 from fastneurons.report.style import CATEGORY_COLOURS
@@ -41,7 +42,6 @@ class Page:
 def build(
     runs: Sequence[tuple[str, RunPage]],
     comparisons: Mapping[str, Block],
-    version: str,
     folder: bool = False,
 ) -> Page:
     """Make the page of one or several runs.
@@ -49,7 +49,6 @@ def build(
     Args:
         runs: Title and data of each run.
         comparisons: Comparisons of two runs by "0-1", the places of both.
-        version: Of fastneurons, for the foot.
         folder: Whether large blocks become files of their own.
     """
     inside: dict[str, Block] = {f"compare/{pair}": block for pair, block in comparisons.items()}
@@ -59,7 +58,7 @@ def build(
         (outside if folder else inside).update({f"run{number}/{name}": b for name, b in run.blocks.items()})
     paths = {name: f"{_DATA_FOLDER}/{name.replace('/', '-')}.js" for name in outside}
     index = {
-        "version": version,
+        "version": fastneurons.__version__,
         "runs": [{"name": f"run{number}", "title": title} for number, (title, _) in enumerate(runs)],
         "comparisons": list(comparisons),
         "files": paths,
@@ -72,7 +71,7 @@ def build(
     ]
     title = " and ".join(title for title, _ in runs[:2]) + (" and others" if len(runs) > 2 else "")
     text = Template(_asset("page.html")).substitute(
-        version=html.escape(version),
+        version=fastneurons.__version__,
         title=html.escape(f"{title} – fastneurons"),
         # A folder's data are scripts beside the page, which may be opened from a disk or served.
         scripts="'self' file:" if folder else "",

@@ -34,7 +34,7 @@ def store(run: Simulated, folder: Path) -> str:
 def page_file(store: str, folder: Path) -> Path:
     """The report of `run`, in one file."""
     path = folder / "report.html"
-    write_report([open_store(store)], path, "0.1.0")
+    write_report([open_store(store)], path)
     return path
 
 

@@ -273,7 +273,7 @@ def axe(tmp_path_factory):
 
 
 def test_a_folder_opens_from_a_disk(opened, store, tmp_path, bits):
-    write_report([open_store(store)], tmp_path / "out", "0.1.0", folder=True)
+    write_report([open_store(store)], tmp_path / "out", folder=True)
     page = opened(tmp_path / "out" / "index.html", "#layer=4&neuron=20")
     found = page.locator(".columns > div").first.locator("[data-share]").first.inner_text()
     assert found == f"{percent((bits[:, :, 4, 20].sum(1) == 5).mean())} of examples"
@@ -282,7 +282,7 @@ def test_a_folder_opens_from_a_disk(opened, store, tmp_path, bits):
 def test_two_runs_side_by_side(opened, tmp_path):
     runs = [simulate(24), simulate(24, shift=40, model="org/Other")]
     stores = [open_store(run.write(tmp_path / f"{n}.zarr")) for n, run in enumerate(runs)]
-    write_report(stores, tmp_path / "two.html", "0.1.0")
+    write_report(stores, tmp_path / "two.html")
     page = opened(tmp_path / "two.html", "#layer=1&language=de")
     measured = runs[0].measured(np.arange(24))
     first, second = (run.bits(0, 24)[measured, 0].all(1).mean((0, 2)) for run in runs)
@@ -299,7 +299,7 @@ def test_two_runs_side_by_side(opened, tmp_path):
 def test_an_unfinished_run_says_so(opened, tmp_path):
     run = simulate(40)
     path = run.write(tmp_path / "partial.zarr", only=32)
-    write_report([open_store(path)], tmp_path / "partial.html", "0.1.0")
+    write_report([open_store(path)], tmp_path / "partial.html")
     page = opened(tmp_path / "partial.html")
     assert "covers the 32\u00a0examples committed so far" in page.locator(".notice").first.inner_text()
     assert page.locator("#categories svg").count() == 1

@@ -166,7 +166,7 @@ def test_text_from_data_is_no_markup(page_file):
 
 def test_a_title_is_escaped(tmp_path):
     run = simulate(8, model="org/<b>&co", languages=["en", "de"], layers=[0, 1])
-    page = report_page([open_store(run.write(tmp_path / "run.zarr"))], "0.1.0")
+    page = report_page([open_store(run.write(tmp_path / "run.zarr"))])
     assert "<title>org/&lt;b&gt;&amp;co – fastneurons</title>" in page.html
     index = re.search(r'id="index">(.*?)</script>', page.html)
     assert index is not None
@@ -175,11 +175,11 @@ def test_a_title_is_escaped(tmp_path):
 
 
 def test_the_same_store_gives_the_same_page(store, page_file):
-    assert report_page([open_store(store)], "0.1.0").html == page_file.read_text()
+    assert report_page([open_store(store)]).html == page_file.read_text()
 
 
 def test_a_folder_has_the_large_blocks_in_files(store, tmp_path):
-    write_report([open_store(store)], tmp_path / "out", "0.1.0", folder=True)
+    write_report([open_store(store)], tmp_path / "out", folder=True)
     html = (tmp_path / "out" / "index.html").read_text()
     inside = decode.blocks(html)
     assert list(inside) == ["run0/core"]
@@ -192,7 +192,7 @@ def test_a_folder_has_the_large_blocks_in_files(store, tmp_path):
 def test_two_runs_are_compared_and_others_say_why_not(tmp_path):
     runs = [simulate(24), simulate(24, shift=40), simulate(24, languages=["en", "de"])]
     stores = [open_store(run.write(tmp_path / f"{n}.zarr")) for n, run in enumerate(runs)]
-    found = decode.blocks(report_page(stores, "0.1.0").html)
+    found = decode.blocks(report_page(stores).html)
     meta, arrays = found["compare/0-1"]
     first, second = (found[f"run{n}/core"][1]["category"][0, 0] for n in (0, 1))
     np.testing.assert_allclose(arrays["difference"][0], second - first, atol=1e-6)
