@@ -237,3 +237,38 @@ def test_a_run_outlives_the_reader_of_its_progress(model, data, tmp_path):
     os.close(read)
     assert process.wait(timeout=120) == 0
     assert fastneurons.open(out).is_complete
+
+
+def test_findings_about_languages_and_neurons_are_those_of_the_bits(undisturbed):
+    from fastneurons.analysis.alignment import alignment
+    from fastneurons.analysis.language_sharing import language_sharing
+    from fastneurons.analysis.neuron_lists import neuron_list
+    from fastneurons.analysis.selection import Selection
+    from fastneurons.store import open_store
+    from tests.analysis import slow
+
+    out, _ = undisturbed
+    stored = arrays(out)
+    bits = unpack(stored["activated"][:, 0], tiny.NEURONS)[stored["outcome"] == 1].astype(
+        bool
+    )  # [E, L, N, I]
+    chosen = Selection().of(open_store(str(out)))
+    found = language_sharing(chosen, resamples=20, permutations=20)
+    for at, (i, j) in enumerate([(0, 1), (0, 2), (1, 2)]):
+        np.testing.assert_allclose(found["jaccard"][at], slow.jaccard(bits, i, j))
+    np.testing.assert_allclose(found["chance_permuted"], found["chance"], atol=0.005)
+    everywhere = bits.all(1)
+    share = float(found["set_share"].sel(set="en+de+th"))
+    assert share == pytest.approx(everywhere.mean())
+    specific = (bits[:, 2] & ~bits[:, 0] & ~bits[:, 1]).sum(0)
+    listed = neuron_list(chosen, "specific", "th", top=10, resamples=20)
+    np.testing.assert_array_equal(listed["count"], np.sort(specific.ravel())[::-1][:10])
+    for n, i, count in zip(
+        listed["layer"].values, listed["neuron"].values, listed["count"].values, strict=True
+    ):
+        assert specific[n, i] == count
+    some = Selection(examples=[(0, 20)]).of(open_store(str(out)))
+    scores = alignment(some, "en", resamples=20).sel(direction="both", language="th")
+    rows = bits[: len(some)]
+    for n in range(bits.shape[2]):
+        assert float(scores["score"].isel(layer=n)) == np.mean(slow.aligned(rows[:, 0, n], rows[:, 2, n]))

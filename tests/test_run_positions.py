@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import fastneurons
+from fastneurons.analysis.contributions import contributions
+from fastneurons.analysis.selection import Selection
 from tests.engine import tiny
 from tests.engine.support import examples
 from tests.test_run import assert_same_store, committed, wait_for_windows
@@ -135,6 +137,13 @@ def test_attribution_reaches_the_store_and_the_summary(model, tmp_path):
     assert "contribution" in shown.stdout
     told = json.loads(run([sys.executable, "-m", "fastneurons", "summary", str(out), "--json"]).stdout)
     assert "attribution" in told
+    found = contributions(Selection().of(store), resamples=20)
+    sums = np.nan_to_num(store["contribution_sum"][:].astype(float))  # [E, L, N, 4]
+    expected = (sums / sums.sum(-1, keepdims=True)).mean((0, 1, 2))
+    np.testing.assert_allclose(found["sum_share"], expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        found["neuron_share"], store["category_count"][:, 0].mean((0, 1)) / tiny.NEURONS
+    )
 
 
 @pytest.mark.parametrize("position", ["any", "answer"])

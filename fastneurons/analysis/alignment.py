@@ -22,10 +22,9 @@ from fastneurons.analysis.bootstrap import (
     Estimate,
     Floats,
     bootstrap_generator,
-    poisson_weights,
 )
 from fastneurons.analysis.multiple import adjusted, at_least_by_chance
-from fastneurons.analysis.reading import add_estimate, complete_examples
+from fastneurons.analysis.reading import add_estimate, complete_examples, drawn_weights
 from fastneurons.analysis.selection import Chosen, language_indices
 from fastneurons.errors import InputError
 
@@ -86,7 +85,7 @@ def alignment(
         chosen: Which examples, languages and threshold; examples that lack one of the languages are left out.
         reference: A code; None for the first language.
         sample: Examples to draw by seed where there are more.
-        resamples: Bootstrap resamples of the examples, whose scores stay as they are; even; 0 for no intervals.
+        resamples: Bootstrap resamples of the examples, whose scores stay as they are; 0 for no intervals.
         seed: For the sample and the resamples; None for the seed that all analyses share.
     Returns:
         `score`, `score_low`, `score_high`, `p` and `q` [direction, language, layer]; `overall` and the same of it
@@ -109,11 +108,11 @@ def alignment(
     n = len(complete)
     if n < _LEAST_EXAMPLES:
         raise InputError(
-            f"{chosen.store.path}: {n} of the chosen examples have all languages; at least 2 must"
+            f"{chosen.store.path}: {n} of the chosen examples has all languages; alignment compares at least 2"
         )
     others = [index for index in range(len(chosen.languages)) if index != at]
     hits, hits_overall = _hits(complete, at, others)  # bool [D, L - 1, N, n], [D, L - 1, n]
-    weights = poisson_weights(rng, n, resamples).T.astype(np.float64)  # [R, n]
+    weights = drawn_weights(rng, n, resamples).T.astype(np.float64)  # [R, n]
     by_chance = np.array([chance(n)[direction] for direction in DIRECTIONS])
     found = xarray.Dataset(
         coords={
@@ -142,9 +141,10 @@ def _add(
     """Add the mean of hits [..., n] with its interval."""
     values = hits.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = np.tensordot(weights, values, (1, values.ndim - 1))
-        drawn /= weights.sum(1).reshape(-1, *[1] * (values.ndim - 1))
-    add_estimate(found, name, dims, Estimate.of(values.mean(-1), drawn))
+        sums = np.tensordot(weights, values, (1, values.ndim - 1))
+        drawn: Floats = sums / weights.sum(1).reshape(-1, *[1] * (values.ndim - 1))
+    mean: Floats = values.mean(-1)
+    add_estimate(found, name, dims, Estimate.of(mean, drawn))
 
 
 def _hits(chosen: Chosen, reference: int, others: list[int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

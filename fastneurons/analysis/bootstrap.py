@@ -39,7 +39,10 @@ class Estimate:
         low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
         found = np.isfinite(replicated).any(0)
         if found.any():
-            low[found], high[found] = np.nanpercentile(replicated[:, found], [_TAIL, 100 - _TAIL], axis=0)
+            drawn = replicated[:, found]
+            # With NaN, numpy takes every value by itself, a hundred times slower.
+            percentile = np.nanpercentile if np.isnan(drawn).any() else np.percentile
+            low[found], high[found] = percentile(drawn, [_TAIL, 100 - _TAIL], axis=0)
         return cls(mean, low, high)
 
 

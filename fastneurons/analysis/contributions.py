@@ -14,10 +14,10 @@ import numpy as np
 import xarray
 from numpy.typing import NDArray
 
-from fastneurons.analysis.bootstrap import REPLICATES, Floats, bootstrap_generator, poisson_weights
+from fastneurons.analysis.bootstrap import REPLICATES, Floats, bootstrap_generator
 from fastneurons.analysis.checks import ContradictionError
 from fastneurons.analysis.contribution import ContributionSums
-from fastneurons.analysis.reading import add_estimate, example_blocks
+from fastneurons.analysis.reading import add_estimate, drawn_weights, example_blocks
 from fastneurons.analysis.selection import Chosen
 from fastneurons.errors import InputError, StoreError
 from fastneurons.store import ATTRIBUTION, CATEGORIES
@@ -35,7 +35,7 @@ def contributions(chosen: Chosen, resamples: int = REPLICATES, seed: int | None 
 
     Args:
         chosen: Which examples and languages, at the store's first threshold.
-        resamples: Bootstrap resamples of the examples; even; 0 for no intervals.
+        resamples: Bootstrap resamples of the examples; 0 for no intervals.
         seed: None for the seed that all analyses share.
     Returns:
         By `category`, for each array of `fastneurons.store.ATTRIBUTION` and each of `DERIVED`: the mean over all
@@ -65,7 +65,7 @@ def contributions(chosen: Chosen, resamples: int = REPLICATES, seed: int | None 
         values = {name: block[name][:, languages] for name in ATTRIBUTION}
         neuron_share = block["category_count"][:, 0] / header.neurons  # [E, N, 4]
         values |= derived(values, neuron_share, present)
-        weights = poisson_weights(rng, len(present), resamples)
+        weights = drawn_weights(rng, len(present), resamples)
         try:
             sums.add(values, weights, present, chosen.examples[rows])
         except ContradictionError as error:

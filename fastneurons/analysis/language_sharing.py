@@ -21,20 +21,19 @@ from fastneurons.analysis.bootstrap import (
     Estimate,
     Floats,
     bootstrap_generator,
-    poisson_weights,
 )
 from fastneurons.analysis.language_sets import MOST_LANGUAGES, SetShares, SetSums, members, set_counts
 from fastneurons.analysis.multiple import adjusted
 from fastneurons.analysis.overlap import Overlaps, OverlapSums, pairs, permuted_common, pooled, tree
-from fastneurons.analysis.reading import add_estimate, complete_examples
+from fastneurons.analysis.reading import add_estimate, complete_examples, drawn_weights
 from fastneurons.analysis.selection import Chosen
 from fastneurons.analysis.similarity import mantel, same_family, same_script
 from fastneurons.analysis.words import NeuronCounter, pair_counts
 
 SET_SAMPLE = 1000
 PERMUTATIONS = 200
-# Draws of the permutations, some seconds of work; of longer runs, examples are sampled.
-_DRAWS = 10**7
+# Draws of the permutations, a second of work; of longer runs, examples are sampled.
+_DRAWS = 2 * 10**6
 # Sets that get into the result, the largest first; with few languages, all.
 _MOST_SETS = 64
 
@@ -55,7 +54,7 @@ def language_sharing(
             `fastneurons.analysis.overlap.pairs`; same script and same family are always added.
         set_sample: Examples of which sets are counted, drawn by seed where there are more.
         permutations: Random permutations of neurons that check the chance level.
-        resamples: Bootstrap resamples of the examples; even; 0 for no intervals.
+        resamples: Bootstrap resamples of the examples; 0 for no intervals.
         seed: For resamples, samples and permutations; None for the seed that all analyses share.
     Returns:
         By pair of languages (with coordinates `first` and `second`): `jaccard`, `chance`, `chance_low` and
@@ -81,7 +80,7 @@ def language_sharing(
     activated = np.zeros((int(permuted.sum()), L, N), np.int32)
     at = 0
     for block in bit_blocks(complete, "sharing needs it"):
-        weights = poisson_weights(rng, len(block), resamples)
+        weights = drawn_weights(rng, len(block), resamples)
         shared = pair_counts(block.words)  # [E, L, L, N]
         sums.add(shared, weights)
         counter.add(block.words)

@@ -1,7 +1,7 @@
 """The life of a single neuron: its activations in each example and language, beside the mean of its layer.
 
 from fastneurons.analysis.neuron_life import neuron_life
-from fastneurons.analysis.reading import complete_examples
+from fastneurons.analysis.reading import complete_examples, drawn_weights
 from fastneurons.analysis.selection import Selection
 
 neuron_life(Selection().of(store), layer=12, neuron=345)
@@ -11,7 +11,7 @@ import numpy as np
 import xarray
 
 from fastneurons.analysis.bits import bit_blocks
-from fastneurons.analysis.bootstrap import REPLICATES, bootstrap_generator, poisson_weights
+from fastneurons.analysis.bootstrap import REPLICATES, bootstrap_generator
 from fastneurons.analysis.multiple import adjusted
 from fastneurons.analysis.neuron_reading import (
     PURPOSE,
@@ -20,7 +20,7 @@ from fastneurons.analysis.neuron_reading import (
     picked_bits,
 )
 from fastneurons.analysis.neurons import NeuronSums, categories_of, preference
-from fastneurons.analysis.reading import complete_examples
+from fastneurons.analysis.reading import complete_examples, drawn_weights
 from fastneurons.analysis.selection import Chosen
 from fastneurons.analysis.words import count_bits
 from fastneurons.errors import InputError
@@ -36,7 +36,7 @@ def neuron_life(
         chosen: Which examples, languages and threshold; examples that lack one of the languages are left out.
         layer: A layer's number, as the store has it.
         neuron: Its index in the layer.
-        resamples, seed: Bootstrap resamples of the examples; even; 0 for no intervals. The seed is None for the
+        resamples, seed: Bootstrap resamples of the examples; 0 for no intervals. The seed is None for the
             one that all analyses share.
     Returns:
         `activated` bool [example, language] and `category_code` [example], with coordinates `example` (ids), `index`
@@ -65,7 +65,7 @@ def neuron_life(
     for block in bit_blocks(complete, PURPOSE):
         own = picked_bits(block.bits, np.array([n]), np.array([neuron]))  # [E, L, 1]
         activated[block.rows] = own[..., 0]
-        sums.add(own, poisson_weights(rng, len(block), resamples))
+        sums.add(own, drawn_weights(rng, len(block), resamples))
         layer_activated += count_bits(block.words[:, :, n]).sum(0)
         some, twice, every = count_bits(block.planes[:, :, n]).sum(0)
         layer_category += [len(block) * header.neurons - some, some - twice, twice - every, every]

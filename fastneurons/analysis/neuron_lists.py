@@ -1,7 +1,7 @@
 """Lists of a store's neurons by occupancy, by language preference or by contribution.
 
     from fastneurons.analysis.neuron_lists import neuron_list
-    from fastneurons.analysis.reading import complete_examples
+    from fastneurons.analysis.reading import complete_examples, drawn_weights
 from fastneurons.analysis.selection import Selection
 
     neuron_list(Selection().of(store), category="specific", language="th", top=50)
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fastneurons.analysis.bits import bit_blocks
-from fastneurons.analysis.bootstrap import REPLICATES, Floats, bootstrap_generator, poisson_weights
+from fastneurons.analysis.bootstrap import REPLICATES, Floats, bootstrap_generator
 from fastneurons.analysis.multiple import adjusted, at_least_by_chance
 from fastneurons.analysis.neuron_reading import (
     PURPOSE,
-    Counts,
     add_rates,
+    count_members,
     count_neurons,
     mean_contributions,
     picked_bits,
@@ -32,11 +32,10 @@ from fastneurons.analysis.neuron_reading import (
 from fastneurons.analysis.neurons import (
     NeuronRates,
     NeuronSums,
-    Preference,
     members_by_chance,
     preference,
 )
-from fastneurons.analysis.reading import complete_examples
+from fastneurons.analysis.reading import complete_examples, drawn_weights
 from fastneurons.analysis.selection import Chosen, language_indices
 from fastneurons.errors import InputError
 from fastneurons.store import CATEGORIES
@@ -72,7 +71,7 @@ def neuron_list(
         top: How many to list at most.
         min_share: Least share of examples in which a listed neuron is in the category; None for 0, or, by contribution,
             for 0.5.
-        resamples: Bootstrap resamples of the examples; even; 0 for no intervals.
+        resamples: Bootstrap resamples of the examples; 0 for no intervals.
         seed: None for the seed that all analyses share.
     Returns:
         By entry, with coordinates `layer` and `neuron`: `count` and `count_share` (examples in the category, or in
@@ -89,20 +88,18 @@ def neuron_list(
     code, index = _checked(chosen, category, language, by, top, min_share)
     scores = mean_contributions(chosen, needed=by == "contribution")
     complete = complete_examples(chosen, PURPOSE)
-    counts = count_neurons(complete)
-    E = counts.num_examples
+    E = len(complete)
     least_share = min_share if min_share is not None else (0.5 if by == "contribution" else 0.0)
-    member = None if code is None else counts.of_category(code, index)
+    member = None if code is None else count_members(complete, code, index)
+    shape = (len(chosen.store.header.layers), chosen.store.header.neurons)
     allowed = (
-        np.ones(counts.occupancy.shape[:2], np.bool_)
-        if member is None
-        else member >= max(1, ceil(round(least_share * E, 9)))
+        np.ones(shape, np.bool_) if member is None else member >= max(1, ceil(round(least_share * E, 9)))
     )
     if by == "occupancy":
         assert member is not None
         picked = _by_occupancy(member, E, allowed, top)
     elif by == "specificity":
-        picked = _by_specificity(counts, index, allowed, top)
+        picked = _by_specificity(complete, index, allowed, top)
     else:
         assert scores is not None
         score = scores.mean(0) if index is None else scores[index]
@@ -122,7 +119,7 @@ def neuron_list(
             "of_language": "" if index is None else chosen.languages[index],
             "min_share": least_share,
             "compared_examples": E,
-            "num_neurons": int(np.prod(counts.occupancy.shape[:2])),
+            "num_neurons": shape[0] * shape[1],
             "found": picked.found,
             "expected_by_chance": picked.expected,
         },
@@ -164,8 +161,9 @@ def _by_occupancy(member: NDArray[np.int32], E: int, allowed: NDArray[np.bool_],
     return _Picked(rows, columns, count, p[rows, columns], q[rows, columns], found, expected)
 
 
-def _by_specificity(counts: Counts, language: int | None, allowed: NDArray[np.bool_], top: int) -> _Picked:
-    tests: Preference = preference(counts.activated, counts.occupancy, counts.num_examples)
+def _by_specificity(complete: Chosen, language: int | None, allowed: NDArray[np.bool_], top: int) -> _Picked:
+    activated, occupancy = count_neurons(complete)
+    tests = preference(activated, occupancy, len(complete))
     if language is None:
         preferred = tests.p.argmin(0)
         p = np.minimum(1, tests.p.min(0) * len(tests.p))  # of several languages, the best one
@@ -174,7 +172,7 @@ def _by_specificity(counts: Counts, language: int | None, allowed: NDArray[np.bo
         p = tests.p[language]
     at = preferred[None]
     share = np.take_along_axis(tests.share, at, 0)[0]
-    count = np.take_along_axis(counts.activated, at, 0)[0]
+    count = np.take_along_axis(activated, at, 0)[0]
     q = adjusted(p)
     significant = allowed & (q <= SIGNIFICANT)
     rows, columns = _first(significant, (-np.nan_to_num(share), -count), top)
@@ -222,7 +220,7 @@ def _rates(
     sums = NeuronSums(len(layer), len(complete.languages), resamples)
     rng = bootstrap_generator(seed)
     for block in bit_blocks(complete, PURPOSE):
-        sums.add(picked_bits(block.bits, layer, neuron), poisson_weights(rng, len(block), resamples))
+        sums.add(picked_bits(block.bits, layer, neuron), drawn_weights(rng, len(block), resamples))
     return sums.rates()
 
 

@@ -1,12 +1,10 @@
 """What lists and lives of neurons read from a store: counts of all neurons, bits of some, contributions."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import xarray
 from numpy.typing import NDArray
 
-from fastneurons.analysis.bits import bit_blocks, occupancy_of
+from fastneurons.analysis.bits import bit_blocks, occupancy, occupancy_of
 from fastneurons.analysis.bootstrap import Estimate, Floats
 from fastneurons.analysis.neurons import NeuronRates
 from fastneurons.analysis.reading import add_estimate
@@ -18,50 +16,46 @@ CONTRIBUTION = "neuron_contribution"
 PURPOSE = "neurons needs it"
 
 
-@dataclass(frozen=True)
-class Counts:
-    """How often each neuron was activated, and in which category, over the chosen examples.
+def count_neurons(complete: Chosen) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Count activations and categories of all neurons, over examples that have all chosen languages.
 
-    Args:
-        num_examples: E; each has a prompt in all L languages.
-        activated: int32 [L, N, I], examples in which each language activates it.
-        specific: int32 [L, N, I], examples in which that language alone does.
-        occupancy: int32 [N, I, 4], examples in each category.
-    """
-
-    num_examples: int
-    activated: NDArray[np.int32]
-    specific: NDArray[np.int32]
-    occupancy: NDArray[np.int32]
-
-    def of_category(self, category: int, language: int | None) -> NDArray[np.int32]:
-        """int32 [N, I], examples in which a neuron is in a category, and activated in a language if one is given."""
-        if language is None or category in (0, 3):
-            count: NDArray[np.int32] = self.occupancy[..., category]
-        elif category == 1:
-            count = self.specific[language]
-        else:
-            count = self.activated[language] - self.specific[language] - self.occupancy[..., 3]
-        return count
-
-
-def count_neurons(complete: Chosen) -> Counts:
-    """Count activations and categories of all neurons of examples that have all chosen languages.
-
+    Returns:
+        int32 [L, N, I], examples in which each language activates each neuron; and int32 [N, I, 4], examples in which
+        each neuron is in each category.
     Raises:
         InputError: the store has no bits.
         StoreError: an array is damaged.
     """
-    header, L = complete.store.header, len(complete.languages)
+    header = complete.store.header
     N = len(header.layers)
-    activated, specific = (NeuronCounter((L, N), header.neurons) for _ in range(2))
+    activated = NeuronCounter((len(complete.languages), N), header.neurons)
     planes = NeuronCounter((3, N), header.neurons)
     for block in bit_blocks(complete, PURPOSE):
         activated.add(block.words)
-        specific.add(block.words & ~block.planes[:, None, 1])
         planes.add(block.planes)
-    occupancy = occupancy_of(planes.counts(), len(complete))
-    return Counts(len(complete), activated.counts(), specific.counts(), occupancy)
+    return activated.counts(), occupancy_of(planes.counts(), len(complete))
+
+
+def count_members(complete: Chosen, category: int, language: int | None) -> NDArray[np.int32]:
+    """Count how often each neuron is in a category, over examples that have all chosen languages.
+
+    Args:
+        category: Its code.
+        language: Count only examples in which this one, of the chosen languages, activates the neuron; None for any.
+    Returns:
+        int32 [N, I].
+    Raises:
+        As `count_neurons`.
+    """
+    if language is None or category in (0, 3):
+        count: NDArray[np.int32] = occupancy(complete, PURPOSE)[..., category]
+        return count
+    header = complete.store.header
+    counter = NeuronCounter((len(header.layers),), header.neurons)
+    for block in bit_blocks(complete, PURPOSE):
+        _, twice, every = np.moveaxis(block.planes, 1, 0)
+        counter.add(block.words[:, language] & (~twice if category == 1 else twice & ~every))
+    return counter.counts()
 
 
 def picked_bits(

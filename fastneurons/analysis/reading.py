@@ -7,7 +7,7 @@ import numpy as np
 import xarray
 from numpy.typing import NDArray
 
-from fastneurons.analysis.bootstrap import Estimate
+from fastneurons.analysis.bootstrap import Estimate, poisson_weights
 from fastneurons.analysis.selection import Chosen
 from fastneurons.errors import InputError
 
@@ -21,7 +21,7 @@ def complete_examples(chosen: Chosen, purpose: str) -> Chosen:
         InputError: the store has no bits, or there is no such example.
     """
     chosen.needs_bits(purpose)
-    complete = chosen.subset(np.asarray(chosen.present.all(1)))
+    complete = chosen if chosen.is_complete else chosen.subset(np.asarray(chosen.present.all(1)))
     if not len(complete):
         raise InputError(f"{chosen.store.path}: none of the chosen examples has all of the chosen languages")
     return complete
@@ -41,6 +41,11 @@ def example_blocks(chosen: Chosen, *names: str) -> Iterator[tuple[slice, dict[st
         if low < high:
             picked = chosen.examples[low:high] - first
             yield slice(int(low), int(high)), {name: window[name][picked] for name in names}
+
+
+def drawn_weights(rng: np.random.Generator, num_examples: int, replicates: int) -> NDArray[np.float32]:
+    """`poisson_weights` [E, R] for any number of replicates, that do not depend on blocks if it is odd either."""
+    return poisson_weights(rng, num_examples, replicates + replicates % 2)[:, :replicates]
 
 
 def add_estimate(found: xarray.Dataset, name: str, dims: tuple[str, ...], estimate: Estimate) -> None:

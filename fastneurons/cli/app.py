@@ -6,17 +6,21 @@ import typer
 
 import fastneurons
 from fastneurons.cli import (
+    alignment,
     bench,
     categories,
     compare,
+    contribution,
     data,
     inactive,
     info,
     look,
+    neurons,
     recategorise,
     repeating,
     report,
     run,
+    sharing,
     tasks,
     verify,
 )
@@ -65,5 +69,9 @@ for _command in (
     inactive.inactive,
     recategorise.recategorise,
     compare.compare,
+    sharing.sharing,
+    alignment.alignment,
+    neurons.neurons,
+    contribution.contribution,
 ):
     app.command(cls=SectionedCommand, rich_help_panel="Findings")(_command)
