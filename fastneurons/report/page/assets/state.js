@@ -40,7 +40,7 @@ function fromHash(hash) {
   }
   const neuron = number("neuron");
   state.neuron = neuron !== null && neuron < run().meta.neurons && state.layer !== null ? neuron : null;
-  state.example = state.neuron === null ? number("example") : null;
+  state.example = state.neuron === null && run().meta.examples ? number("example") : null;
 }
 
 // Change the selection; `page` marks a step that the browser's Back undoes on its own.
