@@ -189,9 +189,10 @@ class Simulated:
 
     def write(self, path: Path | str, keep_bits: bool = True, only: int | None = None) -> str:
         """Write the store and return its path; `only` so many examples, not finished, where that is given."""
-        with StoreWriter.create(
-            str(path), self.header, keep_bits=keep_bits, keep_coefficients=False
-        ) as writer:
+        kept: dict[str, Any] = {"keep_bits": keep_bits, "keep_coefficients": False}
+        if HAS_PROMPTS:
+            kept["keep_prompts"] = True
+        with StoreWriter.create(str(path), self.header, **kept) as writer:
             for window in self.windows(only):
                 if not keep_bits:
                     window.arrays.pop("activated", None)
