@@ -41,6 +41,7 @@ NAMES = (
 )
 # Ids that a careless page would run, in place of ones such as "capital/भारत/17".
 AWKWARD_IDS = {2: "<script>window.hacked = true</script>", 5: '"><img src=x onerror="window.hacked = true">'}
+HAS_CONTRIBUTIONS = any(spec.name == "neuron_contribution" for spec in ARRAYS)
 HAS_PROMPTS = any(spec.name == "prompt" for spec in ARRAYS)
 
 
@@ -153,6 +154,8 @@ class Simulated:
         }
         if h.has_attribution:
             arrays |= self._attribution(rows, arrays["category_count"][:, 0] / I)
+            if HAS_CONTRIBUTIONS:
+                arrays["neuron_contribution"] = bits[:, 0].sum(0).astype(np.float64)
         if HAS_PROMPTS:
             arrays["prompt"] = np.array(self.prompts(rows), string)
         skipped = [
