@@ -18,9 +18,7 @@ def report(
     ] = Path("report.html"),
     folder: Annotated[
         bool,
-        typer.Option(
-            "--folder", help="Write everything into a folder, not what fits into one file of 3 MB."
-        ),
+        typer.Option("--folder", help="Write everything into a folder, not what fits into one file of 3 MB."),
     ] = False,
     threshold: Threshold = None,
 ) -> None:

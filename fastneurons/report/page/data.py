@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 # Of a page's budget, the most that examples may take; strips get what is left.
 _EXAMPLES_SHARE = 0.4
 _LONGEST_TEXT = 2000
+# ISO 15924, of the scripts that languages are written in today.
+_RIGHT_TO_LEFT = {"Adlm", "Arab", "Aran", "Hebr", "Nkoo", "Rohg", "Syrc", "Thaa"}
 _CONTRIBUTIONS = (
     "contribution_share", "sum_share", "contribution_mean", "contribution_sum", "contribution_max", "effective_mean",
 )  # fmt: skip
@@ -162,11 +164,13 @@ def _description(store: Store, found: Findings) -> dict[str, Any]:
 
 
 def _language(code: str) -> dict[str, str]:
-    """A language's code and name; `tag` is what the page's `lang` attribute takes."""
+    """A language's code and name; `tag` and `dir` are what the page's attributes of texts take."""
     if short_code(code) is None:
         shown = visible(code, limit=60)
-        return {"code": shown, "name": shown, "tag": ""}
-    return {"code": code, "name": language(code).name, "tag": code}
+        return {"code": shown, "name": shown, "tag": "", "dir": "auto"}
+    known = language(code)
+    direction = "rtl" if known.script in _RIGHT_TO_LEFT else "ltr"
+    return {"code": code, "name": known.name, "tag": code, "dir": direction}
 
 
 def _text(text: str) -> str:

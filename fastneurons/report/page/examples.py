@@ -92,7 +92,7 @@ def _part(chosen: Chosen, rows: NDArray[np.int64], has_prompts: bool, whole: boo
     if has_prompts:
         limit = None if whole else _LONGEST_PROMPT
         meta["prompts"] = [[_prompt(text, limit) for text in texts] for texts in read(_PROMPT).tolist()]
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "present": read("present").astype(np.uint8),
         "tokens": read("token_count").astype(np.int32),
         "activated": activated.astype(small),  # [E, L, N]

@@ -41,7 +41,7 @@ function examplesFigure() {
       const load = async (each) => { prompts.set(each.place, (await examplePart(each.place)).prompts?.[language] ?? ""); };
       const columns = [
         { name: "example", prose: true, cell: (r) => r.id, value: (r) => r.id },
-        ...(meta.examples.prompts ? [{ name: `prompt in ${languageName(language)}`, prose: true, lang: () => meta.languages[language].tag, cell: (r) => prompts.get(r.place) ?? "…", value: (r) => prompts.get(r.place) ?? "" }] : []),
+        ...(meta.examples.prompts ? [{ name: `prompt in ${languageName(language)}`, prose: true, dir: meta.languages[language].dir, lang: () => meta.languages[language].tag, cell: (r) => prompts.get(r.place) ?? "…", value: (r) => prompts.get(r.place) ?? "" }] : []),
         ...(meta.tasks.length > 1 && state.task === 0 ? [{ name: "task", cell: (r) => meta.tasks[r.task], value: (r) => meta.tasks[r.task] }] : []),
         { name: "categories", cell: (r) => stack(r.shares), value: (r) => r.shares[3] },
         ...(state.category !== null ? [state.category] : shownCategories().filter((c) => c)).map((c) => ({ name: categoryName(c), numeric: true, cell: (r) => percent(r.shares[c]), value: (r) => r.shares[c] })),
@@ -98,7 +98,7 @@ async function examplePage(body, width) {
   const order = range(L).filter((k) => at(arrays.present, e, k));
   body.append(h("h2", {}, part.prompts ? "Prompts" : "Languages (this store keeps no prompts)"), h("dl", { class: "prompts" }, order.map((k) => [
     h("dt", {}, languageName(k)),
-    h("dd", { dir: "auto", lang: meta.languages[k].tag || null }, part.prompts?.[k] ?? ""),
+    h("dd", { dir: meta.languages[k].dir, lang: meta.languages[k].tag || null }, part.prompts?.[k] ?? ""),
     h("dd", { class: "r number" }, `${plural(at(arrays.tokens, e, k), "token")}, ${percent(at(table.activated, found.place, k) / (N * I))} activated`)])));
   const values = (c) => Float32Array.from(range(N), (n) => at(table.category, found.place, n, c) / I);
   body.append(h("h2", {}, "Categories by layer; dotted: the mean over examples"), layerChart(width, {

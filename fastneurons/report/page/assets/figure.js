@@ -32,6 +32,7 @@ function figure({ id, title, half = false, uses, text, draw, numbers, tools }) {
     sentence.textContent = text();
     await draw(drawing, body.clientWidth || section.clientWidth);
     if (mine !== turn) return; // the selection has changed again
+    sentence.textContent = text(); // what it says may come from data that was decoded for the drawing
     if (kept) body.style.minHeight = "";
     body.replaceChildren(...drawing.childNodes);
     if (focused) body.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });

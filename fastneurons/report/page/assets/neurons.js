@@ -52,13 +52,13 @@ function lead(each) {
   return sorted[0] - sorted[1];
 }
 
+// How many neurons prefer a language, where that could be tested.
+const preferringSentence = ({ preferring, rate }) => (preferring === null ? ""
+  : `Of all neurons, ${count(preferring)} prefer one language (q up to ${rate}: of these, about one in ${Math.round(1 / rate)} or fewer by chance).`);
+
 function neuronsFigure() {
   let table;
   let preferring = "";
-  if (hasBlock(`${run().name}/listed`)) block(`${run().name}/listed`).then(({ meta: { preferring: number, rate } }) => {
-    if (number === null || number === undefined) return;
-    preferring = `${count(number)} neurons of all prefer one language (q up to ${rate}: at most one in ${Math.round(1 / rate)} of them by chance).`;
-  });
   return figure({
     id: "neurons", title: "Neurons", uses: ["task", "layer", "language", "category"],
     text: () => {
@@ -73,6 +73,7 @@ function neuronsFigure() {
     draw: async (body) => {
       const { meta } = run();
       const rows = await neuronRows();
+      if (hasBlock(`${run().name}/listed`)) preferring = preferringSentence((await block(`${run().name}/listed`)).meta);
       const shown = state.category !== null ? [state.category] : shownCategories().filter((c) => c);
       const columns = [
         { name: "neuron", cell: (r) => `${meta.layers[r.layer]}:${r.neuron}`, value: (r) => `${meta.layers[r.layer]}:${r.neuron}` },

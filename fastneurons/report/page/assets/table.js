@@ -48,7 +48,7 @@ class SortedTable {
     });
     const shown = rows.slice(this.page * PAGE_ROWS, (this.page + 1) * PAGE_ROWS);
     this.table.replaceChildren(h("thead", {}, h("tr", {}, heads)), h("tbody", {}, shown.map((row) => h("tr", {}, this.columns.map((column, i) =>
-      h("td", { class: [column.numeric ? "r" : "", column.prose ? "text" : ""].join(" ").trim() || null, dir: column.prose ? "auto" : null, lang: column.lang?.(row) || null },
+      h("td", { class: [column.numeric ? "r" : "", column.prose ? "text" : ""].join(" ").trim() || null, dir: column.prose ? column.dir ?? "auto" : null, lang: column.lang?.(row) || null },
         i === 0 && this.open ? h("a", { href: this.open(row).address, onclick: (event) => { event.preventDefault(); this.open(row).go(); } }, column.cell(row)) : column.cell(row)))))));
     this.status.textContent = rows.length === this.rows.length ? "" : `${count(rows.length)} of ${count(this.rows.length)}`;
     const turn = (step) => { this.page += step; this.show(); };
