@@ -46,7 +46,7 @@ class NeuronCounts:
         """N."""
         if self.category is not None:
             return self.category.shape[1]
-        return 0 if self.language is None else len(self.language[0, 0])
+        return 0 if self.language is None else int(self.language.shape[2])
 
 
 @dataclass(frozen=True)
