@@ -45,7 +45,7 @@ class NeuronCounts:
     def num_layers(self) -> int:
         """N."""
         if self.category is not None:
-            return self.category.shape[1]
+            return int(self.category.shape[1])
         return 0 if self.language is None else int(self.language.shape[2])
 
 
