@@ -10,7 +10,7 @@ STAMP := $(VENV)/.set-up
 
 help:
 	@echo "make setup   a virtual environment in .venv with fastneurons and its engine (CPU or GPU, whichever fits)"
-	@echo "make demo    a real model over real facts in ten languages: store, table and picture in ./demo"
+	@echo "make demo    a real model over real facts in ten languages: store, table, picture and report in ./demo"
 	@echo "make test    the tests"
 	@echo "make lint    ruff, mypy, and whether docs/cli.md matches the commands' help"
 	@echo "make docs    write docs/cli.md from the commands' help"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastneurons.errors import EngineError, FastneuronsError, InputError, StoreError
 
 if TYPE_CHECKING:
-    from fastneurons.api import findings, open, run, verify
+    from fastneurons.api import findings, open, run, verify, write_report
     from fastneurons.data import Example, Skipped
     from fastneurons.data.options import DataOptions
 
@@ -31,11 +31,12 @@ __all__ = [
     "open",
     "run",
     "verify",
+    "write_report",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("findings", "open", "run", "verify"):
+    if name in ("findings", "open", "run", "verify", "write_report"):
         from fastneurons import api
 
         return getattr(api, name)

@@ -175,6 +175,33 @@ def findings(store: Store | Path, threshold: float | None = None) -> "Findings":
     return compute_findings(store if isinstance(store, Store) else open(store), threshold)
 
 
+def write_report(
+    stores: Store | Path | Sequence[Store | Path],
+    path: Path,
+    threshold: float | None = None,
+    folder: bool = False,
+) -> None:
+    """Write a report that opens in any browser, without a network.
+
+    Args:
+        stores: One or several open stores, or their local paths or fsspec URLs; complete or not.
+        path: The file to write; with `folder`, the folder, which gets an `index.html`.
+        threshold: One that every store has; None takes each one's first.
+        folder: Whether to write everything, in files that the page loads when they are needed, instead of what fits
+            into one file of a few megabytes.
+    Raises:
+        InputError: a store has no such threshold, or the path cannot be written.
+        StoreError: nothing exists at a path, or it is not a store, or it is damaged.
+    """
+    from fastneurons.report.page import write_report as write  # here: a run needs no report
+
+    several = [stores] if isinstance(stores, Store | str | PathLike) else stores
+    opened = [store if isinstance(store, Store) else open(store) for store in several]
+    if not opened:
+        raise InputError("a report needs at least one store")
+    write(opened, fspath(path), threshold, folder)
+
+
 def engine_options(**arguments: Any) -> EngineOptions:
     """Make `EngineOptions` from vLLM's argument names, whether or not they have their own field."""
     from dataclasses import fields

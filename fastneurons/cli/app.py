@@ -18,6 +18,7 @@ from fastneurons.cli import (
     neurons,
     recategorise,
     repeating,
+    report,
     run,
     sharing,
     tasks,
@@ -54,6 +55,7 @@ app.command(cls=SectionedCommand)(run.run)
 app.command(cls=SectionedCommand)(run.demo)
 app.command(cls=SectionedCommand)(look.summary)
 app.command(cls=SectionedCommand)(look.plot)
+app.command(cls=SectionedCommand)(report.report)
 app.command(cls=SectionedCommand)(verify.verify)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)

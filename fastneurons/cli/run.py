@@ -195,7 +195,7 @@ def run(
 
 def demo(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the store and the picture.")
+        Path, typer.Option("--output", "-o", help="Folder for the store, the report and the picture.")
     ] = Path("demo"),
     languages: Annotated[
         str | None,
@@ -241,6 +241,7 @@ def demo(
     from fastneurons.experiments.measure import measure_into_store
     from fastneurons.experiments.source import example_source
     from fastneurons.report import compute_findings, draw_findings, print_findings
+    from fastneurons.report.page import write_report
     from fastneurons.store import check_output
 
     out = output / "demo.zarr"
@@ -260,8 +261,11 @@ def demo(
     print_findings(found, sys.stdout)
     picture = output / "demo.png"
     draw_findings(found, picture)
+    page = output / "report.html"
+    write_report([store], page, found=found)
     _closing_line(str(out), store.is_complete)
     say(f"picture: {picture}")
+    say(f"report:  {page}   (open it in a browser, e.g. xdg-open {page})")
 
 
 def _closing_line(out: str, is_complete: bool) -> None:

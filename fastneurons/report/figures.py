@@ -17,15 +17,23 @@ from fastneurons.languages import language, short_code
 from fastneurons.model_name import short_name
 from fastneurons.report.cells import LONGEST_LANGUAGE, signal_name, where_read
 from fastneurons.report.findings import Findings
-from fastneurons.report.style import ACCENT, COLOURS, FAINT, STYLE, apart, check_ending, save
+from fastneurons.report.style import (
+    ACCENT,
+    CATEGORY_COLOURS,
+    COLOURS,
+    FAINT,
+    STYLE,
+    apart,
+    check_ending,
+    save,
+)
 from fastneurons.store import CATEGORIES
 from fastneurons.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette, apart for all common kinds of colour blindness; grey for what does not fire.
-_COLOURS = dict(zip(CATEGORIES, ("#7f7f7f", "#d55e00", "#0072b2", "#009e73"), strict=True))
+_COLOURS = dict(zip(CATEGORIES, CATEGORY_COLOURS, strict=True))
 _MOST_LUMINANCE = 0.5
 _PANEL_WIDTHS = {"layers": 5.6, "languages": 3.9, "corpus": 8.0}  # inches
 _LEAST_HEIGHT = 4.0

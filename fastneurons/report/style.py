@@ -22,6 +22,8 @@ ENDINGS = (".png", ".svg", ".pdf")
 # Okabe and Ito's palette, apart for all common kinds of colour blindness.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#222222")
 ACCENT = "#0072b2"
+# Of the categories, in their order: grey for what does not fire.
+CATEGORY_COLOURS = ("#7f7f7f", "#d55e00", "#0072b2", "#009e73")
 INK = "#222222"
 FAINT = "#e4e4e4"
 

@@ -1,0 +1,86 @@
+"""How a run can be repeated, as far as its store says: the command, and the facts that must be the same."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from fastneurons.store import Header
+from fastneurons.visible import visible
+
+_LONGEST = 2000
+# Engine options that `run` has under the same name, and those that say more than the default.
+_FLAGS = {"trust_remote_code"}
+
+
+def command(header: Header) -> str:
+    """The `fastneurons run` command whose options are those in a store's header.
+
+    Data that was passed from Python has no place that a command could name; the header's description stands there.
+    """
+    config = header.config
+    words: list[str] = []
+    if header.tasks != ["own"] and header.task:
+        words += ["--tasks", header.task]
+    words += ["--data", header.source, "--languages", ",".join(header.languages)]
+    if header.position != "last":
+        words += ["--position", header.position]
+    if header.signal != "gate":
+        words += ["--signal", header.signal]
+    if header.thresholds != [0.0]:
+        for threshold in header.thresholds:
+            words += ["--threshold", f"{threshold:g}"]
+    if header.top_k is not None:
+        words += ["--attribution", "--top-k", str(header.top_k)]
+    if header.tokens.get("include_special_tokens"):
+        words.append("--include-special-tokens")
+    if config.get("limit") is not None:
+        words += ["--limit", str(config["limit"])]
+    words += _options(config.get("data"))
+    words += _options(config.get("engine"))
+    shown = [visible(shlex.quote(word), limit=_LONGEST) for word in words]
+    lines = [f"fastneurons run {visible(shlex.quote(header.model), limit=_LONGEST)}"]
+    for word in shown:
+        if word.startswith("--"):
+            lines.append(word)
+        else:
+            lines[-1] += f" {word}"
+    return " \\\n  ".join(lines)
+
+
+def _options(given: Any) -> list[str]:
+    """Options by name, without those that have no value."""
+    words: list[str] = []
+    for name, value in given.items() if isinstance(given, Mapping) else ():
+        if name == "engine_args" and isinstance(value, Mapping):
+            for key, each in value.items():
+                words += ["--engine-arg", f"{key}={each}"]
+        elif value is True:
+            words.append(_option(name))
+        elif value not in (None, False, 0, 1, "", "auto", {}, []):
+            words += [_option(name), str(value)]
+    return words
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def facts(header: Header) -> list[list[str]]:
+    """What was run, as pairs of a name and a value."""
+    rows = [
+        ("Model", header.model),
+        ("Revision", header.revision),
+        ("Model fingerprint", header.model_fingerprint),
+        ("Tokenizer fingerprint", header.tokenizer_fingerprint),
+        ("Precision", header.dtype),
+        ("Quantization", header.quantization),
+        ("Activation function", header.config.get("function")),
+        ("Data", header.source),
+        ("Tasks", ", ".join(header.tasks)),
+        ("Languages", ", ".join(header.languages)),
+        ("Signal", f"{header.signal}, thresholds {', '.join(f'{t:g}' for t in header.thresholds)}"),
+        ("Position", header.position),
+        ("fastneurons", header.version),
+        ("Started", header.created),
+    ]
+    return [[name, visible(str(value), limit=_LONGEST)] for name, value in rows if value]
