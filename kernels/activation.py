@@ -422,7 +422,7 @@ class ActivationLauncher:
             for name in ("targets", "thresholds", "words", "near", "edges", "counts")
         }
         if self._of_one_row:
-            names = ("targets", "thresholds", "words", "near")
+            names: tuple[str, ...] = ("targets", "thresholds", "words", "near")
             self._tensors = (*(outputs[name] for name in names), kept)
             self._strides = (
                 *_strides(outputs["words"], 2), *_strides(outputs["near"], 2), *_strides(kept, 1), *numbers
