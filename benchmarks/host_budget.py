@@ -108,7 +108,8 @@ def measured(
         model = _model(Path(folder) / "model", shape)
         _use_stand_in(engines)
         row_bytes = shape.layers * shape.neurons // 8
-        memory = int(4 * group * len(LANGUAGES) * row_bytes * 1.35 + 2**24)
+        rows = 4 * max(group * len(LANGUAGES), batch // tokens)  # four collections, and four steps
+        memory = int(rows * row_bytes * 1.35 + 2**24)
         options = EngineOptions(
             tensor_parallel_size=workers, max_model_len=512, max_num_batched_tokens=batch,
             max_num_seqs=seqs,
