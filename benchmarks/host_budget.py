@@ -5,9 +5,9 @@ order; everything else is real: vLLM's scheduler with two steps in flight, reque
 the processes of a tensor-parallel engine, merging, and the store. What broke the order of what is shared would end the
 run, and every result is checked to be its own prompt's.
 
-    python benchmarks/host_budget.py run 8B --tokens 30            one line of JSON
-    python benchmarks/host_budget.py run 8B --tokens 30 -tp 2      two workers, in processes of their own
-    python benchmarks/host_budget.py table                         all of them: benchmarks/results/host_budget.md
+    python benchmarks/host_budget.py run 8B --tokens 30                one case: a line of JSON
+    python benchmarks/host_budget.py run 8B --tokens 30 -tp 2          two workers, in processes of their own
+    python benchmarks/host_budget.py cases 8B:30:1200 1B:30:1200       several; benchmarks/results/host_budget.md
 
 `PYTHONPATH=/path/to/an/older/checkout` in front measures that one. The device's times are on paper: 550 TFLOP/s a GPU.
 """
