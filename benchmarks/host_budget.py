@@ -161,9 +161,9 @@ def _use_stand_in(engines: Any) -> None:
         config = configure(*args, **kwargs)
         config.parallel_config.worker_cls = "stand_in_worker.StandInWorker"
         config.scheduler_config.async_scheduling = True
-        os.environ["VLLM_USE_V2_MODEL_RUNNER"] = (
-            "1"  # now: where there is no Triton for the device, it is refused
-        )
+        if config.parallel_config.world_size == 1:
+            # Only now, and in this process alone: while a configuration is made, it is refused without Triton.
+            os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "1"
         return config
 
     engines.engine_config = configured
