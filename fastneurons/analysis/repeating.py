@@ -27,7 +27,7 @@ from fastneurons.analysis.bootstrap import (
 )
 from fastneurons.analysis.checks import ContradictionError, check_shapes
 from fastneurons.analysis.selection import Chosen
-from fastneurons.analysis.words import NeuronCounter
+from fastneurons.analysis.words import NeuronCounter, in_parallel
 from fastneurons.errors import InputError
 from fastneurons.store import CATEGORIES
 
@@ -35,10 +35,10 @@ from fastneurons.store import CATEGORIES
 AT_LEAST = tuple(percent / 100 for percent in range(50, 101, 5))
 # The bootstrap draws groups of examples: their sums fit in memory, where those of single examples would not.
 _GROUPS = 50
-# Intervals are those of so many neurons of each layer, evenly spread: how far a share varies with the examples is
-# much the same for them as for all.
-_SAMPLED_NEURONS = 2048
-_REPLICATES_AT_ONCE = 50
+# Each bootstrap sample counts anew for every neuron in how many examples it is in each category: intervals take no more
+# samples than this, however many are asked for.
+_MOST_REPLICATES = 200
+_REPLICATES_AT_ONCE = 10
 # Neurons in the lists of those that keep and those that change their category.
 TOP = 50
 
@@ -201,16 +201,18 @@ def _changing_by_chance(
 
 def occupancy_and_groups(
     chosen: Chosen, replicates: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32] | None]:
-    """Occupancy of the chosen examples, and that of groups of them for a sample of neurons.
+) -> tuple[NDArray[np.int32], list[NDArray[np.uint16]] | None]:
+    """Occupancy of the chosen examples, and that of groups of them.
 
     Returns:
-        int32 [N, I, 4]; and int32 [G, N, J, 4], None without replicates or bits.
+        int32 [N, I, 4]; and for each layer uint16 [G, 4, I], None without replicates or bits.
     """
     if not replicates or not chosen.store.has_bits:
         return occupancy(chosen), None
     header, E = chosen.store.header, len(chosen)
     G = min(_GROUPS, E)
+    if E // G >= 2**16 - 1:  # uint16: the groups of a layer are held for all layers
+        G = -(-E // (2**16 - 2))
     N, I = len(header.layers), header.neurons  # noqa: E741
     counters = [NeuronCounter((3, N), I) for _ in range(G)]
     for block in bit_blocks(chosen, "intervals need it"):
@@ -218,18 +220,21 @@ def occupancy_and_groups(
         # Neighbours go to different groups: examples of one task or subject may lie next to each other.
         for group in np.unique(numbers % G):
             counters[group].add(block.planes[numbers % G == group])
-    sampled = np.linspace(0, I - 1, min(I, _SAMPLED_NEURONS)).round().astype(np.int64)
     total = np.zeros((N, I, 4), np.int32)
-    groups = np.zeros((G, N, len(sampled), 4), np.int32)
-    for group, counter in enumerate(counters):
-        counts = occupancy_of(counter.counts(), len(range(group, E, G)))
-        total += counts
-        groups[group] = counts[:, sampled]
+    groups = [np.zeros((G, 4, I), np.uint16) for _ in range(N)]
+
+    def unpack(layer: int) -> None:
+        for group, counter in enumerate(counters):
+            counts = occupancy_of(counter.counts(slice(None), layer), len(range(group, E, G)))
+            total[layer] += counts
+            groups[layer][group] = counts.T
+
+    in_parallel(unpack, range(N))
     return total, groups
 
 
 def repeating_intervals(
-    groups: NDArray[np.int32] | None,
+    groups: Sequence[NDArray[np.integer]] | None,
     shares: Floats,
     at_least: Sequence[float],
     replicates: int,
@@ -242,29 +247,33 @@ def repeating_intervals(
     examples, which are single examples if there are few.
 
     Args:
-        groups: int32 [G, N, J, 4], occupancy of groups of examples; None for no intervals.
+        groups: For each of the N layers, integers [G, 4, I], occupancy of groups of examples; None for no intervals.
         shares: float64 [Q, N, 4].
         at_least: The Q shares of the examples.
-        replicates: R.
+        replicates: R; more than 200 count as 200.
         seed: Of the draws.
     Returns:
         Two arrays in the shape of `shares`, from 0 to 1.
     """
-    if groups is None or not replicates or len(groups) < 2:
+    if groups is None or not replicates or len(groups[0]) < 2:
         return np.full_like(shares, np.nan), np.full_like(shares, np.nan)
-    G, N, J, C = groups.shape
-    weights = poisson_weights(bootstrap_generator(seed), G, replicates + replicates % 2)[:, :replicates].T
+    G, C, I = groups[0].shape  # noqa: E741
+    R = min(replicates, _MOST_REPLICATES)
+    weights = poisson_weights(bootstrap_generator(seed), G, R + R % 2)[:, :R].T
     weights = weights[weights.any(1)]  # a sample of nothing says nothing
-    examples = weights @ groups[:, 0, 0].sum(-1).astype(np.float32)  # [R]
+    examples = weights @ groups[0][:, :, 0].sum(-1).astype(np.float32)  # [R]
     least = np.ceil(np.outer(examples, at_least) - 1e-6)  # [R, Q]
-    drawn = np.empty((len(weights), len(at_least), N, C))
-    for layer in range(N):
-        flat = groups[:, layer].reshape(G, J * C).astype(np.float32)
+    drawn = np.empty((len(weights), len(at_least), len(groups), C))
+
+    def draw(layer: int) -> None:
+        flat = groups[layer].reshape(G, C * I).astype(np.float32)
         for first in range(0, len(weights), _REPLICATES_AT_ONCE):
-            rows = slice(first, first + _REPLICATES_AT_ONCE)
-            counts = (weights[rows] @ flat).reshape(-1, J, C)
-            for q in range(len(at_least)):
-                drawn[rows, q, layer] = (counts >= least[rows, q, None, None]).mean(1)
+            counts = (weights[first : first + _REPLICATES_AT_ONCE] @ flat).reshape(-1, C, I)
+            for r, c, q in np.ndindex(len(counts), C, len(at_least)):
+                number = np.count_nonzero(counts[r, c] >= np.float32(least[first + r, q]))
+                drawn[first + r, q, layer, c] = number / I
+
+    in_parallel(draw, range(len(groups)))
     shifted = Estimate.of(shares, shares + drawn - drawn.mean(0))
     # Of a share that seldom changes, more than 97.5 % of the replicates may lie on one side of their mean.
     low, high = np.fmin(shifted.low, shares), np.fmax(shifted.high, shares)

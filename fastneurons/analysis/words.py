@@ -238,13 +238,20 @@ class NeuronCounter:
 
         in_parallel(count, _parts(flat.shape[1], _COLUMN_WORDS))
 
-    def counts(self) -> NDArray[np.int32]:
-        """int32 [*shape, I], counts so far."""
+    def counts(self, *index: int | slice) -> NDArray[np.int32]:
+        """Counts so far.
+
+        Args:
+            index: Which of the planes' rows, as an array of `shape` would be indexed; all of them by default.
+        Returns:
+            int32 [*shape, I], or the part of it that is chosen.
+        """
         W = ceil(self._neurons / WORD_BITS)
-        counts = np.zeros((prod(self._shape), self._neurons), np.int32)
-        for weight, digit in enumerate(self._digits):
-            counts += to_bits(digit.reshape(-1, W), self._neurons).astype(np.int32) << weight
-        return counts.reshape(*self._shape, self._neurons)
+        digits = self._digits.reshape(-1, *self._shape, W)[:, *index]
+        counts = np.zeros((*digits.shape[1:-1], self._neurons), np.int32)
+        for weight, digit in enumerate(digits):
+            counts += to_bits(digit, self._neurons).astype(np.int32) << weight
+        return counts
 
 
 def add_planes(planes: Iterable[Words]) -> list[Words]:

@@ -23,6 +23,7 @@ from fastneurons.cli.analysis_options import (
     show,
 )
 from fastneurons.model_name import short_name
+from fastneurons.visible import visible
 
 if TYPE_CHECKING:
     import xarray
@@ -113,23 +114,21 @@ def _by_threshold(found: "xarray.Dataset") -> Iterable[ResultTable]:
 
 
 def _side_by_side(found: "xarray.Dataset") -> Iterable[ResultTable]:
+    from fastneurons.report.cells import count
+
     runs = range(found.sizes["run"])
-    rows = [
-        [
-            str(k + 1),
-            str(found.store.values[k]),
-            short_name(str(found.model.values[k])),
-            str(found.task.values[k]),
-            f"{int(found.examples[k]):,}",
-            str(int(found.num_languages[k])),
-        ]
+    # Lines, not a table: paths are long.
+    lines = [
+        f"run {k + 1}: {visible(str(found.store.values[k]))}\n"
+        f"       {visible(short_name(str(found.model.values[k])))}, {visible(str(found.task.values[k]))}: "
+        f"{count(int(found.examples[k]), 'example')} in {count(int(found.num_languages[k]), 'language')}, "
+        f"above {float(found.threshold[k]):g}"
         for k in runs
     ]
     notes = () if found.attrs["same_languages"] else (
         "The languages differ: shares compare only over equally many languages; see --languages.",
     )  # fmt: skip
-    columns = ("run", "store", "model", "task", "examples", "languages")
-    yield ResultTable(columns, rows, 4, notes=notes)
+    yield ResultTable((), (), 0, "\n".join(lines), notes)
     cell = _cell if len(runs) <= _WIDE else _short_cell
     for category in found.category.values:
         each = found.sel(category=category)

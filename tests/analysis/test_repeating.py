@@ -148,9 +148,9 @@ def test_intervals_cover_the_truth():
     many = [shares_repeating(sample().sum(0)[None], E, at_least)[0, 0, 0] for _ in range(2000)]
     truth, covered = np.mean(many), 0
     for seed in range(200):
-        groups = sample()[:, None].astype(np.int32)  # [G, N, J, 4], each example a group
-        share = shares_repeating(groups.sum(0), E, at_least)
-        low, high = repeating_intervals(groups, share, at_least, 200, seed)
+        groups = sample()  # [G, J, 4], each example a group
+        share = shares_repeating(groups.sum(0)[None], E, at_least)
+        low, high = repeating_intervals([groups.swapaxes(1, 2)], share, at_least, 200, seed)
         covered += low[0, 0, 0] <= truth <= high[0, 0, 0]
     assert 180 <= covered <= 198, covered
 
