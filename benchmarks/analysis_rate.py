@@ -25,6 +25,8 @@ import typer
 from fastneurons.analysis.bits import bit_blocks
 from fastneurons.analysis.categories import categories
 from fastneurons.analysis.compare import compare, matched
+from fastneurons.analysis.language_sharing import language_sharing
+from fastneurons.analysis.neuron_lists import neuron_list
 from fastneurons.analysis.recategorise import by_number_of_languages
 from fastneurons.analysis.repeating import repeating
 from fastneurons.analysis.selection import Chosen, Selection
@@ -65,6 +67,11 @@ def _pairs(chosen: Chosen) -> None:
         pair_counts(block.words)
 
 
+def _neurons(chosen: Chosen) -> None:
+    """A list that counts all neurons, and then reads the bits of those listed: twice the bits."""
+    neuron_list(chosen, "specific", "th")
+
+
 def _compare(chosen: Chosen) -> None:
     """A store with itself: twice the bits."""
     compare(*matched(chosen.store, chosen.store, Selection()))
@@ -79,6 +86,8 @@ ANALYSES: dict[str, tuple[Callable[[Chosen], object], int, int]] = {
     "compare": (_compare, 10, 2),
     "sums by neuron": (_sums, 10, 1),
     "pairs": (_pairs, 10, 1),
+    "sharing": (language_sharing, 10, 1),
+    "neurons": (_neurons, 10, 2),
 }
 
 

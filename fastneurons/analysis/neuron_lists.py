@@ -74,10 +74,11 @@ def neuron_list(
         resamples: Bootstrap resamples of the examples; 0 for no intervals.
         seed: None for the seed that all analyses share.
     Returns:
-        By entry, with coordinates `layer` and `neuron`: `count` and `count_share` (examples in the category, or in
-        which the preferred language activates it), `p` and `q`; `activation_rate` and `activation_share` [entry,
-        language], `category_share` [entry, category], `entropy` [entry]; by specificity `preferred`; `contribution`
-        [entry, language] where the store has it. Estimates have `_low` and `_high` beside them. Attributes:
+        By entry, with coordinates `layer` and `neuron`: `count` and `count_share` (examples in the category; without
+        one, examples in which the preferred or the given language activates it, or any), `p` and `q`;
+        `activation_rate` and `activation_share` [entry, language], `category_share` [entry, category], `entropy`
+        [entry]; by specificity `preferred`; `contribution` [entry, language] where the store has it. Estimates have
+        `_low` and `_high` beside them. Attributes:
         `found`, how many neurons are as extreme as the last one listed or are in the category, and
         `expected_by_chance`, how many would be.
     Raises:
@@ -104,7 +105,7 @@ def neuron_list(
         assert scores is not None
         score = scores.mean(0) if index is None else scores[index]
         expected = np.nan if member is None else members_by_chance(member, E, max(1, ceil(least_share * E)))
-        picked = _by_contribution(score, member, E, allowed, top, expected)
+        picked = _by_contribution(score, member, allowed, top, expected)
     found = xarray.Dataset(
         coords={
             "layer": ("entry", [chosen.store.header.layers[layer] for layer in picked.layer]),
@@ -124,13 +125,18 @@ def neuron_list(
             "expected_by_chance": picked.expected,
         },
     )
-    found["count"], found["p"], found["q"] = ("entry", picked.count), ("entry", picked.p), ("entry", picked.q)
-    low, high = _binomial_interval(picked.count, E)
-    found["count_share"] = "entry", picked.count / E
+    rates = _rates(complete, picked.layer, picked.neuron, resamples, seed)
+    count = picked.count
+    if count is None:  # of no category: activated in the language, or in any
+        share = 1 - rates.category.mean[:, 0] if index is None else rates.rate.mean[:, index]
+        count = np.rint(E * share).astype(np.int64)
+    found["count"], found["p"], found["q"] = ("entry", count), ("entry", picked.p), ("entry", picked.q)
+    low, high = _binomial_interval(count, E)
+    found["count_share"] = "entry", count / E
     found["count_share_low"], found["count_share_high"] = ("entry", low), ("entry", high)
     if picked.preferred is not None:
         found["preferred"] = "entry", [chosen.languages[each] for each in picked.preferred]
-    add_rates(found, _rates(complete, picked.layer, picked.neuron, resamples, seed))
+    add_rates(found, rates)
     if scores is not None:
         found["contribution"] = ("entry", "language"), scores[:, picked.layer, picked.neuron].T
     return found
@@ -142,7 +148,7 @@ class _Picked:
 
     layer: NDArray[np.intp]
     neuron: NDArray[np.intp]
-    count: NDArray[np.integer]
+    count: NDArray[np.integer] | None
     p: Floats
     q: Floats
     found: int
@@ -193,13 +199,12 @@ def _by_specificity(complete: Chosen, language: int | None, allowed: NDArray[np.
 def _by_contribution(
     score: Floats,
     member: NDArray[np.int32] | None,
-    E: int,
     allowed: NDArray[np.bool_],
     top: int,
     expected: float,
 ) -> _Picked:
     rows, columns = _first(allowed, (-score,), top)
-    count = np.full(len(rows), E) if member is None else member[rows, columns]
+    count = None if member is None else member[rows, columns]
     nothing = np.full(len(rows), np.nan)
     return _Picked(rows, columns, count, nothing, nothing, int(allowed.sum()), expected)
 

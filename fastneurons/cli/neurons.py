@@ -139,7 +139,7 @@ def _place(text: str) -> tuple[int, int]:
 def _list_tables(found: "xarray.Dataset") -> Iterator[ResultTable]:
     by = found.attrs["by"]
     codes = [str(code) for code in found["language"].values][:_COLUMNS]
-    counted = "active" if by == "specificity" else "in\ncategory"
+    counted = "in\ncategory" if by != "specificity" and found.attrs["of_category"] else "active"
     columns = ["neuron", *(["language"] if "preferred" in found else []), counted, "entropy"]
     columns += [*(f"in {code}" for code in codes), "q" if by != "contribution" else "score"]
     rows = []

@@ -186,6 +186,7 @@ def _correlations(found: "xarray.Dataset") -> ResultTable:
         left=1,
         title="overlap and similarity of languages",
         notes=(
-            "p by permuting languages (Mantel). -: the similarity is the same for all pairs, or not known.",
+            "p by permuting languages (Mantel's test). -: the similarity is the same for all",
+            "pairs, or is not known.",
         ),
     )

@@ -239,6 +239,11 @@ def test_a_list_by_contribution(run, store):
     np.testing.assert_array_equal(found["layer"].values * 31 + found["neuron"].values, order)
     np.testing.assert_allclose(found["contribution"].sel(language="de"), sums[1].ravel()[order] / E)
     assert np.isnan(found.attrs["expected_by_chance"])
+    np.testing.assert_array_equal(found["count"], run.bits[run.measured, 0, 1].sum(0).ravel()[order])
+    np.testing.assert_array_equal(
+        neuron_list(of, by="contribution", top=62)["count"],
+        run.bits[run.measured, 0].any(1).sum(0).ravel()[np.argsort(-sums.sum(0).ravel())],
+    )
     # Of a category: those in it in half of the examples or more, beside how many chance gives.
     found = neuron_list(of, "specific", by="contribution", top=99)
     count = member_of(run, "specific").sum(0)
