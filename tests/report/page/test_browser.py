@@ -284,6 +284,7 @@ def test_two_runs_side_by_side(opened, tmp_path):
     first, second = (run.bits(0, 24)[measured, 0].all(1).mean((0, 2)) for run in runs)
     rows = [row for row in numbers(page, "compare") if row["category"] == "all-shared"]
     assert [float(row["difference"]) for row in rows] == pytest.approx(second - first, rel=1e-4, abs=1e-6)
+    assert "neurons changed their category" in page.locator("#compare header p").inner_text()
     choose(page, "run", "2: org/Other")
     assert "layer=1" in page.url
     assert "language=de" in page.url
