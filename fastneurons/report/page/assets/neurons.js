@@ -90,7 +90,7 @@ function neuronsFigure() {
         if (Number.isFinite(rows[0].q)) columns.push({ name: "q", numeric: true, cell: (r) => small(r.q), value: (r) => r.q });
       }
       const by = state.language !== null && rows[0]?.languages ? columns.findIndex((c) => c.name === languageName(state.language))
-        : state.category !== null ? columns.findIndex((c) => c.name === categoryName(state.category)) : columns.findIndex((c) => c.value === lead);
+        : state.category !== null ? columns.findIndex((c) => c.name === categoryName(state.category)) : columns.findIndex((c) => c.value === lead || (!rows[0]?.languages && c.name === categoryName(3)));
       const kept = table?.filter.value ?? "";
       table = new SortedTable({
         file: () => `neurons${state.layer === null ? "" : `-layer-${meta.layers[state.layer]}`}.csv`, label: "Neurons", columns,
