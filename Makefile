@@ -6,7 +6,7 @@ DEMO ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help setup demo test lint docs check clean
+.PHONY: help setup demo test lint docs check kernels-gpu clean
 
 help:
 	@echo "make setup   a virtual environment in .venv with fastneurons and its engine (CPU or GPU, whichever fits)"
@@ -14,6 +14,7 @@ help:
 	@echo "make test    the tests"
 	@echo "make lint    ruff, mypy, and whether docs/cli.md matches the commands' help"
 	@echo "make docs    write docs/cli.md from the commands' help"
+	@echo "make kernels-gpu   compile and check the kernels with the Triton that a machine with a GPU gets"
 	@echo "make check   lint and test, as CI runs them"
 	@echo "make clean   remove .venv and ./demo"
 
@@ -40,6 +41,15 @@ docs: $(STAMP)
 	$(BIN)/python docs/make_cli.py
 
 check: lint test
+
+# The tests' own Triton is the CPU engine's. docs/gpu.md has the other's version, and .ci/resolve sees that it stays right.
+kernels-gpu: $(STAMP)
+	@test -d $(VENV)/triton-gpu || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--target $(VENV)/triton-gpu triton==$$(sed -n 's/^| triton | *\([0-9.]*\).*/\1/p' docs/gpu.md)
+	PYTHONPATH=$(VENV)/triton-gpu TRITON_INTERPRET=1 $(BIN)/python benchmarks/kernel_rate.py --check \
+		--device cpu --dtype fp16 --neurons 96 --rows 64
+	PYTHONPATH=$(VENV)/triton-gpu $(BIN)/python -m pytest -q -n 2 tests/kernels/test_compiled.py tests/kernels/test_top.py \
+		tests/kernels/test_categories.py tests/kernels/test_attribution.py
 
 clean:
 	rm -rf $(VENV) demo

@@ -167,8 +167,9 @@ class StandInWorker(NeuronWorker, _Runner):
     def load_model(self, *_: Any, **__: Any) -> None:
         """Make the buffers."""
         self.warnings = []
-        spec = self.vllm_config.additional_config["fastneurons"]
-        spec = spec if isinstance(spec, dict) else msgspec.to_builtins(spec)
+        given = self.vllm_config.additional_config
+        # A dictionary in versions that collected without a stream, which the script measures, too.
+        spec = given["fastneurons"] if isinstance(given, dict) else msgspec.to_builtins(given)
         config, ranks = self.model_config.hf_config, self.parallel_config.tensor_parallel_size
         neurons = config.intermediate_size // ranks
         parent = nn.Module()

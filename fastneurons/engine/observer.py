@@ -370,7 +370,8 @@ class Observer:
     def constants(self) -> dict[str, np.ndarray]:
         """Copy to the host what attribution needs of the model: `value_norm`, float32 [N, I]."""
         assert self.values is not None
-        return {"value_norm": self.values.norms.cpu().numpy()}
+        norms = self.values.norms
+        return self.beside_forward_passes(lambda: {"value_norm": norms.contiguous()})
 
     def collect_into(self, memory: HostMemory) -> None:
         """Copy collections that begin from here on into this memory."""
