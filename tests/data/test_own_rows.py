@@ -14,7 +14,7 @@ from fastneurons.data.own_rows import checked_examples
 from fastneurons.data.places import Place
 from fastneurons.data.readers.raw_record import Record
 from fastneurons.data.tasks import TASKS, open_tasks
-from fastneurons.data.tasks.around import Case
+from fastneurons.data.tasks.cases import Case
 from fastneurons.data.valid_values import MAX_ID_CHARACTERS
 from fastneurons.errors import InputError
 from tests.data.tasks import files

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from fastneurons.data.file_names import split_of
-from fastneurons.data.places import Place, flores_code, language_of_path, sorted_files
+from fastneurons.data.file_names import language_of_path, split_of
+from fastneurons.data.place_files import sorted_files
+from fastneurons.data.places import Place, flores_code
 from fastneurons.errors import InputError, printable
 from tests.data.tasks.files import write
 

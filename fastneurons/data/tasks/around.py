@@ -1,38 +1,16 @@
-"""Cases, and the text around their prompts: few-shot examples, chat format and answer prefix."""
+"""The text around the prompts of cases: few-shot examples, chat format and answer prefix."""
 
 from collections.abc import Sequence
 
-import msgspec
-
-from fastneurons.data.align import Aligned, Piece, pieces_of
 from fastneurons.data.chat import Chat, Message, Rendered, joint, rendered
-from fastneurons.data.example import Example
 from fastneurons.data.messages import contents
 from fastneurons.data.options import DataOptions
 from fastneurons.data.problems import UnusableError
+from fastneurons.data.tasks.cases import Case
 from fastneurons.data.tasks.task import Task
 from fastneurons.data.template import gap
 
 _BETWEEN_SHOTS = "\n\n"
-
-
-class Case(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """An example as its task asks it, and the fields it was made of.
-
-    Args:
-        example: With bare prompts.
-        worked: What stands for the answer in a few-shot example, by language.
-        aligned: The example's languages as the data has them; None where the row was an example already.
-    """
-
-    example: Example
-    worked: dict[str, str]
-    aligned: Aligned | None = None
-
-    @property
-    def pieces(self) -> dict[str, Piece]:
-        """The task's fields, with file and line, by language."""
-        return self.aligned.pieces if self.aligned is not None else pieces_of(self.example)
 
 
 class Around:

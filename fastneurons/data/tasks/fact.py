@@ -23,20 +23,12 @@ from typing import Any, ClassVar
 from fastneurons.data.align import Aligned, LeftOut, by_key
 from fastneurons.data.example import Skipped
 from fastneurons.data.places import Place
+from fastneurons.data.problems import UnusableError
 from fastneurons.data.readers.data_set import Record
-from fastneurons.data.tasks.task import (
-    Data,
-    Long,
-    Records,
-    Task,
-    UnusableError,
-    checked_text,
-    first_record,
-    has,
-    pieces,
-    text,
-    wrong_form,
-)
+from fastneurons.data.tasks.columns import Records, first_record, has, wrong_form
+from fastneurons.data.tasks.fields import checked_text, text
+from fastneurons.data.tasks.forms import Long, pieces
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError, printable
 from fastneurons.languages import short_code

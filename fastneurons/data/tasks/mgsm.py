@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fastneurons.data.example import Skipped
-from fastneurons.data.places import Chained, Place, sorted_files
+from fastneurons.data.place_files import sorted_files
+from fastneurons.data.places import Chained, Place
 from fastneurons.data.readers.data_set import Record
 from fastneurons.data.readers.small_file import read_small
-from fastneurons.data.tasks.task import Data, Records, Task, open_by_language, text
+from fastneurons.data.tasks.columns import Records
+from fastneurons.data.tasks.fields import text
+from fastneurons.data.tasks.forms import open_by_language
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError, printable

@@ -12,8 +12,11 @@ from typing import Any, ClassVar
 from fastneurons.data.align import Aligned, LeftOut, Piece, check_equal_lengths
 from fastneurons.data.example import Skipped
 from fastneurons.data.places import Chained, Place
+from fastneurons.data.problems import UnusableError
 from fastneurons.data.readers.data_set import Record
-from fastneurons.data.tasks.task import Data, Records, Task, UnusableError, checked_text, first_record
+from fastneurons.data.tasks.columns import Records, first_record
+from fastneurons.data.tasks.fields import checked_text
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError

@@ -11,21 +11,21 @@ from fastneurons.data.example import Example, Skipped
 from fastneurons.data.first_seen import FirstSeen
 from fastneurons.data.jsonl_examples import JsonlSource
 from fastneurons.data.own_rows import RowReader, check_usable, prompt_keys
-from fastneurons.data.places import Chained, Place, notes_on_varieties, sorted_files
+from fastneurons.data.place_files import notes_on_varieties, sorted_files
+from fastneurons.data.places import Chained, Place
+from fastneurons.data.problems import UnusableError
 from fastneurons.data.readers.data_set import Record
 from fastneurons.data.readers.files import data_files, format_of
-from fastneurons.data.tasks.task import (
-    Data,
+from fastneurons.data.tasks.columns import (
     Records,
-    Task,
-    UnusableError,
     first_record,
     needs_folder,
     numbered_lines_note,
-    piece,
-    text,
     wrong_form,
 )
+from fastneurons.data.tasks.fields import text
+from fastneurons.data.tasks.forms import piece
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.template import Template
 from fastneurons.data.valid_values import row_id
 from fastneurons.errors import InputError

@@ -9,16 +9,11 @@ import re
 from typing import Any, ClassVar, NamedTuple
 
 from fastneurons.data.places import Place
+from fastneurons.data.problems import UnusableError
 from fastneurons.data.readers.data_set import Record
-from fastneurons.data.tasks.task import (
-    Data,
-    Task,
-    UnusableError,
-    key_text,
-    open_by_language,
-    text,
-    whole_number,
-)
+from fastneurons.data.tasks.fields import key_text, text, whole_number
+from fastneurons.data.tasks.forms import open_by_language
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.template import Template, gap
 
 
