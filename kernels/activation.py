@@ -361,9 +361,9 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
                         found |= (here | (reached << 1) | (above << 2)) << (BITS * s)
 
 
-# Not tuned: never run on a GPU. 1024 columns in 4 warps give a thread eight neighbouring elements: in bf16
-# and fp16 one 16-byte load of gate, one of up and one 16-byte store; in fp32 two of each. No spills on
-# sm_80, sm_90 and sm_100 (benchmarks/kernels_static.py).
+# Not tuned, but 2.9 TB/s on an H100 (benchmarks/results/h100.md). 1024 columns in 4 warps give a thread eight
+# neighbouring elements: in bf16 and fp16 one 16-byte load of gate, one of up and one 16-byte store; in fp32 two of
+# each. No spills on any architecture of benchmarks/kernels_static.py.
 _NUM_WARPS = 4
 _VECTOR_BYTES = 16
 
@@ -422,7 +422,7 @@ class ActivationLauncher:
             for name in ("targets", "thresholds", "words", "near", "edges", "counts")
         }
         if self._of_one_row:
-            names = ("targets", "thresholds", "words", "near")
+            names: tuple[str, ...] = ("targets", "thresholds", "words", "near")
             self._tensors = (*(outputs[name] for name in names), kept)
             self._strides = (
                 *_strides(outputs["words"], 2), *_strides(outputs["near"], 2), *_strides(kept, 1), *numbers

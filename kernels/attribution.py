@@ -260,7 +260,7 @@ def _attribution_kernel(  # type: ignore[no-untyped-def]
         tl.store(top_category_ptr + at, category.to(tl.uint8), mask=taken)
 
 
-# Not tuned: never run on a GPU. A thread's eight neurons are one 16-byte load of m in bf16 and fp16; its maxima,
+# Not tuned. A thread's eight neurons are one 16-byte load of m in bf16 and fp16; its maxima,
 # minima and sums stay in registers until the end. With Triton 3.7.1 that takes 140 registers on sm_90 (bf16):
 # three programs an SM (benchmarks/kernels_static.py).
 _BLOCK = 1024

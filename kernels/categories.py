@@ -186,7 +186,7 @@ def _categories_kernel(  # type: ignore[no-untyped-def]
         tl.store(at, tl.load(at, mask=real, other=0) + total, mask=real)
 
 
-# Not tuned: never run on a GPU. One warp and 16 words: two lanes share a word and each counts half of its
+# Not tuned. One warp and 16 words: two lanes share a word and each counts half of its
 # neurons, in 3 * 16 registers; nothing crosses shared memory. At L = 10 that takes 127 registers on sm_90;
 # 32 words take 253 and leave half as many programs to hide latency with (benchmarks/kernels_static.py).
 _BLOCK_WORDS = 16

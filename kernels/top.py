@@ -119,7 +119,7 @@ def _top_count_kernel(  # type: ignore[no-untyped-def]
     tl.store(count_ptr + row * 4 + column, count)
 
 
-# Not tuned: never run on a GPU. Eight scores a thread: a round of the search is two 16-byte loads.
+# Not tuned. Eight scores a thread: a round of the search is two 16-byte loads.
 _BLOCK = 1024
 _NUM_WARPS = 4
 

@@ -12,6 +12,7 @@ what they have observed is asked of them by the name of a worker's method.
 import contextlib
 import gc
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -125,6 +126,7 @@ class PatchedEngine:
         except BaseException:
             with contextlib.suppress(Exception):  # people should hear what went wrong first
                 self.close()
+                self._leave_groups()
             raise
 
     def __enter__(self) -> "PatchedEngine":
@@ -157,6 +159,14 @@ class PatchedEngine:
 
             forget(self._number)
             _engines_in_use.discard(self._number)
+
+    @staticmethod
+    def _leave_groups() -> None:
+        """Leave the process groups of an engine that failed to start: NCCL complains of them as the program ends."""
+        if "vllm.distributed" in sys.modules and not _engines_in_use:
+            from vllm.distributed import cleanup_dist_env_and_memory
+
+            cleanup_dist_env_and_memory()
 
     # -- requests -------------------------------------------------------------------------------------
 

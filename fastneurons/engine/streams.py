@@ -9,8 +9,6 @@ the host waits for nothing until it wants the arrays.
     collection = stream.begin(number, step, gather)      queues the work, returns at once
     stream.hold_model(number)                            before a forward pass that writes to the same rows
     collection.arrays()                                  waits for the copies
-
-The CUDA form has never run on a GPU.
 """
 
 from collections import deque
