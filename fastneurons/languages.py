@@ -106,12 +106,12 @@ def language(text: str) -> Language:
     return Language(code, f"{known.name} ({script})", script, known.iso_639_3)
 
 
-def codes_of(names: Iterable[str], what: str) -> dict[str, str]:
+def codes_of(names: Iterable[str], where: str) -> dict[str, str]:
     """Return the names that are languages, by short code; ignore all others.
 
     Args:
         names: Columns of a table, keys of an object.
-        what: Where they stand, for the error: `a.tsv:1 has the columns`.
+        where: Where they stand, for the error: `a.tsv:1 has the columns`.
     Raises:
         InputError: two of them are the same language.
     """
@@ -121,7 +121,9 @@ def codes_of(names: Iterable[str], what: str) -> dict[str, str]:
         if code is None:
             continue
         if code in found:
-            raise InputError(f"{what} {found[code]} and {name}, which are both {code} here; keep one of them")
+            raise InputError(
+                f"{where} {found[code]} and {name}, which are both {code} here; keep one of them"
+            )
         found[code] = name
     return found
 

@@ -30,7 +30,7 @@ class Measured(Contender):
 
     Args:
         setting: Which model and languages.
-        what: What is read.
+        measurement: What is read.
         compiled: Whether vLLM compiles the model.
         store: Whether a round writes a store.
         only_reads: Whether what nothing that is read depends on is left out.
@@ -39,21 +39,23 @@ class Measured(Contender):
     def __init__(
         self,
         setting: Setting,
-        what: Measurement,
+        measurement: Measurement,
         compiled: bool = False,
         store: bool = False,
         only_reads: bool = True,
     ) -> None:
         self._setting, self._compiled, self._store = setting, compiled, store
         self._options = options_of(setting, compiled)
-        self._session = Session(setting.model, setting.languages, what, self._options, only_reads=only_reads)
+        self._session = Session(
+            setting.model, setting.languages, measurement, self._options, only_reads=only_reads
+        )
         self._plain: Any = None
 
     def find(self, work: Work) -> Findings:
         """From the bits, or the counts, that a store would have."""
         parts = self._measure(work)
-        what = self._session.what
-        if what.position == "corpus":
+        measurement = self._session.measurement
+        if measurement.position == "corpus":
             return Findings(activation_count=np.sum([part["activation_count"] for part in parts], axis=0)[0])
         packed = np.concatenate([part["activated"] for part in parts])
         neurons = self._session.facts.neurons
@@ -61,8 +63,8 @@ class Measured(Contender):
         shares = [part["contribution_share"] for part in parts if "contribution_share" in part]
         return Findings(
             category=categories_of(bits.astype(bool), axis=2).swapaxes(0, 1),
-            thresholds=what.thresholds,
-            position=what.position,
+            thresholds=measurement.thresholds,
+            position=measurement.position,
             top_share=np.concatenate(shares).mean(axis=1) if shares else None,
         )
 

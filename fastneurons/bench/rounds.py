@@ -98,7 +98,7 @@ def race(
     results: list[Result] = []
     try:
         for number, name in enumerate(names, 1):
-            told(f"{name} ({number} of {len(names)}): {CONTENDERS[name].what}")
+            told(f"{name} ({number} of {len(names)}): {CONTENDERS[name].about}")
             results += run.results_of(name)
     finally:
         run.close()

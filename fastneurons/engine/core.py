@@ -115,7 +115,7 @@ class Core:
     def step(self) -> list[Any]:
         """One step; vLLM's output of each request that it concerned. Raises whatever the engine raises."""
         outputs: list[Any] = self.client.get_output().outputs
-        # Its core answers so for all that it has when it is told to end; they look finished and were not computed.
+        # Its core replies so for all that it has when it is told to end; they look finished and were not computed.
         if self._watch is not None and any(output.finish_reason in self._unfinished for output in outputs):
             raise EngineError("the engine was ended from outside")
         return outputs
@@ -126,8 +126,8 @@ class Core:
 
     def ask(self, method: str, **arguments: Any) -> list[Any]:
         """Call a method of all workers; what each of them gave."""
-        answers: list[Any] = self.client.collective_rpc(method, kwargs=arguments)
-        return answers
+        replies: list[Any] = self.client.collective_rpc(method, kwargs=arguments)
+        return replies
 
     def ask_later(self, method: str, **arguments: Any) -> Callable[[], list[Any]]:
         """Call a method of all workers, before any step of what is sent from now on, and go on.
@@ -143,11 +143,11 @@ class Core:
 
         # As `SyncMPClient.call_utility` does, which waits.
         call = uuid.uuid1().int >> 64
-        answers: Future[list[Any]] = Future()
-        self.client.utility_results[call] = answers
+        replies: Future[list[Any]] = Future()
+        self.client.utility_results[call] = replies
         message = (0, call, "collective_rpc", (method, None, (), arguments))
         self.client._send_input(EngineCoreRequestType.UTILITY, message)
-        return answers.result
+        return replies.result
 
     def close(self) -> None:
         """Stop the engine and free its memory."""

@@ -241,19 +241,19 @@ class PatchedEngine:
 
         def whole() -> Arrays:
             try:
-                answers = wait()
+                replies = wait()
             except Exception as error:
                 raise engine_failed(error) from error
-            return self._merged(self._arrays(answers))
+            return self._merged(self._arrays(replies))
 
         return whole
 
-    def _arrays(self, answers: list[Any]) -> list[Arrays]:
+    def _arrays(self, replies: list[Any]) -> list[Arrays]:
         """The arrays of each rank that has some. Raises EngineError where a rank says that observing failed."""
-        for answer in answers:
-            if answer["error"] is not None:
-                raise EngineError(f"reading activations failed: {answer['error']}")
-        return [self._received(rank, each["arrays"]) for rank, each in enumerate(answers) if each["arrays"]]
+        for reply in replies:
+            if reply["error"] is not None:
+                raise EngineError(f"reading activations failed: {reply['error']}")
+        return [self._received(rank, each["arrays"]) for rank, each in enumerate(replies) if each["arrays"]]
 
     def _merged(self, arrays: list[Arrays]) -> Arrays:
         merged = merge(self._slices, arrays)

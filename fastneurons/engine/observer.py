@@ -321,7 +321,7 @@ class Observer:
         return int(sum(int(c) for c in self.calls))
 
     def begin(
-        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
+        self, rows: list[list[int]], keep_bits: bool, attribution: dict[str, Any] | None = None
     ) -> Collection:
         """Begin to collect what was read of some finished examples. Does not wait for the device.
 
@@ -330,11 +330,11 @@ class Observer:
         Args:
             rows: For each of E examples, the row of each of the L languages; -1 where it has none.
             keep_bits: Whether `activated` comes along.
-            answers: With attribution. `index`, as `rows`: which of the answer tokens it is, -1 for none;
+            attribution: None without it. `index`, as `rows`: which of the answer tokens it is, -1 for none;
                 `unembedding`, float32 [U, H]: the tokens' rows; `top_k`; `keep_coefficients`.
         """
         used = np.array(rows, np.int64)
-        return self._begin(used[used >= 0], lambda: self._collect(rows, keep_bits, answers))
+        return self._begin(used[used >= 0], lambda: self._collect(rows, keep_bits, attribution))
 
     def begin_count(self, parity: int) -> Collection:
         """Begin to collect the counts of a window of a corpus, whose half of the buffer is 0 again after it.
@@ -479,13 +479,13 @@ class Observer:
             self._stream.hold_model(last)
 
     def _collect(
-        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None
+        self, rows: list[list[int]], keep_bits: bool, attribution: dict[str, Any] | None
     ) -> dict[str, Tensor]:
         """Queue the gathering of what `begin` says; the arrays of `fetch`, contiguous, on the device."""
         index = self._page_locked(torch.tensor(rows, dtype=torch.int32))
         words = self._buffers["words"]
         occupancy = torch.zeros((*words.shape[1:3], self.neurons, 4), dtype=torch.int32, device=self.device)
-        counted = categories(words, index, self.neurons, occupancy=occupancy, planes=answers is not None)
+        counted = categories(words, index, self.neurons, occupancy=occupancy, planes=attribution is not None)
         gathered = self._to_device(index.clamp(min=0).long())
         missing = self._to_device(index < 0)[..., None, None]
         near = self._near_threshold_count(gathered)  # [E, L, S, N]
@@ -500,11 +500,11 @@ class Observer:
             bits = words[gathered]  # [E, L, S, N, W]
             bits.masked_fill_(missing[..., None], 0)
             out["activated"] = bits.view(torch.uint8)[..., : -(-self.neurons // 8)].transpose(1, 2)
-        if answers is not None:
+        if attribution is not None:
             assert counted.planes is not None
-            out |= self._contributions(index, counted.planes[:, 0], answers)
+            out |= self._contributions(index, counted.planes[:, 0], attribution)
             out["neuron_contribution"] = self._neuron_contribution(gathered, missing)
-            if answers["keep_coefficients"]:
+            if attribution["keep_coefficients"]:
                 coefficient = self._buffers["coefficients"][gathered].half()
                 coefficient.masked_fill_(missing, torch.nan)
                 out["coefficient"] = coefficient
@@ -525,14 +525,14 @@ class Observer:
         count: Tensor = near_threshold_count(self._buffers["edges"][rows])
         return count
 
-    def _contributions(self, rows: Tensor, planes: Tensor, answers: dict[str, Any]) -> dict[str, Tensor]:
+    def _contributions(self, rows: Tensor, planes: Tensor, attribution: dict[str, Any]) -> dict[str, Tensor]:
         """Compute `contributions`, a few examples at a time.
 
         An answer's projection is as large as a row of coefficients in float32.
         """
         assert self.values is not None
-        index = torch.tensor(answers["index"], dtype=torch.int32)
-        unembedding = torch.tensor(answers["unembedding"])
+        index = torch.tensor(attribution["index"], dtype=torch.int32)
+        unembedding = torch.tensor(attribution["unembedding"])
         answer_bytes = 4 * len(self.sites) * self.neurons
         at_once = int(self.spec.memory_bytes * _PROJECTIONS_SHARE) // (answer_bytes * self.spec.languages)
         parts = []
@@ -548,14 +548,14 @@ class Observer:
                 self.values.norms,
                 self.values.projections(self._to_device(unembedding[tokens.long()])),
                 self._page_locked(own.int()),
-                answers["top_k"],
+                attribution["top_k"],
             )._asdict()
             # Counted here: the candidates of a large model on eight devices are 45 MB an example.
             score, category = (
                 self._of_all_ranks(found.pop("top_score")),
                 self._of_all_ranks(found.pop("top_category")),
             )
-            found["top_count"] = top_count(score, category, answers["top_k"])
+            found["top_count"] = top_count(score, category, attribution["top_k"])
             parts.append(found)
         out = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return out | {"present": rows >= 0, "answered": index >= 0}

@@ -68,7 +68,7 @@ class ReadingPass(Iterator[MeasuredRows]):
     Args:
         engine: The engine.
         num_languages: L.
-        what: What is read of each prompt.
+        measurement: What is read of each prompt.
         collector: Fetches what was read.
         slots: The engine's; those of rows in flight are given back.
         totals: Added to.
@@ -84,7 +84,7 @@ class ReadingPass(Iterator[MeasuredRows]):
         self,
         engine: PatchedEngine,
         num_languages: int,
-        what: Measurement,
+        measurement: Measurement,
         collector: Collector,
         slots: Slots,
         totals: Totals,
@@ -95,11 +95,11 @@ class ReadingPass(Iterator[MeasuredRows]):
         keep_bits: bool,
         stop: threading.Event,
     ) -> None:
-        self._engine, self._num_languages, self._what = engine, num_languages, what
+        self._engine, self._num_languages, self._measurement = engine, num_languages, measurement
         self._collector, self._slots, self._totals = collector, slots, totals
         self._rows, self._first, self._window, self._keep_bits = rows, first, window, keep_bits
         self._stop = stop
-        self._corpus = what.position == "corpus"
+        self._corpus = measurement.position == "corpus"
         self._next_taken = self._next_begun = first
         self._pending: deque[InFlight] = deque()
         self._begun: deque[Begun] = deque()
@@ -183,7 +183,7 @@ class ReadingPass(Iterator[MeasuredRows]):
                 continue
             request_id = str(next(self._slots.request_numbers))
             extra: dict[str, Any] = {ROW_KEY: slot * self._num_languages + index}
-            if self._what.position != "last":
+            if self._measurement.position != "last":
                 extra[SPANS_KEY] = row.read(index)
                 self._totals.tokens_to_read += row.num_read(index)
             self._engine.send(request_id, token_ids, extra)
@@ -279,7 +279,7 @@ class ReadingPass(Iterator[MeasuredRows]):
     def _check_totals(self) -> None:
         """Check that every rank has read each prompt that was sent once, and each of its tokens once."""
         totals = self._totals
-        expected = totals.prompts if self._what.position == "last" else totals.tokens_to_read
+        expected = totals.prompts if self._measurement.position == "last" else totals.tokens_to_read
         for rank, tally in enumerate(self._engine.tallies()):
             if tally["error"] is not None:
                 raise EngineError(f"reading activations failed: {tally['error']}")

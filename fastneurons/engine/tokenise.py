@@ -177,24 +177,24 @@ def _rising(places: Iterable[int]) -> list[int]:
     return list(accumulate(places, max))
 
 
-def token_facts(tokenise: Tokeniser, what: Measurement, in_blocks: bool) -> dict[str, Any]:
+def token_facts(tokenise: Tokeniser, measurement: Measurement, in_blocks: bool) -> dict[str, Any]:
     """The header's field `tokens`: the tokens around texts, and whether they are read."""
-    marks, corpus = tokenise.marks, what.position == "corpus"
+    marks, corpus = tokenise.marks, measurement.position == "corpus"
     before, after = marks.named(tokenise.before), marks.named(tokenise.after)
     facts: dict[str, Any] = {
         "before": before,
         "after": after if corpus else [],
         "removed": [] if corpus else after,
         "chat_template": tokenise.in_chat_format,
-        "add_bos_token": what.add_bos_token,
-        "include_special_tokens": what.include_special_tokens,
+        "add_bos_token": measurement.add_bos_token,
+        "include_special_tokens": measurement.include_special_tokens,
     }
     return facts | ({"between_texts": [*after, *before]} if in_blocks else {})
 
 
-def describe_tokens(tokenise: Tokeniser, what: Measurement) -> str:
+def describe_tokens(tokenise: Tokeniser, measurement: Measurement) -> str:
     """Describe in one line the tokens around texts, and whether they are read."""
-    marks, corpus = tokenise.marks, what.position == "corpus"
+    marks, corpus = tokenise.marks, measurement.position == "corpus"
     before, after = " ".join(marks.named(tokenise.before)), " ".join(marks.named(tokenise.after))
     added = [f"{before} before each text"] if before else []
     if after and corpus:
@@ -203,10 +203,10 @@ def describe_tokens(tokenise: Tokeniser, what: Measurement) -> str:
     told = f"tokens: {' and '.join(added) or nothing}"
     if after and not corpus:
         told += f"; {after}, which the tokenizer puts after a text, is left out"
-    if what.position == "last":
+    if measurement.position == "last":
         return f"{told}; the prompt's own last token is read"
     counted = "counted" if corpus else "read"
-    if what.include_special_tokens:
+    if measurement.include_special_tokens:
         return f"{told}; special tokens are {counted}"
     marks_of_chat = "the format's own and special tokens" if tokenise.in_chat_format else "special tokens"
     return f"{told}; {marks_of_chat} are not {counted}"

@@ -1,4 +1,4 @@
-"""The worker: vLLM's own, which also patches its model, assigns rows to prompts, and answers the engine.
+"""The worker: vLLM's own, which also patches its model, assigns rows to prompts, and replies to the engine.
 
 `cpu_worker` and `gpu_worker` add it to vLLM's own workers.
 """
@@ -183,12 +183,12 @@ class NeuronWorker(_WorkerBase):
         return tally | {"calls": self.observer.num_calls(), "layers": len(self.observer.layers)}
 
     def fastneurons_collect(
-        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
+        self, rows: list[list[int]], keep_bits: bool, attribution: dict[str, Any] | None = None
     ) -> "_Later":
         """`Observer.begin` of this rank, and its arrays once they are there."""
-        if answers is not None:
-            answers = answers | {"unembedding": from_wire(answers["unembedding"])["rows"]}
-        return self._later(lambda observer: observer.begin(rows, keep_bits, answers))
+        if attribution is not None:
+            attribution = attribution | {"unembedding": from_wire(attribution["unembedding"])["rows"]}
+        return self._later(lambda observer: observer.begin(rows, keep_bits, attribution))
 
     def fastneurons_count(self, parity: int) -> "_Later":
         """`Observer.begin_count` of this rank, and its arrays once they are there."""
@@ -196,7 +196,7 @@ class NeuronWorker(_WorkerBase):
 
     def fastneurons_constants(self) -> dict[str, Any]:
         """`Observer.constants` of this rank."""
-        return self._answer(Observer.constants)
+        return self._reply(Observer.constants)
 
     def fastneurons_unembedding(self, tokens: list[int]) -> dict[str, Any]:
         """This rank's part of rows of the unembedding; the parts of all ranks add up."""
@@ -204,14 +204,14 @@ class NeuronWorker(_WorkerBase):
 
         if not get_pp_group().is_last_rank:
             return {"error": None, "arrays": {}}
-        return self._answer(
+        return self._reply(
             lambda observer: observer.beside_forward_passes(
                 lambda: {"rows": unembedding_rows(self.model_runner.get_model(), tokens).contiguous()}
             )
         )
 
     def _later(self, begin: Callable[[Observer], Collection]) -> "_Later":
-        """The answer with the arrays of a collection, which begins now."""
+        """Begin a collection; the reply brings its arrays."""
         assert self.observer is not None
         try:
             # Also after an error: other ranks may wait for what this one gathers.
@@ -219,9 +219,9 @@ class NeuronWorker(_WorkerBase):
         except (LookupError, RuntimeError) as error:  # RuntimeError: out of memory, for one
             failed = {"error": self.observer.tally.error or str(error), "arrays": {}}
             return _Later(lambda: failed)
-        return _Later(lambda: self._answer(lambda observer: observer.fetch(collection)))
+        return _Later(lambda: self._reply(lambda observer: observer.fetch(collection)))
 
-    def _answer(self, read: Callable[[Observer], dict[str, Any]]) -> dict[str, Any]:
+    def _reply(self, read: Callable[[Observer], dict[str, Any]]) -> dict[str, Any]:
         """Arrays for the session, or the first error: of this rank's ops, or of reading them now."""
         assert self.observer is not None
         try:
@@ -258,14 +258,14 @@ class NeuronWorker(_WorkerBase):
 
 
 class _Later(AsyncModelRunnerOutput):
-    """An answer that is not there yet, in the form that vLLM's executors wait for beside the steps."""
+    """A reply that is still to come, in the form that vLLM's executors wait for between steps."""
 
-    def __init__(self, answer: Callable[[], dict[str, Any]]) -> None:
-        self._answer = answer
+    def __init__(self, reply: Callable[[], dict[str, Any]]) -> None:
+        self._reply = reply
 
     def get_output(self) -> Any:
         """Wait for it."""
-        return self._answer()
+        return self._reply()
 
 
 def _gather_ranks(tensor: Tensor) -> Tensor:
