@@ -1,4 +1,4 @@
-"""Collecting: fetch what the workers have read of complete rows, and put it into its place among the rows."""
+"""Collect what the workers have read of complete rows, and put it in order among the skipped ones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.placement import InFlight, MeasuredRows, Placement
 from fastneurons.engine.wire import to_wire
 
-# A few hundred answers a language, in many languages: 100 MB at most for the largest models.
+# Rows for a few hundred answers a language, in many languages: 100 MB at most for the largest models.
 _UNEMBEDDING_ROWS_KEPT = 4096
 
 
@@ -33,7 +33,7 @@ class Begun:
 
 
 class Collector:
-    """Fetches what was read of groups of complete rows, in two calls: the engine need not wait in between.
+    """Fetches the readings of groups of complete rows in two calls, so that the engine need not wait in between.
 
     Args:
         engine: The engine that read them.
@@ -47,7 +47,7 @@ class Collector:
         self._unembedding: dict[int, NDArray[np.float32]] = {}
 
     def begin(self, group: Sequence[InFlight], first: int, keep_bits: bool) -> "Begun":
-        """Begin to collect what was read of complete examples; their slots can be given to others at once.
+        """Begin to collect the readings of complete examples; their slots are free for others at once.
 
         Args:
             group: The rows, all of one task.
@@ -65,7 +65,7 @@ class Collector:
         return Begun(first, placement, self._engine.ask_whole_later("fastneurons_collect", **arguments))
 
     def begin_count(self, group: Sequence[InFlight], first: int, window: int) -> "Begun":
-        """Begin to collect what was counted of a window of a corpus, which sets its counters back to 0.
+        """Begin to collect the counts of a window of a corpus, which resets its counters to 0.
 
         Args:
             group: The window's blocks.
@@ -79,7 +79,7 @@ class Collector:
         return Begun(first, placement, self._engine.ask_whole_later("fastneurons_count", parity=parity))
 
     def fetch(self, begun: "Begun") -> MeasuredRows:
-        """Wait for a collection; the rows with what was read of them.
+        """Wait for a collection; return the rows with their readings.
 
         Raises:
             EngineError: the engine failed.

@@ -1,4 +1,4 @@
-"""Watches that what a model computes are numbers: activations that are NaN would be read as not activated."""
+"""Watch that a model computes finite numbers: activations that are NaN would be read as not activated."""
 
 from collections.abc import Callable
 from typing import Any
