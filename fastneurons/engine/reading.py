@@ -1,4 +1,4 @@
-"""A reading pass: rows go through an engine, and what was read of them comes out in their order.
+"""A reading pass: rows go through an engine, and their readings come out in order.
 
 The engine never waits for results: while those of some rows are collected, the next step runs, and the one after it is
 sent before they are fetched.
@@ -38,7 +38,7 @@ class Rows(Protocol):
 
 @dataclass
 class Totals:
-    """Counts of what a session has sent to its engine.
+    """Counts of the work that a session has sent to its engine.
 
     Args:
         tokens_to_read: Tokens of which activations are to be read.
@@ -55,7 +55,7 @@ class Totals:
 
 
 class Slots:
-    """The places for examples in the workers' buffers, and the numbers of requests."""
+    """The slots for examples in the workers' buffers, and the numbers of requests."""
 
     def __init__(self, number: int) -> None:
         self.free = list(range(number))
@@ -193,7 +193,7 @@ class ReadingPass(Iterator[MeasuredRows]):
             self._totals.tokens += len(token_ids)
         return item
 
-    # -- a step, and what comes of it -----------------------------------------------------------------
+    # -- a step, and collecting ----------------------------------------------------------------------
 
     def _step(self) -> None:
         """Run one step of the engine, if there is something to run; keep the exception that ended it."""
@@ -201,7 +201,7 @@ class ReadingPass(Iterator[MeasuredRows]):
             return
         try:
             for output in self._engine.step():
-                # What was taken back of a pass that was stopped may have been computed already in another process.
+                # Another process may already have computed requests that a stopped pass aborted.
                 item = self._requests.pop(output.request_id, None) if output.finished else None
                 if item is not None:
                     item.unfinished -= 1
@@ -250,7 +250,7 @@ class ReadingPass(Iterator[MeasuredRows]):
                 break
             num_complete += 1
         if self._corpus:
-            # What is counted for a window is one sum: of all its rows, or of none.
+            # A window's counts are one sum: of all its rows, or of none.
             last = self._ended and self._failure is None and num_complete == len(self._pending)
             worth = num_complete == room or last
         else:
@@ -261,7 +261,7 @@ class ReadingPass(Iterator[MeasuredRows]):
     # -- the end --------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """End the pass: raise what ended it, or check that all that was sent was read."""
+        """End the pass: raise the error that ended it, or check that everything sent was read."""
         if self._failure is not None:
             raise self._failure
         if self._stop.is_set():
@@ -272,12 +272,12 @@ class ReadingPass(Iterator[MeasuredRows]):
             raise self._source_error
 
     def _abandon(self) -> None:
-        """Take back what was sent and is not complete."""
+        """Abort requests that are not complete."""
         self._engine.abort(list(self._requests))
         self._slots.free += [item.slot for item in self._pending if item.slot >= 0]
 
     def _check_totals(self) -> None:
-        """Check that every rank has read each prompt that was sent once, and each of its tokens once."""
+        """Check that every rank has read each prompt sent, and each of its tokens, exactly once."""
         totals = self._totals
         expected = totals.prompts if self._measurement.position == "last" else totals.tokens_to_read
         for rank, tally in enumerate(self._engine.tallies()):

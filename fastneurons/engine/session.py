@@ -1,4 +1,4 @@
-"""A session: a patched engine, and what is read of the examples that are fed to it.
+"""A session: a patched engine that reads the examples fed to it.
 
     with Session("Qwen/Qwen3-8B", languages=("en", "de", "zh")) as session:
         for rows in session.measure(examples):
@@ -39,12 +39,12 @@ _STEPS_IN_FLIGHT = 4
 
 
 class Session:
-    """A patched engine, told what to read of each prompt.
+    """A patched engine that reads each prompt as a measurement asks.
 
     Args:
         model: A folder, or a name on the Hub.
         languages: L codes; at least two, but for position "corpus".
-        measurement: What is read of each prompt.
+        measurement: What to read of each prompt.
         options: Engine arguments.
         verbose: Let vLLM's log through.
         only_reads: Skip work that no reading depends on (logits, unread rows of the last layer). Benchmarks turn this
@@ -73,7 +73,7 @@ class Session:
             model,
             options,
             self._observation,
-            # Tokens whose keys and values are taken from the cache pass no layer: they would not be read.
+            # Cached tokens skip the layers, so their activations would be missed.
             cache_prefixes=self.measurement.position == "last",
             verbose=verbose,
         )
@@ -133,9 +133,9 @@ class Session:
             first: Index of the first row to hand on in the whole source; of a corpus, of the first block.
             window: What is handed on never spans two windows of this many rows. Of a corpus it is a window,
                 since tokens of several rows are counted together.
-            keep_bits: Whether `activated` is wanted.
-            stop: Once set, no more is sent; what is complete by then is handed on, and of a corpus also what
-                is in flight.
+            keep_bits: Whether to collect `activated`.
+            stop: Once set, nothing more is sent; rows complete by then are handed on, and for a corpus also those
+                in flight.
             block_size: Tokens of a corpus' blocks; None keeps documents.
             add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
                 in a chat format, which have their marks already.

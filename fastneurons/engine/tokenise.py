@@ -1,4 +1,4 @@
-"""Texts to token ids, with the tokenizer's marks kept apart from the text's own tokens."""
+"""Tokenise texts, keeping the tokenizer's marks apart from the text's own tokens."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ class Encoded(NamedTuple):
 
 
 class Tokeniser:
-    """A tokenizer, and what stands before and after each text.
+    """A tokenizer, and the marks before and after each text.
 
     Args:
         tokenizer: Of Hugging Face, or anything that is called like one.
@@ -61,7 +61,7 @@ class Tokeniser:
         self._begins = frozenset([*marks.before[:1], *([] if marks.begin is None else [marks.begin])])
 
     def __call__(self, texts: Sequence[str], offsets: bool = False) -> list[Encoded]:
-        """Each text's own tokens, and with `offsets` which characters they cover, where the tokenizer tells."""
+        """Each text's own tokens, and with `offsets` the characters that they cover, if the tokenizer reports them."""
         if not texts:
             return []
         told = offsets and self.marks.tells_offsets
@@ -76,7 +76,7 @@ class Tokeniser:
         return found
 
     def begun(self, ids: list[int]) -> tuple[list[int], int]:
-        """A text's tokens behind the begin mark, and how many were put before them: none where it has one itself."""
+        """A text's tokens after the begin mark, and how many marks were added: none if the text has one itself."""
         if not self.before or self.begins_marked(ids):
             return ids, 0
         return [*self.before, *ids], len(self.before)
@@ -136,7 +136,7 @@ class Tokeniser:
         return merged
 
     def _split(self, encoded: Encoded, character: int) -> tuple[int, int]:
-        """Of a tokenizer that tells no offsets: the first token past a character, and how many begin before it.
+        """Without offsets: find the first token past a character, and how many tokens begin before it.
 
         Tokens of the text up to there are compared with those of the whole text. Where the tokenizer joins what is
         on both sides, they part before the joint, and the tokens' own texts tell where it is.
@@ -173,7 +173,7 @@ class Tokeniser:
 
 
 def _rising(places: Iterable[int]) -> list[int]:
-    """Places in a text as bisection needs them: a token that covers nothing may claim to be anywhere."""
+    """Offsets in a text, ordered for bisection: a token that covers nothing may claim to be anywhere."""
     return list(accumulate(places, max))
 
 

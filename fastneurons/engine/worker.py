@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 else:
     _WorkerBase = object
 
-# What a request says of itself: the row of the buffers that its prompt is read into, and the tokens that are read
-# (first, end, first, end, ...), where that depends on the prompt.
+# Entries of a request: the buffer row for its prompt, and the tokens to read (first, end, first, end, ...), where they
+# depend on the prompt.
 ROW_KEY = "fastneurons_row"
 SPANS_KEY = "fastneurons_spans"
 
 
 class NeuronWorker(_WorkerBase):
-    """The part that both workers add to vLLM's own: a mixin, put before one of its worker classes."""
+    """Our part of both workers: a mixin, put before one of vLLM's worker classes."""
 
     observer: Observer | None = None
     share: WorkerShare | None = None
@@ -92,7 +92,7 @@ class NeuronWorker(_WorkerBase):
         return loaded
 
     def execute_model(self, scheduler_output: Any) -> Any:
-        """One step. Rows are read in its forward pass alone, never in dummy passes between steps."""
+        """Run one step. Rows are read only in its forward pass, never in dummy passes between steps."""
         observer = self.observer
         if observer is None:
             return super().execute_model(scheduler_output)
@@ -107,7 +107,7 @@ class NeuronWorker(_WorkerBase):
                     [int(number) for number in extra.get(SPANS_KEY, ())],
                     request.num_computed_tokens,
                 )
-        # vLLM warms up with whole steps of its own requests, which need all that a step computes and are not read.
+        # vLLM warms up with whole steps of its own requests, which are computed in full and not read.
         self._is_ours = any(map(observer.knows, scheduler_output.num_scheduled_tokens))
         self._in_step = self._is_ours
         try:
@@ -117,7 +117,7 @@ class NeuronWorker(_WorkerBase):
             observer.disarm()
 
     def sample_tokens(self, grammar_output: Any) -> Any:
-        """The second half of a step: one of vLLM's two model runners computes its logits here."""
+        """Run the second half of a step: one of vLLM's two model runners computes its logits here."""
         self._in_step = self.observer is not None and self._is_ours
         try:
             return super().sample_tokens(grammar_output)
@@ -139,7 +139,7 @@ class NeuronWorker(_WorkerBase):
                 self.observer = observer
 
     def fastneurons_describe(self) -> dict[str, Any]:
-        """The layers and neurons of this rank, or why the model cannot be measured."""
+        """Describe this rank's layers and neurons, or say why the model cannot be measured."""
         rank: dict[str, Any] = {
             "refusal": self.refusal,
             "pid": os.getpid(),
@@ -166,7 +166,7 @@ class NeuronWorker(_WorkerBase):
         return rank
 
     def fastneurons_share(self, folder: str) -> int | None:
-        """Collect into memory that the session maps; this rank's number, or None where it is on another machine."""
+        """Collect into memory that the session maps; return this rank's number, or None on another machine."""
         assert self.observer is not None
         try:
             self.share = WorkerShare(folder, self.rank, self.model_runner.device.type == "cuda")
@@ -235,7 +235,7 @@ class NeuronWorker(_WorkerBase):
         return {"error": None, "arrays": arrays}
 
     def _leave_out_what_is_not_read(self, observer: Observer) -> None:
-        """Generated tokens, and in the last layer of a model that is not compiled the rows that are not read."""
+        """Skip logits and, in the last layer of a model that is not compiled, the rows that are not read."""
         leave_out_logits(self.model_runner.get_model(), lambda: self._in_step)
         last = observer.sites[-1]
         is_models_last = last.layer + 1 == self.model_config.get_total_num_hidden_layers()
