@@ -28,7 +28,7 @@ from fastneurons.analysis.words import (
 )
 from fastneurons.errors import StoreError
 
-# Of what is read at a time, all thresholds included: chunks of the store hold them together.
+# Bytes to read at a time, all thresholds included: chunks of the store hold them together.
 BLOCK_BYTES = 2**25
 # Of counts: small arrays, of which many examples are read at a time.
 _COUNT_EXAMPLES = 2**13

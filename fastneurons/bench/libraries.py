@@ -23,7 +23,7 @@ class _Library(Contender):
 
     @property
     def device(self) -> str:
-        """Where the model is."""
+        """The device of the model."""
         return device_name()
 
     def activations(self, token_ids: Tensor) -> Tensor:
@@ -95,6 +95,6 @@ class TransformerLens(_Library):
 
 
 def _missing(*packages: str) -> str | None:
-    """Those that are not installed, by the names that pip knows."""
+    """Packages that are not installed, by the names that pip knows."""
     missing = [name for name in packages if importlib.util.find_spec(name.replace("-", "_")) is None]
     return " ".join(missing) or None

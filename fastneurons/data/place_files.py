@@ -176,11 +176,11 @@ def notes_on_varieties(spellings: Iterable[str]) -> tuple[str, ...]:
     read = {spelled: reading for spelled in spellings if (reading := read_code(spelled)) and reading.dropped}
     if not read:
         return ()
-    told = shown(
+    dropped = shown(
         f"{spelled} is {reading.code}{' (the script used there)' if reading.script_of_region else ''}"
         for spelled, reading in read.items()
     )
-    return (f"regions and variants of a language are not told apart: {told}",)
+    return (f"regions and variants of a language are not told apart: {dropped}",)
 
 
 def _of_split(

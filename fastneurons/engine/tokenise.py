@@ -64,13 +64,13 @@ class Tokeniser:
         """Each text's own tokens, and with `offsets` the characters that they cover, if the tokenizer reports them."""
         if not texts:
             return []
-        told = offsets and self.marks.tells_offsets
-        asked = {"return_offsets_mapping": True} if told else {}
+        wanted = offsets and self.marks.tells_offsets
+        asked = {"return_offsets_mapping": True} if wanted else {}
         encoded = self._tokenizer(list(texts), **asked, **self._options)
         lead, trail = self.marks.lead, self.marks.trail
         found = []
         for k, text in enumerate(texts):
-            ids, pairs = encoded["input_ids"][k], encoded["offset_mapping"][k] if told else None
+            ids, pairs = encoded["input_ids"][k], encoded["offset_mapping"][k] if wanted else None
             inner = slice(lead, len(ids) - trail)
             found.append(Encoded(text, list(ids[inner]), None if pairs is None else list(pairs[inner])))
         return found
@@ -200,13 +200,13 @@ def describe_tokens(tokenise: Tokeniser, measurement: Measurement) -> str:
     if after and corpus:
         added.append(f"{after} after {'it' if before else 'each text'}")
     nothing = "those of the chat format" if tokenise.in_chat_format else "nothing put around a text"
-    told = f"tokens: {' and '.join(added) or nothing}"
+    line = f"tokens: {' and '.join(added) or nothing}"
     if after and not corpus:
-        told += f"; {after}, which the tokenizer puts after a text, is left out"
+        line += f"; {after}, which the tokenizer puts after a text, is left out"
     if measurement.position == "last":
-        return f"{told}; the prompt's own last token is read"
+        return f"{line}; the prompt's own last token is read"
     counted = "counted" if corpus else "read"
     if measurement.include_special_tokens:
-        return f"{told}; special tokens are {counted}"
+        return f"{line}; special tokens are {counted}"
     marks_of_chat = "the format's own and special tokens" if tokenise.in_chat_format else "special tokens"
-    return f"{told}; {marks_of_chat} are not {counted}"
+    return f"{line}; {marks_of_chat} are not {counted}"

@@ -76,7 +76,7 @@ class Layout:
 
     @property
     def chunks_per_shard(self) -> int:
-        """How many chunks an object holds as a shard; 0 where it is none."""
+        """How many chunks a shard holds; 0 if objects are not shards."""
         return self.shard[0] // self.chunk[0] if self.shard else 0
 
     def objects(
