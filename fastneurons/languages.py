@@ -2,7 +2,7 @@
 
 The short code is ISO 639-1 (`de`), or ISO 639-3 where a language has no such code (`ast`, `yue`, `arz`).
 It stands for the language in its usual script; in another one the script is appended (`zh` is written
-in Hans, `zh-Hant` is not; `sr` is Cyrillic, `sr-Latn` is not). Understood are these, in any case and
+in Hans, `zh-Hant` is not; `sr` is Cyrillic, `sr-Latn` is not). It understands these, in any case and
 with `_` for `-`:
 
 - FLORES codes: `deu_Latn`, `zho_Hans`, `cmn_Hans`, `zho_Hant`;
@@ -11,7 +11,7 @@ with `_` for `-`:
 - whole tags of BCP 47 and POSIX locales: `zh-Latn`, `pt-BR`, `zho-TW`, `zh_CN.UTF-8`, `sr_RS@latin`, `hi_rom`;
 - what some data sets write: `zh-CHT`, `cz` for `cs`, `du` for `nl`, ...
 
-A script is kept: `zh-Latn` is not `zh`. Regions are not told apart: `pt-BR` is `pt`, unless CLDR says that the
+A script is kept: `zh-Latn` is not `zh`. Regions are dropped: `pt-BR` is `pt`, unless CLDR says that the
 language has another script there: `zh-TW` is `zh-Hant`, `sr-ME` is `sr-Latn`, `pa-PK` is `pa-Arab`. Where one
 source has both `pt` and `pt-BR`, each reader refuses to take one for the other; `Reading` says what was dropped.
 """

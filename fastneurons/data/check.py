@@ -74,7 +74,7 @@ def check_data(source: TaskSource, tokenize: Tokenize | None = None, keep: int =
 
 
 class _TaskCheck:
-    """Looks at the rows of one task as they come."""
+    """Checks the rows of one task as they come."""
 
     def __init__(
         self, source: TaskSource, task: str, place: str, tokenize: Tokenize | None, keep: int
@@ -173,7 +173,7 @@ class _TaskCheck:
                 self.duplicates.append((finding, first))
 
     def end(self) -> None:
-        """Count the tokens of the prompts that have gathered."""
+        """Count the tokens of the prompts collected so far."""
         if self._tokenize is not None and self._batch:
             counted = self._tokenize([prompt for _, _, prompt in self._batch])
             last: dict[int, list[int]] = {}
@@ -193,7 +193,7 @@ class _TaskCheck:
         self._batch.clear()
 
     def finish(self) -> None:
-        """Report what only the end of the source shows."""
+        """Report findings that only the end of the source shows."""
         self.end()
         for code, (count, where, first) in self._numbered.items():
             if count > 1:  # one may well begin so

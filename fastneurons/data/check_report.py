@@ -27,15 +27,15 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """Something suspicious.
+    """A suspicious row or text.
 
     Args:
         kind: One of `KINDS`.
         task: The task.
         id: The example.
-        language: In which language, None where it is about all.
+        language: The language; None if it concerns all.
         where: File and line.
-        detail: What exactly.
+        detail: The details.
     """
 
     kind: str
@@ -57,7 +57,7 @@ class Lengths:
         self.counts[length] += 1
 
     def summary(self) -> dict[str, float]:
-        """Least, median, mean, 95 of 100, most, and all together; nothing where there are none."""
+        """Minimum, median, mean, 95th percentile, maximum and total; empty if there are none."""
         total = self.counts.total()
         if not total:
             return {}
@@ -116,7 +116,7 @@ class LastTokens:
         self.sharing += largest
 
     def summary(self) -> dict[str, float] | None:
-        """As a store's summary has it; None where there are no such examples."""
+        """The same values as in a store's summary; None if there are no such examples."""
         if not self.examples:
             return None
         return {
@@ -133,7 +133,7 @@ class TaskReport:
 
     Args:
         task: Its name.
-        place: What was read.
+        place: The data that was read.
         languages: By short code.
         examples: Those that can be measured.
         with_answers: Those of them that have a reference answer in every language they are in.
@@ -182,7 +182,7 @@ class TaskReport:
 
 
 def findings_by_kind(report: TaskReport) -> Iterator[tuple[str, list[Finding]]]:
-    """The kinds that there are, each with the findings that were kept."""
+    """The kinds that occurred, each with the findings that were kept."""
     for kind in KINDS:
         if report.counts[kind]:
             yield kind, [finding for finding in report.findings if finding.kind == kind]

@@ -95,7 +95,7 @@ def _named_by_folder(place: Place) -> Named | None:
 
 
 def _check_one_source(place: Place, code: str, files: dict[str, Named]) -> None:
-    """That a language's files are parts of one thing.
+    """Check that a language's files are parts of one thing.
 
     Raises:
         InputError: they are not; it names two of them.
@@ -117,7 +117,7 @@ def _check_one_source(place: Place, code: str, files: dict[str, Named]) -> None:
         if same_variety and (in_one_folder or (by_names and by_number)):
             continue
         varieties = (
-            f" ({one.spelled} and {two.spelled}: regions and variants of a language are not told apart)"
+            f" ({one.spelled} and {two.spelled}: fastneurons does not distinguish regions and variants of a language)"
             if one.reading.dropped != two.reading.dropped
             else ""
         )
@@ -137,7 +137,7 @@ def _check_one_source(place: Place, code: str, files: dict[str, Named]) -> None:
 
 
 def _own_folder(relative: str, named: Named) -> str | None:
-    """The folder of its language that a file lies in, whether or not its own name says the language as well."""
+    """The folder of its language that a file lies in, whether or not its own name has the language as well."""
     if named.folder is not None:
         return named.folder
     above = named_by(f"{relative.rpartition('/')[0]}/-")
@@ -168,7 +168,7 @@ def _about_others(place: Place, others: Sequence[str]) -> list[str]:
 
 
 def notes_on_varieties(spellings: Iterable[str]) -> tuple[str, ...]:
-    """A note on regions and variants, which are dropped, or no note.
+    """A note on dropped regions and variants, or no note.
 
     Args:
         spellings: Languages as a place spells them.
@@ -180,13 +180,13 @@ def notes_on_varieties(spellings: Iterable[str]) -> tuple[str, ...]:
         f"{spelled} is {reading.code}{' (the script used there)' if reading.script_of_region else ''}"
         for spelled, reading in read.items()
     )
-    return (f"regions and variants of a language are not told apart: {dropped}",)
+    return (f"fastneurons does not distinguish regions and variants of a language: {dropped}",)
 
 
 def _of_split(
     place: Place, paths: list[str], default_splits: Sequence[str]
 ) -> tuple[str | None, list[str], list[str]]:
-    """The split to read, its files, and what to say about that.
+    """The split to read, its files, and notes for people.
 
     Raises:
         InputError: the split asked for is not there.
@@ -239,7 +239,7 @@ def _some(place: Place, paths: Sequence[str]) -> str:
 
 
 def _one_format(paths: Iterable[str]) -> list[str]:
-    """Of files that differ in their format alone, one."""
+    """Keep one of the files that differ only in their format."""
     best: dict[str, tuple[int, str]] = {}
     for path in paths:
         name = stem(path)

@@ -71,7 +71,7 @@ class Place:
         return usable if self.is_folder else found
 
     def _listed(self) -> list[str]:
-        """All files, whatever they are called: FLORES and Moses have languages where others have formats."""
+        """All files, whatever their names: FLORES and Moses have languages where others have formats."""
         if any(c in self.location for c in "*?"):
             return [file.path for file in data_files(self.location)]
         if "://" in self.location:
@@ -84,7 +84,7 @@ class Place:
 
     @property
     def root(self) -> str:
-        """The folder that names are relative to."""
+        """The folder to which names are relative."""
         parts = self.location.split("/")
         for number, part in enumerate(parts):
             if "*" in part or "?" in part:
@@ -119,7 +119,7 @@ class Place:
 
 @dataclass(frozen=True)
 class _FromHub:
-    """The records of a Hub data set; nothing is asked of the Hub before they are read."""
+    """The records of a Hub data set; reading them sends the first request to the Hub."""
 
     name: str
     split: str | None
@@ -131,7 +131,7 @@ class _FromHub:
 
 
 class Chained:
-    """The records of several files, one after the other, as often as wanted."""
+    """The records of several files, one after another, as often as wanted."""
 
     def __init__(self, place: Place, paths: Sequence[str], columns: Sequence[str] | None = None) -> None:
         self._parts = [place.read(path, columns=columns) for path in paths]

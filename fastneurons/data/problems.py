@@ -34,7 +34,7 @@ def one_line(text: str, most: int = 60) -> str:
 
 
 def shown(names: Iterable[str]) -> str:
-    """A list for an error message, on one line and cut where it gets long."""
+    """A list for an error message, on one line, shortened if long."""
     names = [one_line(name) for name in names]
     more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
     return ", ".join(names[:_MAX_SHOWN]) + more

@@ -47,10 +47,10 @@ def measure_into_store(
         source: The examples.
         languages: L language codes, the order of the store's language axis.
         out: The store: a local path or an fsspec URL.
-        measurement: What is read of each prompt.
+        measurement: What to read of each prompt.
         options: How it is read and written.
         engine: Engine arguments.
-        progress: Whether to show progress on standard error, or an object that is told.
+        progress: Whether to show progress on standard error, or an object to report it to.
         verbose: Let vLLM's log through.
     Returns:
         The finished store. After Ctrl-C, the unfinished one with all that was measured.
@@ -102,7 +102,7 @@ def write_measurements(
     """Measure a source's examples with a session that runs already, into a store.
 
     Returns:
-        Seconds that writing took, in a thread beside the engine.
+        Seconds that writing took, in a thread next to the engine.
     Raises:
         EngineError: the engine failed; what was measured before is committed.
         StoreError: the store cannot be written or continued; what was committed stays.
@@ -118,7 +118,7 @@ def write_measurements(
 
 
 def _check(measurement: Measurement, languages: tuple[str, ...]) -> None:
-    """Refuse a single language where several are compared."""
+    """Refuse a single language if the run compares languages."""
     if measurement.position == "corpus":
         return
     if len(languages) < 2:
@@ -128,7 +128,7 @@ def _check(measurement: Measurement, languages: tuple[str, ...]) -> None:
 
 
 def describe(facts: ModelFacts, measurement: Measurement) -> str:
-    """One line on what runs where, and what is held for it."""
+    """Describe in one line the model, where it runs, and its buffers."""
     where = facts.device if facts.device != "cpu" else f"CPU, {facts.threads_per_worker} threads"
     if facts.workers > 1:
         where = f"{facts.workers} workers, each {where}"
@@ -183,7 +183,7 @@ def _header(
 
 
 def _printable(value: Any) -> Any:
-    """Options as they can be stored: paths among them may hold bytes that are no UTF-8."""
+    """Options in a form that can be stored: paths may hold bytes that are not UTF-8."""
     if isinstance(value, dict):
         return {name: _printable(one) for name, one in value.items()}
     return printable(value) if isinstance(value, str) else value
@@ -211,7 +211,7 @@ def _measure(
     progress: RunProgress,
     stop: threading.Event,
 ) -> None:
-    """Everything from the first row that the store does not have to the last."""
+    """Measure from the first row that the store does not have to the last."""
     first = writer.committed
     known = KnownRows(writer.committed_rows())
     corpus = session.measurement.position == "corpus"

@@ -169,7 +169,7 @@ def test_a_template_makes_a_language_possible_that_the_task_does_not_know(tmp_pa
         ('[en]\nprompt = "{premise}"\nchoices = "yes"\n', "choices of en must be a list of texts"),
         ('[en]\nprompt = "{premis}"\n', "xnli in en: there is no field 'premis'; there are genre, gold"),
         ('[en]\nprompt = "{premise}"\nchoices = ["yes", "no"]\n', "different numbers of choices: en 2, de 3"),
-        ('[xnli.en]\nprompt = "{premise}"\n[en]\nprompt = "x"\n', "'en' stands beside tasks"),
+        ('[xnli.en]\nprompt = "{premise}"\n[en]\nprompt = "x"\n', "'en' is next to tasks"),
     ],
 )
 def test_files_that_are_no_templates(tmp_path, content, said):

@@ -41,7 +41,7 @@ def json_records(path: str) -> Iterator[Record | Skipped]:
     the one row.
 
     Raises:
-        InputError: the file cannot be read to its end, is no JSON, or its rows cannot be told.
+        InputError: the file cannot be read to its end, is no JSON, or it is unclear which part holds rows.
     """
     row = 0
     try:
@@ -96,7 +96,7 @@ def _record(item: bytes | None, where: str) -> Record | Skipped:
 
 
 def _items(chunks: Iterator[bytes], line: int) -> Iterator[tuple[int, bytes | None]]:
-    """The items of a list behind its opening bracket.
+    """The items of a list after its opening bracket.
 
     Yields:
         The line that an item begins on, and the item; None for one that is too long to be held.

@@ -77,14 +77,14 @@ def _seekable(path: str) -> Any:
 
 
 def _batch_rows(metadata: Any) -> int:
-    """So many rows that a batch is of about a megabyte."""
+    """Number of rows that make a batch of about a megabyte."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     row_bytes = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=1.0)
     return max(1, min(_MAX_BATCH_ROWS, int(_BATCH_BYTES / max(row_bytes, 1.0))))
 
 
 def _python_rows(batch: Any) -> Iterator[dict[str, Any] | str]:
-    """Each row, or why it is none."""
+    """Each row, or the reason why it is none."""
     try:
         yield from batch.to_pylist()
         return

@@ -42,7 +42,7 @@ def read_small(path: str, most_bytes: int, named: str) -> bytes:
     except ValueError as error:  # a NUL in the name
         raise InputError(f"{named} cannot be read: {error}") from error
     if len(data) > most_bytes:
-        raise InputError(f"{named} is larger than {_size(most_bytes)}, the most that is read of such a file")
+        raise InputError(f"{named} is larger than {_size(most_bytes)}, the limit for such a file")
     return data
 
 

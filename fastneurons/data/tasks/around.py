@@ -46,13 +46,13 @@ class Around:
         return None if self._chat is None or self._prefix or begun else joint(self._chat)
 
     def __call__(self, prompt: str) -> Rendered:
-        """Put a bare prompt in its surroundings."""
+        """Put few-shot examples, chat format and answer prefix around a bare prompt."""
         if self._chat is None:
             return Rendered(f"{self._head}{prompt}{self._prefix}", None)
         return self._in_chat([*self._before, {"role": "user", "content": prompt}], self._prefix)
 
     def of_messages(self, messages: Sequence[Message], code: str) -> Rendered:
-        """A prompt that was given as chat messages, by the chat template; without one, their contents.
+        """Render a prompt given as chat messages by the chat template; without one, join their contents.
 
         A last turn of the assistant is one that it has begun: its text follows where the answer begins.
 
@@ -74,7 +74,7 @@ class Around:
         return self._in_chat([*self._before, *messages], begun + self._prefix)
 
     def _in_chat(self, messages: list[Message], behind: str) -> Rendered:
-        """Messages in the chat format, with a text behind its end."""
+        """Messages in the chat format, followed by a text."""
         assert self._chat is not None
         # 0.03 ms a prompt with SmolLM2's template: no shortcut that a template could see through is worth it.
         text, own = rendered(self._chat, messages)

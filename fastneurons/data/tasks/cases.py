@@ -16,7 +16,7 @@ from fastneurons.errors import InputError
 
 
 class Case(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """An example as its task asks it, and the fields it was made of.
+    """An example as its task asks it, and the fields that it was made from.
 
     Args:
         example: With bare prompts.
@@ -35,7 +35,7 @@ class Case(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class Incomplete(msgspec.Struct, frozen=True, gc=False):
-    """An example that is not measured, as it lacks languages."""
+    """An example that is not measured because it lacks languages."""
 
     key: str
     where: str

@@ -9,7 +9,7 @@ from fastneurons.data.problems import one_line
 from fastneurons.data.tasks.cases import Case
 from fastneurons.errors import InputError
 
-# Few-shot examples are drawn from the first so many usable ones: that should not read a large source from end to end.
+# Usable examples to draw from: drawing should not read a large source from end to end.
 _DRAWN_FROM = 1000
 
 

@@ -24,7 +24,7 @@ def text(record: Record, name: str) -> str:
 
 
 def checked_text(value: Any, name: str) -> str:
-    """A value that must be a text, or a number taken as one; called by its name in what is raised.
+    """A value that must be a text, or a number taken as one; errors name it.
 
     Raises:
         UnusableError: it is not there, empty, or something else.
@@ -57,7 +57,7 @@ def key_text(record: Record, name: str) -> str:
 
 
 def optional_id(record: Record) -> str:
-    """A row's `id`; empty where it has none.
+    """A row's `id`; empty if it has none.
 
     Raises:
         UnusableError: there is one, and it can be none.

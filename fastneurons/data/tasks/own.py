@@ -141,7 +141,7 @@ class _Prompts(Data):
 
     @property
     def languages(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The languages of the first rows, looked up if nobody has named any."""
+        """The languages of the first rows, looked up if the user has not named any."""
         if self._languages is None:
             self._languages = self._found()
         return self._languages
@@ -164,7 +164,7 @@ class _Prompts(Data):
         return tuple(counts)
 
     def check(self, languages: Sequence[str], allow_missing: bool) -> None:
-        """Look at the first rows: a language may be missing, or the file may be something else."""
+        """Check the first rows: a language may be missing, or the file may be something else."""
         if self._records is not None:
             read = RowReader(languages, allow_missing)
             rows = (

@@ -1,4 +1,4 @@
-"""Parallel sentences: FLORES, and aligned files of a user's own. There is no answer: what is measured is reading.
+"""Parallel sentences: FLORES, and aligned files of a user's own. There is no answer: a run measures reading.
 
 Forms: a text file for each language, aligned by line (FLORES, Moses, OPUS); a table with a column for each language
 (TSV, CSV, Parquet, JSONL); rows with a `translation` (the Hub); and, for FLORES+, rows with `id` and `text`.
@@ -187,7 +187,7 @@ def _tag(column: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is no text: a column `no`, say, would hold row numbers and not Norwegian."""
+    """Whether a value is not a text: a column `no`, say, would hold row numbers and not Norwegian."""
     return isinstance(value, int | float) or (isinstance(value, str) and value.strip().isdecimal())
 
 

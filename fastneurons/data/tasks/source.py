@@ -126,7 +126,7 @@ class TaskSource:
         return {part.task.name: part.data.describe for part in self._parts}
 
     def finished(self, case: Case) -> Example:
-        """A case as it is measured, few-shot examples and all; of chat messages without a template their contents."""
+        """A case as it is measured, with few-shot examples; chat messages without a template become their contents."""
         part = next(part for part in self._parts if part.task.name == case.example.task)
         return part.finished(case)
 
@@ -187,13 +187,13 @@ def _opened(task: Task, location: str | None, options: DataOptions) -> Data:
         if task.needs_data:
             raise InputError(f"{task.name} needs --data: {task.sources[0]}")
         location = task.name
-    if location.startswith("~"):  # behind `xnli=` no shell does it
+    if location.startswith("~"):  # after `xnli=`, no shell expands it
         location = str(Path(location).expanduser())
     return task.open(Place(location, options.split, options.config, options.revision))
 
 
 def _shared_languages(opened: Sequence[tuple[Task, Data]]) -> tuple[str, ...]:
-    """The languages that all tasks have, in the order of the first; two at least, but for texts by themselves."""
+    """The languages that all tasks have, in the order of the first; at least two, except for monolingual texts."""
     for task, found in opened:
         if not found.lists_languages:
             raise InputError(

@@ -1,7 +1,7 @@
 """XCOPA and XStoryCloze: which of two sentences goes on?
 
 XCOPA asks for the cause or the effect of a premise, and is aligned by `idx`; it has no English, for which COPA's
-validation set, whose rows have the same numbers, may lie beside it. XStoryCloze asks for the end of a story of
+validation set, whose rows have the same numbers, may lie next to it. XStoryCloze asks for the end of a story of
 four sentences, and is aligned by `story_id`.
 """
 

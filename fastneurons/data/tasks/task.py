@@ -19,7 +19,7 @@ class Data:
     Args:
         languages: Those that the place has, in its order.
         describe: A description of the data for people and for checking a resumed run.
-        lists_languages: Whether `languages` are those that are there, or all that could be.
+        lists_languages: Whether `languages` are the available ones, instead of all possible ones.
         notes: Notes for people on the place: files left out, how its names were read.
     """
 
@@ -45,7 +45,7 @@ class Data:
         raise NotImplementedError
 
     def examples(self, languages: Sequence[str]) -> Iterator[Example | Skipped] | None:
-        """The rows, where each is an example with its prompts already; None where tasks make examples of them.
+        """The examples, if they come with their prompts; None if the task has to make prompts.
 
         They are held to the rules for ids and texts, and belong to the task.
         """
@@ -57,22 +57,22 @@ class Data:
 
 
 class Task:
-    """A data set that is known here: its forms, its key, its fields, its templates.
+    """A known data set: its forms, its key, its fields, its templates.
 
     Attributes:
-        name: As it is written after `--tasks`.
-        about: A sentence on what a model is asked.
-        fields: What may stand in a template, with its meaning.
-        texts: Those of the fields that are text in the example's language.
-        same: Those that must be equal in all languages of an example, else its languages do not belong together.
-        aligned_by: What its languages are aligned by.
+        name: Its name for `--tasks`.
+        about: A sentence that says what the task asks.
+        fields: The fields that a template may use, with their meanings.
+        texts: The fields that are text in the example's language.
+        same: Fields that must be equal in all languages of an example, else its languages do not belong together.
+        aligned_by: The key that aligns its languages.
         codes: The languages of the data set; empty where it may be any.
-        scoring: How an output is judged; None where there is nothing to be right about.
-        sources: Where the data comes from, and in which forms it is read: a line each.
+        scoring: How to judge an output; None if there is no right answer.
+        sources: Places that have the data, and its readable forms: a line each.
         needs_data: Whether `--data` must say where it is.
-        skips_incomplete: Whether an example that lacks a language is named among the skipped rows. In a user's own
-            file it is a mistake; data sets lack so many that they are counted alone.
-        parallel: Whether its examples are in several languages each, as measuring needs them.
+        skips_incomplete: Whether to name an example that lacks a language among the skipped rows. In a user's own
+            file it is a mistake; data sets lack so many that they are only counted.
+        parallel: Whether each example is in several languages, as comparing languages requires.
     """
 
     name: ClassVar[str]
@@ -89,11 +89,11 @@ class Task:
     parallel: ClassVar[bool] = True
 
     def template(self, language: str) -> Template | None:
-        """The way to ask in this language; None where the task does not know one."""
+        """The template for this language; None if the task has none."""
         raise NotImplementedError
 
     def answer_language(self, language: str) -> str:
-        """The language that the answer is in, where the prompt is in more than one."""
+        """The language of the answer, if the prompt is in more than one."""
         return language
 
     def open(self, place: Place) -> Data:

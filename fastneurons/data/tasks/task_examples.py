@@ -1,4 +1,4 @@
-"""The examples of one task: aligned, converted, selected, put in order, and given what stands around their prompts."""
+"""The examples of one task: aligned, converted, selected, put in order, with their prompts completed."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.template import Templates
 from fastneurons.errors import InputError
 
-# What can be measured is looked for among the first so many examples: a check should not read a large source through.
+# Examples to look through for a measurable one: a check should not read a large source from end to end.
 _LOOKED_AT = 1000
 _NEEDS_CHAT_TEMPLATE = "--apply-chat-template puts them into the model's chat format"
 
@@ -106,7 +106,7 @@ class TaskExamples:
                 yield Skipped(case.key, case.where, reason, self.task.name)
 
     def _drawn_shots(self, number: int) -> tuple[list[Case], frozenset[str]]:
-        """The few-shot examples, and the ids of those that are held back from the data for it."""
+        """The few-shot examples, and the ids of those held back from the data."""
         supplied = self.data.shots(self._languages)
         if supplied is None:
             usable = self.everything(AlignmentCount(self.task.name, self._languages))
@@ -140,7 +140,7 @@ class TaskExamples:
         )
 
     def measured(self, case: Case) -> Example | Skipped:
-        """The example with everything around its prompts, or why it cannot be measured."""
+        """The example with everything around its prompts, or the reason why it cannot be measured."""
         example = case.example
         if not example.messages:
             return self.finished(case)
