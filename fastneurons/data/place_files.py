@@ -117,7 +117,7 @@ def _check_one_source(place: Place, code: str, files: dict[str, Named]) -> None:
         if same_variety and (in_one_folder or (by_names and by_number)):
             continue
         varieties = (
-            f" ({one.spelled} and {two.spelled}: fastneurons does not distinguish regions and variants of a language)"
+            f" ({one.spelled} and {two.spelled}: regions and variants of a language count as one)"
             if one.reading.dropped != two.reading.dropped
             else ""
         )
@@ -180,7 +180,7 @@ def notes_on_varieties(spellings: Iterable[str]) -> tuple[str, ...]:
         f"{spelled} is {reading.code}{' (the script used there)' if reading.script_of_region else ''}"
         for spelled, reading in read.items()
     )
-    return (f"fastneurons does not distinguish regions and variants of a language: {dropped}",)
+    return (f"regions and variants of a language count as one: {dropped}",)
 
 
 def _of_split(

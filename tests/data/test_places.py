@@ -189,7 +189,7 @@ def test_regions_and_files_left_out_are_told(tmp_path):
     files = sorted_files(make(tmp_path, "x.eng.txt", "x.fra-CA.txt", "x.zho-TW.txt", "notes.txt"))
     assert files.notes == (
         "left out, as their names name no language: notes.txt",
-        "fastneurons does not distinguish regions and variants of a language: fra-CA is fr, zho-TW is zh-Hant "
+        "regions and variants of a language count as one: fra-CA is fr, zho-TW is zh-Hant "
         "(the script used there)",
     )
     assert sorted_files(make(tmp_path / "plain", "de.txt", "en.txt")).notes == ()

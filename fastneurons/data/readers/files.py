@@ -93,9 +93,7 @@ def data_files(location: str, formats: Collection[str] | None = None) -> list[Da
         if not usual:
             raise InputError(f"{location} fits no data file" + _there(found))
         return usual
-    kept = [
-        file for file in usual if (found := format_of(file.path)) and (formats is None or found in formats)
-    ]
+    kept = [file for file in usual if (form := format_of(file.path)) and (formats is None or form in formats)]
     if not kept:
         raise InputError(
             f"{location} is a folder that holds no data files ({_endings(formats)})" + _there(found)
