@@ -5,9 +5,9 @@ order; everything else is real: vLLM's scheduler with two steps in flight, reque
 the processes of a tensor-parallel engine, merging, and the store. What broke the order of what is shared would end the
 run, and every result is checked to be its own prompt's.
 
-    python benchmarks/host_budget.py run 8B --tokens 30            one line of JSON
-    python benchmarks/host_budget.py run 8B --tokens 30 -tp 2      two workers, in processes of their own
-    python benchmarks/host_budget.py table                         all of them: benchmarks/results/host_budget.md
+    python benchmarks/host_budget.py run 8B --tokens 30                one case: a line of JSON
+    python benchmarks/host_budget.py run 8B --tokens 30 -tp 2          two workers, in processes of their own
+    python benchmarks/host_budget.py cases 8B:30:1200 1B:30:1200       several; benchmarks/results/host_budget.md
 
 `PYTHONPATH=/path/to/an/older/checkout` in front measures that one. The device's times are on paper: 550 TFLOP/s a GPU.
 """
@@ -108,7 +108,8 @@ def measured(
         model = _model(Path(folder) / "model", shape)
         _use_stand_in(engines)
         row_bytes = shape.layers * shape.neurons // 8
-        memory = int(4 * group * len(LANGUAGES) * row_bytes * 1.35 + 2**24)
+        rows = 4 * max(group * len(LANGUAGES), batch // tokens)  # four collections, and four steps
+        memory = int(rows * row_bytes * 1.35 + 2**24)
         options = EngineOptions(
             tensor_parallel_size=workers, max_model_len=512, max_num_batched_tokens=batch,
             max_num_seqs=seqs,
@@ -160,9 +161,9 @@ def _use_stand_in(engines: Any) -> None:
         config = configure(*args, **kwargs)
         config.parallel_config.worker_cls = "stand_in_worker.StandInWorker"
         config.scheduler_config.async_scheduling = True
-        os.environ["VLLM_USE_V2_MODEL_RUNNER"] = (
-            "1"  # now: where there is no Triton for the device, it is refused
-        )
+        if config.parallel_config.world_size == 1:
+            # Only now, and in this process alone: while a configuration is made, it is refused without Triton.
+            os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "1"
         return config
 
     engines.engine_config = configured

@@ -117,7 +117,7 @@ class _Runner(WorkerBase):
         """Generation."""
         return ("generate",)
 
-    def execute_model(self, scheduler_output: Any) -> None:
+    def execute_model(self, scheduler_output: Any) -> ModelRunnerOutput | None:
         """Queue a step."""
         for request_id in scheduler_output.finished_req_ids:
             self.requests.pop(request_id, None)
@@ -140,7 +140,7 @@ class _Runner(WorkerBase):
         )
         self.step = None
         if not ids:
-            return
+            return self.output
         # What vLLM's runner takes for a step, beside what stands here.
         self.observer_device.time.work(1e-6 * self.settings["runner_us"] * len(ids))
         self._on_batch(Batch(ids, ends - counts, counts, computed, lengths))
@@ -148,6 +148,7 @@ class _Runner(WorkerBase):
         read = np.flatnonzero(targets >= 0)
         of = np.searchsorted(ends, read, side="right")
         self.step = self.observer_device.run(targets[read].astype(np.int64), stamps[of], int(ends[-1]))
+        return None
 
     def sample_tokens(self, grammar_output: Any) -> Any:
         """The step's output."""

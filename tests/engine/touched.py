@@ -67,6 +67,9 @@ TOUCHED: dict[str, list[Touch]] = {
             "WorkerBase.scheduler_config": "of that configuration",
             "WorkerWrapperBase.worker": "the worker itself",
         }),
+        *_touches("vllm.v1.outputs", {
+            "AsyncModelRunnerOutput.get_output": "a worker's answer of this type is asked for off the worker's main thread",
+        }),
         *_touches("vllm.v1.core.sched.output", {
             "SchedulerOutput.scheduled_new_reqs": "requests that begin, those preempted before among them",
             "SchedulerOutput.finished_req_ids": "requests that ended since the last step",
@@ -132,6 +135,10 @@ TOUCHED: dict[str, list[Touch]] = {
             "EngineCoreOutput.request_id": "the id that was sent",
             "EngineCoreOutput.finished": "whether the request ended",
             "EngineCoreOutputs.outputs": "of the requests that a step concerned",
+            "EngineCoreOutput.finish_reason": "why the request ended",
+            "FinishReason.ABORT": "the core was told to end; the request was not computed",
+            "FinishReason.ERROR": "likewise, after an error",
+            "EngineCoreRequestType.UTILITY": "marks a call to the core, which answers with the call's number",
         }),
         *_touches("vllm.v1.engine.core_client", {
             "EngineCoreClient.make_client(multiprocess_mode, asyncio_mode, vllm_config, executor_class, log_stats)":
@@ -144,7 +151,14 @@ TOUCHED: dict[str, list[Touch]] = {
             "EngineCoreClient.shutdown": "ends the engine",
             "InprocClient.engine_core": "the core, where it is in this process; other clients have no such attribute",
             "SyncMPClient": "the client of a core in another process",
+            "SyncMPClient._send_input(request_type, request)": "sends a call without waiting for its answer",
+            "SyncMPClient.outputs_queue": "where `get_output` waits; raises exceptions that it holds",
+            "MPClient.utility_results": "futures by the number of a call; the client's thread sets them",
+            "MPClient.resources": "of the client's processes",
+            "BackgroundResources.engine_dead": "the client refuses to work once it is set",
+            "BackgroundResources.engine_manager": "its `processes` are those of the core",
         }),
+        *_touches("vllm.v1.engine.exceptions", {"EngineDeadError": "raised by a client whose core has died"}),
         *_touches("vllm.v1.engine.core", {
             "EngineCore.model_executor": "holds the worker",
             "EngineCore.scheduler": "the scheduler (tests)",
@@ -154,6 +168,12 @@ TOUCHED: dict[str, list[Touch]] = {
         *_touches("vllm.v1.executor.abstract", {"Executor.get_class(vllm_config)": "see above"}),
         *_touches("vllm.v1.executor.uniproc_executor", {
             "UniProcExecutor.driver_worker": "the one worker's wrapper; executors of several processes may lack it",
+        }),
+        *_touches("vllm.v1.executor.multiproc_executor", {
+            "MultiprocExecutor._init_executor": "starts the workers; runs in the core's process; overridden",
+            "MultiprocExecutor.collective_rpc(method, non_block)": "with `non_block` a future, which looks for its "
+            "answer when it is asked; answers come in the order of calls; overridden",
+            "MultiprocExecutor.futures_queue": "the futures of steps under way",
         }),
         *_touches("vllm.tokenizers", {"cached_tokenizer_from_config(model_config)": "the model's tokenizer"}),
         *_touches("vllm.distributed", {"cleanup_dist_env_and_memory": "safe to call after `shutdown`"}),

@@ -127,7 +127,9 @@ def assert_activations_close(function, a, want):
     # Far below 0, where 1 + erf leaves next to nothing, the size of the gate counts, not that of the result.
     tiny = (a.float() - want.float()).abs() <= 1e-6
     assert (tiny | (steps <= MAX_STEPS[a.dtype])).all(), steps.max()
-    assert ((steps > 0) & ~tiny).sum() <= max(1, MAX_DIFFERING[a.dtype] * steps.numel())
+    # Of few values, chance alone makes more of them differ than the share: four standard deviations of their number.
+    expected = MAX_DIFFERING[a.dtype] * steps.numel()
+    assert ((steps > 0) & ~tiny).sum() <= max(1, expected + 4 * expected**0.5)
 
 
 def pack(activated):

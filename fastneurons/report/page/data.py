@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import xarray
 
 # Of a page's budget, the most that examples may take; strips get what is left.
-_EXAMPLES_SHARE = 0.4
+_EXAMPLES_SHARE = 0.3
 _LONGEST_TEXT = 2000
 # ISO 15924, of the scripts that languages are written in today.
 _RIGHT_TO_LEFT = {"Adlm", "Arab", "Aran", "Hebr", "Nkoo", "Rohg", "Syrc", "Thaa"}

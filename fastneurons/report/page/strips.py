@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 
 from fastneurons.report.page.blocks import Block, text_bytes
 
-# Steps of a share, from fine to coarse; the last is 14 % wide, and below that a strip says nothing.
-_STEPS = (65535, 255, 127, 63, 31, 15, 7)
+# Steps of a share in categories and in languages, from fine to coarse. With the first ones, tasks are kept apart; the
+# last ones are tried without languages, too.
+_FINE = ((65535, 65535), (255, 255), (127, 127), (63, 63), (31, 31))
+_COARSE = ((127, 127), (63, 63), (31, 31), (15, 15), (15, 7), (15, 3))
+_CATEGORIES_ALONE = ((127, 0), (63, 0), (31, 0), (15, 0), (7, 0))
+_Steps = tuple[int, int]
 _LARGEST_COUNT = 65535
 # Layers compressed to estimate the size of all.
 _SAMPLED_LAYERS = 4
@@ -88,11 +92,11 @@ def strips(counts: NeuronCounts, budget: int | None) -> Strips | None:
         return None
     exact = max(int(counts.examples.max()), int(counts.present.max())) <= _LARGEST_COUNT
     has_languages = counts.language is not None
-    attempts: list[tuple[int | None, int, bool]] = [(None, G, has_languages)] if exact else []
-    attempts += [(steps, G, has_languages) for steps in _STEPS if steps > 15]
-    attempts += [(steps, 1, has_languages) for steps in _STEPS if steps < 255]
+    attempts: list[tuple[_Steps | None, int, bool]] = [(None, G, has_languages)] if exact else []
+    attempts += [(steps, G, has_languages) for steps in _FINE]
+    attempts += [(steps, 1, has_languages) for steps in _COARSE]
     if counts.category is not None:
-        attempts += [(steps, 1, False) for steps in _STEPS if steps < 255]
+        attempts += [(steps, 1, False) for steps in _CATEGORIES_ALONE]
     for steps, groups, languages in attempts:
         if budget is not None and _estimate(counts, steps, groups, languages) > budget:
             continue
@@ -103,7 +107,7 @@ def strips(counts: NeuronCounts, budget: int | None) -> Strips | None:
     return None
 
 
-def _estimate(counts: NeuronCounts, steps: int | None, groups: int, languages: bool) -> int:
+def _estimate(counts: NeuronCounts, steps: _Steps | None, groups: int, languages: bool) -> int:
     """About how many bytes the planes take in the page, from a few layers."""
     N = counts.num_layers
     sampled = np.unique(np.linspace(0, N - 1, min(N, _SAMPLED_LAYERS)).astype(int))
@@ -111,14 +115,14 @@ def _estimate(counts: NeuronCounts, steps: int | None, groups: int, languages: b
     return text_bytes(size * N // len(sampled))
 
 
-def _scale(counts: NeuronCounts, steps: int | None, groups: int, languages: bool) -> list[list[int]]:
+def _scale(counts: NeuronCounts, steps: _Steps | None, groups: int, languages: bool) -> list[list[int]]:
     C, L = counts.num_categories, counts.present.shape[1] if languages else 0
     if steps is not None:
-        return [[steps] * (C + L) for _ in range(groups)]
+        return [[steps[0]] * C + [steps[1]] * L for _ in range(groups)]
     return [[int(counts.examples[g])] * C + [int(n) for n in counts.present[g][:L]] for g in range(groups)]
 
 
-def _block(counts: NeuronCounts, layer: int, steps: int | None, groups: int, languages: bool) -> Block:
+def _block(counts: NeuronCounts, layer: int, steps: _Steps | None, groups: int, languages: bool) -> Block:
     coded = []
     for g in range(groups):
         planes: list[NDArray[np.integer]] = []
@@ -131,9 +135,8 @@ def _block(counts: NeuronCounts, layer: int, steps: int | None, groups: int, lan
             whole.append(counts.present[g])
         values = np.concatenate(planes).astype(np.int64)
         if steps is not None:
-            values = np.rint(values * (steps / np.maximum(np.concatenate(whole), 1))[:, None]).astype(
-                np.int64
-            )
+            scale = np.array(_scale(counts, steps, 1, languages)[0]) / np.maximum(np.concatenate(whole), 1)
+            values = np.rint(values * scale[:, None]).astype(np.int64)
         coded.append(_coded(values, counts.num_categories))
     return Block(arrays={"planes": _split(np.concatenate(coded))})
 

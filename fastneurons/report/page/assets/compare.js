@@ -15,7 +15,7 @@ function compareFigure() {
       const found = pairing();
       const c = comparedCategory();
       return found.reason ? `Share of ${categoryName(c)} neurons by layer. These runs cannot be paired example by example: ${found.reason}.`
-        : `Share of ${categoryName(c)} neurons by layer, and the difference between the runs on the same ${plural(found.examples, "example")}.`;
+        : `Share of ${categoryName(c)} neurons by layer, and the difference between the runs on the same ${plural(found.examples, "example")}. ${differing(found)}`;
     },
     draw: async (body, width) => {
       const c = comparedCategory();
@@ -29,7 +29,7 @@ function compareFigure() {
       body.append(layerChart(width, { height: 300, label: "Two runs by layer", series: [
         lines(a, categoryColour(c), `var(--text-${CATEGORY_KEYS[c]})`), lines(b, "var(--muted)", "var(--muted)", "5 3")] }));
       const found = pairing();
-      if (!found.reason) body.append(h("h3", {}, `${b.title} less ${a.title}, in percentage points`), differences(width, found, c));
+      if (!found.reason) body.append(h("h3", {}, `${b.title} less ${a.title}, in percentage points`), differences(width, found, c), ...[changedNeurons(found) || []].flat());
     },
     numbers: () => {
       const found = pairing();
@@ -42,6 +42,27 @@ function compareFigure() {
       };
     },
   });
+}
+
+// Whether the runs differ at all, and how many neurons do.
+function differing({ identical, p, significant, neurons }) {
+  if (identical) return "Not a single bit differs between them.";
+  const overall = p === null ? "" : `The probability of differences this large, if the runs were exchangeable, is ${p < 0.01 ? "below 0.01" : p.toFixed(2)}. `;
+  return significant === undefined ? overall
+    : `${overall}${count(significant)} of ${count(neurons)} neurons changed their category (at a false discovery rate of 5${NBSP}%).`;
+}
+
+// The neurons that changed their category in the most examples, as links to their pages.
+function changedNeurons({ arrays, examples }) {
+  const { meta } = run();
+  const shown = range(Math.min(10, arrays.changed_neuron?.shape[0] ?? 0)).filter((i) => at(arrays.changed_examples, i) > 0);
+  return shown.length > 0 && [h("h3", {}, "Neurons that changed most"), h("ul", { class: "inline" }, shown.map((i) => {
+    const layer = at(arrays.changed_layer, i), neuron = at(arrays.changed_neuron, i);
+    return h("li", {}, h("a", { href: `#layer=${meta.layers[layer]}&neuron=${neuron}`, onclick: (event) => {
+      event.preventDefault();
+      select({ layer, neuron }, { page: true });
+    } }, `${meta.layers[layer]}:${neuron}`), ` in ${percent(at(arrays.changed_examples, i) / examples, 0)} of examples`);
+  }))];
 }
 
 const runName = (r) => `${r + 1}: ${runs[r].title}`;

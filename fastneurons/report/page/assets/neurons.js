@@ -66,7 +66,7 @@ function neuronsFigure() {
       const which = state.layer === null && !meta.corpus
         ? "Neurons that stand out, over all layers: the most frequent of each category and the most specific of each language. Choose a layer to list all of its neurons."
         : `All ${count(meta.neurons)} neurons of ${layerName(shownLayer())}.`;
-      const precise = state.layer !== null && meta.strips && !meta.strips.exact ? ` Shares are rounded to ${percent(1 / meta.strips.scale[0][0])}.` : "";
+      const precise = state.layer !== null || meta.corpus ? rounding() : "";
       const found = state.layer === null && preferring ? ` ${preferring}` : "";
       return `${which}${found}${meta.corpus ? " Shares of tokens." : " Shares of examples."}${precise}`;
     },
@@ -90,7 +90,7 @@ function neuronsFigure() {
         if (Number.isFinite(rows[0].q)) columns.push({ name: "q", numeric: true, cell: (r) => small(r.q), value: (r) => r.q });
       }
       const by = state.language !== null && rows[0]?.languages ? columns.findIndex((c) => c.name === languageName(state.language))
-        : state.category !== null ? columns.findIndex((c) => c.name === categoryName(state.category)) : columns.findIndex((c) => c.value === lead);
+        : state.category !== null ? columns.findIndex((c) => c.name === categoryName(state.category)) : columns.findIndex((c) => c.value === lead || (!rows[0]?.languages && c.name === categoryName(3)));
       const kept = table?.filter.value ?? "";
       table = new SortedTable({
         file: () => `neurons${state.layer === null ? "" : `-layer-${meta.layers[state.layer]}`}.csv`, label: "Neurons", columns,
@@ -106,7 +106,7 @@ function neuronsFigure() {
 }
 
 // A probability, with the digits that count.
-const small = (p) => (p < 0.001 ? p.toExponential(0).replace("-", "−") : p.toFixed(3));
+const small = (p) => (p < 0.001 ? "<0.001" : p.toFixed(3));
 
 // -- the page of one neuron --------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ async function neuronPage(body, width) {
     return;
   }
   const whole = meta.corpus ? "of the language's tokens" : "of examples";
-  const precise = found.exact ? "" : ` Shares are rounded to ${percent(1 / meta.strips.scale[0][0])}.`;
+  const precise = found.exact ? "" : rounding();
   body.append(h("p", { class: "muted" }, `${meta.model}, ${meta.groups[state.task]}; activated: ${meta.signal} above ${meta.threshold} ${meta.where}.${precise}`));
   const left = h("div"), right = h("div");
   body.append(h("div", { class: "columns" }, left, right));

@@ -12,7 +12,7 @@ function stripFigure() {
     text: () => {
       const { meta } = run();
       if (!meta.strips) return "The neurons of this run are too many for one file; write a folder with --folder to see each of them.";
-      const precise = meta.strips.exact ? "" : ` Shares are rounded to ${percent(1 / meta.strips.scale[0][0])}.`;
+      const precise = rounding();
       const why = state.layer !== null ? "" : meta.corpus ? "; choose another one above" : ", which has the most all-shared neurons; choose another one above";
       const where = `Layer ${meta.layers[shownLayer()]}${why}.`;
       const task = state.task && meta.strips.groups === 1 ? " All tasks together." : "";
@@ -42,6 +42,16 @@ function mostShared() {
   return range(meta.layers.length).reduce((best, n) => (at(arrays.category, 0, 0, n, 3) > at(arrays.category, 0, 0, best, 3) ? n : best), 0);
 }
 const shownNeuron = () => state.neuron;
+// How coarse the strips are, as a sentence; nothing if they hold exact counts.
+function rounding() {
+  const { strips, corpus } = run().meta;
+  if (strips && state.language !== null && !strips.languages) return " This file has no shares of every neuron by language; a report written with --folder has.";
+  if (!strips || strips.exact) return "";
+  const [first, last] = [strips.scale[0][0], strips.scale[0].at(-1)].map((steps) => percent(1 / steps));
+  return corpus || first === last || !strips.languages ? ` Shares are rounded to steps of ${first}.`
+    : ` Shares are rounded to steps of ${first}, of languages ${last}; --folder keeps exact counts.`;
+}
+
 const stripGroup = () => (run().meta.strips.groups > 1 ? state.task : 0);
 
 function stripWhat(neuron) {
