@@ -88,7 +88,7 @@ def bit_blocks(chosen: Chosen, purpose: str, block_bytes: int = BLOCK_BYTES) -> 
 
 
 def _pieces(chosen: Chosen, block_bytes: int) -> Iterator[tuple[int, int, slice]]:
-    """Which examples to read at once, and which of the chosen ones lie among them.
+    """Ranges of examples to read at once, and the chosen ones among them.
 
     Pieces have a length that divides a window, or is a multiple of one, if there is such a length: then no chunk of
     the store is read twice.

@@ -155,7 +155,7 @@ def _lists(
     top: int,
     seed: int | None,
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Variables and attributes of the neurons that keep and that change their category."""
+    """Variables and attributes of neurons that keep their category and of those that change it."""
     I = counts.shape[1]  # noqa: E741
     most, changes = counts.max(-1), category_changes(counts, num_examples)
     variables: dict[str, object] = {}

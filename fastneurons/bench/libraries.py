@@ -30,7 +30,7 @@ class _Library(Contender):
         raise NotImplementedError
 
     def find(self, work: Work) -> Findings:
-        """Categories int8 [1, B, N, I]."""
+        """Categories int8 [1, E, N, I]."""
         found = []
         for example in work.prompts:
             same = len({len(prompt) for prompt in example}) == 1
@@ -42,7 +42,7 @@ class _Library(Contender):
         return Findings(category=np.stack(found)[None])
 
     def round(self, work: Work) -> None:
-        """The same."""
+        """Measure as `find` does."""
         self.find(work)
 
 

@@ -54,7 +54,7 @@ def check_data(source: TaskSource, tokenize: Tokenize | None = None, keep: int =
         tokenize: Counts the tokens of prompts.
         keep: Findings of each kind and task that are kept with file and line; all are counted.
     Returns:
-        A report for each task. Memory: 12 to 24 bytes for each text, and what is kept.
+        A report for each task. Memory: 12 to 24 bytes for each text, and the findings that are kept.
     Raises:
         InputError: a file fails.
     """

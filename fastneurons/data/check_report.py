@@ -133,7 +133,7 @@ class TaskReport:
 
     Args:
         task: Its name.
-        place: The data that was read.
+        place: Description of the data.
         languages: By short code.
         examples: Those that can be measured.
         with_answers: Those of them that have a reference answer in every language they are in.
@@ -158,7 +158,7 @@ class TaskReport:
     notes: tuple[str, ...] = ()
 
     def to_builtins(self) -> dict[str, Any]:
-        """As numbers and texts that JSON can hold."""
+        """The report as numbers and texts that JSON can hold."""
         return {
             "task": self.task,
             "place": self.place,

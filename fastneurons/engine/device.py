@@ -32,7 +32,7 @@ def gpu_defaults(memory: int, given: dict[str, Any]) -> dict[str, Any]:
         memory: Bytes of the device's memory.
         given: The engine arguments that users have given.
     Returns:
-        `enforce_eager`, `max_num_batched_tokens` and `max_num_seqs`, without those that are given.
+        `enforce_eager`, `max_num_batched_tokens` and `max_num_seqs`, without those that the user gave.
     """
     tokens = _TOKENS_OF_A_SMALL_CARDS_STEP if memory < _SMALL_CARD else _TOKENS_OF_A_STEP
     defaults: dict[str, Any] = {

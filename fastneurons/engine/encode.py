@@ -19,7 +19,7 @@ class Tokenised:
         example: The example.
         token_ids: Without what the tokenizer puts after a text: the last one is the prompt's own.
         answer_token: The first token of each language's answer, where there is one.
-        spans: For each prompt the tokens that are read, as first, end, first, end, ...; None: all of them.
+        spans: The tokens to read of each prompt, as first, end, first, end, ...; None: all of them.
     """
 
     example: Example

@@ -40,7 +40,7 @@ def cause(error: BaseException, log: Path | None = None) -> str:
 
     Args:
         error: What vLLM raised.
-        log: What its processes wrote, which is read where the exception only points there.
+        log: The log of its processes, searched if the exception only points there.
     """
     found = [_message(each) for each in _chain(error)]
     telling = [message for message in found if message and not _VAGUE.search(message)]

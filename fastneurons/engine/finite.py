@@ -21,7 +21,7 @@ class FiniteWatch:
 
     Args:
         model: The whole model, as its runner calls it.
-        is_reading: Whether the step that runs is one of those that are read; dummy steps compute anything.
+        is_reading: Whether the current step is to be read; dummy steps may compute anything.
         all_finite: bool [], on the device; set to False, in place, by the first value that is not finite.
     """
 

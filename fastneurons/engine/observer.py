@@ -242,7 +242,7 @@ class Observer:
 
         Args:
             row: Of the buffers, which its tokens are read into.
-            spans: The tokens that are read, in order: first, end, first, end, ...; position "last" needs none.
+            spans: The tokens to read, in order: first, end, first, end, ...; position "last" needs none.
             num_cached_tokens: Not computed, as the prefix cache has them.
         """
         if request_id in self._requests:

@@ -69,7 +69,7 @@ class ReadingPass(Iterator[MeasuredRows]):
         engine: The engine.
         num_languages: L.
         measurement: What is read of each prompt.
-        collector: Fetches what was read.
+        collector: Fetches the readings.
         slots: The engine's; those of rows in flight are given back.
         totals: Added to.
         rows: The rows, from index `first` of the source on.

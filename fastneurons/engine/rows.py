@@ -72,7 +72,7 @@ def row_targets(
     Args:
         batch: R requests.
         target: int32 [R], what the rows of each request point at; -1: it is not ours.
-        spans: The tokens that are read of each request.
+        spans: The tokens to read of each request.
         num_rows: T, rows of the largest step.
     Returns:
         int32 [T], -1 where a row is not read: other prompt tokens, generated ones, padding; and int64 [R],

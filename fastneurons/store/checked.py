@@ -30,7 +30,7 @@ class ObjectStore(zarr.abc.store.Store):
     """A zarr store on a `Storage`. zarr only reads it.
 
     Args:
-        catalogue: What is committed; None for a store without manifests, which is read as it lies.
+        catalogue: The committed objects; None for a store without manifests, which is read as it is.
         given: Objects that are served from memory in place of those that lie there.
         limits: Of a store without manifests, what an object of an array may take at most, by the array's name.
         replacing: Called before an object that is committed is replaced, with its key and what it will be.

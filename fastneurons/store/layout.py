@@ -22,7 +22,7 @@ from fastneurons.errors import StoreError
 from fastneurons.store.frames import Piece, frame
 from fastneurons.store.schema import ArraySpec
 
-# Bytes that are read at once and share a checksum: a chunk, or a shard's index.
+# Bytes read together, under one checksum: a chunk, or a shard's index.
 Segment = list[Piece]
 
 # The place and length of a chunk that a shard does not have: its rows are not written yet.

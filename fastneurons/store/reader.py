@@ -331,7 +331,7 @@ class Store:
         return f"array {name} is damaged: its {where}"
 
     def rows_of(self, key: str) -> tuple[int, int]:
-        """Which examples an object of a growing array holds: the first, and the one after the last."""
+        """The examples in an object of a growing array: the first, and the one after the last."""
         name, _, rest = key.partition("/")
         length = schema.examples_per_object(self[name]._array)
         number = int(rest.split(".")[1])

@@ -57,7 +57,7 @@ class Writer(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How much of a store is committed.
+    """The extent of a store that is committed.
 
     Args:
         examples: Examples committed.

@@ -1,4 +1,4 @@
-"""How a store lays out what `fastneurons/arrays.py` describes: attributes, chunks, shards, checkpoints, coordinates."""
+"""Lay out the arrays of `fastneurons/arrays.py` in a store: attributes, chunks, shards, checkpoints, coordinates."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
@@ -257,7 +257,7 @@ def object_bytes(spec: ArraySpec, metadata: dict[str, Any]) -> int:
 
 
 def examples_per_object(array: "zarr.Array[Any]") -> int:
-    """How many examples an object of a growing array holds."""
+    """Number of examples in an object of a growing array."""
     return (array.shards or array.chunks)[0]
 
 
