@@ -73,7 +73,7 @@ class DataOptions:
                 raise InputError(f"{option} holds a NUL character")
             try:
                 text.encode()
-            except UnicodeEncodeError:  # a byte on the command line that is no UTF-8
+            except UnicodeEncodeError:  # a byte on the command line that is not UTF-8
                 raise InputError(f"{option} is not UTF-8") from None
 
     def chosen(self) -> dict[str, Any]:

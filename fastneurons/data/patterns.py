@@ -46,7 +46,7 @@ class Pattern:
             self._search: Any = regex.compile(text).search
         except (re.error, regex.error, OverflowError, RecursionError, MemoryError) as error:
             reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-            raise PatternError(f"{shown} is no regular expression: {reason or 'too large'}") from None
+            raise PatternError(f"{shown} is not a regular expression: {reason or 'too large'}") from None
 
     def found_in(self, text: str) -> bool:
         """Whether it matches anywhere in a text.

@@ -62,7 +62,7 @@ def filler(text: str) -> Filler:
     """A function that puts fields into a text.
 
     Raises:
-        ValueError: the text is no template; the function raises KeyError for a field that is not there.
+        ValueError: the text is not a template; the function raises KeyError for a field that is not there.
     """
     for _, name, spec, conversion in string.Formatter().parse(text):
         if spec or conversion:

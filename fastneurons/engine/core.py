@@ -181,7 +181,7 @@ def _executor(config: Any, chosen: Any) -> tuple[Any, bool]:
 def _one_collection() -> Iterator[None]:
     """Collect garbage once instead of the eight times that vLLM asks: each pass visits everything imported so far."""
     collect = gc.collect
-    setattr(gc, "collect", lambda *_: 0)  # noqa: B010 - a plain assignment is no lambda to ruff, and no function to mypy
+    setattr(gc, "collect", lambda *_: 0)  # noqa: B010 - a plain assignment is not a lambda to ruff, and no function to mypy
     try:
         yield
     finally:

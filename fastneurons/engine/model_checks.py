@@ -53,7 +53,7 @@ def local_folder(model: str, revision: str | None, cache: str | None = None) -> 
     """Find a model's files on this machine; None if they have still to be downloaded.
 
     Raises:
-        InputError: a path that is no folder.
+        InputError: a path that is not a folder.
     """
     path = Path(model).expanduser() if is_path(model) else Path(model)
     if path.is_dir():
@@ -61,7 +61,7 @@ def local_folder(model: str, revision: str | None, cache: str | None = None) -> 
     if path.is_file():
         raise InputError(f"{model} is a file; a model is a folder with config.json and its weights")
     if path.exists():
-        raise InputError(f"{model} is no folder; a model is a folder with config.json and its weights")
+        raise InputError(f"{model} is not a folder; a model is a folder with config.json and its weights")
     if is_path(model):
         raise InputError(f"{model}: no such folder")
     with contextlib.suppress(Exception):  # not there, no valid name, or no huggingface_hub: vLLM will say

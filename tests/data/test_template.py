@@ -206,7 +206,7 @@ def test_files_that_go_too_far_are_refused_in_one_line(tmp_path, name):
 def test_special_files_and_folders_are_no_templates(tmp_path):
     os.mkfifo(tmp_path / "pipe.toml")
     for path in ("/dev/zero", str(tmp_path / "pipe.toml")):
-        with pytest.raises(InputError, match="is no regular file"):
+        with pytest.raises(InputError, match="is not a regular file"):
             Templates(path)
     with pytest.raises(InputError, match="is a folder; a file is needed"):
         Templates(str(tmp_path))

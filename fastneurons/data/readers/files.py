@@ -120,7 +120,7 @@ def open_file(path: str) -> BinaryIO:
         raise InputError(f"{path} is a folder; a file is needed")
     if not stat.S_ISREG(mode):
         raise InputError(
-            f"{path} is no regular file; data is read twice, to check and to measure it: write it to a file"
+            f"{path} is not a regular file; data is read twice, to check and to measure it: write it to a file"
         )
     return Path(path).open("rb", buffering=0)
 
@@ -131,7 +131,7 @@ def _mode(path: str) -> int:
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path} does not exist") from None
     except ValueError as error:  # a NUL in the name
-        raise InputError(f"{path!r} is no file name: {error}") from None
+        raise InputError(f"{path!r} is not a file name: {error}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -53,7 +53,7 @@ def pieces(path: str, foreign: tuple[bytes, ...] = ()) -> Iterator[bytes]:
         foreign: First bytes of what is no text, but wanted here.
     Raises:
         InputError: the file is not there.
-        BadFileError: it is packed with something else or not well, or is no UTF-8 by its first bytes.
+        BadFileError: it is packed with something else or not well, or is not UTF-8 by its first bytes.
         OSError: reading failed.
     """
     with open_file(path) as file:

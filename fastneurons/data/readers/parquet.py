@@ -54,7 +54,7 @@ def parquet_records(path: str) -> Iterator[Record | Skipped]:
             # Of a damaged file Arrow has all of these; its own OSError has no strerror.
             reason = " ".join((getattr(error, "strerror", None) or str(error)).split())[:300]
             after = f" after row {row:,}" if row else ""
-            raise InputError(f"{path} is no Parquet file that can be read{after}: {reason}") from error
+            raise InputError(f"{path} is not a Parquet file that can be read{after}: {reason}") from error
 
 
 def _seekable(path: str) -> Any:
@@ -89,7 +89,7 @@ def _python_rows(batch: Any) -> Iterator[dict[str, Any] | str]:
         yield from batch.to_pylist()
         return
     except (UnicodeDecodeError, ValueError, OverflowError):
-        pass  # one of them cannot be had in Python: a text that is no UTF-8, a date before year 1
+        pass  # one of them cannot be had in Python: a text that is not UTF-8, a date before year 1
     for i in range(batch.num_rows):
         try:
             yield batch.slice(i, 1).to_pylist()[0]

@@ -34,7 +34,7 @@ def read_small(path: str, most_bytes: int, named: str) -> bytes:
         if not stat.S_ISREG(
             mode
         ):  # a device may not end, a pipe may never begin, and neither can be read twice
-            raise InputError(f"{named} is no regular file")
+            raise InputError(f"{named} is not a regular file")
         with Path(path).open("rb") as file:
             data = file.read(most_bytes + 1)
     except OSError as error:

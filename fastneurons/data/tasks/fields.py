@@ -37,7 +37,7 @@ def checked_text(value: Any, name: str) -> str:
     if value is None:
         raise UnusableError(f"no {name}")
     if not is_number(value):
-        raise UnusableError(f"{name} is no text but {kind(value)}")
+        raise UnusableError(f"{name} is {kind(value)}, not a text")
     return str(value)
 
 
@@ -81,7 +81,7 @@ def whole_number(record: Record, name: str, among: range | None = None) -> int:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
         shown = repr(one_line(str(value), 40)) if isinstance(value, str | int | float) else kind(value)
-        raise UnusableError(f"{name} is {shown}, which is no whole number") from None
+        raise UnusableError(f"{name} is {shown}, which is not a whole number") from None
     if among is not None and number not in among:
         raise UnusableError(f"{name} is {number}; it must be {among.start} to {among.stop - 1}")
     return number
