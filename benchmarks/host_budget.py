@@ -255,7 +255,7 @@ def _read(session: Any, examples: int, tokens: int, out: Path | None, spent: dic
         tasks, name, limit, options, total = ("task",), "stand-in", None, {}, examples
 
     header = measure._header(session, Source(), RunOptions(), EngineOptions(), {})
-    with measure._writer(str(out), header, session.what, RunOptions()) as writer:
+    with measure._writer(str(out), header, session.measurement, RunOptions()) as writer:
         window: list[Any] = []
         for measured in results():
             window.append(measured)

@@ -93,7 +93,7 @@ def run(
         EngineError: the engine failed; what was measured before is in the store.
         StoreError: the store cannot be written or continued.
     """
-    what = Measurement(
+    measurement = Measurement(
         tuple(float(t) for t in thresholds),
         position,
         signal,
@@ -124,7 +124,7 @@ def run(
             raise InputError("tasks and data_options are for data in a place, not for your own examples")
         source = example_source("python", type(data).__name__, checked_examples(data), limit)
     return measure_into_store(
-        model, source, codes, fspath(out), what, options, engine_arguments, progress, verbose
+        model, source, codes, fspath(out), measurement, options, engine_arguments, progress, verbose
     )
 
 

@@ -60,21 +60,21 @@ class Array:
 
     @property
     def grows(self) -> bool:
-        """Whether each window adds examples to it."""
+        """Whether it grows with each window's examples."""
         return self.dims[0] == "example"
 
     @property
     def is_constant(self) -> bool:
-        """Whether it is a property of the model, which no example changes."""
+        """Whether it is a constant of the model, which no example changes."""
         return not self.grows and self.summed_by is None
 
     @property
     def part_dims(self) -> tuple[str, ...]:
-        """The dimensions of what a worker gives: of the examples of one task."""
+        """The dimensions of a worker's result, for the examples of one task."""
         return tuple(dim for dim in self.dims if dim != "task")
 
     def empty(self, sizes: Mapping[str, int]) -> NDArray[Any]:
-        """The array that a worker would give for no examples: no rows, or a sum of nothing.
+        """A worker's result for no examples: an empty array, or a sum of nothing.
 
         Args:
             sizes: The size of each dimension but "example".
@@ -109,7 +109,7 @@ _SCORES = ("example", "language", "layer", "category")
 
 ARRAYS = (
     Array("example_id", STRING, ("example",), fill=""),
-    # Of the texts as they were sent, or of a block's token ids; 0 for a row that the source skipped.
+    # Digest of the texts as sent, or of a block's token ids; 0 for a row that the source skipped.
     Array("digest", "uint64", ("example",), later=True),
     Array("task", "int32", ("example",)),
     Array("outcome", "uint8", ("example",)),
@@ -159,7 +159,7 @@ ARRAYS = (
     Array("corpus_tokens", "int64", ("language",), "counting", summed_by="language"),
 )  # fmt: skip
 
-# What workers give beside: the store has shares and means that are made of it.
+# Further results of workers, from which the store's shares and means are computed.
 INTERMEDIATE = (
     Array("answered", "bool", ("example", "language"), "attributing", ranks="same"),
     Array("top_count", "int32", _SCORES, "attributing", ranks="same"),
@@ -178,7 +178,7 @@ def spec_of(name: str) -> Array:
 
 
 def nothing(kind: Runs, kept: Collection[str], sizes: Mapping[str, int]) -> Arrays:
-    """The arrays that workers would give for no examples.
+    """Workers' results for no examples.
 
     Args:
         kind: "comparing" or "attributing".
@@ -209,7 +209,7 @@ def spread(arrays: Arrays, places: Sequence[int], length: int) -> Arrays:
 
 
 def join(parts: Sequence[Arrays], tasks: Sequence[int], num_tasks: int) -> Arrays:
-    """Groups of examples put together: growing arrays one after another, sums added, of each task where they are apart.
+    """Join groups of examples: concatenate growing arrays and add sums, task by task where tasks are apart.
 
     Args:
         parts: Each group's arrays; the same names in each.

@@ -186,17 +186,17 @@ class RunOptions:
             raise InputError("--resume and --overwrite cannot be combined")
 
 
-def check_together(what: Measurement, options: RunOptions, engine: EngineOptions) -> None:
+def check_together(measurement: Measurement, options: RunOptions, engine: EngineOptions) -> None:
     """Refuse options that contradict each other.
 
     Raises:
         InputError: naming both.
     """
-    if options.block_size is not None and what.position != "corpus":
+    if options.block_size is not None and measurement.position != "corpus":
         raise InputError("--block-size needs --position corpus")
-    if what.position != "last" and engine.engine_args.get("enable_prefix_caching"):
+    if measurement.position != "last" and engine.engine_args.get("enable_prefix_caching"):
         raise InputError(
-            f"--engine-arg enable_prefix_caching with --position {what.position}: tokens taken from the cache "
+            f"--engine-arg enable_prefix_caching with --position {measurement.position}: tokens taken from the cache "
             "pass through no layer and would not be read"
         )
 

@@ -1,7 +1,7 @@
-"""activation: an MLP's activation and, of the rows that are read, which neurons it activates, in one pass.
+"""activation: compute an MLP's activation and, for targeted rows, which neurons it activates, in one pass.
 
 In:    x           bf16, fp16 or fp32, [T, 2I] gated (gate first, then up) or [T, I] plain; last stride 1
-       reading     what is read, and where it goes (`reading.py`); None: nothing
+       reading     which rows to read, and the outputs (`reading.py`); None: nothing
 Out:   out         [T, I] in x's dtype: the coefficients, a * up gated, a plain
        calls       int64 [1] or None: 1 is added per launch, on the device, so that replays of a CUDA graph
                    count too (T == 0 launches nothing)
@@ -57,7 +57,7 @@ def activation_reference(
     calls: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The definition, row by row. Returns `out`; writes `calls` and what the reading asks for in place."""
+    """The definition, row by row. Returns `out`; writes `calls` and the reading's outputs in place."""
     num_rows, num_neurons = check_input(x, function, gated, parameters, out)
     a = get_function(function)(x[:, :num_neurons].float(), parameters).to(x.dtype)
     product = (a.float() * x[:, num_neurons:].float()).to(x.dtype) if gated else a.clone()
@@ -69,7 +69,7 @@ def activation_reference(
 
 
 def read_reference(reading: Reading, a: torch.Tensor, product: torch.Tensor) -> None:
-    """The definition of what is read, given the activations and coefficients; both [T, I] in one dtype.
+    """The definition of the reading, from activations and coefficients, both [T, I] in one dtype.
 
     Here no implementation has a choice: a kernel is right if this gives the same of its own activations.
     """
@@ -302,7 +302,7 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
     BITS: tl.constexpr,  # of a threshold, in what is added up
     BLOCK: tl.constexpr,
 ):
-    """A program takes ROWS rows one after another and hands on what it has found when the target changes."""
+    """A program takes ROWS rows one after another and writes its findings when the target changes."""
     block = tl.program_id(1)
     first_threshold = tl.program_id(2) * PER_PROGRAM
     if calls_ptr is not None:  # noqa: SIM102
@@ -369,7 +369,7 @@ _VECTOR_BYTES = 16
 
 
 class ActivationLauncher:
-    """Launches the contract's kernel for one layer, again and again: what does not change is checked once.
+    """Launches the contract's kernel for one layer many times; arguments that do not change are checked once.
 
     Compiled once per function, gated or plain, I, S, dtype, alignment, position and signal; not for a new T or stride.
 
@@ -444,7 +444,7 @@ class ActivationLauncher:
     def __call__(
         self, x: torch.Tensor, calls: torch.Tensor | None = None, out: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The contract in one launch, which waits for nothing and can be captured in a CUDA graph.
+        """The contract in one launch that never synchronises and can be captured in a CUDA graph.
 
         Raises:
             ValueError: `x` or `out` does not fit the contract.
@@ -493,7 +493,7 @@ def activation_triton(
     calls: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The contract, checked whole and launched once; who launches again keeps an `ActivationLauncher`."""
+    """The contract, checked in full and launched once. For repeated launches, keep an `ActivationLauncher`."""
     num_rows, num_neurons = check_input(x, function, gated, parameters, out)
     if reading is not None:
         reading.check(x.dtype, num_rows, num_neurons)

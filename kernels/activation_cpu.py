@@ -1,4 +1,4 @@
-"""The contract of `activation.py` on the CPU: no activation evaluated, no number computed with.
+"""The contract of `activation.py` on the CPU, by comparing bit patterns: no activation is evaluated.
 
 A gate's code is held against the ranges that `thresholds.py` has found, 32 neurons to a word at once (`codes.py`).
 Position "any" keeps the largest and the smallest code of each neuron over a prompt's tokens, which decide every
@@ -23,7 +23,7 @@ from fastneurons_kernels.thresholds import IDENTITY, code_ranges
 
 
 class RowsToRead(NamedTuple):
-    """The rows of a step that are read, in the order in which they are.
+    """The rows of a step to read, in order.
 
     Args:
         rows: int64 [M], of x.
@@ -37,7 +37,7 @@ class RowsToRead(NamedTuple):
 
     @classmethod
     def of(cls, targets: npt.NDArray[np.int32], reading: Reading) -> "RowsToRead":
-        """Those whose target, of the T of a step, is not -1.
+        """Rows whose target, of the step's T, is not -1.
 
         Raises:
             IndexError: a target is not a row of the outputs.
@@ -149,14 +149,14 @@ def activation_cpu(
     return product if out is None else out.copy_(product)
 
 
-# Of `CodeRanges.ranges` [S, 3, 2, 2]: of a threshold, which side, towards the right or left, first code and number.
+# Axes of `CodeRanges.ranges` [S, 3, 2, 2]: threshold, side, right or left, first code and number of codes.
 _ACTIVATED, _REACHED, _ABOVE = 0, 1, 2
 
 _WORDS_PER_COUNT = BLOCK_NEURONS // WORD_BITS
 
 
-# Inner loops are given whole arrays and indices. A view would be counted as one more user of its array, by all threads
-# in the same place: with six thresholds that took as long as all else.
+# Inner loops take whole arrays and indices. A view would count as one more user of its array, for all threads
+# at the same address: with six thresholds that took as long as everything else.
 
 
 @compiled
@@ -167,7 +167,7 @@ def _order(bits, row, neurons, codes):  # type: ignore[no-untyped-def]
 
 @compiled
 def _word(to_right, to_left, w, tests, s, side):  # type: ignore[no-untyped-def]
-    """Of 32 neurons from word w on, which codes are in the range to the right, or in the one to the left."""
+    """Test which of the 32 codes from word w on lie in the right range, and which in the left."""
     right = bits_in_range(to_right, w * WORD_BITS, tests[s, side, 0, 0], tests[s, side, 0, 1])
     return right | bits_in_range(to_left, w * WORD_BITS, tests[s, side, 1, 0], tests[s, side, 1, 1])
 
@@ -198,7 +198,7 @@ def _pack_part(part, parts, bits, rows, targets, neurons, tests, words, near):  
 
 @compiled
 def _keep(pool, parts, bits, rows, targets, coefficients):  # type: ignore[no-untyped-def]
-    """Copy rows of coefficients to their places."""
+    """Copy rows of coefficients to their targets."""
     share_out(pool, parts, _keep_part, (bits, rows, targets, coefficients))
 
 
@@ -225,7 +225,7 @@ def _join_part(  # type: ignore[no-untyped-def]
     smallest = np.empty(words.shape[2] * WORD_BITS, bits.dtype)
     to_right, to_left = largest.view(tests.dtype), smallest.view(tests.dtype)
     beyond = np.array([infinity + 1, most - infinity, least, lowest - least]).astype(tests.dtype)
-    # A prompt's rows are one part's: of that in which the first of them lies.
+    # A prompt's rows belong to one part: the one that holds the first of them.
     k, end = len(rows) * part // parts, len(rows) * (part + 1) // parts
     while 0 < k < end and targets[k] == targets[k - 1]:
         k += 1

@@ -1,4 +1,4 @@
-"""attribution: how much each category's neurons contribute, for the languages of finished examples.
+"""attribution: compute how much each category's neurons contribute, for the languages of finished examples.
 
 In:    coefficients      bf16, fp16 or fp32 [R, N, I], last stride 1: the coefficients m of a row read
        rows              int32 [E, L] on the host: the row of each example and language; -1: it lacks that one
@@ -127,7 +127,7 @@ def _add(largest, smallest, total, score, category):  # type: ignore[no-untyped-
 
 @triton.jit
 def _store_extremes(max_ptr, min_ptr, sum_ptr, largest, smallest, total):  # type: ignore[no-untyped-def]
-    """Put the lanes together and store one value per category."""
+    """Combine the lanes and store one value per category."""
     category = tl.arange(0, 4)
     largest, smallest = tl.max(largest, axis=0), tl.min(smallest, axis=0)
     max_value = _ordered(largest).to(tl.float32, bitcast=True)

@@ -45,7 +45,7 @@ def contributions_cpu(
     return result
 
 
-# How often a score is looked at: what takes 0.1 ns a neuron in `activation_cpu.py` takes about 4 here.
+# Passes over the scores: a neuron costs about 4 ns here, and 0.1 ns in `activation_cpu.py`.
 _READINGS = 40
 
 

@@ -1,4 +1,4 @@
-"""categories: from the bits of an example's languages, in how many of them each neuron is activated.
+"""categories: count from packed bits in how many of an example's languages each neuron is activated.
 
 In:    words            int32 [R, S, N, W], W = ceil(I / 32), last stride 1: neuron i is bit i % 32 of word
                         i // 32; bits past I are ignored
@@ -172,7 +172,7 @@ def _categories_kernel(  # type: ignore[no-untyped-def]
         category_count_ptr += N * (S * 4)
 
     if occupancy_ptr is not None:
-        # No other program has these neurons: read, add, write, a neuron's four categories (16 bytes) at once.
+        # No other program has these neurons, so no atomics: a neuron's four categories (16 bytes) at once.
         none_total = E - specific_total - partial_total - all_total
         even_odd = tl.join(tl.join(none_total, partial_total), tl.join(specific_total, all_total))
         total = tl.reshape(even_odd, [32, BLOCK, 4])

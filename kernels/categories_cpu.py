@@ -37,7 +37,7 @@ def categories_cpu(
 
 @compiled
 def _sort(pool, parts, words, rows, neurons, activated_count, category_count, planes, occupancy):  # type: ignore[no-untyped-def]
-    """All outputs; those that are not wanted are empty."""
+    """Compute all outputs; those not asked for are empty."""
     given = (words, rows, neurons, activated_count, category_count, planes, occupancy)
     share_out(pool, parts, _sort_part, given)
 
@@ -83,7 +83,7 @@ def _sort_part(  # type: ignore[no-untyped-def]
 
 @compiled
 def _add_language(words, row, s, n, valid, some, twice, every):  # type: ignore[no-untyped-def]
-    """One more language's bits; how many there are."""
+    """Add one language's bits; return how many are set."""
     count = 0
     for w in range(len(valid)):
         x = np.uint32(words[row, s, n, w]) & valid[w]
@@ -96,7 +96,7 @@ def _add_language(words, row, s, n, valid, some, twice, every):  # type: ignore[
 
 @compiled
 def _of_category(category, some, twice, every, valid):  # type: ignore[no-untyped-def]
-    """The neurons of a word that are in a category, of those that some, two or more, and every language activates."""
+    """The neurons of a word in a category, given those that any language, at least two, and all of them activate."""
     if category == 0:
         return np.uint32(~some & valid)
     if category == 1:

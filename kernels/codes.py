@@ -1,4 +1,4 @@
-"""Bits of numbers and of words in numba's inner loops on the CPU: codes, ranges of codes, conversions.
+"""Bit operations on numbers and words for numba's inner loops on the CPU: codes, ranges of codes, conversions.
 
 A code is the number's bits as a signed integer, all but the sign inverted where that is set: codes lie as the numbers
 do, and those of NaNs outside of all others. Here is what numba does not write by itself: arithmetic as wide as its
@@ -21,13 +21,13 @@ _Typed = tuple[Any, Any]
 
 
 def bits_of(values: torch.Tensor) -> npt.NDArray[np.integer]:
-    """A CPU tensor's numbers as their bits, signed integers: numpy has no bf16."""
+    """View a CPU tensor's numbers as signed integers with the same bits: numpy has no bf16."""
     return values.view(torch.int16 if values.element_size() == 2 else torch.int32).numpy()
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def code_of(typing: Any, bits: Any) -> _Typed:
-    """The code of a number whose bits are given, a signed integer as wide."""
+    """The code of a number, from its bits: a signed integer of the same width."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         integer = ir.IntType(bits.bitwidth)
@@ -77,7 +77,7 @@ def bits_in_range(typing: Any, codes: Any, start: Any, first: Any, count: Any) -
 
 @intrinsic  # type: ignore[untyped-decorator]
 def popcount(typing: Any, word: Any) -> _Typed:
-    """Bits set in a uint32."""
+    """Count the bits set in a uint32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
@@ -106,7 +106,7 @@ def add_bits(typing: Any, counters: Any, start: Any, word: Any) -> _Typed:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def float32_of(typing: Any, bits: Any, is_half: Any) -> _Typed:
-    """The number whose bits are given: a float32's, a float16's, or a bfloat16's, which are the upper half."""
+    """The number with these bits: a float32, a float16, or a bfloat16, whose bits are a float32's upper half."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if bits.bitwidth == 32:

@@ -1,4 +1,4 @@
-"""numba, for the inner loops of the CPU's implementations."""
+"""Compile the inner loops of the CPU implementations with numba."""
 
 import atexit
 import os
@@ -16,13 +16,13 @@ getattr(ffi.lib, "_fntab", {})["__dict__"] = {}
 
 
 def _has_cache_place() -> bool:
-    """Whether numba finds a folder for what it compiles: beside this file, or in a home."""
+    """Whether numba finds a folder for compiled code: next to this file, or in the home folder."""
     locators = caching.CacheImpl._locator_classes
     return any(locator.from_function(_has_cache_place, __file__) is not None for locator in locators)
 
 
 def _give_cache_place() -> None:
-    """Have numba keep what it compiles in a private folder that ends with the process.
+    """Have numba keep compiled code in a private folder that is removed when the process ends.
 
     Without any place it refuses to compile at all, as for an account without a home that runs a package of root's.
     """
@@ -40,6 +40,6 @@ def _give_cache_place() -> None:
 if not config.CACHE_DIR and not _has_cache_place():
     _give_cache_place()
 
-# For a decorator: machine code, kept on disk, which runs outside Python's lock on the thread that calls it. What is
-# kept knows of changes in its own file alone: after others in what it calls, remove `__pycache__`.
+# Arguments for numba's decorator: machine code, cached on disk, runs on the calling thread without Python's lock. The
+# cache notices changes in a function's own file only: after changing a file that it calls, remove `__pycache__`.
 compiled: Any = numba.njit(nogil=True, cache=True)

@@ -61,7 +61,7 @@ class ActivationFunction:
 
 
 def _gelu(x: torch.Tensor) -> torch.Tensor:
-    # Past 10 that is x to the last place; PyTorch's loops for AVX-512 give infinity from 3e38 on, and NaN for infinity.
+    # Past 10 this is x to the last place; PyTorch's loops for AVX-512 give infinity from 3e38 on, and NaN for infinity.
     return torch.where(x > 10, x, F.gelu(x))
 
 

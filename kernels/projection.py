@@ -1,4 +1,4 @@
-"""projection: products of value vectors with unembedding rows, v . e.
+"""projection: multiply value vectors with unembedding rows, v . e.
 
 In:    rows     [A, H]: unembedding rows e, rounded to the vectors' dtype
        vectors  bf16, fp16 or fp32 [I, H], any strides: value vectors v, on the same device as rows
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-# Of a layer, converted to float32 at once: 64 MB at most for the largest models.
+# Rows of a layer converted to float32 at once: 64 MB at most for the largest models.
 _NEURONS_AT_ONCE = 2048
 
 

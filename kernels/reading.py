@@ -1,4 +1,4 @@
-"""The reading of a layer's input, as all implementations share it: its rows, its outputs and its checks.
+"""The reading of a layer's input: the rows, outputs and checks that all implementations share.
 
 The contract itself stands in `activation.py`.
 """
@@ -30,7 +30,7 @@ def near_parts(num_neurons: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One layer's view of the buffers that a step is read into. The last stride of each is 1.
+    """One layer's view of the buffers that hold a step's readings. The last stride of each is 1.
 
     Exactly one position's outputs are given: `words` and `near` for "last", `words` and `edges` for "any",
     `counts` for "corpus". R rows of outputs, S thresholds, I neurons, W = ceil(I / 32), P = ceil(I / 1024).
@@ -125,7 +125,7 @@ def check_input(
 
 
 def near_threshold_count(edges: torch.Tensor) -> torch.Tensor:
-    """How many neurons came near a threshold and never clearly above it: int32 [...], of `edges` [..., 2, W].
+    """Count neurons that came near a threshold and never clearly above it: int32 [...], from `edges` [..., 2, W].
 
     The planes come first of the last two dimensions; permute where they do not.
     """

@@ -1,4 +1,4 @@
-"""numba's loops on the threads that PyTorch computes with.
+"""Run numba's loops on the threads that PyTorch computes with.
 
 numba would bring threads of its own, which share cores with PyTorch's: those wait for work in a loop, and two on a core
 halve each other. So loops are handed to the very pool that PyTorch's operations run in, OpenMP's, which is awake
@@ -16,13 +16,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-# Numbers read that are worth another thread: some ten microseconds.
+# Numbers to read that justify another thread: some ten microseconds.
 _WORTH_A_PART = 1 << 16
 _PARTS_PER_THREAD = 4  # a thread that is held up leaves what is left to the others
 
 
 def parts_of(num_numbers: int) -> int:
-    """Number of parts to divide the reading of so many numbers into."""
+    """Number of parts to divide the reading of that many numbers into."""
     threads = torch.get_num_threads()
     return 1 if threads == 1 else max(1, min(_PARTS_PER_THREAD * threads, num_numbers // _WORTH_A_PART))
 
@@ -30,7 +30,7 @@ def parts_of(num_numbers: int) -> int:
 @functools.cache
 def pool() -> int:
     """The address of OpenMP's entry to a parallel region, in the library that PyTorch runs on; 0: there is none."""
-    # A library that was loaded before all others, as vLLM does it, is the one that PyTorch finds, too.
+    # PyTorch, too, finds the library that was loaded first, as vLLM loads its own.
     own = sorted(map(str, (Path(torch.__file__).parent / "lib").glob("libgomp*.so*")))
     for library in (None, *own):
         try:
@@ -118,7 +118,7 @@ def share_out(typing: Any, pool: Any, num_parts: Any, body: Any, arguments: Any)
 
 @intrinsic  # type: ignore[untyped-decorator]
 def lock(typing: Any, flag: Any) -> tuple[Any, Any]:
-    """Wait until `flag`, int64 [1], is 0, and set it: between `lock` and `unlock` is one thread."""
+    """Wait until `flag`, int64 [1], is 0, and set it: only one thread runs between `lock` and `unlock`."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, values[0]).data
@@ -136,7 +136,7 @@ def lock(typing: Any, flag: Any) -> tuple[Any, Any]:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def unlock(typing: Any, flag: Any) -> tuple[Any, Any]:
-    """Let the next one in."""
+    """Clear the flag for the next thread."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, values[0]).data

@@ -1,4 +1,4 @@
-"""For which gates an activation is above a threshold, without evaluating it.
+"""Find the gates whose activation is above a threshold, so that none needs to be evaluated.
 
 Every activation function of `functions.py` falls at most once, and rises from there on: silu and the GELUs from
 their minimum, relu from 0. So the gates whose activation exceeds a bound are `x >= rising`, and, where the bound
@@ -23,11 +23,11 @@ IDENTITY = "identity"  # for values compared with the threshold as they are
 _Values = npt.NDArray[np.float32]
 _Codes = npt.NDArray[np.int64]
 
-# How finely the minimum of a function of fp32 is looked for at first: so many codes from one to the next.
+# Codes between the points of the first, coarse search for the minimum of a function of fp32.
 _COARSE = 1 << 15
 
-# So many codes are asked at once. A row is evaluated by torch's vector loops; a single number goes through another
-# loop, of other last places. And for gelu torch wakes a thread at each call, which took 9 ms with both cores busy.
+# Codes evaluated at once. torch's vector loops evaluate a row; a single number goes through another loop, which may
+# differ in the last place. And for gelu torch wakes a thread at each call, which took 9 ms with both cores busy.
 _AT_ONCE = 4096
 
 
@@ -178,7 +178,7 @@ class _Curve:
 
 
 def _first(holds: Callable[[_Codes], npt.NDArray[np.bool_]], low: int, high: int) -> int | None:
-    """The first of low .. high where it holds; from there on it does. None where it nowhere does."""
+    """The first of low .. high at which a monotone condition holds; None if it holds nowhere."""
     while True:
         step = max(1, -(-(high - low) // (_AT_ONCE - 1)))
         codes = np.minimum(low + step * np.arange(_AT_ONCE), high)

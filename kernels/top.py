@@ -1,4 +1,4 @@
-"""top_count: of the neurons with the largest scores, how many are in each category.
+"""top_count: count by category the neurons with the largest scores.
 
 In:    score     float32 [..., M] contiguous, none negative; a row whose first one is -inf has no scores
        category  uint8 [..., M] contiguous: that of each
@@ -53,7 +53,7 @@ def load_scores(m_ptr, norms_ptr, neuron, inside):  # type: ignore[no-untyped-de
 
 @triton.jit  # type: ignore[untyped-decorator]
 def bisect(m_ptr, norms_ptr, num_scores, K, high, I: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: E741
-    """Where the K largest keys begin: `low`, `high` and `num_above`, if all keys are below `high`.
+    """Find where the K largest keys begin: `low`, `high` and `num_above`, if all keys are below `high`.
 
     The largest are the `num_above` that reach the new `high`, and as many as are left of those that reach
     `low` only: these are all equal.
@@ -78,7 +78,7 @@ def bisect(m_ptr, norms_ptr, num_scores, K, high, I: tl.constexpr, BLOCK: tl.con
 
 @triton.jit
 def take(key, inside, low, high, num_equal, above_before, equal_before):  # type: ignore[no-untyped-def]
-    """Which keys of a block are among the largest, which place among them each has, and the two counts so far."""
+    """Mark the keys of a block that are among the largest; return their ranks and the two counts so far."""
     above = inside & (key >= high)
     equal = inside & (key >= low) & (key < high)
     both = above.to(tl.int32) + (equal.to(tl.int32) << 16)  # two counts in one
@@ -98,7 +98,7 @@ def _top_count_kernel(  # type: ignore[no-untyped-def]
     score_ptr += row * M
     category_ptr += row * M
     num_scores = tl.where(tl.load(score_ptr) == -float("inf"), 0, M)
-    # Where all are taken, nothing is searched for.
+    # If all are taken, there is nothing to search for.
     high = tl.where(num_scores > K, _INFINITY + 2, 0)
     low, high, num_above = bisect(score_ptr, None, num_scores, K, high, M, BLOCK)
     column = tl.arange(0, 4)
@@ -168,7 +168,7 @@ def _count(score, category, k, count):  # type: ignore[no-untyped-def]
 
 @compiled
 def keys(score, key):  # type: ignore[no-untyped-def]
-    """The bits of scores, of any NaN the same ones: the largest."""
+    """The bits of scores; every NaN has the same ones, the largest."""
     bits = score.view(np.int32)
     for i in range(len(bits)):
         key[i] = min(bits[i] & np.int32(0x7FFFFFFF), np.int32(0x7F800001))
@@ -176,7 +176,7 @@ def keys(score, key):  # type: ignore[no-untyped-def]
 
 @compiled
 def largest(key, chosen):  # type: ignore[no-untyped-def]
-    """The places of the k largest keys, none of which is negative, in their order; of equal ones the first."""
+    """Indices of the k largest keys (none is negative), in ascending order; of equal keys the first."""
     k = len(chosen)
     # As in `bisect` above.
     low, high, num_above = np.int32(0), np.int32(0), np.int32(0)

@@ -28,7 +28,7 @@ from fastneurons.analysis.words import (
 )
 from fastneurons.errors import StoreError
 
-# Of what is read at a time, all thresholds included: chunks of the store hold them together.
+# Bytes to read at a time, all thresholds included: chunks of the store hold them together.
 BLOCK_BYTES = 2**25
 # Of counts: small arrays, of which many examples are read at a time.
 _COUNT_EXAMPLES = 2**13
@@ -88,7 +88,7 @@ def bit_blocks(chosen: Chosen, purpose: str, block_bytes: int = BLOCK_BYTES) -> 
 
 
 def _pieces(chosen: Chosen, block_bytes: int) -> Iterator[tuple[int, int, slice]]:
-    """Which examples to read at once, and which of the chosen ones lie among them.
+    """Ranges of examples to read at once, and the chosen ones among them.
 
     Pieces have a length that divides a window, or is a multiple of one, if there is such a length: then no chunk of
     the store is read twice.

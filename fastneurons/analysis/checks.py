@@ -1,4 +1,4 @@
-"""Checks that the array functions make of the arrays they are given."""
+"""Checks of the array functions' arguments."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""How much each category contributes, of a store: by layer and language, beside its share of all neurons.
+"""How much each category contributes in a store, by layer and language, next to its share of all neurons.
 
     from fastneurons.analysis.contributions import contributions
     from fastneurons.analysis.selection import Selection
@@ -28,7 +28,7 @@ DERIVED = ("neuron_share", "sum_share", "top_gain", "sum_gain")
 
 
 def contributions(chosen: Chosen, resamples: int = REPLICATES, seed: int | None = None) -> xarray.Dataset:
-    """Means over prompts and layers of what each category contributes, beside its share of all neurons.
+    """Means over prompts and layers of each category's contribution, next to its share of all neurons.
 
     The categories are those over all languages of the run, whichever languages are chosen: choosing languages chooses
     the prompts whose contributions count.
@@ -41,7 +41,7 @@ def contributions(chosen: Chosen, resamples: int = REPLICATES, seed: int | None 
         By `category`, for each array of `fastneurons.store.ATTRIBUTION` and each of `DERIVED`: the mean over all
         prompts and layers under the array's name, and further means `_by_layer` [layer, category], `_by_language`
         [language, category] and `_by_language_and_layer` [language, layer, category]. All but the last have `_low` and
-        `_high` beside them. `sum_share` is a category's share of a layer's summed contribution scores, `top_gain`
+        `_high` next to them. `sum_share` is a category's share of a layer's summed contribution scores, `top_gain`
         is `contribution_share` less `neuron_share`, and `sum_gain` is `sum_share` less `neuron_share`.
     Raises:
         InputError: the run had no attribution, or the threshold is another one.

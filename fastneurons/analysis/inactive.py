@@ -31,7 +31,7 @@ _EVERY = (1.0,)
 
 
 def inactive(chosen: Chosen, replicates: int = REPLICATES, seed: int | None = None) -> xarray.Dataset:
-    """Neurons that no token activates, in no example and no language.
+    """Neurons that no token activates in any example and language.
 
     Args:
         chosen: Examples, languages and threshold of a store at position `any`.
@@ -79,7 +79,7 @@ def inactive(chosen: Chosen, replicates: int = REPLICATES, seed: int | None = No
 def inactive_in_corpus(
     store: Store, languages: Sequence[str] = (), threshold: float | None = None
 ) -> xarray.Dataset:
-    """Neurons that no token of a corpus activates, in none of some languages.
+    """Neurons that no token of a corpus activates in any of some languages.
 
     Args:
         store: A store of a corpus, complete or not.

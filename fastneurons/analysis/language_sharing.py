@@ -1,4 +1,4 @@
-"""Which languages share neurons with which, of a store: overlaps of pairs, a tree, sets of languages, correlations.
+"""Which languages of a store share neurons: overlaps of pairs, a tree, sets of languages, correlations.
 
     from fastneurons.analysis.language_sharing import language_sharing
     from fastneurons.analysis.selection import Selection
@@ -46,7 +46,7 @@ def language_sharing(
     resamples: int = REPLICATES,
     seed: int | None = None,
 ) -> xarray.Dataset:
-    """Overlaps of the chosen languages beside chance, their tree, their sets, and correlations with similarities.
+    """Overlaps of the chosen languages next to chance, their tree, their sets, and correlations with similarities.
 
     Args:
         chosen: Which examples, languages and threshold; examples that lack one of the languages are left out.
@@ -62,7 +62,7 @@ def language_sharing(
         the same with `_by_layer`; by layer `layer_jaccard` and `layer_chance`, means over pairs. The tree: `linkage`
         [merge, column], `leaf` [leaf], codes in its order. With at most 12 languages, by set: `set_share`,
         `set_chance`, `set_excess` and `set_share_by_layer`. By measure: `rho`, `rho_p`, `rho_q`, `rho_pairs`. Estimates
-        have `_low` and `_high` beside them. See `Overlaps`, `SetShares` and `Correlation` for their meanings.
+        have `_low` and `_high` next to them. See `Overlaps`, `SetShares` and `Correlation` for their meanings.
     Raises:
         InputError: the store has no bits, or none of the chosen examples has all languages.
         StoreError: an array is damaged.

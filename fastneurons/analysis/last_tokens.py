@@ -1,4 +1,4 @@
-"""In how many languages an example's prompts end in the same token: that alone makes neurons look shared."""
+"""Count the languages in which an example's prompts end in the same token, which alone makes neurons look shared."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Correct p values for the number of tests, and say how much of a list chance alone would put there.
+"""Correct p values for the number of tests, and compute the part of a list that chance alone would give.
 
 from fastneurons.analysis.multiple import adjusted
 
@@ -30,7 +30,7 @@ def adjusted(p: ArrayLike) -> Floats:
 
 
 def at_least_by_chance(count: ArrayLike, trials: ArrayLike, probability: ArrayLike) -> Floats:
-    """Probability that at least `count` of `trials` independent examples come out, one-sided.
+    """Probability of at least `count` successes in `trials` independent examples, one-sided.
 
     Examples need not be alike: where their probabilities differ, `probability` is their mean, and the binomial tail
     is an upper bound for counts above the mean plus one, so that p values err on the safe side.

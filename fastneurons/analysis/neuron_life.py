@@ -1,4 +1,4 @@
-"""The life of a single neuron: its activations in each example and language, beside the mean of its layer.
+"""Profile of a single neuron: its activations in each example and language, next to its layer's mean.
 
 from fastneurons.analysis.neuron_life import neuron_life
 from fastneurons.analysis.reading import complete_examples, drawn_weights
@@ -30,7 +30,7 @@ from fastneurons.store import CATEGORIES
 def neuron_life(
     chosen: Chosen, layer: int, neuron: int, resamples: int = REPLICATES, seed: int | None = None
 ) -> xarray.Dataset:
-    """The activations of one neuron, example by example, beside the mean of its layer.
+    """The activations of one neuron, example by example, next to its layer's mean.
 
     Args:
         chosen: Which examples, languages and threshold; examples that lack one of the languages are left out.

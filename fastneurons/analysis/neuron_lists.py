@@ -78,7 +78,7 @@ def neuron_list(
         one, examples in which the preferred or the given language activates it, or any), `p` and `q`;
         `activation_rate` and `activation_share` [entry, language], `category_share` [entry, category], `entropy`
         [entry]; by specificity `preferred`; `contribution` [entry, language] where the store has it. Estimates have
-        `_low` and `_high` beside them. Attributes:
+        `_low` and `_high` next to them. Attributes:
         `found`, how many neurons are as extreme as the last one listed or are in the category, and
         `expected_by_chance`, how many would be.
     Raises:
@@ -144,7 +144,7 @@ def neuron_list(
 
 @dataclass(frozen=True)
 class _Picked:
-    """Neurons of a list, in its order, and how many there are beside how many chance gives."""
+    """Neurons of a list, in its order, and their number next to the one that chance gives."""
 
     layer: NDArray[np.intp]
     neuron: NDArray[np.intp]

@@ -1,4 +1,4 @@
-"""What lists and lives of neurons read from a store: counts of all neurons, bits of some, contributions."""
+"""Read for lists and profiles of neurons: counts of all neurons, bits of some, contributions."""
 
 import numpy as np
 import xarray

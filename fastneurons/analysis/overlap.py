@@ -1,4 +1,4 @@
-"""Overlap of the neurons that two languages activate, beside the overlap that chance gives, from counts.
+"""Overlap of the neurons that two languages activate, next to the overlap that chance gives, from counts.
 
     from fastneurons.analysis.overlap import OverlapSums
 
@@ -7,7 +7,7 @@
     sums.overlaps().jaccard.mean  # [P]
 
 The overlap of a pair is its Jaccard index, pooled over examples: neurons activated in both languages over neurons
-activated in either one, both summed over examples (and layers) first. Two baselines stand beside it:
+activated in either one, both summed over examples (and layers) first. Two baselines accompany it:
 
 - `chance`: in each example and layer, each language activates as many neurons as it does, but they are drawn at
   random. The number in common then is hypergeometric, so its mean and variance are known without drawing.

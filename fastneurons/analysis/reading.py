@@ -1,4 +1,4 @@
-"""What the readers of a store share: examples that have all languages, and estimates as labelled variables."""
+"""Share code between readers of a store: examples that have all languages, and estimates as labelled variables."""
 
 from collections.abc import Iterator
 from typing import Any

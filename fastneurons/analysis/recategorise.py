@@ -127,7 +127,7 @@ def write_subset(chosen: Chosen, out: str, overwrite: bool = False) -> None:
     if not len(chosen):
         raise InputError(f"{chosen.store.path} has no example that was chosen and measured")
     if _same_place(out, chosen.store.path):
-        raise InputError(f"{out} is the store that is read; pass another --out")
+        raise InputError(f"{out} is the store to read from; pass another --out")
     check_output(out, overwrite=overwrite)
     header = msgspec.structs.replace(
         source,

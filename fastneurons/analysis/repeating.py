@@ -155,7 +155,7 @@ def _lists(
     top: int,
     seed: int | None,
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Variables and attributes of the neurons that keep and that change their category."""
+    """Variables and attributes of neurons that keep their category and of those that change it."""
     I = counts.shape[1]  # noqa: E741
     most, changes = counts.max(-1), category_changes(counts, num_examples)
     variables: dict[str, object] = {}
@@ -286,7 +286,7 @@ def repeating_intervals(
 def _least(num_examples: int, at_least: Sequence[float]) -> list[int]:
     for share in at_least:
         if not 0 < share <= 1:
-            raise InputError(f"{share:g} is no share of the examples: it must be above 0 and at most 1")
+            raise InputError(f"{share:g} is not a share of the examples: it must be above 0 and at most 1")
     # 0.55 * 20 is 11.000000000000002
     return [ceil(round(share * num_examples, 6)) for share in at_least]
 

@@ -45,7 +45,7 @@ class Selection:
     at_least: int = 2
 
     def of(self, store: Store) -> "Chosen":
-        """Look up what is chosen in a store.
+        """Look up the choice in a store.
 
         Raises:
             InputError: the store has no such task, language, threshold or range, no judged answers, or counts the
@@ -88,7 +88,7 @@ class Selection:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The examples, languages and threshold of a store that a selection comes to.
+    """The examples, languages and threshold that a selection yields in a store.
 
     Args:
         examples: int64 [E], ascending indices on the store's example axis.
@@ -134,12 +134,12 @@ class Chosen:
 
     @property
     def has_all_languages(self) -> bool:
-        """Whether categories over the chosen languages are those that the store holds."""
+        """Whether the store holds the categories over the chosen languages."""
         return sorted(self.language_index) == list(range(len(self.store.header.languages)))
 
     @property
     def has_stored_occupancy(self) -> bool:
-        """Whether the sums of the chosen tasks in the store are those of the chosen examples and languages."""
+        """Whether the store's sums for the chosen tasks cover exactly the chosen examples and languages."""
         return self.has_all_languages and not self.by_number
 
     def needs_bits(self, purpose: str) -> None:
@@ -157,7 +157,7 @@ class Chosen:
             )
 
     def attributes(self) -> dict[str, Any]:
-        """Provenance for labelled results: what was chosen, from which store."""
+        """Provenance for labelled results: the choice, and the store."""
         header = self.store.header
         return {
             "store": self.store.path,

@@ -61,7 +61,7 @@ def shares(
     neurons: int,
     replicates: int = REPLICATES,
 ) -> ShareMeans:
-    """Shares of neurons over all examples of some arrays; pass the examples measured alone.
+    """Shares of neurons over all examples of some arrays; pass only measured examples.
 
     Args:
         category_count: Integers [E, N, 4], neurons of each layer in each category.

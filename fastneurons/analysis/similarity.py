@@ -1,4 +1,4 @@
-"""Similarities of languages that are known from elsewhere, and their correlation with the overlap of neurons.
+"""Known similarities of languages, and their correlation with the overlap of neurons.
 
     from fastneurons.analysis.similarity import mantel, same_script
 
@@ -242,7 +242,7 @@ def _square(values: Floats) -> Floats:
 
 
 def _orders(values: Floats, permutations: int, rng: np.random.Generator) -> list[NDArray[np.intp]]:
-    """Orders of the languages, but for their own, in blocks [R, L]: all of them if there are no more than wanted."""
+    """Permutations of the languages except the identity, in blocks [R, L]: all if there are no more than wanted."""
     L = len(_square(values))
     if factorial(L) - 1 <= permutations:
         every = np.array(list(orders(range(L))), np.intp)[1:]

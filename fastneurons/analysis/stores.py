@@ -1,4 +1,4 @@
-"""The analyses of a store: read its arrays block by block, hand them to the array functions, put labels on."""
+"""Analyse a store: read its arrays block by block, pass them to the array functions, label the results."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from fastneurons.store import ATTRIBUTION, CATEGORIES, LAST_TOKEN, Outcome, Stor
 
 @dataclass(frozen=True)
 class Shares(ShareMeans):
-    """Shares of neurons at one threshold, over the examples measured, or over those of one task.
+    """Shares of neurons at one threshold, over the measured examples, all or those of one task.
 
     Args:
         threshold: A neuron is activated where its activation is above.
@@ -38,7 +38,7 @@ class Shares(ShareMeans):
 
 @dataclass(frozen=True)
 class Attribution(ContributionMeans):
-    """Means of the arrays of `fastneurons.store.ATTRIBUTION`, by their names, over the examples measured.
+    """Means of the arrays of `fastneurons.store.ATTRIBUTION`, by name, over the measured examples.
 
     Args:
         top_k: Neurons of a layer that count as its most contributing ones.
@@ -232,7 +232,7 @@ def token_shares(store: Store, threshold: float | None = None) -> TokenShares:
 def measured_blocks(
     store: Store, replicates: int, *names: str
 ) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]], NDArray[np.float32]]]:
-    """The examples measured, in order, a block at a time.
+    """The measured examples, in order, a block at a time.
 
     Args:
         replicates: R bootstrap replicates; even.
@@ -266,7 +266,7 @@ def _probability(
 
 @contextmanager
 def _damage(store: Store) -> Iterator[None]:
-    """A contradiction in a store's arrays as an error that names the store."""
+    """Turn a contradiction in a store's arrays into an error that names the store."""
     try:
         yield
     except ContradictionError as error:

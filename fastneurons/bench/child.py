@@ -1,4 +1,4 @@
-"""Contenders, and the machine's matrix products, in processes of their own; how they are asked."""
+"""Run contenders, and the machine's matrix products, in processes of their own."""
 
 import multiprocessing
 import time
@@ -30,7 +30,7 @@ class Asked(Protocol):
         """Measure, and return what was found."""
 
     def round(self, work: Work) -> "Round":
-        """Measure all of it; its seconds."""
+        """Measure all of the work; return the seconds."""
 
     def reference_round(self, work: Work) -> float | None:
         """Run the work through the same engine without the patch; its seconds, or None if it has no such engine."""
@@ -48,7 +48,7 @@ class Round:
 
 
 class _Process:
-    """An object in a process of its own, and the pipe by which its methods are called.
+    """An object in a process of its own, and the pipe for calling its methods.
 
     Args:
         make: Makes the object, in that process; its `about` is what the process answers first.
@@ -205,7 +205,7 @@ class _LoadedProducts:
 
 
 class _Called:
-    """One call of a function, in its process; the answer is its result."""
+    """Serve one call of a function, in its process; the reply is its result."""
 
     def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
         self.about = function(*arguments)
@@ -226,7 +226,7 @@ def in_a_process(function: Any, *arguments: Any) -> Any:
 
 
 def _serve(pipe: Connection, make: Any, arguments: tuple[Any, ...], verbose: bool) -> None:
-    """Make an object, answer with what it says about itself, then call its methods as they are asked for."""
+    """Make an object, reply with its description of itself, then serve calls of its methods."""
     from fastneurons.engine.quiet import quiet
 
     with quiet(verbose):

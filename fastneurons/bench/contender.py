@@ -57,11 +57,11 @@ class Findings:
     """A contender's findings, for comparison with the reference; None where it does not measure them.
 
     Args:
-        category: int8 [S, B, N, I] at its S thresholds: 0 non-activated, 1 specific, 2 partial-shared, 3 all-shared.
+        category: int8 [S, E, N, I] at its S thresholds: 0 non-activated, 1 specific, 2 partial-shared, 3 all-shared.
         thresholds: The S.
         position: "last" or "any", of `category`.
         activation_count: int64 [L, N, I], over all tokens of a language's prompts.
-        top_share: float [B, N, 4], each category's share of the top-k neurons, mean over languages.
+        top_share: float [E, N, 4], each category's share of the top-k neurons, mean over languages.
     """
 
     category: NDArray[np.int8] | None = None

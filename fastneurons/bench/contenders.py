@@ -16,14 +16,14 @@ class Entry:
     """Recipe for making a contender.
 
     Args:
-        what: One line for people.
-        place: `module:class`, imported in the contender's own process alone.
+        about: One line for people.
+        target: `module:class`, imported in the contender's own process alone.
         arguments: Further arguments of the class, after the setting.
         base: The contender to compare it with if it has no reference of its own.
     """
 
-    what: str
-    place: str
+    about: str
+    target: str
     arguments: dict[str, Any]
     base: str = "unpatched"
 
@@ -38,7 +38,7 @@ class Entry:
         return missing
 
     def _class(self) -> Any:
-        module, _, name = self.place.partition(":")
+        module, _, name = self.target.partition(":")
         return getattr(import_module(f"fastneurons.bench.{module}"), name)
 
 
@@ -59,23 +59,26 @@ def _all() -> dict[str, Entry]:
         "last:whole": Entry(
             "the last token, skipping no work",
             "engine:Measured",
-            {"what": Measurement(), "only_reads": False},
+            {"measurement": Measurement(), "only_reads": False},
         ),
     }
-    for name, (line, what) in _MODES.items():
-        entries[name] = Entry(line, "engine:Measured", {"what": what})
+    for name, (line, measurement) in _MODES.items():
+        entries[name] = Entry(line, "engine:Measured", {"measurement": measurement})
     for name in ("last", "any", "attribution"):
-        line, what = _MODES[name]
+        line, measurement = _MODES[name]
         entries[f"{name}+store"] = Entry(
-            f"{line}, into a store", "engine:Measured", {"what": what, "store": True}
+            f"{line}, into a store", "engine:Measured", {"measurement": measurement, "store": True}
         )
     compiled: dict[str, Any] = {"compiled": True}
     entries["unpatched:compiled"] = Entry("vLLM alone, compiled", "engine:Unpatched", compiled)
     entries["idle:compiled"] = Entry("patched, nothing read", "engine:Idle", compiled, "unpatched:compiled")
     for name in ("last", "any", "corpus", "attribution"):
-        line, what = _MODES[name]
+        line, measurement = _MODES[name]
         entries[f"{name}:compiled"] = Entry(
-            f"{line}, compiled", "engine:Measured", {"what": what, **compiled}, "unpatched:compiled"
+            f"{line}, compiled",
+            "engine:Measured",
+            {"measurement": measurement, **compiled},
+            "unpatched:compiled",
         )
     return entries | {
         "lape": Entry("LAPE's method on vLLM", "lape:Lape", {}),

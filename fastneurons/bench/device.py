@@ -1,4 +1,4 @@
-"""Where contenders compute."""
+"""Choose the device that contenders compute on."""
 
 import os
 

@@ -30,30 +30,32 @@ class Measured(Contender):
 
     Args:
         setting: Which model and languages.
-        what: What is read.
+        measurement: What to read.
         compiled: Whether vLLM compiles the model.
         store: Whether a round writes a store.
-        only_reads: Whether what nothing that is read depends on is left out.
+        only_reads: Whether to skip work that no reading depends on.
     """
 
     def __init__(
         self,
         setting: Setting,
-        what: Measurement,
+        measurement: Measurement,
         compiled: bool = False,
         store: bool = False,
         only_reads: bool = True,
     ) -> None:
         self._setting, self._compiled, self._store = setting, compiled, store
         self._options = options_of(setting, compiled)
-        self._session = Session(setting.model, setting.languages, what, self._options, only_reads=only_reads)
+        self._session = Session(
+            setting.model, setting.languages, measurement, self._options, only_reads=only_reads
+        )
         self._plain: Any = None
 
     def find(self, work: Work) -> Findings:
-        """From the bits, or the counts, that a store would have."""
+        """Compute findings from the bits, or the counts, that a store would have."""
         parts = self._measure(work)
-        what = self._session.what
-        if what.position == "corpus":
+        measurement = self._session.measurement
+        if measurement.position == "corpus":
             return Findings(activation_count=np.sum([part["activation_count"] for part in parts], axis=0)[0])
         packed = np.concatenate([part["activated"] for part in parts])
         neurons = self._session.facts.neurons
@@ -61,13 +63,13 @@ class Measured(Contender):
         shares = [part["contribution_share"] for part in parts if "contribution_share" in part]
         return Findings(
             category=categories_of(bits.astype(bool), axis=2).swapaxes(0, 1),
-            thresholds=what.thresholds,
-            position=what.position,
+            thresholds=measurement.thresholds,
+            position=measurement.position,
             top_share=np.concatenate(shares).mean(axis=1) if shares else None,
         )
 
     def round(self, work: Work) -> None:
-        """Measure; and write it all, where that is asked for."""
+        """Measure, and write a store if asked to."""
         if not self._store:
             self._measure(work)
             return
@@ -79,7 +81,7 @@ class Measured(Contender):
             threading.Thread(target=shutil.rmtree, args=(folder,), daemon=True).start()
 
     def reference_round(self, work: Work) -> bool:
-        """With the patch taken out; a compiled model has it inside."""
+        """Run with the patch taken out; a compiled model has it inside."""
         if self._compiled or self._options.world_size > 1:
             return False
         if self._plain is None:
@@ -106,7 +108,7 @@ class Measured(Contender):
 
 
 class Idle(Contender):
-    """The patched engine with nothing to read, driven as vLLM is by itself."""
+    """The patched engine with nothing to read, driven like vLLM alone."""
 
     def __init__(self, setting: Setting, compiled: bool = False) -> None:
         self._measured = Measured(setting, Measurement(), compiled, only_reads=False)
@@ -117,11 +119,11 @@ class Idle(Contender):
         return Findings()
 
     def round(self, work: Work) -> None:
-        """Prompts that no row of the buffers belongs to."""
+        """Run prompts that have no row in the buffers."""
         run_plainly(self._engine, work)
 
     def reference_round(self, work: Work) -> bool:
-        """With the patch taken out."""
+        """Run with the patch taken out."""
         return self._measured.reference_round(work)
 
     def close(self) -> None:
@@ -151,7 +153,7 @@ class Unpatched(Contender):
         return Findings()
 
     def round(self, work: Work) -> None:
-        """One token after each prompt, which is the least that vLLM does."""
+        """Generate one token after each prompt, the least that vLLM does."""
         run_plainly(self._engine, work)
 
     def close(self) -> None:
@@ -160,7 +162,7 @@ class Unpatched(Contender):
 
 
 def options_of(setting: Setting, compiled: bool) -> EngineOptions:
-    """Engine options. Nothing is cached: a round would find the prompts of the one before."""
+    """Engine options. Without prefix cache: a round would find the prompts of the one before."""
     given: dict[str, Any] = {
         # Three engines hold memory at once.
         **({"gpu_memory_utilization": 0.3} if has_gpu() else {}),
@@ -174,7 +176,7 @@ def options_of(setting: Setting, compiled: bool) -> EngineOptions:
 
 
 def run_plainly(engine: Any, work: Work) -> None:
-    """All prompts through a `LLMEngine`, as fast as it takes them."""
+    """Send all prompts through an `LLMEngine`, as fast as it takes them."""
     from vllm.inputs import tokens_input
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
@@ -188,7 +190,7 @@ def run_plainly(engine: Any, work: Work) -> None:
 
 
 def plain_engine_of(session: Session) -> Any:
-    """A `LLMEngine` around the core of a session that runs: as its constructor makes one, but for the core."""
+    """An `LLMEngine` around the core of a running session, made like its constructor does except for the core."""
     from vllm.renderers import renderer_from_config
     from vllm.v1.engine.input_processor import InputProcessor
     from vllm.v1.engine.llm_engine import LLMEngine
@@ -217,6 +219,6 @@ def plain_engine_of(session: Session) -> Any:
 
 
 def _rows(work: Work) -> Iterator[Tokenised]:
-    """Prompts that are token ids already: no contender tokenises."""
+    """Yield prompts as token ids: no contender tokenises."""
     for number, (prompts, answers) in enumerate(zip(work.prompts, work.answers, strict=True)):
         yield Tokenised(Example(str(number), {}, {}, "", _TASK), list(prompts), list(answers))

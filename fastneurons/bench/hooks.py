@@ -110,7 +110,7 @@ class Hooks(Contender):
             self._norms = [self._model.value_vectors(layer).norm(dim=1).cpu().numpy() for layer in layers]
 
     def find(self, work: Work) -> Findings:
-        """Categories int8 [1, B, N, I], and with attribution the shares of the largest scores."""
+        """Categories int8 [1, E, N, I], and with attribution the shares of the largest scores."""
         found = [self._example(*each) for each in zip(work.prompts, work.answers, strict=True)]
         shares = [share for _, share in found if share is not None]
         return Findings(
@@ -119,7 +119,7 @@ class Hooks(Contender):
         )
 
     def round(self, work: Work) -> None:
-        """The same."""
+        """Measure as `find` does."""
         for prompts, answers in zip(work.prompts, work.answers, strict=True):
             self._example(prompts, answers)
 

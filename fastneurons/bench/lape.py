@@ -46,7 +46,7 @@ class Lape(Unpatched):
         return Findings(activation_count=np.stack(counts))
 
     def round(self, work: Work) -> None:
-        """The same."""
+        """Count as `find` does."""
         self.find(work)
 
     def _counting(self, mlp: Any) -> Callable[[Tensor], Tensor]:

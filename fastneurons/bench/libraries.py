@@ -23,14 +23,14 @@ class _Library(Contender):
 
     @property
     def device(self) -> str:
-        """Where the model is."""
+        """The device of the model."""
         return device_name()
 
     def activations(self, token_ids: Tensor) -> Tensor:
         raise NotImplementedError
 
     def find(self, work: Work) -> Findings:
-        """Categories int8 [1, B, N, I]."""
+        """Categories int8 [1, E, N, I]."""
         found = []
         for example in work.prompts:
             same = len({len(prompt) for prompt in example}) == 1
@@ -42,7 +42,7 @@ class _Library(Contender):
         return Findings(category=np.stack(found)[None])
 
     def round(self, work: Work) -> None:
-        """The same."""
+        """Measure as `find` does."""
         self.find(work)
 
 
@@ -95,6 +95,6 @@ class TransformerLens(_Library):
 
 
 def _missing(*packages: str) -> str | None:
-    """Those that are not installed, by the names that pip knows."""
+    """Packages that are not installed, by the names that pip knows."""
     missing = [name for name in packages if importlib.util.find_spec(name.replace("-", "_")) is None]
     return " ".join(missing) or None

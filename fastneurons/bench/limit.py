@@ -1,4 +1,4 @@
-"""The machine's limit: how fast it multiplies matrices of the model's own shapes, and nothing else.
+"""Measure the machine's limit: how fast it multiplies matrices of the model's own shapes.
 
 The products are timed by turns with the contenders, and each shape's best time counts: a machine that was busy at one
 moment does not make the limit too low for the whole run.

@@ -67,7 +67,7 @@ class Notebook(Contender):
         self._model = Hooked(setting, coefficients=self.attribution, last_only=True, attentions=True)
 
     def find(self, work: Work) -> Findings:
-        """Categories int8 [1, B, N, I], and with attribution the shares of the largest scores."""
+        """Categories int8 [1, E, N, I], and with attribution the shares of the largest scores."""
         categories, shares = [], []
         for prompts, answers in zip(work.prompts, work.answers, strict=True):
             groups = self._example(prompts)
@@ -81,7 +81,7 @@ class Notebook(Contender):
         return Findings(category=np.stack(categories)[None], top_share=np.stack(shares) if shares else None)
 
     def round(self, work: Work) -> None:
-        """The same."""
+        """Measure as `find` does."""
         for prompts, answers in zip(work.prompts, work.answers, strict=True):
             groups = self._example(prompts)
             if self.attribution:

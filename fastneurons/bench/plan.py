@@ -1,4 +1,4 @@
-"""A whole run of the benchmark: prompts made, the reference computed, the contenders raced."""
+"""Run the whole benchmark: make prompts, compute the reference, race the contenders."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -53,12 +53,12 @@ class Plan:
         return self.engine.engine_args.get("load_format") != "dummy"
 
 
-def carry_out(plan: Plan, told: Callable[[str], Any], verbose: bool = False) -> Report:
+def carry_out(plan: Plan, log: Callable[[str], Any], verbose: bool = False) -> Report:
     """Run the whole plan.
 
     Args:
         plan: Models, contenders and sizes.
-        told: Called with each line of progress.
+        log: Called with each line of progress.
         verbose: Let the logs of vLLM and the libraries through.
     Raises:
         InputError: the model or the data cannot be used.
@@ -66,16 +66,16 @@ def carry_out(plan: Plan, told: Callable[[str], Any], verbose: bool = False) -> 
     """
     tokenizer = _tokenizer(plan)
     if not has_facts():
-        told(
+        log(
             "prompts are random tokens: Babel, which has the facts to ask, is not installed (fastneurons[demo])"
         )
     products = LimitChild(Setting(plan.model, (), plan.engine.dtype))
     try:
-        results = _race_all(plan, tokenizer, products, told, verbose)
+        results = _race_all(plan, tokenizer, products, log, verbose)
         limit = products.measure()
     finally:
         products.close()
-    told(f"matrix products alone: {limit.flops / 1e9:,.0f} GFLOP/s, {limit.tokens_per_s:,.0f} tokens/s")
+    log(f"matrix products alone: {limit.flops / 1e9:,.0f} GFLOP/s, {limit.tokens_per_s:,.0f} tokens/s")
     return Report(
         plan.model,
         products.dtype,
@@ -90,7 +90,7 @@ def carry_out(plan: Plan, told: Callable[[str], Any], verbose: bool = False) -> 
 
 
 def _race_all(
-    plan: Plan, tokenizer: Any, products: LimitChild, told: Callable[[str], Any], verbose: bool
+    plan: Plan, tokenizer: Any, products: LimitChild, log: Callable[[str], Any], verbose: bool
 ) -> list[Result]:
     results: list[Result] = []
     for languages, points in _points(plan, tokenizer):
@@ -104,7 +104,7 @@ def _race_all(
             differs=lambda found, expected=expected: None if expected is None else differs(found, expected),  # type: ignore[misc]
             check=check,
             rounds=plan.rounds,
-            told=told,
+            log=log,
             every_round=products.measure,
         )
     return results
@@ -127,7 +127,7 @@ def _points(plan: Plan, tokenizer: Any) -> list[tuple[tuple[str, ...], list[Poin
 
 
 def _work_of_tasks(plan: Plan, tokenizer: Any) -> tuple[tuple[str, ...], Work]:
-    """As many of the data's first examples as fill a round."""
+    """The data's first examples, as many as fill a round."""
     from fastneurons.data.options import DataOptions
     from fastneurons.data.tasks import tasks_and_data
     from fastneurons.experiments.source import task_source
@@ -148,7 +148,7 @@ def _work_of_tasks(plan: Plan, tokenizer: Any) -> tuple[tuple[str, ...], Work]:
 
 
 def _check_work(points: list[Point], languages: tuple[str, ...], tokenizer: Any) -> Work:
-    """A little work for the check: made prompts of one short length, or the first of a data set's."""
+    """A little work for the check: generated prompts of one short length, or the first of a data set."""
     if points[0].prompt_length is None:
         return points[0].work.first(_CHECKED_EXAMPLES)
     return make_work(tokenizer, languages, _CHECKED_LENGTH, _CHECKED_EXAMPLES)

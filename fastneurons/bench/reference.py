@@ -13,7 +13,7 @@ from fastneurons.config import Measurement
 
 @dataclass(frozen=True)
 class Reference:
-    """Activations from plain forward passes, and what follows from them.
+    """Activations from plain forward passes, and findings computed from them.
 
     Args:
         last: float32 [E, L, N, I], at the last token.
@@ -73,7 +73,7 @@ def differs(found: Findings, expected: Reference) -> str | None:
     if found.category is not None:
         values = expected.last if found.position == "last" else expected.largest
         for category, threshold in zip(found.category, found.thresholds, strict=True):
-            decided = (np.abs(values - threshold) > expected.tolerance).all(axis=1)  # [B, N, I]
+            decided = (np.abs(values - threshold) > expected.tolerance).all(axis=1)  # [E, N, I]
             wrong = (categories_of(values > threshold, axis=1) != category) & decided
             if wrong.mean() > expected.may_differ:
                 place = f"at threshold {threshold:g}"

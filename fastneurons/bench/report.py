@@ -134,7 +134,7 @@ def _print_point(console: Console, report: Report, results: Sequence[Result]) ->
 
 
 def _tables(console: Console, rows: Sequence[dict[str, str]]) -> list[Table]:
-    """All columns in one table, or in as few as it takes where the terminal is too narrow for one."""
+    """All columns in one table, or in as few tables as a narrow terminal allows."""
     # Measured as if there were room for all: otherwise a table never takes more than the console's width.
     unbounded = console.options.update(width=10_000)
     tables: list[tuple[str, ...]] = []
@@ -175,7 +175,7 @@ def _cells(report: Report, result: Result) -> dict[str, str]:
 
 
 def _share(share: float) -> str:
-    """A share in per cent; just above 1, with the decimal that shows it."""
+    """A share in per cent; just above 1, with enough decimals to show it."""
     return f"{share:.0%}" if 0.1 <= share <= 1 or share >= 1.005 else f"{share:.1%}"
 
 

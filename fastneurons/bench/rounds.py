@@ -1,4 +1,4 @@
-"""The race: each contender checked, warmed up, and timed by turns with the engine that it is compared with."""
+"""The race: check each contender, warm it up, and time it in turn with the engine that it is compared with."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -76,7 +76,7 @@ def race(
     differs: Callable[[Findings], str | None],
     check: Work,
     rounds: int,
-    told: Callable[[str], Any],
+    log: Callable[[str], Any],
     every_round: Callable[[], Any] = lambda: None,
 ) -> list[Result]:
     """Time contenders on points of one number of languages.
@@ -91,14 +91,14 @@ def race(
         differs: Says in a sentence how findings differ from the reference; None if they do not.
         check: The work of that comparison.
         rounds: How many times each is timed.
-        told: Called with each line of progress.
+        log: Called with each line of progress.
         every_round: Called at the start of each round that is timed, to time the machine itself by turns with it.
     """
-    run = _Race(points, load, differs, check, rounds, told, every_round)
+    run = _Race(points, load, differs, check, rounds, log, every_round)
     results: list[Result] = []
     try:
         for number, name in enumerate(names, 1):
-            told(f"{name} ({number} of {len(names)}): {CONTENDERS[name].what}")
+            log(f"{name} ({number} of {len(names)}): {CONTENDERS[name].about}")
             results += run.results_of(name)
     finally:
         run.close()
@@ -114,12 +114,12 @@ class _Race:
     differs: Callable[[Findings], str | None]
     check: Work
     rounds: int
-    told: Callable[[str], Any]
+    log: Callable[[str], Any]
     every_round: Callable[[], Any]
     bases: dict[str, Asked] = field(default_factory=dict)
 
     def results_of(self, name: str) -> list[Result]:
-        """One contender's results; where it cannot be timed, that it was not and why."""
+        """One contender's results, or why it could not be timed."""
         results: list[Result] = []
         is_base = name == CONTENDERS[name].base or name.startswith("unpatched")
         contender: Asked | None = None
@@ -138,7 +138,7 @@ class _Race:
                 results.append(
                     self._timed(name, contender, point, None if is_base else CONTENDERS[name].base)
                 )
-                self.told(f"  {_line(results[-1])}")
+                self.log(f"  {_line(results[-1])}")
         except ChildError as error:
             return self._not_timed(name, str(error), results)
         finally:
@@ -152,7 +152,7 @@ class _Race:
             base.close()
 
     def _not_timed(self, name: str, why: str, done: Sequence[Result] = ()) -> list[Result]:
-        self.told(f"  not timed: {why}")
+        self.log(f"  not timed: {why}")
         rest = self.points[len(done) :]
         return [*done, *(Result(name, p.prompt_length, p.num_languages, why_not=why) for p in rest)]
 
@@ -162,7 +162,7 @@ class _Race:
         return self.bases[name]
 
     def _timed(self, name: str, contender: Asked, point: Point, base: str | None) -> Result:
-        """Rounds of one point, by turns with the engine that it is compared with, in changing order."""
+        """Run the rounds of one point, alternating with the engine that it is compared with, in changing order."""
         work = point.work.first(max(1, round(contender.portion * len(point.work.prompts))))
         contender.round(work)
         compared_with, compared = self._compared(contender, point.work, base)
@@ -195,7 +195,7 @@ class _Race:
     def _compared(
         self, contender: Asked, work: Work, base: str | None
     ) -> tuple[str | None, Callable[[], float] | None]:
-        """The engine that a contender is compared with, by its name, warm; and a call that gives its seconds."""
+        """The name of the engine that a contender is compared with, warmed up, and a call that returns its seconds."""
         if base is None:
             return None, None
         if contender.reference_round(work) is None:

@@ -23,7 +23,7 @@ def has_facts() -> bool:
 
 
 def languages_of(number: int) -> tuple[str, ...]:
-    """Some number of languages: first the demo's, then all others that have facts, then the same again as `en.2`."""
+    """Choose languages: first the demo's, then all others that have facts, then the same again as `en.2`."""
     known = [*DEFAULT_LANGUAGES, *(code for code in FACT_LANGUAGES if code not in DEFAULT_LANGUAGES)]
     rounds = itertools.chain(known, (f"{code}.{k}" for k in itertools.count(2) for code in known))
     return tuple(itertools.islice(rounds, number))

@@ -77,7 +77,7 @@ def bench(
     if contenders == "list":
         width = max(map(len, CONTENDERS))
         for name, entry in CONTENDERS.items():
-            print(f"{name:<{width}}  {entry.what}")
+            print(f"{name:<{width}}  {entry.about}")
         return
     names = parse_contenders(contenders)
     if tokens < 1 or rounds < 1:

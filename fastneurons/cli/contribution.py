@@ -1,4 +1,4 @@
-"""The command `contribution`: how much each category contributes, beside its share of all neurons."""
+"""The command `contribution`: how much each category contributes, next to its share of all neurons."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

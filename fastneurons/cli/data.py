@@ -64,7 +64,7 @@ def check(
     from fastneurons.data.chat import ChatTemplate, load_tokenizer
     from fastneurons.data.check import check_data
     from fastneurons.data.options import DataOptions, parse_chat_template_kwargs
-    from fastneurons.data.places import notes_on_varieties
+    from fastneurons.data.place_files import notes_on_varieties
     from fastneurons.data.tasks import open_tasks, task_named, tasks_and_data
     from fastneurons.engine.tokenise import Tokeniser
     from fastneurons.errors import InputError
@@ -126,7 +126,7 @@ def _print(report: Any, stream: TextIO) -> None:
     from rich.text import Text
 
     from fastneurons.console import PlainConsole, PlainTable
-    from fastneurons.data.check import KINDS, findings_by_kind
+    from fastneurons.data.check_report import KINDS, findings_by_kind
 
     console = PlainConsole(stream, 100)
     lacking = f", {report.incomplete:,} lack a language" if report.incomplete else ""

@@ -1,4 +1,4 @@
-"""The command `neurons`: lists of neurons, and the life of one."""
+"""The command `neurons`: lists of neurons, and the profile of one."""
 
 from collections.abc import Iterator
 from enum import StrEnum

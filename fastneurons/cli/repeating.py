@@ -42,7 +42,7 @@ def repeating(
 ) -> None:
     """Share of neurons that stay in a category in every example.
 
-    Shows it beside the average share and what chance would give, for every example and for at least 50 to 95 % of
+    Shows it next to the average share and what chance would give, for every example and for at least 50 to 95 % of
     them, and lists the neurons that keep their category and those that change it most.
     """
     chosen = selection(task, languages, threshold, correct_only).of(opened(store, csv_file))

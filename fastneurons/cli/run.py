@@ -118,7 +118,7 @@ def run(
     activate each neuron.
     """
     from fastneurons.data.options import DataOptions, parse_chat_template_kwargs
-    from fastneurons.data.places import notes_on_varieties
+    from fastneurons.data.place_files import notes_on_varieties
     from fastneurons.engine.model_checks import check_place
     from fastneurons.languages import parse_languages
     from fastneurons.model_name import short_name
@@ -155,7 +155,7 @@ def run(
         template=template,
         answer_prefix=answer_prefix,
     )
-    what = Measurement(
+    measurement = Measurement(
         thresholds=tuple(threshold or [0.0]),
         position=position,
         signal=signal,
@@ -178,7 +178,7 @@ def run(
     codes = parse_languages(languages, at_least) if languages is not None else None
     for note in notes_on_varieties(re.split(r"[,\s]+", languages or "")):
         say(f"--languages: {note}")
-    check_together(what, options, engine)
+    check_together(measurement, options, engine)
     check_place(model)
     # Imported late: mistakes that need neither data nor an engine to find are reported at once.
     from fastneurons.data.tasks import tasks_and_data
@@ -189,7 +189,7 @@ def run(
     source, codes = task_source(model, names, places, codes, data_options, engine, position)
     if out is None:
         out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}.zarr"
-    store = measure_into_store(model, source, codes, out, what, options, engine, verbose=verbose)
+    store = measure_into_store(model, source, codes, out, measurement, options, engine, verbose=verbose)
     _closing_line(out, store.is_complete)
 
 
@@ -231,7 +231,7 @@ def demo(
         tensor_parallel_size=tensor_parallel_size,
         engine_args=parse_engine_args(engine_arg or []),
     )
-    what = Measurement(tuple(threshold or [0.0]), position, signal, attribution)
+    measurement = Measurement(tuple(threshold or [0.0]), position, signal, attribution)
     if position == "corpus":
         raise InputError(
             "--position corpus: the demo's facts are not a corpus; use fastneurons run --tasks corpus"
@@ -256,7 +256,9 @@ def demo(
     model = demo_model()
     rows = list(facts(codes))
     source = example_source("capitals", f"CLDR facts in {','.join(codes)}", rows, limit, len(rows))
-    store = measure_into_store(str(model), source, codes, str(out), what, options, engine, verbose=verbose)
+    store = measure_into_store(
+        str(model), source, codes, str(out), measurement, options, engine, verbose=verbose
+    )
     found = compute_findings(store)
     print_findings(found, sys.stdout)
     picture = output / "demo.png"

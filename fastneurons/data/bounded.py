@@ -31,13 +31,13 @@ _ENDED = b"ended"
 
 
 def tried(call: Callable[[], object], seconds: float = TIME_LIMIT_S, memory: int = MEMORY_LIMIT) -> None:
-    """Run a function in a child of this process, for nothing but to see that it ends.
+    """Run a function in a child of this process, only to see that it ends.
 
     Exceptions that it raises pass for an end, but for UnboundedError. Where processes cannot be forked, nothing is
     tried.
 
     Raises:
-        UnboundedError: it took longer than so many seconds, or more than so many bytes beside those there are now; or
+        UnboundedError: it took longer than so many seconds, or more than so many bytes in addition to those in use; or
             it raised this itself.
     """
     if not hasattr(os, "fork"):
@@ -62,7 +62,7 @@ def tried(call: Callable[[], object], seconds: float = TIME_LIMIT_S, memory: int
 
 
 def _in_child(call: Callable[[], object], seconds: float, memory: int, writer: int) -> None:
-    """The child's whole life. It never returns, and runs no handler that is this process' own."""
+    """Run the child. It never returns, and runs none of this process's handlers."""
     said = _ENDED
     too_much = f"takes more than {memory / 2**20:,.0f} MiB of memory".encode()
     try:
@@ -150,7 +150,7 @@ class Watch:
             raise UnboundedError(f"does not end within {self._seconds:g} s") from None
 
     def _over(self, own: int) -> None:
-        """Take a call off the list, and take back what may have been sent to it too late."""
+        """Take a call off the list, and clear an exception that reached it too late."""
         with self._lock:
             self._running.pop(own, None)
             if own in self._ended:

@@ -42,15 +42,15 @@ class Chat(Protocol):
 
 
 def rendered(chat: Chat, messages: list[Message]) -> Rendered:
-    """`ChatTemplate.rendered`, of any chat: of one that only renders, it is not known where contents lie."""
-    told = getattr(chat, "rendered", None)
-    return told(messages) if told is not None else Rendered(chat.render(messages), None)
+    """`ChatTemplate.rendered` for any chat; one that only renders does not say where contents lie."""
+    render = getattr(chat, "rendered", None)
+    return render(messages) if render is not None else Rendered(chat.render(messages), None)
 
 
 def joint(chat: Chat) -> str | None:
-    """`ChatTemplate.joint`, of any chat."""
-    told = getattr(chat, "joint", None)
-    return told() if told is not None else None
+    """`ChatTemplate.joint` for any chat; None if it has none."""
+    find = getattr(chat, "joint", None)
+    return find() if find is not None else None
 
 
 class ChatTemplate:
@@ -159,7 +159,7 @@ class ChatTemplate:
         return text
 
     def _frame(self, messages: list[Message]) -> list[str] | None:
-        """The text around contents, and between each two pieces of it the content's number; None where unknown."""
+        """The text around contents, with the content's number between two pieces; None if unknown."""
         marked = [{**message, "content": _MARK.format(k)} for k, message in enumerate(messages)]
         try:
             return _MARKS.split(self._rendered_text(marked))

@@ -6,38 +6,19 @@ This needs no model; it needs a tokenizer for lengths in tokens.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from fastneurons.data.align import LeftOut
+from fastneurons.data.check_report import Finding, LanguageReport, TaskReport
 from fastneurons.data.example import Skipped
 from fastneurons.data.first_seen import FirstSeen
 from fastneurons.data.problems import UnusableError, one_line
-from fastneurons.data.tasks.around import Case
-from fastneurons.data.tasks.source import Incomplete, TaskSource
+from fastneurons.data.tasks.cases import Case, Incomplete
+from fastneurons.data.tasks.source import TaskSource
 from fastneurons.data.tasks.task import Task
 from fastneurons.data.writing_systems import wrong_script
 from fastneurons.errors import InputError
-
-# Kinds of findings, with what they mean. The first three are not measured.
-KINDS = {
-    "skipped": "rows that cannot be used",
-    "incomplete": "examples that lack a language",
-    "left out": "rows that the data set marks as unusable",
-    "chat messages": "prompts given as chat messages, which are measured with --apply-chat-template alone; here their "
-    "contents are counted",
-    "numbered lines": "every line begins with its number and a tab, which are measured as part of the text; cut -f2- "
-    "FILE leaves the text alone",
-    "decomposed": "texts with decomposed characters (NFD), of which a tokenizer makes other and more tokens than of "
-    "composed ones (NFC)",
-    "wrong script": "texts that are not in their language's script",
-    "same as English": "texts equal to the English ones",
-    "duplicate": "texts that another example has too, once composed (NFC)",
-    "own marks": "texts that begin with the mark that the tokenizer itself puts before a text",
-    "broken characters": "texts that were decoded wrongly, or hold control characters or byte order marks",
-    "answer same as English": "reference answers equal to the English ones",
-}
 
 # U+FFFD; U+FEFF; control characters; UTF-8 that was read as Latin-1 ("Ã©", "â€™").
 _BROKEN = re.compile(
@@ -62,162 +43,6 @@ class Counted(NamedTuple):
 Tokenize = Callable[[list[str]], Iterable[Counted]]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something suspicious.
-
-    Args:
-        kind: One of `KINDS`.
-        task: The task.
-        id: The example.
-        language: In which language, None where it is about all.
-        where: File and line.
-        detail: What exactly.
-    """
-
-    kind: str
-    task: str
-    id: str
-    language: str | None
-    where: str
-    detail: str
-
-
-@dataclass
-class Lengths:
-    """Lengths of the prompts of a language: how many of each."""
-
-    counts: Counter[int] = field(default_factory=Counter)
-
-    def add(self, length: int) -> None:
-        """Count one."""
-        self.counts[length] += 1
-
-    def summary(self) -> dict[str, float]:
-        """Least, median, mean, 95 of 100, most, and all together; nothing where there are none."""
-        total = self.counts.total()
-        if not total:
-            return {}
-        sum_ = sum(length * count for length, count in self.counts.items())
-        return {
-            "min": min(self.counts),
-            "median": self._at(0.5),
-            "mean": round(sum_ / total, 1),
-            "p95": self._at(0.95),
-            "max": max(self.counts),
-            "total": sum_,
-        }
-
-    def _at(self, share: float) -> int:
-        before, needed = 0, share * self.counts.total()
-        for length in sorted(self.counts):
-            before += self.counts[length]
-            if before >= needed:
-                return length
-        raise AssertionError
-
-
-@dataclass
-class LanguageReport:
-    """One language of a task."""
-
-    prompts: int = 0
-    characters: Lengths = field(default_factory=Lengths)
-    tokens: Lengths = field(default_factory=Lengths)
-
-
-@dataclass
-class LastTokens:
-    """The last tokens of the examples that have prompts in two languages or more.
-
-    Args:
-        examples: How many those are.
-        all_same: In how many of them all languages end in the same token.
-        languages: Their languages, added up.
-        sharing: The sizes of the largest group of each one's languages that end in the same token, added up.
-    """
-
-    examples: int = 0
-    all_same: int = 0
-    languages: int = 0
-    sharing: int = 0
-
-    def add(self, last: Sequence[int]) -> None:
-        """Count an example by the last token of each of its languages."""
-        if len(last) < 2:
-            return
-        largest = Counter(last).most_common(1)[0][1]
-        self.examples += 1
-        self.all_same += largest == len(last)
-        self.languages += len(last)
-        self.sharing += largest
-
-    def summary(self) -> dict[str, float] | None:
-        """As a store's summary has it; None where there are no such examples."""
-        if not self.examples:
-            return None
-        return {
-            "examples": self.examples,
-            "all_same": self.all_same / self.examples,
-            "languages": self.languages / self.examples,
-            "sharing": self.sharing / self.examples,
-        }
-
-
-@dataclass
-class TaskReport:
-    """One task.
-
-    Args:
-        task: Its name.
-        place: What was read.
-        languages: By short code.
-        examples: Those that can be measured.
-        with_answers: Those of them that have a reference answer in every language they are in.
-        incomplete: Those that lack a language, measured or not.
-        missing: How many lack each language.
-        last_token: In how many languages prompts end in the same token.
-        counts: How many findings there are of each kind.
-        findings: The first of each kind, in the order of the source.
-        notes: How the place's names were read, and what was left out.
-    """
-
-    task: str
-    place: str
-    languages: dict[str, LanguageReport]
-    examples: int = 0
-    with_answers: int = 0
-    incomplete: int = 0
-    missing: Mapping[str, int] = field(default_factory=dict)
-    last_token: LastTokens = field(default_factory=LastTokens)
-    counts: Counter[str] = field(default_factory=Counter)
-    findings: list[Finding] = field(default_factory=list)
-    notes: tuple[str, ...] = ()
-
-    def to_builtins(self) -> dict[str, Any]:
-        """As numbers and texts that JSON can hold."""
-        return {
-            "task": self.task,
-            "place": self.place,
-            "notes": list(self.notes),
-            "examples": self.examples,
-            "with_answers": self.with_answers,
-            "incomplete": self.incomplete,
-            "missing": dict(self.missing),
-            "languages": {
-                code: {
-                    "prompts": report.prompts,
-                    "characters": report.characters.summary(),
-                    "tokens": report.tokens.summary() or None,
-                }
-                for code, report in self.languages.items()
-            },
-            "last_token": self.last_token.summary(),
-            "counts": {kind: self.counts[kind] for kind in KINDS},
-            "findings": [vars(finding) for finding in self.findings],
-        }
-
-
 def check_data(source: TaskSource, tokenize: Tokenize | None = None, keep: int = 1000) -> list[TaskReport]:
     """Read a source from end to end.
 
@@ -229,7 +54,7 @@ def check_data(source: TaskSource, tokenize: Tokenize | None = None, keep: int =
         tokenize: Counts the tokens of prompts.
         keep: Findings of each kind and task that are kept with file and line; all are counted.
     Returns:
-        A report for each task. Memory: 12 to 24 bytes for each text, and what is kept.
+        A report for each task. Memory: 12 to 24 bytes for each text, and the findings that are kept.
     Raises:
         InputError: a file fails.
     """
@@ -249,7 +74,7 @@ def check_data(source: TaskSource, tokenize: Tokenize | None = None, keep: int =
 
 
 class _TaskCheck:
-    """Looks at the rows of one task as they come."""
+    """Checks the rows of one task as they come."""
 
     def __init__(
         self, source: TaskSource, task: str, place: str, tokenize: Tokenize | None, keep: int
@@ -348,7 +173,7 @@ class _TaskCheck:
                 self.duplicates.append((finding, first))
 
     def end(self) -> None:
-        """Count the tokens of the prompts that have gathered."""
+        """Count the tokens of the prompts collected so far."""
         if self._tokenize is not None and self._batch:
             counted = self._tokenize([prompt for _, _, prompt in self._batch])
             last: dict[int, list[int]] = {}
@@ -368,7 +193,7 @@ class _TaskCheck:
         self._batch.clear()
 
     def finish(self) -> None:
-        """Report what only the end of the source shows."""
+        """Report findings that only the end of the source shows."""
         self.end()
         for code, (count, where, first) in self._numbered.items():
             if count > 1:  # one may well begin so
@@ -416,10 +241,3 @@ def _find_first(source: TaskSource, checks: Mapping[str, _TaskCheck]) -> None:
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 80 else f"{line[:77]}..."
-
-
-def findings_by_kind(report: TaskReport) -> Iterator[tuple[str, list[Finding]]]:
-    """The kinds that there are, each with the findings that were kept."""
-    for kind in KINDS:
-        if report.counts[kind]:
-            yield kind, [finding for finding in report.findings if finding.kind == kind]

@@ -1,4 +1,4 @@
-"""Digests of rows: `--resume` compares those in the store with those of the data as it is now.
+"""Compute digests of rows: `--resume` compares those in the store with those of the data now.
 
 A row's digest covers the texts as they are sent to the tokenizer, so a changed template, a chat format that writes
 today's date, or an edited answer shows in it. A block of a corpus has a digest of its token ids.
@@ -74,7 +74,7 @@ class Known(Protocol):
 
 
 def difference(known: Known, row: Example | Skipped, digest: int) -> str | None:
-    """Describe how a row of the source differs from the one that the store holds at its index; None if it does not.
+    """Describe how a row of the source differs from the store's row at its index; None if it does not.
 
     Args:
         known: The store's row.

@@ -1,4 +1,4 @@
-"""Detect texts with nothing in them that a reader would see."""
+"""Detect texts without visible characters."""
 
 import re
 

@@ -28,7 +28,7 @@ SPLITS = {
     "eval": "eval", "evaluation": "eval",
 }  # fmt: skip
 
-# Names of data sets, of whole collections and of kinds of text that stand beside a language's code.
+# Names of data sets, of whole collections and of kinds of text that occur next to a language's code.
 _COLLECTIONS = frozenset(
     """c4 mc4 cc cc100 ccaligned ccmatrix oscar culturax madlad fineweb glotcc wiki wikipedia wikimatrix wikinews
     wikisource wiktionary wikimedia wikidata news newscrawl newscommentary newstest newsdev web mixed udhr bible
@@ -37,7 +37,7 @@ _COLLECTIONS = frozenset(
     hellaswag truthfulqa xstorycloze storycloze xwinograd mkqa mintaka mparel mpararel mzsre xlsum xtreme xglue
     wmt iwslt tico ccnews""".split()  # noqa: SIM905
 )
-# Words that stand beside a language's code and are no part of it.
+# Words that occur next to a language's code and are no part of it.
 _WORDS_AROUND = frozenset(
     """a all and archive articles block blocks chunk chunks clean cleaned common commentary corpora corpus crawl data
     dataset dedup deduped deduplicated demo docs documents dump examples file files filtered final full hyp input
@@ -73,7 +73,7 @@ class Tag:
         reading: What it means.
         start: Where it begins in the name without its format's ending.
         end: Where it ends.
-        is_certain: Whether it can hardly be a word. Else files beside it decide: `mine_no` beside `mine_de`.
+        is_certain: Whether it can hardly be a word. Else other files decide: `mine_no` next to `mine_de`.
     """
 
     reading: Reading
@@ -103,7 +103,7 @@ class Named:
 
 
 def language_of_path(path: str) -> str | None:
-    """The language that a path within a place names, as a short code; None where it names none."""
+    """The language that a path within a place names, as a short code; None if it names none."""
     named = named_by(path)
     return None if named is None else named.reading.code
 
@@ -199,10 +199,10 @@ def _among_words(text: str, offset: int) -> Tag | None:
     inner = text[tokens[first].start() : end]
     before = [_letters(token[0]) for token in tokens[:first]]
     behind = [_letters(token[0]) for token in tokens[last:]]
-    told = any(word in _COLLECTIONS or word in SPLITS for word in before) or (
+    marked = any(word in _COLLECTIONS or word in SPLITS for word in before) or (
         len(inner) > 2 and any(word in _COLLECTIONS for word in behind)
     )
-    if alone := tag(first, end, told and not re.fullmatch("[A-Z]{3}", inner)):
+    if alone := tag(first, end, marked and not re.fullmatch("[A-Z]{3}", inner)):
         return alone
     if dump := _DUMP.fullmatch(inner):
         return tag(first, tokens[first].start() + len(dump[1]))
@@ -263,7 +263,7 @@ def kin(path: str) -> str:
 
 
 def unread_tag(path: str) -> str | None:
-    """A part of a file's name that begins with a language's code and goes on in an unknown way; None for none.
+    """A part of a file's name that begins with a language's code but continues in an unknown way, or None.
 
     Such a file is more likely meant to be of that language, in some variety, than to be something else.
     """

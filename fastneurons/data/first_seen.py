@@ -4,10 +4,10 @@ from array import array
 
 
 class FirstSeen:
-    """For each text the number of the line or example that had it first.
+    """Remembers for each text the number of the first line or example that had it.
 
     Open addressing in two flat arrays: 12 bytes an entry at a load of one to two thirds, a quarter of what
-    a dictionary takes. Texts are told apart by 64 bits of hash: the chance that any two of a hundred million
+    a dictionary takes. Texts are distinguished by 64 bits of hash: the chance that any two of a hundred million
     share one is 1 in 4,000.
     """
 
@@ -18,7 +18,7 @@ class FirstSeen:
         self._count = 0
 
     def of(self, text: str, number: int) -> int:
-        """Return the number that had this text before; where none had, remember `number` for it and return 0."""
+        """Return the number that had this text before; if none had, remember `number` for it and return 0."""
         hashed = hash(text) & 0xFFFF_FFFF_FFFF_FFFF or 1  # 0 marks a free slot
         hashes, mask = self._hashes, self._mask
         slot = hashed & mask

@@ -13,7 +13,7 @@ _MOST = 1000
 
 
 def are_messages(value: Any) -> bool:
-    """Whether a value is meant as chat messages: a list of objects and nothing else."""
+    """Whether a value looks like chat messages: a list that holds only objects."""
     return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 
@@ -63,7 +63,7 @@ def chat_messages(value: Sequence[Any], of: str) -> list[dict[str, str]]:
 
 
 def contents(messages: Sequence[Mapping[str, str]]) -> str:
-    """The texts of messages, as one."""
+    """Join the texts of messages."""
     return "\n".join(message["content"] for message in messages)
 
 

@@ -73,7 +73,7 @@ class DataOptions:
                 raise InputError(f"{option} holds a NUL character")
             try:
                 text.encode()
-            except UnicodeEncodeError:  # a byte on the command line that is no UTF-8
+            except UnicodeEncodeError:  # a byte on the command line that is not UTF-8
                 raise InputError(f"{option} is not UTF-8") from None
 
     def chosen(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class DataOptions:
         }
 
 
-# What is rendered, and into what, is said elsewhere.
+# Other entries set the input and output of rendering.
 _OWN_ARGUMENTS = frozenset(
     {
         "conversation", "messages", "chat_template", "tokenize", "add_generation_prompt", "continue_final_message",
@@ -96,7 +96,7 @@ _OWN_ARGUMENTS = frozenset(
 
 
 def parse_chat_template_kwargs(text: str | None) -> dict[str, Any] | None:
-    """A JSON object from the command line; None where nothing was given.
+    """A JSON object from the command line; None if none was given.
 
     Raises:
         InputError: it is no JSON object.

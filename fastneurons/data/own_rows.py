@@ -49,7 +49,7 @@ class RowReader:
         ] = {}  # by the keys of a row's object
 
     def __call__(self, id: Any, prompts: Any, answers: Any, where: str) -> Example | Skipped:
-        """A row's example, or why it is none.
+        """A row's example, or the reason why it is none.
 
         Args:
             id: The row's `id`, as everything else None where it has none.
@@ -158,7 +158,7 @@ class RowReader:
 
 
 def _are_plain(values: dict[str, Any]) -> bool:
-    """Whether it can be seen at a glance that values are usable texts, as nearly all are: each begins with a letter
+    """Whether a glance shows that values are usable texts, as nearly all are: each begins with a letter
     or digit and holds no NUL character.
     """
     for value in values.values():  # noqa: SIM110 -- all() takes twice the time
@@ -208,7 +208,7 @@ def check_usable(
 
 
 def checked_examples(rows: Iterable[Any]) -> Iterator[Example | Skipped]:
-    """Hold examples that a program made to the same rules; yield those that break them as skipped rows.
+    """Apply the same rules to examples that a program made; yield those that break them as skipped rows.
 
     Raises:
         InputError: something is neither an `Example` nor a `Skipped`.
@@ -247,7 +247,7 @@ def _example_problem(row: Example) -> str | None:
 
 
 def prompt_keys(prompts: Any) -> list[str]:
-    """The languages that a row has prompts in, as it spells them."""
+    """The languages of a row's prompts, as the row spells them."""
     try:
         values = as_object(prompts, "prompts")
     except UnusableError:
@@ -256,7 +256,7 @@ def prompt_keys(prompts: Any) -> list[str]:
 
 
 def as_object(value: Any, field: str) -> dict[str, Any] | None:
-    """A value by language, whether it is an object or what Arrow gives for a map: pairs; None where it is neither.
+    """A value by language, from an object or from the pairs that Arrow gives for a map; None if it is neither.
 
     Raises:
         UnusableError: a map has a key twice.

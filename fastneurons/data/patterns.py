@@ -46,10 +46,10 @@ class Pattern:
             self._search: Any = regex.compile(text).search
         except (re.error, regex.error, OverflowError, RecursionError, MemoryError) as error:
             reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-            raise PatternError(f"{shown} is no regular expression: {reason or 'too large'}") from None
+            raise PatternError(f"{shown} is not a regular expression: {reason or 'too large'}") from None
 
     def found_in(self, text: str) -> bool:
-        """Whether it is anywhere in a text.
+        """Whether it matches anywhere in a text.
 
         Raises:
             TimeoutError: that is not known after 5 seconds of the process's time.
@@ -58,7 +58,7 @@ class Pattern:
 
 
 def _steps(pattern: str) -> int:
-    """About how many steps a pattern has once its repeats are written out."""
+    """Approximate number of steps of a pattern once its repeats are written out."""
     open_: list[int] = []
     total = last = 0  # of the group that is open, and of the item that a repeat would repeat
     for item in _ITEM.finditer(pattern):

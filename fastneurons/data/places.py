@@ -1,10 +1,4 @@
-"""The place of a task's data: a file, a folder, a pattern, a URL, or a data set on the Hub; and the language and split
-of each of its files, by their names (`file_names`).
-
-Several files of one language are read one after another if they lie in one folder of that language, or if their
-names differ in numbers alone. Anything else is refused: it may be the same text twice, or two varieties of a
-language, which would be mixed silently. Files that name no split, next to files that do, are the training split.
-"""
+"""The place of a task's data: a file, a folder, a pattern, a URL, or a data set on the Hub."""
 
 import glob
 import re
@@ -14,38 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fastneurons.data.example import Skipped
-from fastneurons.data.file_names import (
-    SPLITS,
-    Named,
-    folder_tag,
-    kin,
-    language_of_path,
-    named_by,
-    split_of,
-    stem,
-    unread_tag,
-    without_packing,
-)
-from fastneurons.data.problems import one_line
+from fastneurons.data.file_names import without_packing
 from fastneurons.data.readers.data_set import Record, is_hub_name, read_records
-from fastneurons.data.readers.files import data_files, format_of
+from fastneurons.data.readers.files import data_files
 from fastneurons.errors import InputError, printable
 from fastneurons.languages import language as known_language
-from fastneurons.languages import read_code
 
-__all__ = [
-    "Chained",
-    "Files",
-    "Place",
-    "flores_code",
-    "language_of_path",
-    "notes_on_varieties",
-    "shown",
-    "sorted_files",
-]
-
-# Of the same content in several formats the first of these is read.
-_PREFERRED = ("parquet", "jsonl", "json", "tsv", "csv", "text", None)
 _NO_DATA = re.compile(
     r"(^|/)(\.|__|readme|license|licence|changelog|notice|citation|metadata|dataset_info)", re.I
 )
@@ -56,7 +24,6 @@ _FLORES = {
     "mn": "khk", "ms": "zsm", "ne": "npi", "om": "gaz", "or": "ory", "ps": "pbt", "qu": "quy", "sq": "als",
     "sw": "swh", "uz": "uzn", "yi": "ydd", "no": "nob",
 }  # fmt: skip
-_MAX_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -104,7 +71,7 @@ class Place:
         return usable if self.is_folder else found
 
     def _listed(self) -> list[str]:
-        """All files, whatever they are called: FLORES and Moses have languages where others have formats."""
+        """All files, whatever their names: FLORES and Moses have languages where others have formats."""
         if any(c in self.location for c in "*?"):
             return [file.path for file in data_files(self.location)]
         if "://" in self.location:
@@ -117,7 +84,7 @@ class Place:
 
     @property
     def root(self) -> str:
-        """The folder that names are relative to."""
+        """The folder to which names are relative."""
         parts = self.location.split("/")
         for number, part in enumerate(parts):
             if "*" in part or "?" in part:
@@ -152,7 +119,7 @@ class Place:
 
 @dataclass(frozen=True)
 class _FromHub:
-    """The records of a Hub data set; nothing is asked of the Hub before they are read."""
+    """The records of a Hub data set; reading them sends the first request to the Hub."""
 
     name: str
     split: str | None
@@ -164,7 +131,7 @@ class _FromHub:
 
 
 class Chained:
-    """The records of several files, one after the other, as often as wanted."""
+    """The records of several files, one after another, as often as wanted."""
 
     def __init__(self, place: Place, paths: Sequence[str], columns: Sequence[str] | None = None) -> None:
         self._parts = [place.read(path, columns=columns) for path in paths]
@@ -172,226 +139,6 @@ class Chained:
     def __iter__(self) -> Iterator[Record | Skipped]:
         for part in self._parts:
             yield from part
-
-
-@dataclass(frozen=True)
-class Files:
-    """A place's files, sorted out.
-
-    Args:
-        by_language: For each language that a file's path names, its files.
-        others: Those whose path names none.
-        split: The split that they are of, None where the names do not say.
-        notes: Notes for people: files left out, regions dropped, a split that no name gives.
-        of_folder: Whether the language is that of the place's own folder, as no path within it names one.
-    """
-
-    by_language: dict[str, tuple[str, ...]]
-    others: tuple[str, ...]
-    split: str | None
-    notes: tuple[str, ...] = ()
-    of_folder: bool = False
-
-
-def sorted_files(
-    place: Place, default_splits: Sequence[str] = ("test", "devtest", "validation", "train")
-) -> Files:
-    """Sort the files of a place by language.
-
-    Args:
-        place: A folder, a pattern or a file.
-        default_splits: Where the place has several and none is asked for, the first of these that is there.
-    Raises:
-        InputError: there are no files, or not of the split asked for; a language has several files that are not
-            parts of one; a name begins like a language's and goes on in an unknown way.
-    """
-    split, paths, notes = _of_split(place, place.files(), default_splits)
-    paths = _one_format(paths)
-    relative = {path: place.relative(path) for path in paths}
-    extracted = any("AA" in name.split("/")[:-1] for name in relative.values())
-    certain = {path: named_by(name, extracted=extracted) for path, name in relative.items()}
-    shapes = frozenset(named.shape for named in certain.values() if named is not None and named.shape)
-    by_language: dict[str, dict[str, Named]] = {}
-    others: list[str] = []
-    for path in paths:
-        named = certain[path] or named_by(relative[path], shapes, extracted)
-        if named is None:
-            others.append(path)
-        else:
-            by_language.setdefault(named.reading.code, {})[path] = named
-    of_folder = False
-    if not by_language and place.is_folder and (named := _named_by_folder(place)):
-        by_language = {named.reading.code: dict.fromkeys(others, named)}
-        others, of_folder = [], True
-    for code, own in by_language.items():
-        _check_one_source(place, code, own)
-    if by_language:
-        notes += _about_others(place, others)
-    notes += notes_on_varieties(named.spelled for own in by_language.values() for named in own.values())
-    files = {code: tuple(own) for code, own in by_language.items()}
-    return Files(files, tuple(others), split, tuple(notes), of_folder)
-
-
-def _named_by_folder(place: Place) -> Named | None:
-    """The language that the place's own folder names: `wiki/de`, with `AA/wiki_00` in it."""
-    name = Path(place.root).name if "://" not in place.root else place.root.rstrip("/").rpartition("/")[2]
-    tag = folder_tag(name)
-    return None if tag is None else Named(tag.reading, name[tag.start : tag.end], "")
-
-
-def _check_one_source(place: Place, code: str, files: dict[str, Named]) -> None:
-    """That a language's files are parts of one thing.
-
-    Raises:
-        InputError: they are not; it names two of them.
-    """
-    first, *others = files
-    one = files[first]
-    # A count that runs past 1900 looks like years from there on; where it also has other numbers it is a count.
-    is_count = any(named.shape == named.counted for named in files.values())
-    for other in others:
-        two = files[other]
-        same_variety = (one.reading.dropped, one.spelled.lower()) == (
-            two.reading.dropped,
-            two.spelled.lower(),
-        )
-        folder = _own_folder(place.relative(first), one)
-        in_one_folder = folder is not None and folder == _own_folder(place.relative(other), two)
-        by_names = one.folder is None and two.folder is None
-        by_number = one.shape == two.shape or (is_count and one.counted == two.counted)
-        if same_variety and (in_one_folder or (by_names and by_number)):
-            continue
-        varieties = (
-            f" ({one.spelled} and {two.spelled}: regions and variants of a language are not told apart)"
-            if one.reading.dropped != two.reading.dropped
-            else ""
-        )
-        parents = dict.fromkeys(path.rpartition("/")[0] for path in files)
-        if len(parents) > 1:
-            folders = ", ".join(sorted(parents)[:4])
-            raise InputError(
-                f"{place.location} has files in {code} in several folders ({folders}){varieties}; point --data at the "
-                "one that is meant"
-            )
-        raise InputError(
-            f"{place.location} has {one_line(place.relative(first))} and {one_line(place.relative(other))}, both in "
-            f"{code}{varieties}, and neither numbers nor a folder {one.spelled}/ say that they belong together; put "
-            "them into such a folder, or choose by a pattern, such as "
-            f"'{(place.root or '.').rstrip('/')}/{_pattern(place.relative(first), one)}'"
-        )
-
-
-def _own_folder(relative: str, named: Named) -> str | None:
-    """The folder of its language that a file lies in, whether or not its own name says the language as well."""
-    if named.folder is not None:
-        return named.folder
-    above = named_by(f"{relative.rpartition('/')[0]}/-")
-    return None if above is None or above.reading != named.reading else above.folder
-
-
-def _pattern(relative: str, named: Named) -> str:
-    """A pattern that fits a file, and those of its kind in other languages."""
-    folder, slash, name = relative.rpartition("/")
-    return f"{folder}{slash}{name.replace(named.spelled, '*', 1)}"
-
-
-def _about_others(place: Place, others: Sequence[str]) -> list[str]:
-    """A note on the files that name no language, next to those that do.
-
-    Raises:
-        InputError: one looks as if it were meant to name one.
-    """
-    names = [place.relative(path) for path in others]
-    for name in names:
-        if tag := unread_tag(name):
-            raise InputError(
-                f"{place.location}: {one_line(name)} names no language that is known here: {tag!r} is a language's "
-                "code with something unknown behind it. Write a tag such as de, deu_Latn, pt-BR or zh-Hant between "
-                "dots or at the end of the name, move the file away, or leave it out by a pattern"
-            )
-    return [f"left out, as their names name no language: {shown(names)}"] if names else []
-
-
-def notes_on_varieties(spellings: Iterable[str]) -> tuple[str, ...]:
-    """A note on regions and variants, which are dropped, or no note.
-
-    Args:
-        spellings: Languages as a place spells them.
-    """
-    read = {spelled: reading for spelled in spellings if (reading := read_code(spelled)) and reading.dropped}
-    if not read:
-        return ()
-    told = shown(
-        f"{spelled} is {reading.code}{' (the script used there)' if reading.script_of_region else ''}"
-        for spelled, reading in read.items()
-    )
-    return (f"regions and variants of a language are not told apart: {told}",)
-
-
-def _of_split(
-    place: Place, paths: list[str], default_splits: Sequence[str]
-) -> tuple[str | None, list[str], list[str]]:
-    """The split to read, its files, and what to say about that.
-
-    Raises:
-        InputError: the split asked for is not there.
-    """
-    by_split: dict[str, list[str]] = {}
-    unmarked: list[str] = []
-    for path in paths:
-        split = split_of(place.relative(path))
-        (unmarked if split is None else by_split.setdefault(split, [])).append(path)
-    if not by_split:
-        wanted = place.split and SPLITS.get(place.split.lower(), place.split.lower())
-        # Names that say nothing: a single file, or a data set that has this split only.
-        if wanted is None or len(unmarked) == 1 or wanted == default_splits[0]:
-            return None, unmarked, []
-        raise _no_split(place, ["none that the names of its files tell"])
-    training: list[str] = []
-    if unmarked and "train" not in by_split:
-        # Where some are the same files without the split's name, the others are something else.
-        marked = {kin(place.relative(path)) for own in by_split.values() for path in own}
-        training = [path for path in unmarked if kin(place.relative(path)) in marked] or unmarked
-        by_split["train"] = training
-        taken = set(training)
-        unmarked = [path for path in unmarked if path not in taken]
-    if place.split is not None:
-        chosen = SPLITS.get(place.split.lower(), place.split.lower())
-        if chosen not in by_split:
-            raise _no_split(place, sorted(by_split))
-    else:
-        chosen = next((name for name in default_splits if name in by_split), next(iter(by_split)))
-    if not training and not unmarked:
-        return chosen, by_split[chosen], []  # all names say it, and so does the place's description
-    left = [f"{name} ({len(own):,})" for name, own in by_split.items() if name != chosen]
-    if unmarked:
-        left.append(f"without a split in their names {_some(place, unmarked)}")
-    said = ""
-    if training:
-        said = f"; files without a split in their names, {_some(place, training)}, are the training split"
-    return chosen, by_split[chosen], [f"split {chosen}, left out: {', '.join(left)}{said}"]
-
-
-def _no_split(place: Place, there: Sequence[str]) -> InputError:
-    return InputError(
-        f"--split {place.split}: {place.location} has no such split; there is {', '.join(there)}"
-    )
-
-
-def _some(place: Place, paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - 2:,} more" if len(paths) > 2 else ""
-    return ", ".join(one_line(place.relative(path)) for path in paths[:2]) + more
-
-
-def _one_format(paths: Iterable[str]) -> list[str]:
-    """Of files that differ in their format alone, one."""
-    best: dict[str, tuple[int, str]] = {}
-    for path in paths:
-        name = stem(path)
-        rank = _PREFERRED.index(format_of(path))
-        if name not in best or rank < best[name][0]:
-            best[name] = (rank, path)
-    return [path for _, path in best.values()]
 
 
 def _is_no_data(relative: str) -> bool:
@@ -414,10 +161,3 @@ def flores_code(code: str) -> str:
     known = known_language(code)
     base = code.partition("-")[0]
     return f"{_FLORES.get(base, known.iso_639_3)}_{known.script}"
-
-
-def shown(names: Iterable[str]) -> str:
-    """A list for an error message, on one line and cut where it gets long."""
-    names = [one_line(name) for name in names]
-    more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
-    return ", ".join(names[:_MAX_SHOWN]) + more

@@ -1,6 +1,7 @@
 """Describe lines and values that cannot be used."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from fastneurons.errors import printable
 
 _decode = msgspec.json.Decoder().decode
 
+_MAX_SHOWN = 12
 _KINDS = {
     dict: "an object",
     list: "a list",
@@ -29,6 +31,13 @@ def one_line(text: str, most: int = 60) -> str:
     """Shorten a text from the data to a line for a message."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def shown(names: Iterable[str]) -> str:
+    """A list for an error message, on one line, shortened if long."""
+    names = [one_line(name) for name in names]
+    more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
+    return ", ".join(names[:_MAX_SHOWN]) + more
 
 
 def kind(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""`--select`: which examples are measured, by an expression or by a file of ids.
+"""`--select`: choose examples by an expression or by a file of ids.
 
     task == "xnli" and length(en) < 200
     relation in ("P36", "P37") and "Paris" not in en
@@ -103,7 +103,7 @@ class Selection:
         self._not_found = set(self._ids or ())
 
     def not_found(self) -> list[str]:
-        """After a whole pass: ids of the file that no example had."""
+        """Ids of the file that no example had, after a whole pass."""
         return sorted(self._not_found)
 
 
@@ -152,7 +152,7 @@ _FUNCTIONS = ("answer", "length", "lower", "matches", "number")
 
 
 class _Compiler:
-    """An expression's tree as functions of an example."""
+    """Compile an expression's tree into functions of an example."""
 
     def __init__(self, shown: str, languages: tuple[str, ...], fields: frozenset[str]) -> None:
         self._shown = shown

@@ -16,7 +16,7 @@ _SKIPPED = frozenset({tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT, tokenize.
 
 
 def with_names(text: str) -> str:
-    """The expression with every word of Python that stands for a name made into one that Python takes for a name.
+    """Replace every Python keyword that an expression uses as a name by a name that Python accepts.
 
     What cannot be split into words is returned as it is: the parser says what is wrong with it.
     """

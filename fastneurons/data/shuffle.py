@@ -14,7 +14,7 @@ _MEMORY_BYTES = 64 << 20
 
 
 def shuffled(rows: Iterable[T], seed: int, type: Any) -> Iterator[T]:
-    """The rows in an order that depends on their number and the seed alone.
+    """The rows in an order that depends only on their number and the seed.
 
     Memory: 16 bytes a row; the rows themselves past 64 MiB lie in a file that goes away by itself.
 

@@ -40,7 +40,7 @@ _UNSPACED = frozenset({"Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "
 
 
 class Template(msgspec.Struct, frozen=True):
-    """One language's way to ask.
+    """The wording of a question in one language.
 
     Args:
         prompt: What the model reads; it ends where the answer begins, with no space.
@@ -62,7 +62,7 @@ def filler(text: str) -> Filler:
     """A function that puts fields into a text.
 
     Raises:
-        ValueError: the text is no template; the function raises KeyError for a field that is not there.
+        ValueError: the text is not a template; the function raises KeyError for a field that is not there.
     """
     for _, name, spec, conversion in string.Formatter().parse(text):
         if spec or conversion:
@@ -192,11 +192,11 @@ class Templates:
             raise InputError(f'--template {path}: must hold a table for each language: [en] prompt = "..."')
 
     def of(self, task: str, tasks: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """The entries for one task, by short code of the language, and `*` for any other.
+        """The entries for one task, by short code, and `*` for any other language.
 
         Args:
             task: Which one.
-            tasks: All tasks' names, by which the two forms of the file are told apart.
+            tasks: All tasks' names, which tell the two forms of the file from each other.
         Raises:
             InputError: an entry is not what it should be.
         """
@@ -206,7 +206,7 @@ class Templates:
             stray = [key for key in entries if key not in names]
             if stray:
                 raise InputError(
-                    f"--template {self.path}: {stray[0]!r} stands beside tasks but is none; "
+                    f"--template {self.path}: {stray[0]!r} is next to tasks but is none; "
                     "put either tasks at the top, or languages"
                 )
             entries = entries.get(task, {})
@@ -242,7 +242,7 @@ class Templates:
 
 
 def _check_nesting(data: bytes) -> None:
-    """Refuse TOML that the parser takes more time or depth for than there is: it is quadratic in a key's dots.
+    """Refuse TOML that would take the parser too much time or depth: it is quadratic in a key's dots.
 
     Raises:
         ValueError: brackets, or the parts of a key, go deeper than 32 levels.
@@ -265,7 +265,7 @@ def _check_nesting(data: bytes) -> None:
 def chosen_template(
     own: Template | None, entries: Mapping[str, dict[str, Any]], language: str, origin: str
 ) -> Template | None:
-    """A user's entry over the task's own template; None where there is neither.
+    """The task's own template with a user's entry over it; None if there is neither.
 
     Raises:
         InputError: the entry has no prompt, and there is nothing to take it from.

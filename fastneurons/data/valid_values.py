@@ -1,4 +1,4 @@
-"""Rules for single values of a row: which can be an id, a text or a number."""
+"""Rules for single values of a row: ids, texts and numbers."""
 
 import math
 from typing import Any
@@ -68,5 +68,5 @@ def text_problem(text: str) -> str | None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number, and no truth value."""
+    """Whether a value is a finite number and not a boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -35,7 +35,7 @@ _MOST_KANA = 0.1
 
 @lru_cache(maxsize=1 << 16)
 def script(character: str) -> str | None:
-    """The ISO 15924 code of a letter's script; None for what is no letter."""
+    """The ISO 15924 code of a letter's script; None if it is not a letter."""
     if not character.isalpha():
         return None
     first, _, rest = unicodedata.name(character, "").partition(" ")
@@ -45,10 +45,10 @@ def script(character: str) -> str | None:
 
 
 def wrong_script(text: str, language: str) -> str | None:
-    """The script of a text that is hardly in its language's script; None if all is well.
+    """The script of a text that is mostly not in its language's script; None if it is.
 
     A text is suspicious whose letters are the language's in less than 30 of 100, or a Chinese one with Japanese
-    syllables. Of fewer than six letters nothing is said. Simplified and traditional Chinese are not told apart.
+    syllables. Of fewer than six letters nothing is said. It does not distinguish simplified from traditional Chinese.
     """
     counts = Counter(found for character in text if (found := script(character)) is not None)
     letters = counts.total()

@@ -1,4 +1,4 @@
-"""Collecting: fetch what the workers have read of complete rows, and put it into its place among the rows."""
+"""Collect what the workers have read of complete rows, and put it in order among the skipped ones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.placement import InFlight, MeasuredRows, Placement
 from fastneurons.engine.wire import to_wire
 
-# A few hundred answers a language, in many languages: 100 MB at most for the largest models.
+# Rows for a few hundred answers a language, in many languages: 100 MB at most for the largest models.
 _UNEMBEDDING_ROWS_KEPT = 4096
 
 
@@ -23,31 +23,31 @@ class Begun:
 
     Args:
         first: Index of its first row.
-        place: Its rows.
+        placement: Its rows.
         arrays: Waits for the arrays of those that were measured.
     """
 
     first: int
-    place: Placement
+    placement: Placement
     arrays: Callable[[], Arrays]
 
 
 class Collector:
-    """Fetches what was read of groups of complete rows, in two calls: the engine need not wait in between.
+    """Fetches the readings of groups of complete rows in two calls, so that the engine need not wait in between.
 
     Args:
         engine: The engine that read them.
         num_languages: L.
-        what: What is read.
+        measurement: What is read.
     """
 
-    def __init__(self, engine: PatchedEngine, num_languages: int, what: Measurement) -> None:
-        self._engine, self._num_languages, self._what = engine, num_languages, what
-        self._top_k = what.neurons_in_top(engine.facts.neurons)
+    def __init__(self, engine: PatchedEngine, num_languages: int, measurement: Measurement) -> None:
+        self._engine, self._num_languages, self._measurement = engine, num_languages, measurement
+        self._top_k = measurement.neurons_in_top(engine.facts.neurons)
         self._unembedding: dict[int, NDArray[np.float32]] = {}
 
     def begin(self, group: Sequence[InFlight], first: int, keep_bits: bool) -> "Begun":
-        """Begin to collect what was read of complete examples; their slots can be given to others at once.
+        """Begin to collect the readings of complete examples; their slots are free for others at once.
 
         Args:
             group: The rows, all of one task.
@@ -56,16 +56,16 @@ class Collector:
         Raises:
             EngineError: the engine failed.
         """
-        place = Placement.of(group, self._num_languages)
-        if not place.slot_rows:
-            return Begun(first, place, lambda: self._nothing(keep_bits))
-        arguments: dict[str, Any] = {"rows": place.slot_rows, "keep_bits": keep_bits}
-        if self._what.attribution:
-            arguments["answers"] = self._answers(place)
-        return Begun(first, place, self._engine.ask_whole_later("fastneurons_collect", **arguments))
+        placement = Placement.of(group, self._num_languages)
+        if not placement.slot_rows:
+            return Begun(first, placement, lambda: self._nothing(keep_bits))
+        arguments: dict[str, Any] = {"rows": placement.slot_rows, "keep_bits": keep_bits}
+        if self._measurement.attribution:
+            arguments["attribution"] = self._attribution(placement)
+        return Begun(first, placement, self._engine.ask_whole_later("fastneurons_collect", **arguments))
 
     def begin_count(self, group: Sequence[InFlight], first: int, window: int) -> "Begun":
-        """Begin to collect what was counted of a window of a corpus, which sets its counters back to 0.
+        """Begin to collect the counts of a window of a corpus, which resets its counters to 0.
 
         Args:
             group: The window's blocks.
@@ -74,40 +74,40 @@ class Collector:
         Raises:
             EngineError: the engine failed.
         """
-        place = Placement.of(group, self._num_languages)
+        placement = Placement.of(group, self._num_languages)
         parity = first // window % 2
-        return Begun(first, place, self._engine.ask_whole_later("fastneurons_count", parity=parity))
+        return Begun(first, placement, self._engine.ask_whole_later("fastneurons_count", parity=parity))
 
     def fetch(self, begun: "Begun") -> MeasuredRows:
-        """Wait for a collection; the rows with what was read of them.
+        """Wait for a collection; return the rows with their readings.
 
         Raises:
             EngineError: the engine failed.
         """
-        return begun.place.measured_rows(begun.first, begun.arrays())
+        return begun.placement.measured_rows(begun.first, begun.arrays())
 
-    def _answers(self, place: Placement) -> dict[str, Any]:
-        """What workers need to know of the answers; see `Observer.begin`."""
-        tokens = sorted({token for row in place.answer_tokens for token in row if token >= 0})
+    def _attribution(self, placement: Placement) -> dict[str, Any]:
+        """Arguments that workers need for attribution; see `Observer.begin`."""
+        tokens = sorted({token for row in placement.answer_tokens for token in row if token >= 0})
         index_of = {token: index for index, token in enumerate(tokens)}
         return {
-            "index": [[index_of.get(token, -1) for token in row] for row in place.answer_tokens],
+            "index": [[index_of.get(token, -1) for token in row] for row in placement.answer_tokens],
             "unembedding": to_wire({"rows": self._unembedding_rows(tokens)}),
             "top_k": self._top_k,
-            "keep_coefficients": self._what.keep_coefficients,
+            "keep_coefficients": self._measurement.keep_coefficients,
         }
 
     def _nothing(self, keep_bits: bool) -> Arrays:
         """The arrays of no examples."""
         sizes = dimension_sizes(
-            thresholds=len(self._what.thresholds),
+            thresholds=len(self._measurement.thresholds),
             languages=self._num_languages,
             layers=len(self._engine.facts.layers),
             neurons=self._engine.facts.neurons,
         )
-        kept = {"activated": keep_bits, "coefficient": self._what.keep_coefficients}
+        kept = {"activated": keep_bits, "coefficient": self._measurement.keep_coefficients}
         return nothing(
-            "attributing" if self._what.attribution else "comparing",
+            "attributing" if self._measurement.attribution else "comparing",
             [name for name, wanted in kept.items() if wanted],
             sizes,
         )

@@ -1,4 +1,4 @@
-"""vLLM's engine core, which schedules prompts and runs them, and nothing around it.
+"""Drive vLLM's engine core, which schedules and runs prompts, without the layers that vLLM puts around it.
 
 `LLMEngine` is made for serving: it checks and copies each request, gives it a detokenizer and an account of its
 own, and starts in a second more. Prompts that are only read need none of that; handing them over took longer than
@@ -19,7 +19,7 @@ from fastneurons.errors import EngineError
 
 
 class Core:
-    """An engine core: in this process, or for several workers in one of its own.
+    """An engine core: in this process, or, for several workers, in a process of its own.
 
     Args:
         config: vLLM's configuration of the engine.
@@ -58,16 +58,16 @@ class Core:
 
     @property
     def in_process(self) -> Any:
-        """vLLM's `EngineCore`, where it is in this process."""
+        """vLLM's `EngineCore`, if it is in this process."""
         return self.client.engine_core
 
     @property
     def worker(self) -> Any:
-        """The one worker, where it is in this process."""
+        """The only worker, if it is in this process."""
         return self.in_process.model_executor.driver_worker.worker
 
     def watch(self, pids: Sequence[int]) -> None:
-        """From now on notice the death of any process of the engine: calls raise, and `died` names it.
+        """Watch for the death of any process of the engine from now on: calls then raise, and `died` names it.
 
         Args:
             pids: The workers' processes, by rank. On other machines their numbers mean nothing here, and the core
@@ -95,7 +95,7 @@ class Core:
         Args:
             parameters: vLLM's `SamplingParams`; None asks for one token greedily, the least that vLLM takes.
         """
-        # Copied, not made anew: what makes one checks it, which takes longer than all else here.
+        # Copied, because making a new one checks it, which takes longer than everything else here.
         parameters = copy.copy(parameters or self._parameters)
         parameters.extra_args = extra
         self.client.add_request(
@@ -113,27 +113,27 @@ class Core:
         )
 
     def step(self) -> list[Any]:
-        """One step; vLLM's output of each request that it concerned. Raises whatever the engine raises."""
+        """Run one step; return vLLM's output for each request in it. Raises whatever the engine raises."""
         outputs: list[Any] = self.client.get_output().outputs
-        # Its core answers so for all that it has when it is told to end; they look finished and were not computed.
+        # When asked to end, the core replies this for all its requests: they look finished but were not computed.
         if self._watch is not None and any(output.finish_reason in self._unfinished for output in outputs):
             raise EngineError("the engine was ended from outside")
         return outputs
 
     def abort(self, request_ids: list[str]) -> None:
-        """Take back what was sent and is not through."""
+        """Abort requests that are not finished."""
         self.client.abort_requests(request_ids)
 
     def ask(self, method: str, **arguments: Any) -> list[Any]:
-        """Call a method of all workers; what each of them gave."""
-        answers: list[Any] = self.client.collective_rpc(method, kwargs=arguments)
-        return answers
+        """Call a method of all workers; return what each of them returned."""
+        replies: list[Any] = self.client.collective_rpc(method, kwargs=arguments)
+        return replies
 
     def ask_later(self, method: str, **arguments: Any) -> Callable[[], list[Any]]:
-        """Call a method of all workers, before any step of what is sent from now on, and go on.
+        """Call a method of all workers, ahead of the steps of later requests, without waiting.
 
         Returns:
-            Waits for what each of them gives. Steps go on meanwhile.
+            A function that waits for each worker's result. Steps go on meanwhile.
         """
         if self.is_in_process:
             executor = self.in_process.model_executor
@@ -141,13 +141,13 @@ class Core:
             return in_process.result
         from vllm.v1.engine import EngineCoreRequestType
 
-        # As `SyncMPClient.call_utility` does, which waits.
+        # Like `SyncMPClient.call_utility`, but without waiting.
         call = uuid.uuid1().int >> 64
-        answers: Future[list[Any]] = Future()
-        self.client.utility_results[call] = answers
+        replies: Future[list[Any]] = Future()
+        self.client.utility_results[call] = replies
         message = (0, call, "collective_rpc", (method, None, (), arguments))
         self.client._send_input(EngineCoreRequestType.UTILITY, message)
-        return answers.result
+        return replies.result
 
     def close(self) -> None:
         """Stop the engine and free its memory."""
@@ -155,7 +155,7 @@ class Core:
 
         if self._watch is not None:
             self._watch.close()
-        # Other executors than that of one process, Ray's for one, have no worker here.
+        # Only the single-process executor has a worker here; Ray's, for one, does not.
         core = getattr(self.client, "engine_core", None)
         worker = getattr(getattr(core, "model_executor", None), "driver_worker", None)
         if worker is not None:
@@ -167,7 +167,7 @@ class Core:
 
 
 def _executor(config: Any, chosen: Any) -> tuple[Any, bool]:
-    """The executor, which is ours where vLLM's would start processes; and whether all of them are on this machine."""
+    """The executor (ours where vLLM's would start processes), and whether all its processes are on this machine."""
     from vllm.v1.executor.multiproc_executor import MultiprocExecutor
 
     if chosen is not MultiprocExecutor:
@@ -179,9 +179,9 @@ def _executor(config: Any, chosen: Any) -> tuple[Any, bool]:
 
 @contextlib.contextmanager
 def _one_collection() -> Iterator[None]:
-    """Collect garbage once, for the eight times that vLLM asks for it: each looks at all that it has imported."""
+    """Collect garbage once instead of the eight times that vLLM asks: each pass visits everything imported so far."""
     collect = gc.collect
-    setattr(gc, "collect", lambda *_: 0)  # noqa: B010 - a plain assignment is no lambda to ruff, and no function to mypy
+    setattr(gc, "collect", lambda *_: 0)  # noqa: B010 - a plain assignment is not a lambda to ruff, and no function to mypy
     try:
         yield
     finally:
@@ -194,7 +194,7 @@ def _one_collection() -> Iterator[None]:
 
 
 def _let_go_of_compiled_code(model: Any) -> None:
-    """Hooks of torch.compile's hold a compiled model for as long as the process lasts."""
+    """Remove torch.compile's hooks, which would keep a compiled model alive as long as the process."""
     from vllm.compilation.wrapper import TorchCompileWithNoGuardsWrapper
 
     for module in model.modules():

@@ -1,4 +1,4 @@
-"""RMS normalisation in one kernel on CPUs: vLLM's own, which its build for CPUs has and does not choose.
+"""Use vLLM's own RMS normalisation kernel on CPUs, which its CPU build contains but does not choose.
 
 By itself vLLM composes it there of eight operations of PyTorch's, each through memory: a fifth of an eager step on two
 cores with AMX. On GPUs vLLM takes its counterpart.
@@ -46,7 +46,7 @@ def prefer_one_kernel(config: Any) -> None:
 
 @cache
 def rounds_to_nearest() -> bool:
-    """Whether the kernel rounds bfloat16 to the nearest, or cuts it off, on this CPU: tried out, as builds differ."""
+    """Whether the kernel rounds bfloat16 to nearest on this CPU, not towards zero: tried out, since builds differ."""
     x, weight = torch.ones(2, 1, _VECTOR, dtype=torch.bfloat16)
     residual = torch.full_like(
         x, 1.5 * 2**-8

@@ -1,4 +1,4 @@
-"""The CPU worker, given to vLLM by its qualified name: each process of an engine imports it by itself."""
+"""The CPU worker. vLLM gets its qualified name, so that each process of an engine imports it by itself."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Defaults that depend on the device: how large a step is, how many prompts are in flight, and memory for buffers.
+"""Choose defaults for the device: step size, prompts in flight, and memory for buffers.
 
 vLLM's own defaults are for servers. A run that only reads prompts wants every step full, with two of them in flight:
 vLLM's asynchronous scheduler counts the prompts of both against `max_num_seqs`, so that its defaults (256 or 1,024)
@@ -13,13 +13,13 @@ _SHORTEST_PROMPT = 8
 _STEPS_IN_FLIGHT = 2
 _FEWEST_SEQS = 256  # vLLM's default for most GPUs
 
-# So many rows should keep a card's multiprocessors busy (not measured). vLLM takes 16,384 on cards of 70 GiB and more,
+# Rows that should keep a card's multiprocessors busy (not measured). vLLM takes 16,384 on cards of 70 GiB and more,
 # which would need twice the prompts in flight.
 _TOKENS_OF_A_STEP = 8192
 _TOKENS_OF_A_SMALL_CARDS_STEP = 4096
 _SMALL_CARD = 36 * 2**30  # an A100 of 40 GB reports 39.5 GiB
 
-# Of a GPU's memory. vLLM subtracts what the buffers take before it sizes its KV cache.
+# Share of a GPU's memory. vLLM subtracts the buffers before it sizes its KV cache.
 _BUFFERS_SHARE = 1 / 10
 _BUFFERS_ON_CPU = 2**30
 _LARGEST_BUFFERS = 8 * 2**30
@@ -32,7 +32,7 @@ def gpu_defaults(memory: int, given: dict[str, Any]) -> dict[str, Any]:
         memory: Bytes of the device's memory.
         given: The engine arguments that users have given.
     Returns:
-        `enforce_eager`, `max_num_batched_tokens` and `max_num_seqs`, without those that are given.
+        `enforce_eager`, `max_num_batched_tokens` and `max_num_seqs`, without those that the user gave.
     """
     tokens = _TOKENS_OF_A_SMALL_CARDS_STEP if memory < _SMALL_CARD else _TOKENS_OF_A_STEP
     defaults: dict[str, Any] = {
@@ -58,7 +58,7 @@ def observe_memory_of(memory: int | None) -> int:
 
 
 def device_memory() -> int | None:
-    """Bytes of memory of a GPU on which vLLM would run; None on CPUs, and where vLLM does not say.
+    """Memory in bytes of the GPU that vLLM would use; None on CPUs, and where vLLM does not report it.
 
     Does not initialise CUDA, so that worker processes can still be forked.
     """

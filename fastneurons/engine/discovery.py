@@ -1,4 +1,4 @@
-"""Where in a loaded model the neurons are: the activation between the up and the down projection.
+"""Find the neurons of a loaded model: the activation between the up and the down projection.
 
 Found by structure: a module that has an activation function and two linear layers as children, one
 into the intermediate size and one out of it. No model is known by name here; what differs between
@@ -24,7 +24,7 @@ class ActivationKind:
 
 @dataclass(frozen=True)
 class Site:
-    """The place of one layer's neurons: attribute `name` of module `parent`."""
+    """The site of one layer's neurons: attribute `name` of module `parent`."""
 
     layer: int
     path: str
@@ -38,13 +38,13 @@ class Site:
 
     @property
     def module(self) -> nn.Module:
-        """The activation module that stands there now."""
+        """The activation module that is there now."""
         module: nn.Module = getattr(self.parent, self.name)
         return module
 
 
 class NoSiteError(Exception):
-    """A layer whose neurons cannot be measured; the message names it and what stands there."""
+    """A layer whose neurons cannot be measured; the message names it and what was found there."""
 
 
 # By class name, since the Transformers backend brings classes of the same names and meaning from
@@ -143,9 +143,9 @@ def find_sites(model: nn.Module, layers: range) -> list[Site]:
 
 
 def _mixture(model: nn.Module, layers: range) -> str | None:
-    """Where the first of vLLM's fused mixtures of experts stands; None in a dense model.
+    """Path of the first of vLLM's fused mixtures of experts; None for a dense model.
 
-    A shared expert beside it is an ordinary MLP, and by itself not what the layer computes.
+    A shared expert next to it is an ordinary MLP, but not all that the layer computes.
     """
     for path, module in _language_model(model).named_modules():
         layer = _layer_index(path)
@@ -160,7 +160,7 @@ def _mixture(model: nn.Module, layers: range) -> str | None:
 
 
 def _innermost(sites: list[Site]) -> list[Site]:
-    """Those whose parent holds no other site: where there is an MLP, what its layer does beside it is none.
+    """Sites whose parent holds no other site: next to an MLP, other parts of its layer do not count.
 
     Gemma 3n's layers gate their per-layer embeddings with projections and an activation of their own.
     """
@@ -218,7 +218,7 @@ def _linears(parent: nn.Module) -> Iterator[_Linear]:
 
 
 def _widths(parent: nn.Module) -> tuple[list[_Linear], list[_Linear]] | None:
-    """Candidate (up, down) layers among a module's children: ups are followed by a down of their width."""
+    """Candidate (up, down) pairs among a module's children: an up is followed by a down of its width."""
     linears = list(_linears(parent))
     pairs = [
         (up, down)

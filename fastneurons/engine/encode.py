@@ -1,4 +1,4 @@
-"""Token ids of rows, and which of them are read: prompts as they are, answers with them, or texts cut into blocks."""
+"""Encode rows as token ids and mark the tokens to read: prompts, prompts with answers, or texts cut into blocks."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Tokenised:
         example: The example.
         token_ids: Without what the tokenizer puts after a text: the last one is the prompt's own.
         answer_token: The first token of each language's answer, where there is one.
-        spans: For each prompt the tokens that are read, as first, end, first, end, ...; None: all of them.
+        spans: The tokens to read of each prompt, as first, end, first, end, ...; None: all of them.
     """
 
     example: Example
@@ -28,19 +28,19 @@ class Tokenised:
     spans: list[list[int]] | None = None
 
     def read(self, index: int) -> list[int]:
-        """The spans of tokens that are read of one language's prompt; none where it has no prompt."""
+        """The spans of tokens to read in one language's prompt; none without a prompt."""
         if self.spans is not None:
             return self.spans[index]
         ids = self.token_ids[index]
         return [0, len(ids)] if ids else []
 
     def num_read(self, index: int) -> int:
-        """How many tokens that are."""
+        """Number of tokens in these spans."""
         numbers = self.read(index)
         return sum(numbers[1::2]) - sum(numbers[::2])
 
 
-# A row of a source. One that is token ids already is not encoded.
+# A row of a source. Rows that are token ids already are not encoded.
 Row = Example | Tokenised | Skipped
 
 
@@ -48,25 +48,25 @@ class Encoder(Protocol):
     """Makes token ids of rows, many at a time."""
 
     def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
-        """Encode rows, in order; not always as many come out."""
+        """Encode rows, in order; the number of rows may change."""
 
     def rest(self) -> list[Tokenised | Skipped]:
         """Encode the remainder, once no more rows come."""
 
 
 class PromptEncoder:
-    """One row out for one row in.
+    """Encodes prompts, one row for each row of the source.
 
     Args:
         tokenise: Makes token ids of texts.
         languages: The languages, in the store's order.
         max_prompt_tokens: Longer prompts make their example skipped.
         vocabulary: Number of ids that the model has embeddings for.
-        answers: "ignored"; "first token": each answer's first token is found; "appended": the answer follows
-            its prompt, its tokens are those that are read, and an example that lacks one is skipped.
-        own_tokens: Whether the tokens that are read are told: those of the prompt's or the answer's own text. Else
-            there are no `spans`, but for an answer's.
-        include_special_tokens: Whether marks are read like text.
+        answers: "ignored"; "first token": find each answer's first token; "appended": put the answer after its
+            prompt, read its tokens, and skip an example that lacks one.
+        own_tokens: Whether to mark the tokens of the prompt's or the answer's own text in `spans`. Else only answers
+            have spans.
+        include_special_tokens: Whether to read marks like text.
 
     Attributes:
         num_begun: Prompts that began with the tokenizer's begin mark, which was not put before them once more.
@@ -136,7 +136,7 @@ class PromptEncoder:
     def _prompt(
         self, example: Example, prompts: dict[int, Encoded], answers: dict[int, tuple[Encoded, int]]
     ) -> Tokenised:
-        """An example whose prompts are read."""
+        """An example of which to read the prompts."""
         token_ids: list[list[int] | None] = [None] * len(self._languages)
         spans: list[list[int]] = [[] for _ in self._languages]
         begun = 0
@@ -154,14 +154,14 @@ class PromptEncoder:
         return Tokenised(example, token_ids, firsts, spans if self._needs_own else None)
 
     def _answer(self, example: Example, answers: dict[int, tuple[Encoded, int]]) -> Tokenised:
-        """An example whose answers are read, behind their prompts."""
+        """An example of which to read the answers, which follow their prompts."""
         token_ids: list[list[int] | None] = [None] * len(self._languages)
         spans: list[list[int]] = [[] for _ in self._languages]
         begun = 0
         for index, language in enumerate(self._languages):
             if index not in answers:
                 if language in example.prompts:
-                    raise _UnusableError(f"no answer in {language}, and the answer is what is read")
+                    raise _UnusableError(f"no answer in {language}, and position answer reads it")
                 continue
             encoded, start = answers[index]
             ids, num_before = self._checked(encoded, language)
@@ -223,7 +223,7 @@ class PromptEncoder:
         return encoded.ids[start] if start < len(encoded.ids) else None
 
     def _checked(self, encoded: Encoded, language: str) -> tuple[list[int], int]:
-        """A prompt's ids as they are sent, and how many marks were put before them."""
+        """A prompt's ids to send, and how many marks precede them."""
         if not encoded.ids:
             raise _UnusableError(f"prompt in {language} has no tokens")
         ids, num_before = self._tokenise.begun(encoded.ids)
@@ -240,7 +240,7 @@ class PromptEncoder:
 
 
 class _UnusableError(Exception):
-    """Why an example is skipped."""
+    """The reason for skipping an example."""
 
 
 def _flat(spans: Sequence[Span]) -> list[int]:
@@ -262,7 +262,7 @@ class BlockEncoder:
         max_prompt_tokens: The longest block; a document that is longer becomes several.
         vocabulary: Number of ids that the model has embeddings for.
         block_size: Tokens of a block, marks included; None keeps documents.
-        include_special_tokens: Whether marks are read like text.
+        include_special_tokens: Whether to read marks like text.
 
     Attributes:
         num_begun: Texts that began with the tokenizer's begin mark, which was not put before them once more.
@@ -284,13 +284,13 @@ class BlockEncoder:
         self._block_size = block_size
         self._includes_marks = include_special_tokens
         self._waiting: list[list[int]] = [[] for _ in languages]
-        # Spans of those that are read.
+        # Spans of the tokens to read.
         self._unread: list[list[Span]] = [[] for _ in languages]
         self._num_blocks = [0] * len(languages)
         self.num_begun = 0
 
     def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
-        """Blocks that are full, or each text of these rows; and the rows that were skipped, where they stood."""
+        """Full blocks, or each text of these rows; and the skipped rows, in their places."""
         texts = [
             row.prompts[language]
             for row in rows

@@ -1,4 +1,4 @@
-"""A vLLM engine with its model patched: its life, from configuration to shutdown.
+"""Run a vLLM engine with its model patched, from configuration to shutdown.
 
     with PatchedEngine("Qwen/Qwen3-8B", EngineOptions(), observe) as engine:
         engine.send("0", token_ids, {...})
@@ -189,7 +189,7 @@ class PatchedEngine:
             raise self._failed(error) from error
 
     def step(self) -> list[Any]:
-        """Run one step; vLLM's output of each request that it concerned.
+        """Run one step; return vLLM's output for each request in it.
 
         Raises:
             EngineError: the engine failed.
@@ -200,7 +200,7 @@ class PatchedEngine:
             raise self._failed(error) from error
 
     def abort(self, request_ids: list[str]) -> None:
-        """Take back requests that are not finished.
+        """Abort requests that are not finished.
 
         Raises:
             EngineError: the engine failed.
@@ -227,7 +227,7 @@ class PatchedEngine:
         return self._merged(self.ask(method, **arguments))
 
     def ask_whole_later(self, method: str, **arguments: Any) -> Callable[[], Arrays]:
-        """Call a worker's method on every rank, before any step of what is sent from now on, and go on.
+        """Call a worker's method on every rank, ahead of the steps of later requests, without waiting.
 
         Returns:
             Waits for the whole model's arrays while steps go on; raises as `ask` does.
@@ -241,26 +241,26 @@ class PatchedEngine:
 
         def whole() -> Arrays:
             try:
-                answers = wait()
+                replies = wait()
             except Exception as error:
                 raise engine_failed(error) from error
-            return self._merged(self._arrays(answers))
+            return self._merged(self._arrays(replies))
 
         return whole
 
-    def _arrays(self, answers: list[Any]) -> list[Arrays]:
-        """The arrays of each rank that has some. Raises EngineError where a rank says that observing failed."""
-        for answer in answers:
-            if answer["error"] is not None:
-                raise EngineError(f"reading activations failed: {answer['error']}")
-        return [self._received(rank, each["arrays"]) for rank, each in enumerate(answers) if each["arrays"]]
+    def _arrays(self, replies: list[Any]) -> list[Arrays]:
+        """The arrays of each rank that has some. Raises EngineError if a rank reports that observing failed."""
+        for reply in replies:
+            if reply["error"] is not None:
+                raise EngineError(f"reading activations failed: {reply['error']}")
+        return [self._received(rank, each["arrays"]) for rank, each in enumerate(replies) if each["arrays"]]
 
     def _merged(self, arrays: list[Arrays]) -> Arrays:
         merged = merge(self._slices, arrays)
         return own(merged) if self._share is not None else merged
 
     def _received(self, rank: int, arrays: dict[str, Any]) -> Arrays:
-        """A rank's arrays: as they are in this process, else out of the memory that it shares or of its message."""
+        """A rank's arrays: direct in this process, else from shared memory or from its message."""
         if self.core.is_in_process:
             return arrays
         return self._share.from_wire(rank, arrays) if self._share is not None else from_wire(arrays)
@@ -290,7 +290,7 @@ class PatchedEngine:
         return self._ask("fastneurons_tally")
 
     def check_calls(self) -> None:
-        """Check that the op ran in each layer of each forward pass since the engine was ready.
+        """Check that the op ran once per layer in each forward pass since the engine was ready.
 
         A layer that runs without the patch, as in a compiled graph of the unpatched model, would show here.
 
@@ -322,7 +322,7 @@ class PatchedEngine:
 
     @contextlib.contextmanager
     def unpatched(self) -> Iterator[None]:
-        """Take the patch out for a while, of an engine in this process whose model is not compiled.
+        """Take the patch out for a while. Only for an engine in this process whose model is not compiled.
 
         Benchmarks compare the two.
         """
@@ -332,7 +332,7 @@ class PatchedEngine:
     # -- loading --------------------------------------------------------------------------------------
 
     def _start(self) -> tuple[Core, list[str]]:
-        """The engine's core, and the warnings of making it."""
+        """The engine's core, and the warnings from starting it."""
         try:
             with _importing():
                 from vllm.engine import arg_utils  # noqa: F401 - most of what is imported
@@ -437,7 +437,7 @@ class PatchedEngine:
 
 @contextlib.contextmanager
 def _importing() -> Iterator[None]:
-    """Keep the garbage collector away from what vLLM's import makes: a million objects that all stay.
+    """Keep the garbage collector away from the objects of vLLM's import: a million that all stay.
 
     It would look at them again and again, now and at every collection that vLLM asks for later: 1.4 s of
     13 s of importing, and 4 s at the engine's end.

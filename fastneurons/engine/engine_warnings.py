@@ -1,6 +1,6 @@
-"""Warnings that vLLM and Transformers give while a model is loaded, as far as they may change results.
+"""Collect the warnings that vLLM and Transformers give while a model is loaded, if they may concern results.
 
-Everything that is said of the model, its configuration, tokenizer and quantisation is shown, but for what is known
+Every warning about the model, its configuration, tokenizer and quantisation is shown, unless it is known
 to change nothing: a warning that is new comes through.
 """
 
@@ -32,7 +32,7 @@ _HARMLESS = {
     r"TOKENIZERS_PARALLELISM": "speed",
     r"Please set the `factor` field of `rope_parameters`": "a value that is derived where it is not given",
 }
-# What a warning of vLLM's means for a measurement, where its own words are about serving.
+# Meanings for a measurement of vLLM warnings that are worded for serving.
 _IN_OTHER_WORDS = {
     r"Using LongRoPE scaling factors.*vs original (\d+) tokens.*": (
         r"--max-model-len is beyond the original context of this LongRoPE model, so vLLM computes every prompt with "
@@ -96,10 +96,10 @@ def of_rounding(down: Any) -> str | None:
 
 @contextlib.contextmanager
 def collected_warnings() -> Iterator[Collector]:
-    """Within it, collect what is warned of in this process. vLLM must have been imported before."""
+    """Collect this process's warnings within the context. vLLM must have been imported before."""
     from vllm import logger as vllm_logger
 
-    # "Once" is once a process: a second engine in it would warn of nothing.
+    # "Once" is once a process: a second engine would not warn at all.
     for once in ("_print_warning_once", "_print_info_once"):
         with contextlib.suppress(AttributeError):
             getattr(vllm_logger, once).cache_clear()

@@ -1,4 +1,4 @@
-"""The process around vLLM: environment variables that it reads when it is imported or started."""
+"""Set up the process around vLLM: environment variables that it reads when it is imported or started."""
 
 import ctypes
 import importlib.metadata
@@ -36,7 +36,7 @@ def allowed_cores() -> list[int]:
 
 
 def thread_binding(cores: list[int], num_workers: int) -> str:
-    """`VLLM_CPU_OMP_THREADS_BIND` that shares the cores out among workers, all of them used.
+    """A value of `VLLM_CPU_OMP_THREADS_BIND` that divides all cores among the workers.
 
     vLLM's own choice keeps one core a worker for its scheduler, which costs half the rate on two
     cores; and it gives a worker a whole NUMA node or refuses. With fewer cores than workers, all
@@ -48,7 +48,7 @@ def thread_binding(cores: list[int], num_workers: int) -> str:
     return "|".join(",".join(map(str, cores[i * share : (i + 1) * share])) for i in range(num_workers))
 
 
-# Defaults of vLLM's that the session relies on.
+# vLLM defaults that the session relies on.
 _SET_BACK = {
     # vLLM 0.32's older executor for Ray runs steps past the worker, so that nothing would be read.
     "VLLM_USE_RAY_V2_EXECUTOR_BACKEND": "1",
@@ -59,7 +59,7 @@ _SET_BACK = {
 
 @contextmanager
 def engine_environment(num_workers: int, verbose: bool) -> Iterator[None]:
-    """Set what vLLM reads from the environment while an engine is made; what users have set, stays.
+    """Set the variables that vLLM reads while an engine is made; keep those that users have set.
 
     A single worker runs in this process: it starts in half the time, and its arrays need no copy.
     Several run in processes of their own.
@@ -93,7 +93,7 @@ def engine_environment(num_workers: int, verbose: bool) -> Iterator[None]:
                 os.environ[name] = value
 
 
-# Where libraries keep what they have compiled or downloaded: the variable, and the place if it is not set.
+# Caches of libraries for compiled or downloaded files: the variable, and the folder if it is not set.
 _CACHES = {
     "VLLM_CACHE_ROOT": "vllm",
     "VLLM_CONFIG_ROOT": "vllm-config",
@@ -117,7 +117,7 @@ def cache_places() -> dict[str, str]:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether a folder of its own can be made there. Tried, as root may write where the mode says no."""
+    """Whether a folder can be made there. Tried out, since root may write where the mode forbids it."""
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".fastneurons-"):
             return True
@@ -141,7 +141,7 @@ def cpu_computes_bfloat16() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed, so that the next layer's arrays are pages that are there already.
+    """Have the C library keep freed memory, so that the next layer's arrays use pages that are already mapped.
 
     By itself glibc maps each large array anew, page by page, zeroed by the kernel: 600,000 page faults and 3 s of the
     first 10 s of a small model, and in every step where arrays exceed 32 MiB. Where it is not glibc, nothing happens.
@@ -167,7 +167,7 @@ def _c_library() -> ctypes.CDLL | None:
 
 
 def vllm_version() -> str | None:
-    """Version of the engine that is installed, and under which name; None where there is none."""
+    """Name and version of the installed engine; None if there is none."""
     for name in ("vllm", "vllm-cpu"):
         try:
             return f"{name} {importlib.metadata.version(name)}"

@@ -22,14 +22,14 @@ class NeuronExecutor(MultiprocExecutor):
     def collective_rpc(self, method: str | Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a method on all workers; if it is one of this package's and steps are under way, return a future.
 
-        vLLM's own answers come in the order of calls, and the core, which waits for one, schedules no step meanwhile.
+        vLLM's own replies come in the order of calls, and the core, which waits for one, schedules no step meanwhile.
         """
         if not (isinstance(method, str) and method.startswith("fastneurons_")):
             return super().collective_rpc(method, *args, **kwargs)
         ahead = self.futures_queue[0] if self.futures_queue else None
-        answer = super().collective_rpc(method, *args, **(kwargs | {"non_block": True}))
+        reply = super().collective_rpc(method, *args, **(kwargs | {"non_block": True}))
         if ahead is None:
-            return answer.result()
-        # A future of vLLM's looks for its answer when it is asked. The core asks those of steps: this comes next.
-        ahead.add_done_callback(lambda _: answer.result())
-        return answer
+            return reply.result()
+        # A future of vLLM's looks for its reply when it is asked. The core asks those of steps: this comes next.
+        ahead.add_done_callback(lambda _: reply.result())
+        return reply

@@ -1,4 +1,4 @@
-"""Why an engine failed, in one line: the cause out of what vLLM wraps around it, or out of its log."""
+"""Say in one line why an engine failed: find the cause inside vLLM's exceptions, or in its log."""
 
 import re
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from pathlib import Path
 from fastneurons.errors import EngineError, InputError
 
 _LONGEST = 600
-# After the name of a process that is gone.
+# Follows the name of a process that died.
 ENDED = "ended without a word; it may have been killed for want of memory"
-# The end of a log, where the failure is.
+# Bytes at the end of a log, where the failure is.
 _LOG_BYTES = 4 << 20
 
 # Messages that only point at another one.
@@ -40,7 +40,7 @@ def cause(error: BaseException, log: Path | None = None) -> str:
 
     Args:
         error: What vLLM raised.
-        log: What its processes wrote, which is read where the exception only points there.
+        log: The log of its processes, searched if the exception only points there.
     """
     found = [_message(each) for each in _chain(error)]
     telling = [message for message in found if message and not _VAGUE.search(message)]
@@ -60,7 +60,7 @@ def is_vague(message: str) -> bool:
 
 
 def with_log(error: InputError | EngineError, log: Path) -> InputError | EngineError:
-    """The same error, which names the log; and the cause that stands there, if the error itself names none."""
+    """The same error naming the log, and the cause found there if the error itself names none."""
     message = str(error)
     if ENDED in message and not message.endswith(f"a process of the engine {ENDED}"):
         # It has a name, which stays.
@@ -74,7 +74,7 @@ def with_log(error: InputError | EngineError, log: Path) -> InputError | EngineE
 
 
 def cause_in_log(log: Path) -> str | None:
-    """The first exception that a log tells of and that says something; None if it has none.
+    """The first informative exception in a log; None if it has none.
 
     Of chained exceptions Python prints the cause first, and of processes the one that failed first writes first.
     """
@@ -94,7 +94,7 @@ def cause_in_log(log: Path) -> str | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what it came from, the innermost last."""
+    """An exception and its causes, the innermost last."""
     seen: set[int] = set()
     following: BaseException | None = error
     while following is not None and id(following) not in seen:

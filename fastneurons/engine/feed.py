@@ -1,4 +1,4 @@
-"""Rows of the source, tokenised ahead of the engine in a thread of their own.
+"""Tokenise rows of the source ahead of the engine, in a thread.
 
 The tokenizers of Hugging Face run outside Python's lock, so the engine's Python goes on meanwhile.
 """
@@ -49,7 +49,7 @@ class Feed(Iterator[Tokenised | Skipped]):
         return row
 
     def take(self, wait: bool) -> Tokenised | Skipped | None:
-        """The next row, or None where none is ready and `wait` is false. Raises as `__next__` does."""
+        """The next row, or None if none is ready and `wait` is false. Raises as `__next__` does."""
         while not self._ready:
             try:
                 batch = self._queue.get(block=wait)
@@ -84,7 +84,7 @@ class Feed(Iterator[Tokenised | Skipped]):
         except BaseException as error:
             end = error
         try:
-            # Rows read before an error are good: they go first. What is left over is not: more would have come to it.
+            # Rows read before an error are good: they go first. The remainder is incomplete: more would have joined it.
             self._put(self._encode(rows) + (self._encode.rest() if end is None else []))
         except BaseException as error:
             end = end or error

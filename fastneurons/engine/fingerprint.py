@@ -1,4 +1,4 @@
-"""Fingerprints by which two runs can tell whether they used the same model and tokenizer.
+"""Compute fingerprints that show whether two runs used the same model and tokenizer.
 
 Weights themselves are not hashed: reading 16 GB would take longer than most runs. A model's fingerprint covers its
 configuration and the name, dtype and shape of each tensor, so that fine-tuned weights of the same shapes have the
@@ -13,10 +13,10 @@ from typing import Any
 
 from fastneurons.engine.model_files import TensorHeader, open_regular
 
-# What a configuration says of where and by which program it was written, which changes no result.
+# Configuration entries about where and by which program it was written, which change no result.
 _INCIDENTAL = frozenset({"_name_or_path", "name_or_path", "transformers_version"})
 
-# Every file that a tokenizer of Transformers can be made from, and the chat templates beside them.
+# Every file that a tokenizer of Transformers can be made from, and the chat templates next to them.
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
     "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json",
@@ -61,7 +61,7 @@ def tokenizer_fingerprint(folder: Path | None, tokenizer: Any) -> str:
 
 
 def _normalised(value: Any) -> Any:
-    """A configuration without what changes no result, at any depth."""
+    """A configuration without the entries that change no result, at any depth."""
     if isinstance(value, dict):
         return {key: _normalised(inner) for key, inner in value.items() if key not in _INCIDENTAL}
     return [_normalised(inner) for inner in value] if isinstance(value, list) else value

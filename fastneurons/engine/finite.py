@@ -1,4 +1,4 @@
-"""Watches that what a model computes are numbers: activations that are NaN would be read as not activated."""
+"""Watch that a model computes finite numbers: activations that are NaN would be read as not activated."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ class FiniteWatch:
 
     Args:
         model: The whole model, as its runner calls it.
-        is_reading: Whether the step that runs is one of those that are read; dummy steps compute anything.
+        is_reading: Whether the current step is to be read; dummy steps may compute anything.
         all_finite: bool [], on the device; set to False, in place, by the first value that is not finite.
     """
 

@@ -1,4 +1,4 @@
-"""Host memory that collections are copied into: a few blocks, used again and again.
+"""Provide host memory for collections: a few blocks, used again and again.
 
 A block is page-locked for a GPU, which then copies into it by itself; or, where workers are processes of their own, it
 is mapped by the session's process too. Both take longer to make than to fill.
@@ -17,14 +17,14 @@ from torch import Tensor
 
 
 class Memory(Protocol):
-    """The memory of a block, made anew when it is too small."""
+    """The memory of a block, replaced when it is too small."""
 
     def at_least(self, num_bytes: int) -> Tensor:
-        """Uint8 of `num_bytes` or more; what was there is lost."""
+        """uint8 of at least `num_bytes`; earlier content is lost."""
 
 
 class PageLocked:
-    """Memory that a GPU copies into by itself."""
+    """Page-locked memory, into which a GPU copies by itself."""
 
     def __init__(self) -> None:
         self._tensor = torch.empty(0, dtype=torch.uint8)
@@ -74,14 +74,14 @@ class HostMemory:
         return Block(tensor, array)
 
     def hand_on(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The arrays of a collection that is complete, in its block; where too many blocks are in use, copies."""
+        """The arrays of a complete collection, in its block; copies if too many blocks are in use."""
         if len(self._free) >= self._most_begun:
             return arrays
         return {name: array.copy() for name, array in arrays.items()}
 
 
 def copied(tensors: dict[str, Tensor], block: Block) -> dict[str, NDArray[Any]]:
-    """Queue copies of all tensors into a block, one behind the other; the arrays that will hold them."""
+    """Queue copies of all tensors into a block, one after another; return the arrays that will hold them."""
     arrays, first = {}, 0
     for name, tensor in tensors.items():
         end = first + tensor.nbytes
@@ -98,5 +98,5 @@ def room_of(tensors: dict[str, Tensor]) -> int:
 
 
 def _padded(num_bytes: int) -> int:
-    """So that each array begins on a cache line."""
+    """Round up, so that each array begins on a cache line."""
     return -(-num_bytes // 64) * 64

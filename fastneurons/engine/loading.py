@@ -1,4 +1,4 @@
-"""Watches a checkpoint being loaded, so that no part of a layer is left with whatever was in memory before.
+"""Watch a checkpoint being loaded, so that no part of a layer keeps whatever was in memory before.
 
 vLLM exempts linear layers and embeddings from its check that every parameter was loaded, counts a fused one
 (`qkv_proj`, `gate_up_proj`) as loaded when one of its parts came, and cuts a tensor that is larger than the
@@ -48,7 +48,7 @@ class Loading:
         return self._problem
 
     def begin(self, model: nn.Module) -> None:
-        """Mark what the checkpoint must fill."""
+        """Mark the parameters that the checkpoint must fill."""
         self._model = model
         for path, module in _language_model(model):
             for name in ("weight", "bias", "qweight", "weight_packed"):
@@ -62,7 +62,7 @@ class Loading:
                     self._watch_shapes(path, module, parameter)
 
     def end(self) -> None:
-        """Look at what was loaded."""
+        """Check what was loaded."""
         self._problem = self._find_problem()
         self._marked.clear()
 
@@ -97,7 +97,7 @@ class Loading:
                 yield f"{prefix}.{part}.{name}"
 
     def _watch_shapes(self, path: str, module: nn.Module, parameter: Any) -> None:
-        """Compare the shape of each tensor that vLLM's own loader of a linear layer is given with what it needs."""
+        """Compare the shape of each tensor with the one that vLLM's loader of a linear layer needs."""
         load = getattr(parameter, "weight_loader", None)
         if getattr(load, "__self__", None) is not module or type(module).__name__ not in _LINEARS:
             return
@@ -120,7 +120,7 @@ class Loading:
 
 @contextlib.contextmanager
 def watched_loading() -> Iterator[Loading]:
-    """Within it, what a model runner loads is watched; afterwards `problem` says what is wrong with it."""
+    """Watch what a model runner loads within the context; afterwards, `problem` names the fault."""
     from vllm.model_executor import model_loader
 
     loading = Loading()
@@ -190,7 +190,7 @@ def _marked_rows(parameter: Any) -> Tensor | None:
     rows = view.movedim(axis, 0).flatten(1) if view.dim() > 1 else view[:, None]
     if not is_number and rows.shape[1] * rows.element_size() < _SHORTEST_ROW:
         return None
-    # A row is loaded whole or not at all: its first number tells for most.
+    # A row is loaded whole or not at all: for most, the first number decides.
     found = rows[:, 0] == mark
     if not found.any():
         return None
@@ -230,7 +230,7 @@ _LINEARS = frozenset(
 
 
 def _needed_shape(module: Any, shard_id: Any) -> tuple[int, int] | None:
-    """The shape that a tensor must have on disk; None where that is not known, as with quantised weights."""
+    """The shape that a tensor must have on disk; None if it is unknown, as with quantised weights."""
     from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 
     if not isinstance(module.quant_method, UnquantizedLinearMethod):

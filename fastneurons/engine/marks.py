@@ -1,4 +1,4 @@
-"""Marks: the tokens that a tokenizer itself puts before and after a text, found out once by asking it.
+"""Find a tokenizer's marks, the tokens that it puts before and after a text, by asking it once.
 
     marks = marks_of(tokenizer)
     marks.before, marks.after       # (1,), (2,) for "<s> text </s>"
@@ -23,7 +23,7 @@ _PROBES = (
     "0 1 2",
     "x",
 )
-# A tokenizer may put as many marks after a text even where it is told not to.
+# A tokenizer may put this many marks after a text even when asked not to.
 _MOST_MARKS = 4
 
 
@@ -105,7 +105,7 @@ def _encoded(tokenizer: Any, **options: Any) -> list[list[int]]:
 
 
 def _bare(tokenizer: Any) -> list[list[int]] | None:
-    """The probes without marks; None where the tokenizer takes no such option."""
+    """The probes without marks; None if the tokenizer has no such option."""
     try:
         return _encoded(tokenizer, add_special_tokens=False)
     except TypeError:
@@ -180,7 +180,7 @@ def _names(tokenizer: Any, ids: set[int]) -> dict[int, str]:
 
 
 def _tells_offsets(tokenizer: Any, options: dict[str, Any]) -> bool:
-    """Whether offsets come with a text's tokens and cover all that can be seen of it, in order."""
+    """Whether a text's tokens come with offsets that cover all its visible characters, in order."""
     try:
         offsets = tokenizer(list(_PROBES), return_offsets_mapping=True, **options)["offset_mapping"]
     except Exception:  # NotImplementedError, KeyError, TypeError: as many as there are tokenizers

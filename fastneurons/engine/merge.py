@@ -1,4 +1,4 @@
-"""One result from the slices that an engine's workers hold.
+"""Merge the slices that an engine's workers hold into one result.
 
 A tensor-parallel rank holds a slice of the neurons of its layers, a pipeline stage a slice of the layers.
 `fastneurons/arrays.py` says of each array how the ranks' slices combine.
@@ -74,7 +74,7 @@ def _merged(spec: Array, parts: list[NDArray[Any]], neurons: list[int]) -> NDArr
 
 
 def concatenate_bits(parts: list[NDArray[np.uint8]], neurons: list[int]) -> NDArray[np.uint8]:
-    """Packed rows side by side: each uint8 [..., ceil(I_r / 8)] with I_r bits, little bit order."""
+    """Join packed rows side by side: each uint8 [..., ceil(I_r / 8)] with I_r bits, little bit order."""
     if all(n % 8 == 0 for n in neurons[:-1]):
         return np.concatenate(parts, axis=-1)
     unpacked = [
@@ -84,7 +84,7 @@ def concatenate_bits(parts: list[NDArray[np.uint8]], neurons: list[int]) -> NDAr
 
 
 def _with_attribution(stage: Arrays) -> Arrays:
-    """A stage's arrays with those of `ATTRIBUTION` in the place of what all its ranks gave for them.
+    """A stage's arrays, with those of `ATTRIBUTION` computed from its ranks' partial results.
 
     There is no value (NaN) where a category is empty, the language is missing or, of effective scores,
     there is no answer.
@@ -95,7 +95,7 @@ def _with_attribution(stage: Arrays) -> Arrays:
     place = (slice(None), slice(None), None, None)
     scored = {"contribution": (count > 0) & present[place], "effective": (count > 0) & answered[place]}
     for kind, there in scored.items():
-        # Empty categories are divided by 0; what is too large for float32 becomes infinite.
+        # Empty categories are divided by 0; values too large for float32 become infinite.
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             total = out.pop(f"{kind}_sum")
             values = {

@@ -29,11 +29,11 @@ _LAYER = re.compile(
 )
 _EMBEDDING = re.compile(r"emb|wte", re.IGNORECASE)
 _OTHER_EMBEDDINGS = re.compile(r"pos|wpe|norm|type|per_layer|patch|rotary|lm_head|embed_out", re.IGNORECASE)
-# Buffers that old checkpoints keep in some layers and nobody reads, and what only quantised ones have.
+# Buffers that old checkpoints keep in some layers and nobody reads, and tensors that only quantised ones have.
 _OPTIONAL = re.compile(
     r"inv_freq$|masked_bias$|(^|\.)(attn|attention)\.bias$|_scale(_inv)?$|zero_point$|g_idx$"
 )
-# Parts of a layer that are of no use without each other.
+# Parts of a layer that are useless without each other.
 _TOGETHER = (("gate_proj", "up_proj", "down_proj"), ("up_proj", "down_proj"))
 
 
@@ -50,10 +50,10 @@ def check_place(model: str) -> None:
 
 
 def local_folder(model: str, revision: str | None, cache: str | None = None) -> Path | None:
-    """Where a model's files are on this machine; None if they have still to be downloaded.
+    """Find a model's files on this machine; None if they have still to be downloaded.
 
     Raises:
-        InputError: a path that is no folder.
+        InputError: a path that is not a folder.
     """
     path = Path(model).expanduser() if is_path(model) else Path(model)
     if path.is_dir():
@@ -61,7 +61,7 @@ def local_folder(model: str, revision: str | None, cache: str | None = None) -> 
     if path.is_file():
         raise InputError(f"{model} is a file; a model is a folder with config.json and its weights")
     if path.exists():
-        raise InputError(f"{model} is no folder; a model is a folder with config.json and its weights")
+        raise InputError(f"{model} is not a folder; a model is a folder with config.json and its weights")
     if is_path(model):
         raise InputError(f"{model}: no such folder")
     with contextlib.suppress(Exception):  # not there, no valid name, or no huggingface_hub: vLLM will say
@@ -72,7 +72,7 @@ def local_folder(model: str, revision: str | None, cache: str | None = None) -> 
 
 
 def is_downloaded(folder: Path) -> bool:
-    """Whether all of a Hub model's files are there that would be read."""
+    """Whether all files of a Hub model that vLLM would read are there."""
     if not (folder / CONFIG).exists():
         return False
     try:
@@ -82,7 +82,7 @@ def is_downloaded(folder: Path) -> bool:
 
 
 def check_files(folder: Path) -> tuple[dict[str, Any], list[TensorHeader]]:
-    """A model's configuration and tensors, if they can be what a decoder model needs.
+    """A model's configuration and tensors, if a decoder model can have them.
 
     Raises:
         InputError: they cannot; the message names the tensor, the file or the entry.
@@ -104,7 +104,7 @@ def check_files(folder: Path) -> tuple[dict[str, Any], list[TensorHeader]]:
 
 
 def check_config(config: dict[str, Any]) -> None:
-    """Refuse what cannot be measured, by a configuration as it is written or with its defaults filled in.
+    """Refuse models that cannot be measured, by the configuration as written or with its defaults filled in.
 
     Raises:
         InputError: an encoder-decoder, a mixture of experts, or a number of layers that cannot be.
@@ -178,7 +178,7 @@ def _check_layers(
 
 
 def _check_alike(layers: dict[int, dict[str, TensorHeader]], quantised: bool) -> None:
-    """Layers of a kind have the same tensors, of the same shapes.
+    """Check that layers of a kind have the same tensors, of the same shapes.
 
     A layer is refused if it lacks what three in four layers have or more and has nothing of its own:
     models that mix kinds of layers without saying so differ in more of them, or in both directions.
@@ -211,7 +211,7 @@ def _check_alike(layers: dict[int, dict[str, TensorHeader]], quantised: bool) ->
 
 
 def _check_together(tensors: dict[str, TensorHeader]) -> None:
-    """The projections of an MLP come together and fit each other."""
+    """Check that the projections of an MLP are all there and fit each other."""
     for suffix in tensors:
         match = re.fullmatch(r"(.*\bmlp\.)(gate_proj|up_proj)\.weight", suffix)
         if match is None or ".experts." in suffix:
@@ -282,7 +282,7 @@ def _are_indices(value: list[Any]) -> bool:
 
 
 def _all_layers_dense(config: dict[str, Any]) -> bool:
-    """Whether a family that has experts is told to use none: each of its ways of choosing dense layers takes all."""
+    """Whether a configuration of a family with experts uses none: its ways of choosing dense layers choose all."""
     layers = _num_layers(config)
     if layers is None:
         return False
@@ -311,7 +311,7 @@ def _all_layers_dense(config: dict[str, Any]) -> bool:
 
 
 def _parts(config: dict[str, Any], depth: int = 3) -> Iterator[dict[str, Any]]:
-    """A configuration and those inside it, but for what sees or hears."""
+    """A configuration and those inside it, except for vision and audio."""
     yield config
     if depth:
         for name, value in config.items():

@@ -67,7 +67,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             "the weights and pass the result"
         )
     if not path.exists():
-        raise InputError(f"{folder} is no model: it has no {CONFIG}")
+        raise InputError(f"{folder} is not a model: it has no {CONFIG}")
     return read_object(path)
 
 
@@ -152,7 +152,7 @@ def read_headers(files: Sequence[Path]) -> list[TensorHeader]:
     """The tensors of safetensors files, sorted by name.
 
     Raises:
-        InputError: a file is not a regular one, is cut short, or is no safetensors file.
+        InputError: a file is not a regular one, is cut short, or is not a safetensors file.
     """
     headers = [header for path in files for header in _read_header(path)]
     return sorted(headers, key=lambda header: header.name)
@@ -166,7 +166,7 @@ def _read_header(path: Path) -> list[TensorHeader]:
             raise InputError(f"{path} is a Git LFS pointer: the weights themselves were not downloaded")
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 0 < length <= min(_LARGEST_HEADER, size - 8):
-            raise InputError(f"{path} is no safetensors file, or is cut short ({size:,} bytes)")
+            raise InputError(f"{path} is not a safetensors file, or is cut short ({size:,} bytes)")
         text = file.read(length)
     try:
         entries = json.loads(text)

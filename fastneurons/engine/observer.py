@@ -1,4 +1,4 @@
-"""The buffers of one worker process: which prompt each row of a step belongs to, and what was read of it.
+"""The buffers of one worker process: the prompt of each row of a step, and its readings.
 
 Every buffer is allocated once, before the profile run, and updated in place between steps: captured
 CUDA graphs keep their addresses.
@@ -38,19 +38,19 @@ from fastneurons.engine.values import ValueVectors
 
 _Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
-# Of the memory budget, what products of value vectors and answers may take while examples are collected.
+# Share of the memory budget for products of value vectors and answers while examples are collected.
 _PROJECTIONS_SHARE = 1 / 8
 
-# Beside the arrays of a collection: whether the model has computed numbers.
+# Comes with the arrays of a collection: whether the model has computed finite numbers.
 _ALL_FINITE = "all_finite"
 
 
 class TooLargeError(Exception):
-    """The memory that may be used does not hold what has to be in flight at once."""
+    """The memory budget does not hold the least that must be in flight at once."""
 
 
 def uses_fused_kernel(device: torch.device) -> bool:
-    """Whether one kernel of ours computes the product and reads; else the model's own module computes it."""
+    """Whether our kernel computes the product and reads it; else the model's own module computes it."""
     return device.type == "cuda"
 
 
@@ -69,12 +69,12 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     signal: str = "gate"
     attribution: bool = False
     memory_bytes: int = 2**30
-    # Whether the engine is for reading alone: what nothing that is read depends on may be left out.
+    # Whether the engine only reads, so that work that no reading depends on may be skipped.
     only_reads: bool = False
 
     @property
     def is_corpus(self) -> bool:
-        """Whether tokens are counted, and not prompts kept apart."""
+        """Whether tokens are counted, instead of keeping prompts apart."""
         return self.position == "corpus"
 
     def compute_hash(self) -> str:
@@ -116,7 +116,7 @@ class LayerObserver:
     calls: Tensor  # int64 [1]
     fused: bool
     tally: Tally
-    # On CPUs: who reads, and which rows of the forward pass that comes next; None: no row is read.
+    # On CPUs: the reader, and the rows to read in the next forward pass; None: read no row.
     reader: Reader | None = None
     rows_to_read: RowsToRead | None = None
     # On GPUs: launches the kernel; made at the first forward pass.
@@ -128,7 +128,7 @@ class LayerObserver:
         return self.site.neurons
 
     def observe(self, x: Tensor, product: Tensor) -> None:
-        """Read the targeted rows of `x` [T, I] or [T, 2I], and of what came of it [T, I]; the CPU's path."""
+        """Read the targeted rows of the input `x` [T, I] or [T, 2I] and of the product [T, I]; the CPU's path."""
         if self.reader is not None and self.rows_to_read is not None:
             self.reader(x, product, self.rows_to_read)
 
@@ -147,7 +147,7 @@ class LayerObserver:
         return self.launcher(x, calls)
 
     def failed(self, error: Exception) -> None:
-        """Keep the first error, with its place, for the session."""
+        """Keep the first error, with its layer, for the session."""
         if self.tally.error is None:
             where = traceback.extract_tb(error.__traceback__)[-1]
             self.tally.error = (
@@ -157,7 +157,7 @@ class LayerObserver:
 
 @dataclass
 class Observer:
-    """A worker's buffers for all its layers, and who the rows of the next forward pass are.
+    """A worker's buffers for all its layers, and the owners of the next forward pass's rows.
 
     Args:
         spec: What is observed.
@@ -220,11 +220,11 @@ class Observer:
                     gated=layer.site.kind.gated,
                     parameters=layer.site.kind.parameters,
                 )
-        # Whether the model has computed numbers so far; comes with each collection, as asking waits for the device.
+        # Whether all numbers so far were finite; comes with each collection, since asking waits for the device.
         self.all_finite = torch.ones((), dtype=torch.bool, device=self.device)
         self._stream = self.stream or collect_stream(self.device, beside=not self._exchanges_candidates)
         self._collections_begun = itertools.count(1)
-        # Of each row of the buffers: the forward pass that read into it last, and the collection that took it last.
+        # For each row of the buffers: the last forward pass that read into it, and the last collection that took it.
         self._read_in_step = np.zeros(self.num_slots * self.spec.languages, np.int64)
         self._taken_by = np.zeros(self.num_slots * self.spec.languages, np.int64)
         self._requests: dict[str, _Request] = {}
@@ -233,7 +233,7 @@ class Observer:
 
     @property
     def buffer_bytes(self) -> int:
-        """Device memory that is held beside the model."""
+        """Device memory held in addition to the model."""
         held = [self.targets, self.last_targets, *self._buffers.values()]
         return sum(t.numel() * t.element_size() for t in held) + (self.values.bytes if self.values else 0)
 
@@ -242,7 +242,7 @@ class Observer:
 
         Args:
             row: Of the buffers, which its tokens are read into.
-            spans: The tokens that are read, in order: first, end, first, end, ...; position "last" needs none.
+            spans: The tokens to read, in order: first, end, first, end, ...; position "last" needs none.
             num_cached_tokens: Not computed, as the prefix cache has them.
         """
         if request_id in self._requests:
@@ -251,7 +251,7 @@ class Observer:
         self.tally.cached_tokens += num_cached_tokens
 
     def knows(self, request_id: str) -> bool:
-        """Whether a request in the engine is one that is read."""
+        """Whether any request in the engine is to be read."""
         return request_id in self._requests
 
     def finished(self, request_id: str) -> None:
@@ -259,7 +259,7 @@ class Observer:
         self._requests.pop(request_id, None)
 
     def arm(self, batch: Batch) -> None:
-        """Point the rows of the forward pass that comes next at their places.
+        """Set the targets of the next forward pass's rows.
 
         Those that are not read have target -1: the other prompt tokens, generated tokens, padding, and
         the rows of requests that are not ours.
@@ -294,7 +294,7 @@ class Observer:
         self._armed = True
 
     def disarm(self) -> None:
-        """No row is read until the next `arm`: dummy and capture passes run in between."""
+        """Read no row until the next `arm`: dummy and capture passes run in between."""
         if self._armed:
             self._stream.step_queued(self.tally.forwards)
             self.targets.fill_(-1)
@@ -304,9 +304,9 @@ class Observer:
             self._armed = False
 
     def rows_of_last_layer(self) -> Tensor | None:
-        """The rows that the last layer is to compute in this step, int64; None for all of them.
+        """The rows for the last layer to compute in this step, int64; None for all.
 
-        Its targets are those of these rows from here on, so it must be told before each of its forward passes.
+        The targets stay until the next call, so call it before each forward pass.
         """
         index = self._read_rows if self._armed else None
         if index is not None:
@@ -321,23 +321,23 @@ class Observer:
         return int(sum(int(c) for c in self.calls))
 
     def begin(
-        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
+        self, rows: list[list[int]], keep_bits: bool, attribution: dict[str, Any] | None = None
     ) -> Collection:
-        """Begin to collect what was read of some finished examples. Does not wait for the device.
+        """Begin to collect the readings of some finished examples. Does not wait for the device.
 
         From here on, the rows may be given to other prompts.
 
         Args:
             rows: For each of E examples, the row of each of the L languages; -1 where it has none.
             keep_bits: Whether `activated` comes along.
-            answers: With attribution. `index`, as `rows`: which of the answer tokens it is, -1 for none;
+            attribution: None without it. `index`, as `rows`: which of the answer tokens it is, -1 for none;
                 `unembedding`, float32 [U, H]: the tokens' rows; `top_k`; `keep_coefficients`.
         """
         used = np.array(rows, np.int64)
-        return self._begin(used[used >= 0], lambda: self._collect(rows, keep_bits, answers))
+        return self._begin(used[used >= 0], lambda: self._collect(rows, keep_bits, attribution))
 
     def begin_count(self, parity: int) -> Collection:
-        """Begin to collect the counts of a window of a corpus, whose half of the buffer is 0 again after it.
+        """Begin to collect the counts of a window of a corpus, and reset its half of the buffer to 0.
 
         Args:
             parity: Which half: windows take them by turns.
@@ -363,12 +363,12 @@ class Observer:
         return arrays
 
     def check_finite(self, all_finite: bool) -> None:
-        """Take it as this worker's first error where the model did not compute numbers."""
+        """Record a model that did not compute finite numbers as this worker's first error."""
         if not all_finite and self.tally.error is None:
             self.tally.error = NOT_FINITE
 
     def constants(self) -> dict[str, np.ndarray]:
-        """Copy to the host what attribution needs of the model: `value_norm`, float32 [N, I]."""
+        """Copy attribution's constants of the model to the host: `value_norm`, float32 [N, I]."""
         assert self.values is not None
         norms = self.values.norms
         return self.beside_forward_passes(lambda: {"value_norm": norms.contiguous()})
@@ -378,7 +378,7 @@ class Observer:
         self._stream.memory = memory
 
     def beside_forward_passes(self, gather: Callable[[], dict[str, Tensor]]) -> dict[str, np.ndarray]:
-        """Tensors that depend on no forward pass, fetched without waiting for those that are queued."""
+        """Fetch tensors that depend on no forward pass, without waiting for the queued ones."""
         return self._stream.begin(next(self._collections_begun), 0, gather).arrays()
 
     # -- buffers ------------------------------------------------------------------------------------
@@ -427,31 +427,31 @@ class Observer:
     # -- one step -----------------------------------------------------------------------------------
 
     def _spans(self, batch: Batch, requests: list[_Request | None]) -> Spans:
-        """The tokens that are read of each request of a step."""
+        """The tokens to read in each request of a step."""
         if self.spec.position == "last":
             return Spans.last_tokens(batch)
         return Spans.of([r.spans if r else () for r in requests])
 
     def _tell_readers(self, layers: Sequence[LayerObserver], targets: np.ndarray) -> None:
-        """Which rows of the forward pass that comes next are read, where the CPU reads them; `targets` [T]."""
+        """Set the rows that the CPU reads in the next forward pass; `targets` [T]."""
         if layers and layers[0].reader is not None:
             rows_to_read = RowsToRead.of(targets, layers[0].reading)
             for layer in layers:
                 layer.rows_to_read = rows_to_read
 
     def _empty(self, rows: list[int]) -> None:
-        """Of prompts that begin: bits of several tokens are added to what is there."""
+        """Empty the rows of prompts that begin: bits of several tokens are OR-ed into them."""
         if rows and "edges" in self._buffers:
             index = self._to_device(np.array(rows, np.int64))
             for buffer in self._buffers.values():
                 buffer.index_fill_(0, index, 0)
 
     def _rows_that_matter(self, targets: np.ndarray, num_rows: int) -> Tensor | None:
-        """Rows that are read, of those of a step; None where leaving out the others is not wanted or no gain."""
+        """A step's rows to read; None if leaving out the others is not wanted or gains nothing."""
         read = np.flatnonzero(targets >= 0) if self.spec.only_reads else np.arange(num_rows)
         if 2 * len(read) > num_rows:
             return None
-        # A step that reads nothing, in the midst of a long prompt, still computes a row: no layer takes none.
+        # A step that reads nothing, in the middle of a long prompt, still computes a row: no layer accepts zero rows.
         return self._to_device(read if len(read) else np.zeros(1, np.int64))
 
     def _to_device(self, array: np.ndarray | Tensor) -> Tensor:
@@ -459,7 +459,7 @@ class Observer:
         return self._page_locked(host).to(self.device, non_blocking=True)
 
     def _page_locked(self, host: Tensor) -> Tensor:
-        """A tensor that is copied to the device without holding up the host."""
+        """Copy a tensor to the device without holding up the host."""
         # The caching allocator keeps the memory until the copy is done.
         return host if self.device.type == "cpu" else host.pin_memory()
 
@@ -473,20 +473,20 @@ class Observer:
         return self._stream.begin(number, step, lambda: gather() | {_ALL_FINITE: self.all_finite.clone()})
 
     def _hold_for_collections(self, rows: np.ndarray) -> None:
-        """Have the forward pass that comes next, which reads into `rows`, wait for collections that still need them."""
+        """Have the next forward pass, which reads into `rows`, wait for collections that still need them."""
         self._read_in_step[rows] = self.tally.forwards
         # They leave the buffers in order: the last is enough.
         if last := int(self._taken_by[rows].max(initial=0)):
             self._stream.hold_model(last)
 
     def _collect(
-        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None
+        self, rows: list[list[int]], keep_bits: bool, attribution: dict[str, Any] | None
     ) -> dict[str, Tensor]:
-        """Queue the gathering of what `begin` says; the arrays of `fetch`, contiguous, on the device."""
+        """Queue the gathering for `begin`; return the arrays of `fetch`, contiguous, on the device."""
         index = self._page_locked(torch.tensor(rows, dtype=torch.int32))
         words = self._buffers["words"]
         occupancy = torch.zeros((*words.shape[1:3], self.neurons, 4), dtype=torch.int32, device=self.device)
-        counted = categories(words, index, self.neurons, occupancy=occupancy, planes=answers is not None)
+        counted = categories(words, index, self.neurons, occupancy=occupancy, planes=attribution is not None)
         gathered = self._to_device(index.clamp(min=0).long())
         missing = self._to_device(index < 0)[..., None, None]
         near = self._near_threshold_count(gathered)  # [E, L, S, N]
@@ -501,11 +501,11 @@ class Observer:
             bits = words[gathered]  # [E, L, S, N, W]
             bits.masked_fill_(missing[..., None], 0)
             out["activated"] = bits.view(torch.uint8)[..., : -(-self.neurons // 8)].transpose(1, 2)
-        if answers is not None:
+        if attribution is not None:
             assert counted.planes is not None
-            out |= self._contributions(index, counted.planes[:, 0], answers)
+            out |= self._contributions(index, counted.planes[:, 0], attribution)
             out["neuron_contribution"] = self._neuron_contribution(gathered, missing)
-            if answers["keep_coefficients"]:
+            if attribution["keep_coefficients"]:
                 coefficient = self._buffers["coefficients"][gathered].half()
                 coefficient.masked_fill_(missing, torch.nan)
                 out["coefficient"] = coefficient
@@ -513,7 +513,7 @@ class Observer:
         return {name: tensor.contiguous() for name, tensor in out.items()}
 
     def _count(self, parity: int) -> dict[str, Tensor]:
-        """Queue the gathering of what `begin_count` says; likewise."""
+        """Queue the gathering for `begin_count`; likewise."""
         half = self._buffers["counts"].unflatten(0, (2, -1))[parity]  # [L, S, N, I]
         counts = half.transpose(0, 1).long().contiguous()
         half.zero_()
@@ -526,14 +526,14 @@ class Observer:
         count: Tensor = near_threshold_count(self._buffers["edges"][rows])
         return count
 
-    def _contributions(self, rows: Tensor, planes: Tensor, answers: dict[str, Any]) -> dict[str, Tensor]:
+    def _contributions(self, rows: Tensor, planes: Tensor, attribution: dict[str, Any]) -> dict[str, Tensor]:
         """Compute `contributions`, a few examples at a time.
 
         An answer's projection is as large as a row of coefficients in float32.
         """
         assert self.values is not None
-        index = torch.tensor(answers["index"], dtype=torch.int32)
-        unembedding = torch.tensor(answers["unembedding"])
+        index = torch.tensor(attribution["index"], dtype=torch.int32)
+        unembedding = torch.tensor(attribution["unembedding"])
         answer_bytes = 4 * len(self.sites) * self.neurons
         at_once = int(self.spec.memory_bytes * _PROJECTIONS_SHARE) // (answer_bytes * self.spec.languages)
         parts = []
@@ -549,21 +549,21 @@ class Observer:
                 self.values.norms,
                 self.values.projections(self._to_device(unembedding[tokens.long()])),
                 self._page_locked(own.int()),
-                answers["top_k"],
+                attribution["top_k"],
             )._asdict()
             # Counted here: the candidates of a large model on eight devices are 45 MB an example.
             score, category = (
                 self._of_all_ranks(found.pop("top_score")),
                 self._of_all_ranks(found.pop("top_category")),
             )
-            found["top_count"] = top_count(score, category, answers["top_k"])
+            found["top_count"] = top_count(score, category, attribution["top_k"])
             parts.append(found)
         out = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return out | {"present": rows >= 0, "answered": index >= 0}
 
     @property
     def _exchanges_candidates(self) -> bool:
-        """Whether collecting needs numbers of other ranks, which hold the other neurons of these layers."""
+        """Whether collecting needs numbers from other ranks, which hold the layers' other neurons."""
         if self.values is None or self.gather is None or not self.sites:
             return False
         return self.sites[0].neurons != self.sites[0].total_neurons

@@ -1,4 +1,4 @@
-"""The patch: each layer's activation module replaced by one that calls a custom op of ours.
+"""The patch: replace each layer's activation module by one that calls a custom op of ours.
 
 On GPUs one op computes the activated product and reads the targeted rows on the way (one Triton
 kernel). On the CPU the model's own module computes the product, untouched, and our op reads what
@@ -27,7 +27,7 @@ _observers: dict[int, LayerObserver] = {}
 
 
 class ObservedActivation(nn.Module):
-    """Stands where an activation module stood, and calls it or its fused equal.
+    """Replaces an activation module, and calls it or its fused equivalent.
 
     Args:
         original: The module that stood there.
@@ -59,7 +59,7 @@ class ObservedActivation(nn.Module):
 
 
 def patch(site: Site, observer: LayerObserver, engine: int) -> None:
-    """Put an `ObservedActivation` in a site's place."""
+    """Replace a site's module by an `ObservedActivation`."""
     handle = engine * _LAYERS_PER_ENGINE + site.layer
     _observers[handle] = observer
     setattr(site.parent, site.name, ObservedActivation(site.module, observer, handle))
@@ -67,7 +67,7 @@ def patch(site: Site, observer: LayerObserver, engine: int) -> None:
 
 @contextmanager
 def original_activation(observer: LayerObserver) -> Iterator[None]:
-    """The module that stood in a layer's site, back in its place for a while."""
+    """Put the original module back into a layer's site for a while."""
     site = observer.site
     patched = getattr(site.parent, site.name)
     setattr(site.parent, site.name, observer.original)
@@ -78,7 +78,7 @@ def original_activation(observer: LayerObserver) -> Iterator[None]:
 
 
 def forget(engine: int) -> None:
-    """Let go of the buffers of an engine that was shut down."""
+    """Release the buffers of an engine that was shut down."""
     for handle in [h for h in _observers if h // _LAYERS_PER_ENGINE == engine]:
         del _observers[handle]
 

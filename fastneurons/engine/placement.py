@@ -1,4 +1,4 @@
-"""Rows of the source on their way through the engine, and what was read of them in its place among skipped ones."""
+"""Rows of the source on their way through the engine, and their readings, in order among skipped rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class MeasuredRows:
 
 @dataclass
 class InFlight:
-    """A row that was taken and not yet handed on."""
+    """A row that was taken from the source and not yet handed on."""
 
     row: Tokenised | Skipped
     digest: int
@@ -52,7 +52,7 @@ class InFlight:
 
 @dataclass(frozen=True)
 class Placement:
-    """Complete rows: which of them were measured, and where the workers hold what was read of them.
+    """Complete rows: which of them were measured, and where the workers hold their readings.
 
     Args:
         rows: All E of them.
@@ -97,7 +97,7 @@ class Placement:
         return cls(rows, digest, measured, token_count, tokens_read, last_token, slot_rows, answer_tokens)
 
     def measured_rows(self, first: int, arrays: Arrays) -> MeasuredRows:
-        """All rows with what was read, `arrays` of the M measured ones spread over the E."""
+        """All rows with their readings, `arrays` of the M measured ones spread over the E."""
         whole = spread(arrays, self.measured, len(self.rows))
         whole["digest"] = self.digest
         whole["token_count"] = self.token_count

@@ -1,4 +1,4 @@
-"""The processes of an engine with several workers: which signals reach them, and what their death does.
+"""Manage the processes of an engine with several workers: the signals they get, and their deaths.
 
 vLLM gives such an engine a process for its core and one for each rank. A terminal sends Ctrl-C to all of them, and vLLM
 ends a worker that gets it; the death of a worker or of the core leaves whoever waits for their answer waiting for ever;
@@ -15,16 +15,16 @@ from multiprocessing import connection, resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-# What a terminal sends to its whole foreground group. Not SIGTERM, by which vLLM ends its processes.
+# Signals that a terminal sends to its whole foreground group. Not SIGTERM, by which vLLM ends its processes.
 _OF_TERMINALS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
 
-# How often a watch looks whether it is still wanted.
+# Seconds between a watch's checks of whether it is still wanted.
 _LOOK_S = 1.0
 
 
 @contextlib.contextmanager
 def out_of_terminals_reach() -> Iterator[None]:
-    """Start processes within it that a terminal's signals do not reach, nor their children.
+    """Shield processes started within the context, and their children, from a terminal's signals.
 
     They inherit the signals that this thread blocks when it starts them, whether it forks or spawns.
     """
@@ -62,7 +62,7 @@ def end_with_parent() -> None:
 
 
 class DeathWatch:
-    """Notices the first of an engine's processes that dies, and wakes whoever waits for the engine's answer.
+    """Notices the first of an engine's processes that dies, and wakes whoever waits for the engine's reply.
 
     Args:
         client: vLLM's `SyncMPClient`.
@@ -96,7 +96,7 @@ class DeathWatch:
             self._thread.start()
 
     def close(self) -> None:
-        """Stop watching: from now on processes end because they are to."""
+        """Stop watching: from now on, processes end on purpose."""
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -112,9 +112,9 @@ class DeathWatch:
             self._tell(next(name for descriptor, name in self._names.items() if descriptor in died))
 
     def _tell(self, name: str) -> None:
-        """Say who died, and give an exception to everything that waits, as vLLM does in some cases."""
+        """Name the process that died, and give an exception to everything that waits, as vLLM does in some cases."""
         self.died = name
-        # First: from now on vLLM's client takes no call, so none comes after those that are woken here.
+        # First: from now on vLLM's client takes no call, so none follows those woken here.
         self._client.resources.engine_dead = True
         for future in list(self._client.utility_results.values()):
             with contextlib.suppress(Exception):  # it was answered meanwhile

@@ -1,4 +1,4 @@
-"""Keeps vLLM's output, and that of the libraries under it, off the user's terminal.
+"""Keep the output of vLLM and its libraries off the user's terminal.
 
 Some of it is written by C++ and by child processes: only the file descriptors hold it all. It goes
 to a file, which is removed at the end unless it was asked to be kept.
@@ -19,7 +19,7 @@ from fastneurons.errors import FastneuronsError
 
 @dataclass
 class Quiet:
-    """Where things go meanwhile."""
+    """The streams and the log file while output is redirected."""
 
     terminal: TextIO  # the user's standard error; what is written there is lost if it is closed
     log: Path | None  # what everyone else wrote; None where it was let through
@@ -28,7 +28,7 @@ class Quiet:
 
 @contextlib.contextmanager
 def quiet(verbose: bool = False) -> Iterator[Quiet]:
-    """Standard output and standard error into a log file, but for what is written to `terminal`.
+    """Redirect standard output and standard error to a log file, except for what is written to `terminal`.
 
     With `verbose`, everything stays as it is. The log is removed unless `keep` was set, or an exception passes that
     is no message for users: then a last line on `terminal` names it.
@@ -73,7 +73,7 @@ def _restore(saved: list[int]) -> None:
 
 
 def _flush() -> None:
-    """Write out what Python holds back. Either stream is None in a process that was started without it."""
+    """Flush Python's buffers. Either stream is None in a process that was started without it."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             with contextlib.suppress(ValueError, OSError):
@@ -82,7 +82,7 @@ def _flush() -> None:
 
 @contextlib.contextmanager
 def _opened_descriptors() -> Iterator[None]:
-    """Within it, descriptors 0 to 2 are open: a file that took a closed one's number would receive what is printed."""
+    """Keep descriptors 0 to 2 open within the context: a file with a closed one's number would get all output."""
     opened = []
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         opened.append(fd)

@@ -1,4 +1,4 @@
-"""A reading pass: rows go through an engine, and what was read of them comes out in their order.
+"""A reading pass: rows go through an engine, and their readings come out in order.
 
 The engine never waits for results: while those of some rows are collected, the next step runs, and the one after it is
 sent before they are fetched.
@@ -38,7 +38,7 @@ class Rows(Protocol):
 
 @dataclass
 class Totals:
-    """Counts of what a session has sent to its engine.
+    """Counts of the work that a session has sent to its engine.
 
     Args:
         tokens_to_read: Tokens of which activations are to be read.
@@ -55,7 +55,7 @@ class Totals:
 
 
 class Slots:
-    """The places for examples in the workers' buffers, and the numbers of requests."""
+    """The slots for examples in the workers' buffers, and the numbers of requests."""
 
     def __init__(self, number: int) -> None:
         self.free = list(range(number))
@@ -68,8 +68,8 @@ class ReadingPass(Iterator[MeasuredRows]):
     Args:
         engine: The engine.
         num_languages: L.
-        what: What is read of each prompt.
-        collector: Fetches what was read.
+        measurement: What is read of each prompt.
+        collector: Fetches the readings.
         slots: The engine's; those of rows in flight are given back.
         totals: Added to.
         rows: The rows, from index `first` of the source on.
@@ -84,7 +84,7 @@ class ReadingPass(Iterator[MeasuredRows]):
         self,
         engine: PatchedEngine,
         num_languages: int,
-        what: Measurement,
+        measurement: Measurement,
         collector: Collector,
         slots: Slots,
         totals: Totals,
@@ -95,11 +95,11 @@ class ReadingPass(Iterator[MeasuredRows]):
         keep_bits: bool,
         stop: threading.Event,
     ) -> None:
-        self._engine, self._num_languages, self._what = engine, num_languages, what
+        self._engine, self._num_languages, self._measurement = engine, num_languages, measurement
         self._collector, self._slots, self._totals = collector, slots, totals
         self._rows, self._first, self._window, self._keep_bits = rows, first, window, keep_bits
         self._stop = stop
-        self._corpus = what.position == "corpus"
+        self._corpus = measurement.position == "corpus"
         self._next_taken = self._next_begun = first
         self._pending: deque[InFlight] = deque()
         self._begun: deque[Begun] = deque()
@@ -183,7 +183,7 @@ class ReadingPass(Iterator[MeasuredRows]):
                 continue
             request_id = str(next(self._slots.request_numbers))
             extra: dict[str, Any] = {ROW_KEY: slot * self._num_languages + index}
-            if self._what.position != "last":
+            if self._measurement.position != "last":
                 extra[SPANS_KEY] = row.read(index)
                 self._totals.tokens_to_read += row.num_read(index)
             self._engine.send(request_id, token_ids, extra)
@@ -193,7 +193,7 @@ class ReadingPass(Iterator[MeasuredRows]):
             self._totals.tokens += len(token_ids)
         return item
 
-    # -- a step, and what comes of it -----------------------------------------------------------------
+    # -- a step, and collecting ----------------------------------------------------------------------
 
     def _step(self) -> None:
         """Run one step of the engine, if there is something to run; keep the exception that ended it."""
@@ -201,7 +201,7 @@ class ReadingPass(Iterator[MeasuredRows]):
             return
         try:
             for output in self._engine.step():
-                # What was taken back of a pass that was stopped may have been computed already in another process.
+                # Another process may already have computed requests that a stopped pass aborted.
                 item = self._requests.pop(output.request_id, None) if output.finished else None
                 if item is not None:
                     item.unfinished -= 1
@@ -250,7 +250,7 @@ class ReadingPass(Iterator[MeasuredRows]):
                 break
             num_complete += 1
         if self._corpus:
-            # What is counted for a window is one sum: of all its rows, or of none.
+            # A window's counts are one sum: of all its rows, or of none.
             last = self._ended and self._failure is None and num_complete == len(self._pending)
             worth = num_complete == room or last
         else:
@@ -261,7 +261,7 @@ class ReadingPass(Iterator[MeasuredRows]):
     # -- the end --------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """End the pass: raise what ended it, or check that all that was sent was read."""
+        """End the pass: raise the error that ended it, or check that everything sent was read."""
         if self._failure is not None:
             raise self._failure
         if self._stop.is_set():
@@ -272,14 +272,14 @@ class ReadingPass(Iterator[MeasuredRows]):
             raise self._source_error
 
     def _abandon(self) -> None:
-        """Take back what was sent and is not complete."""
+        """Abort requests that are not complete."""
         self._engine.abort(list(self._requests))
         self._slots.free += [item.slot for item in self._pending if item.slot >= 0]
 
     def _check_totals(self) -> None:
-        """Check that every rank has read each prompt that was sent once, and each of its tokens once."""
+        """Check that every rank has read each prompt sent, and each of its tokens, exactly once."""
         totals = self._totals
-        expected = totals.prompts if self._what.position == "last" else totals.tokens_to_read
+        expected = totals.prompts if self._measurement.position == "last" else totals.tokens_to_read
         for rank, tally in enumerate(self._engine.tallies()):
             if tally["error"] is not None:
                 raise EngineError(f"reading activations failed: {tally['error']}")

@@ -1,4 +1,4 @@
-"""Which rows of a step's batch are read. Rules alone: numpy in, numpy out, no vLLM.
+"""Choose the rows to read in a step's batch. Rules only: numpy in, numpy out, no vLLM.
 
 A step's batch is the tokens of its requests one after another. A request's tokens in it are those
 from `num_computed_tokens` (computed in earlier steps, or taken from the prefix cache) on. Prompt
@@ -37,7 +37,7 @@ def completes_prompt(batch: Batch) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Spans:
-    """Which tokens of a step's requests are read: arrays int [P] of P spans, a request's in order and disjoint.
+    """The tokens to read in a step's requests: arrays int [P] of P spans, in order and disjoint within a request.
 
     A request may have none. What is past the end of its prompt is never read.
     """
@@ -48,7 +48,7 @@ class Spans:
 
     @classmethod
     def of(cls, spans: Sequence[Sequence[int]]) -> "Spans":
-        """From each request's spans as one list of numbers: first, end, first, end, ..."""
+        """Make spans from one list of numbers for each request: first, end, first, end, ..."""
         flat = np.fromiter(chain.from_iterable(spans), np.int64).reshape(-1, 2)
         request = np.repeat(np.arange(len(spans)), [len(numbers) // 2 for numbers in spans])
         return cls(request, flat[:, 0], flat[:, 1])
@@ -60,19 +60,19 @@ class Spans:
         return cls(np.arange(len(length)), length - 1, length)
 
     def after(self, tokens: Ints) -> "Spans":
-        """Without each request's first so many tokens, int [R]."""
+        """Remove each request's first tokens, as many as given, int [R]."""
         return Spans(self.request, np.maximum(self.first, tokens[self.request]), self.end)
 
 
 def row_targets(
     batch: Batch, target: NDArray[np.int32], spans: Spans, num_rows: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The row of the buffers for each row of a step; -1 for those that are not read.
+    """Buffer row for each row of a step; -1 if the row is not read.
 
     Args:
         batch: R requests.
         target: int32 [R], what the rows of each request point at; -1: it is not ours.
-        spans: The tokens that are read of each request.
+        spans: The tokens to read of each request.
         num_rows: T, rows of the largest step.
     Returns:
         int32 [T], -1 where a row is not read: other prompt tokens, generated ones, padding; and int64 [R],
@@ -82,7 +82,7 @@ def row_targets(
     computed = batch.num_computed_tokens[of]
     start, num_read = _in_step(batch, target, spans)
     before = np.cumsum(num_read) - num_read
-    # The n-th row that is read lies as far into its span's rows as n is past those before it.
+    # The n-th row to read lies as far into its span's rows as n is past the rows of the spans before it.
     offset = np.repeat(batch.query_start[of] + start - computed - before, num_read)
     targets = np.full(num_rows, -1, np.int32)
     targets[offset + np.arange(offset.size)] = np.repeat(target[of], num_read)
@@ -90,12 +90,12 @@ def row_targets(
 
 
 def num_rows_read(batch: Batch, target: NDArray[np.int32], spans: Spans) -> NDArray[np.int64]:
-    """How many rows of a step are in these spans, int64 [R]; as `row_targets` tells, without the targets."""
+    """Count a step's rows in these spans, int64 [R]; agrees with `row_targets`, without computing targets."""
     return _by_request(spans.request, _in_step(batch, target, spans)[1], len(target))
 
 
 def _in_step(batch: Batch, target: NDArray[np.int32], spans: Spans) -> tuple[Ints, NDArray[np.int64]]:
-    """Of each span the first token that is read in this step, and how many; int [P]."""
+    """The first token to read of each span in this step, and how many; int [P]."""
     of = spans.request
     computed = batch.num_computed_tokens
     last = np.minimum(computed + batch.num_scheduled_tokens, batch.num_prompt_tokens)

@@ -1,4 +1,4 @@
-"""vLLM's two model runners, each told apart by how it says whose the rows of a step are.
+"""Hook vLLM's two model runners, which name the owners of a step's rows in different ways.
 
 Both are asked at the one place that real batches pass and dummy ones (profile, warm-up, graph
 capture, idle data-parallel ranks) do not, after the order of the rows is final.

@@ -1,4 +1,4 @@
-"""A session: a patched engine, and what is read of the examples that are fed to it.
+"""A session: a patched engine that reads the examples fed to it.
 
     with Session("Qwen/Qwen3-8B", languages=("en", "de", "zh")) as session:
         for rows in session.measure(examples):
@@ -39,12 +39,12 @@ _STEPS_IN_FLIGHT = 4
 
 
 class Session:
-    """A patched engine, told what to read of each prompt.
+    """A patched engine that reads each prompt as a measurement asks.
 
     Args:
         model: A folder, or a name on the Hub.
         languages: L codes; at least two, but for position "corpus".
-        what: What is read of each prompt.
+        measurement: What to read of each prompt.
         options: Engine arguments.
         verbose: Let vLLM's log through.
         only_reads: Skip work that no reading depends on (logits, unread rows of the last layer). Benchmarks turn this
@@ -57,27 +57,27 @@ class Session:
         self,
         model: str,
         languages: tuple[str, ...],
-        what: Measurement | None = None,
+        measurement: Measurement | None = None,
         options: EngineOptions | None = None,
         verbose: bool = False,
         *,
         only_reads: bool = True,
     ) -> None:
         self.languages = languages
-        self.what = what or Measurement()
+        self.measurement = measurement or Measurement()
         self.totals = Totals()
         self._only_reads = only_reads
         options = options or EngineOptions()
-        check_together(self.what, RunOptions(), options)
+        check_together(self.measurement, RunOptions(), options)
         self.engine = PatchedEngine(
             model,
             options,
             self._observation,
-            # Tokens whose keys and values are taken from the cache pass no layer: they would not be read.
-            cache_prefixes=self.what.position == "last",
+            # Cached tokens skip the layers, so their activations would be missed.
+            cache_prefixes=self.measurement.position == "last",
             verbose=verbose,
         )
-        self._collector = Collector(self.engine, len(languages), self.what)
+        self._collector = Collector(self.engine, len(languages), self.measurement)
         self._slots = Slots(self.facts.slots)
         self._tokenisers: dict[bool, Tokeniser] = {}
 
@@ -106,7 +106,7 @@ class Session:
     @property
     def top_k(self) -> int | None:
         """Neurons of a layer that count as its most contributing ones; None without attribution."""
-        return self.what.neurons_in_top(self.facts.neurons)
+        return self.measurement.neurons_in_top(self.facts.neurons)
 
     def constants(self) -> Arrays:
         """The arrays of a run that are constants of the model: `value_norm`, with attribution.
@@ -114,7 +114,7 @@ class Session:
         Raises:
             EngineError: the engine failed.
         """
-        return self.engine.ask_whole("fastneurons_constants") if self.what.attribution else {}
+        return self.engine.ask_whole("fastneurons_constants") if self.measurement.attribution else {}
 
     def measure(
         self,
@@ -133,9 +133,9 @@ class Session:
             first: Index of the first row to hand on in the whole source; of a corpus, of the first block.
             window: What is handed on never spans two windows of this many rows. Of a corpus it is a window,
                 since tokens of several rows are counted together.
-            keep_bits: Whether `activated` is wanted.
-            stop: Once set, no more is sent; what is complete by then is handed on, and of a corpus also what
-                is in flight.
+            keep_bits: Whether to collect `activated`.
+            stop: Once set, nothing more is sent; rows complete by then are handed on, and for a corpus also those
+                in flight.
             block_size: Tokens of a corpus' blocks; None keeps documents.
             add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
                 in a chat format, which have their marks already.
@@ -146,7 +146,7 @@ class Session:
             Exception: whatever reading `rows` raised, after all rows before it were handed on.
         """
         with self.tokenised(rows, window, block_size, add_special_tokens) as encoded:
-            if self.what.position == "corpus":
+            if self.measurement.position == "corpus":
                 for _ in islice(encoded, first):
                     pass
             yield from self.read(encoded, first, window, keep_bits, stop)
@@ -164,11 +164,11 @@ class Session:
         Raises:
             InputError: tokens of a window could overflow their counters, or blocks are longer than the model takes.
         """
-        if self.what.position == "corpus":
+        if self.measurement.position == "corpus":
             self._check_window(window, block_size)
         encode = self._encoder(block_size, add_special_tokens)
         encoded = TokenisedRows(
-            rows, encode, self.languages, self.what.position == "corpus", max(256, self.facts.slots)
+            rows, encode, self.languages, self.measurement.position == "corpus", max(256, self.facts.slots)
         )
         try:
             yield encoded
@@ -192,7 +192,7 @@ class Session:
         return ReadingPass(
             self.engine,
             len(self.languages),
-            self.what,
+            self.measurement,
             self._collector,
             self._slots,
             self.totals,
@@ -210,7 +210,7 @@ class Session:
             InputError: it has no begin mark, and one is asked for.
         """
         if add_special_tokens not in self._tokenisers:
-            tokenise = Tokeniser(self.engine.tokenizer, add_special_tokens, self.what.add_bos_token)
+            tokenise = Tokeniser(self.engine.tokenizer, add_special_tokens, self.measurement.add_bos_token)
             self._tokenisers[add_special_tokens] = tokenise
         return self._tokenisers[add_special_tokens]
 
@@ -219,32 +219,34 @@ class Session:
         from fastneurons.engine.device import device_memory, observe_memory_of
         from fastneurons.engine.observer import ObservationSpec
 
-        if self.what.observe_memory is None:
-            self.what = replace(self.what, observe_memory=observe_memory_of(device_memory()) / 2**30)
+        if self.measurement.observe_memory is None:
+            self.measurement = replace(
+                self.measurement, observe_memory=observe_memory_of(device_memory()) / 2**30
+            )
         rows = max(1024, _STEPS_IN_FLIGHT * config.scheduler_config.max_num_seqs)
-        what = self.what
+        measurement = self.measurement
         return ObservationSpec(
             most_slots=max(2, -(-rows // len(self.languages))),
             languages=len(self.languages),
-            thresholds=what.thresholds,
-            position=what.position,
-            signal=what.signal,
-            attribution=what.attribution,
-            memory_bytes=what.memory_bytes,
+            thresholds=measurement.thresholds,
+            position=measurement.position,
+            signal=measurement.signal,
+            attribution=measurement.attribution,
+            memory_bytes=measurement.memory_bytes,
             only_reads=self._only_reads,
         )
 
     def _encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:
         tokenise = self.tokeniser(add_special_tokens)
-        place = (tokenise, self.languages, self.facts.max_prompt_tokens, self.facts.vocabulary)
-        marks = self.what.include_special_tokens
-        if self.what.position == "corpus":
-            return BlockEncoder(*place, block_size, include_special_tokens=marks)
-        if self.what.position == "answer":
-            return PromptEncoder(*place, "appended", own_tokens=True, include_special_tokens=marks)
-        answers = "first token" if self.what.attribution else "ignored"
-        own = self.what.position == "any"
-        return PromptEncoder(*place, answers, own_tokens=own, include_special_tokens=marks)
+        limits = (tokenise, self.languages, self.facts.max_prompt_tokens, self.facts.vocabulary)
+        marks = self.measurement.include_special_tokens
+        if self.measurement.position == "corpus":
+            return BlockEncoder(*limits, block_size, include_special_tokens=marks)
+        if self.measurement.position == "answer":
+            return PromptEncoder(*limits, "appended", own_tokens=True, include_special_tokens=marks)
+        answers = "first token" if self.measurement.attribution else "ignored"
+        own = self.measurement.position == "any"
+        return PromptEncoder(*limits, answers, own_tokens=own, include_special_tokens=marks)
 
     def _check_window(self, window: int, block_size: int | None) -> None:
         """Within a window, tokens are counted in 32 bits.

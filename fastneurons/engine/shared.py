@@ -1,4 +1,4 @@
-"""Arrays from workers in processes of their own to the session's, through memory that both map.
+"""Pass arrays from workers in their own processes to the session, through memory that both map.
 
 vLLM's messages would copy a collection five times on its way: into a pickle, through two sockets, and into and out of a
 msgpack. Here a device copies into memory that the session maps, and the session's next copy is the merged array.
@@ -32,7 +32,7 @@ _BLOCKS = 2 * MOST_COLLECTIONS + 1
 
 @contextlib.contextmanager
 def folder_to_share() -> Iterator[str | None]:
-    """A folder in memory, for as long as the files in it are being opened; None where the system has none."""
+    """A folder in memory, while the files in it are being opened; None if the system has none."""
     if not _PLACE.is_dir() or not os.access(_PLACE, os.W_OK):
         yield None
         return
@@ -52,7 +52,7 @@ class SharedBlock:
         self._is_shared = False
 
     def at_least(self, num_bytes: int) -> Tensor:
-        """Make the file larger where it is too small; where there is no room for that, take memory of this process."""
+        """Enlarge the file if it is too small; if there is no room, take memory of this process."""
         if len(self._tensor) < num_bytes:
             self._let_go()
             size = room_for(num_bytes)
@@ -71,7 +71,7 @@ class SharedBlock:
         return self._tensor
 
     def offset_of(self, array: NDArray[Any]) -> int | None:
-        """Where in the file an array begins; None if it is not there."""
+        """Offset of an array in the file; None if it is not there."""
         offset = array.__array_interface__["data"][0] - self._tensor.data_ptr()
         return offset if self._is_shared and 0 <= offset < len(self._tensor) else None
 
@@ -99,7 +99,7 @@ class WorkerShare:
         self.memory = HostMemory(self._blocks, most_begun=0)
 
     def to_wire(self, arrays: dict[str, NDArray[Any]]) -> dict[str, Wired]:
-        """As `wire.to_wire`, but of an array in shared memory its block and offset, in the place of its bytes."""
+        """Like `wire.to_wire`, but for an array in shared memory, send its block and offset instead of its bytes."""
         return {name: self._described(name, array) for name, array in arrays.items()}
 
     def _described(self, name: str, array: NDArray[Any]) -> Wired:
@@ -122,7 +122,7 @@ class SessionShare:
         self._mapped: dict[int, mmap.mmap] = {}
 
     def from_wire(self, rank: int, wired: dict[str, Wired]) -> dict[str, NDArray[Any]]:
-        """A rank's arrays, views of what it shares or of what arrived.
+        """A rank's arrays, as views of its shared memory or of its message.
 
         They are good until the next collection begins.
         """
@@ -148,7 +148,7 @@ class SessionShare:
 
 
 def own(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Arrays without those that are views of what workers write to again: they are copied."""
+    """Copy those arrays that are views of memory that workers will write to again."""
     return {name: array if array.flags.owndata else array.copy() for name, array in arrays.items()}
 
 

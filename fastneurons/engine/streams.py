@@ -1,6 +1,6 @@
-"""Where collecting runs: on a CUDA stream beside the forward passes or, on a CPU, at once.
+"""Run collections: on a CUDA stream next to the forward passes or, on a CPU, at once.
 
-A collection gathers what was read out of the buffers into arrays of its own and copies those to the host. On a GPU
+A collection gathers readings from the buffers into arrays of its own and copies those to the host. On a GPU
 the next step is queued by then, and both must go on together: so a collection waits for the step that read its rows
 and for no later one, forward passes wait only where they would write to rows that a collection has yet to leave, and
 the host waits for nothing until it wants the arrays.
@@ -25,15 +25,15 @@ from fastneurons.engine.wire import MOST_COLLECTIONS
 # Queues a collection's work on the device; the tensors to copy to the host, each contiguous.
 Gather = Callable[[], dict[str, Tensor]]
 
-# Ends of steps and of collections that are remembered. vLLM queues two steps; pipeline stages, one each.
+# Number of remembered ends of steps and of collections. vLLM queues two steps; pipeline stages, one each.
 _EVENTS_REMEMBERED = 16
 
 
 class Collection(Protocol):
-    """A collection that has begun. Who drops it gives its memory back."""
+    """A collection that has begun. Dropping it frees its memory."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Wait for the copies to the host; the arrays. To be called once."""
+        """Wait for the copies to the host and return the arrays. Call it once."""
 
 
 class CollectStream(Protocol):
@@ -55,12 +55,12 @@ class CollectStream(Protocol):
 
 
 def collect_stream(device: torch.device, *, beside: bool) -> CollectStream:
-    """The form for a device.
+    """Make the stream for a device.
 
     Args:
         device: Where the model is.
-        beside: Whether collections may run beside forward passes. What exchanges tensors between ranks may not: a
-            communicator's operations must be queued in one order on all of them.
+        beside: Whether collections may run next to forward passes. Those that exchange tensors between ranks may
+            not: a communicator's operations must be queued in the same order on all ranks.
     """
     return CudaStream(device, beside=beside) if device.type == "cuda" else AtOnce()
 
@@ -108,7 +108,7 @@ class _Copied:
 
 
 class CudaStream:
-    """A CUDA stream beside the model's, and page-locked memory that copies go to without holding up the host.
+    """A CUDA stream next to the model's, and page-locked memory for copies that do not hold up the host.
 
     Args:
         device: The GPU.
@@ -126,11 +126,11 @@ class CudaStream:
         self._steps, self._left_buffers = _Events(), _Events()
 
     def step_queued(self, step: int) -> None:
-        """Record an event behind the step."""
+        """Record an event after the step."""
         self._steps.add(step, torch.cuda.current_stream(self._device).record_event())
 
     def begin(self, number: int, step: int, gather: Gather) -> Collection:
-        """Queue the gathering and the copies behind the event of the step."""
+        """Queue the gathering and the copies after the event of the step."""
         stream = self._own or torch.cuda.current_stream(self._device)
         if (read := self._steps.not_before(step)) is not None:
             stream.wait_event(read)
@@ -142,7 +142,7 @@ class CudaStream:
             return _CudaCollection(arrays, self.memory, stream.record_event())
 
     def hold_model(self, number: int) -> None:
-        """Have the model's stream wait for the event behind the gathering, not for the copies."""
+        """Have the model's stream wait for the event after the gathering, not for the copies."""
         if (left := self._left_buffers.not_before(number)) is not None:
             torch.cuda.current_stream(self._device).wait_event(left)
 
@@ -158,7 +158,7 @@ class _Events:
         self._events.append((number, event))
 
     def not_before(self, number: int) -> torch.cuda.Event | None:
-        """That event; where it is forgotten, the next that is not. None where there has been none yet."""
+        """The event of that number, or the next one remembered; None if there has been none yet."""
         return next((event for each, event in self._events if each >= number), None)
 
 
@@ -170,6 +170,6 @@ class _CudaCollection(_Copied):
         self._done = done
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Wait for the event behind the copies; then as before."""
+        """Wait for the event after the copies, then return the arrays as usual."""
         self._done.synchronize()
         return super().arrays()

@@ -1,4 +1,4 @@
-"""Texts to token ids, with the tokenizer's marks kept apart from the text's own tokens."""
+"""Tokenise texts, keeping the tokenizer's marks apart from the text's own tokens."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ class Encoded(NamedTuple):
 
 
 class Tokeniser:
-    """A tokenizer, and what stands before and after each text.
+    """A tokenizer, and the marks before and after each text.
 
     Args:
         tokenizer: Of Hugging Face, or anything that is called like one.
@@ -61,22 +61,22 @@ class Tokeniser:
         self._begins = frozenset([*marks.before[:1], *([] if marks.begin is None else [marks.begin])])
 
     def __call__(self, texts: Sequence[str], offsets: bool = False) -> list[Encoded]:
-        """Each text's own tokens, and with `offsets` which characters they cover, where the tokenizer tells."""
+        """Each text's own tokens, and with `offsets` the characters that they cover, if the tokenizer reports them."""
         if not texts:
             return []
-        told = offsets and self.marks.tells_offsets
-        asked = {"return_offsets_mapping": True} if told else {}
+        wanted = offsets and self.marks.tells_offsets
+        asked = {"return_offsets_mapping": True} if wanted else {}
         encoded = self._tokenizer(list(texts), **asked, **self._options)
         lead, trail = self.marks.lead, self.marks.trail
         found = []
         for k, text in enumerate(texts):
-            ids, pairs = encoded["input_ids"][k], encoded["offset_mapping"][k] if told else None
+            ids, pairs = encoded["input_ids"][k], encoded["offset_mapping"][k] if wanted else None
             inner = slice(lead, len(ids) - trail)
             found.append(Encoded(text, list(ids[inner]), None if pairs is None else list(pairs[inner])))
         return found
 
     def begun(self, ids: list[int]) -> tuple[list[int], int]:
-        """A text's tokens behind the begin mark, and how many were put before them: none where it has one itself."""
+        """A text's tokens after the begin mark, and how many marks were added: none if the text has one itself."""
         if not self.before or self.begins_marked(ids):
             return ids, 0
         return [*self.before, *ids], len(self.before)
@@ -136,7 +136,7 @@ class Tokeniser:
         return merged
 
     def _split(self, encoded: Encoded, character: int) -> tuple[int, int]:
-        """Of a tokenizer that tells no offsets: the first token past a character, and how many begin before it.
+        """Without offsets: find the first token past a character, and how many tokens begin before it.
 
         Tokens of the text up to there are compared with those of the whole text. Where the tokenizer joins what is
         on both sides, they part before the joint, and the tokens' own texts tell where it is.
@@ -173,40 +173,40 @@ class Tokeniser:
 
 
 def _rising(places: Iterable[int]) -> list[int]:
-    """Places in a text as bisection needs them: a token that covers nothing may claim to be anywhere."""
+    """Offsets in a text, ordered for bisection: a token that covers nothing may claim to be anywhere."""
     return list(accumulate(places, max))
 
 
-def token_facts(tokenise: Tokeniser, what: Measurement, in_blocks: bool) -> dict[str, Any]:
+def token_facts(tokenise: Tokeniser, measurement: Measurement, in_blocks: bool) -> dict[str, Any]:
     """The header's field `tokens`: the tokens around texts, and whether they are read."""
-    marks, corpus = tokenise.marks, what.position == "corpus"
+    marks, corpus = tokenise.marks, measurement.position == "corpus"
     before, after = marks.named(tokenise.before), marks.named(tokenise.after)
     facts: dict[str, Any] = {
         "before": before,
         "after": after if corpus else [],
         "removed": [] if corpus else after,
         "chat_template": tokenise.in_chat_format,
-        "add_bos_token": what.add_bos_token,
-        "include_special_tokens": what.include_special_tokens,
+        "add_bos_token": measurement.add_bos_token,
+        "include_special_tokens": measurement.include_special_tokens,
     }
     return facts | ({"between_texts": [*after, *before]} if in_blocks else {})
 
 
-def describe_tokens(tokenise: Tokeniser, what: Measurement) -> str:
+def describe_tokens(tokenise: Tokeniser, measurement: Measurement) -> str:
     """Describe in one line the tokens around texts, and whether they are read."""
-    marks, corpus = tokenise.marks, what.position == "corpus"
+    marks, corpus = tokenise.marks, measurement.position == "corpus"
     before, after = " ".join(marks.named(tokenise.before)), " ".join(marks.named(tokenise.after))
     added = [f"{before} before each text"] if before else []
     if after and corpus:
         added.append(f"{after} after {'it' if before else 'each text'}")
     nothing = "those of the chat format" if tokenise.in_chat_format else "nothing put around a text"
-    told = f"tokens: {' and '.join(added) or nothing}"
+    line = f"tokens: {' and '.join(added) or nothing}"
     if after and not corpus:
-        told += f"; {after}, which the tokenizer puts after a text, is left out"
-    if what.position == "last":
-        return f"{told}; the prompt's own last token is read"
+        line += f"; {after}, which the tokenizer puts after a text, is left out"
+    if measurement.position == "last":
+        return f"{line}; the prompt's own last token is read"
     counted = "counted" if corpus else "read"
-    if what.include_special_tokens:
-        return f"{told}; special tokens are {counted}"
+    if measurement.include_special_tokens:
+        return f"{line}; special tokens are {counted}"
     marks_of_chat = "the format's own and special tokens" if tokenise.in_chat_format else "special tokens"
-    return f"{told}; {marks_of_chat} are not {counted}"
+    return f"{line}; {marks_of_chat} are not {counted}"

@@ -1,6 +1,6 @@
-"""Work that a run which only reads prompts can skip: the next token, and the rows that only lead to it.
+"""Skip work that a run which only reads prompts does not need: the next token, and rows that only lead to it.
 
-Nothing that is read depends on either. Real steps alone are shortened: vLLM measures its memory in dummy ones.
+No reading depends on either. Only real steps are shortened: vLLM measures its memory in dummy ones.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from fastneurons.engine.discovery import Site
 
 
 def leave_out_logits(model: nn.Module, is_reading: Callable[[], bool]) -> None:
-    """Spare the unembedding: in steps that are only read, logits are zeros of a vocabulary of one.
+    """Skip the unembedding: in steps of our requests, logits are zeros for a vocabulary of one.
 
     Args:
         model: The whole model, as its runner calls it.
@@ -57,7 +57,7 @@ def leave_out_rows(site: Site, begin: Callable[[], Tensor | None]) -> None:
         if index is None:
             return forward(x)
         given = forward(x.reshape(-1, x.shape[-1])[index].reshape(*[1] * (x.dim() - 2), len(index), -1))
-        # Some give a bias along, which is the same for all rows.
+        # Some return a bias as well, which is the same for all rows.
         some, *rest = given if isinstance(given, tuple) else (given,)
         out = torch.zeros_like(x)
         out.reshape(-1, x.shape[-1])[index] = some.reshape(len(index), -1)

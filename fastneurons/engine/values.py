@@ -1,4 +1,4 @@
-"""Value vectors and unembedding rows of a loaded model, whatever form its backend has given the weights.
+"""Get value vectors and unembedding rows of a loaded model, whatever form its backend keeps the weights in.
 
 A neuron's value vector is its column of the down projection. CPU backends repack that weight and drop
 the original, quantised checkpoints hold codes: so unit rows are pushed through the projection itself,
@@ -42,7 +42,7 @@ class ValueVectors:
 
     @property
     def bytes(self) -> int:
-        """Device memory that is held beside the model."""
+        """Device memory held in addition to the model."""
         own = [self.norms, *(v for v in self._vectors if v._base is None)]
         return sum(t.numel() * t.element_size() for t in own)
 
@@ -116,7 +116,7 @@ def unembedding_rows(model: nn.Module, tokens: Sequence[int]) -> Tensor:
 
 
 def _head(model: nn.Module) -> nn.Module:
-    """The module that turns the last hidden state into logits: the head, or the embedding that it is tied to."""
+    """The module that turns the last hidden state into logits: the head, or the embedding tied to it."""
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 
     found: list[nn.Module] = [m for m in model.modules() if isinstance(m, ParallelLMHead)]

@@ -48,7 +48,7 @@ def engine_config(model: str, options: EngineOptions, **own: Any) -> Any:
 
 
 def _bound_kv_cache(config: Any) -> None:
-    """Reserve what a prefill needs, rather than the share of the machine's memory that a server would.
+    """Reserve the memory that a prefill needs, not the share of the machine's memory that a server would.
 
     Each prompt of a step starts a block of its own; the longest prompt must fit; and a second step's
     worth keeps the prompts that are scheduled next.

@@ -1,4 +1,4 @@
-"""The worker: vLLM's own, which also patches its model, assigns rows to prompts, and answers the engine.
+"""The worker: vLLM's own, which also patches its model, assigns rows to prompts, and replies to the engine.
 
 `cpu_worker` and `gpu_worker` add it to vLLM's own workers.
 """
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 else:
     _WorkerBase = object
 
-# What a request says of itself: the row of the buffers that its prompt is read into, and the tokens that are read
-# (first, end, first, end, ...), where that depends on the prompt.
+# Entries of a request: the buffer row for its prompt, and the tokens to read (first, end, first, end, ...), where they
+# depend on the prompt.
 ROW_KEY = "fastneurons_row"
 SPANS_KEY = "fastneurons_spans"
 
 
 class NeuronWorker(_WorkerBase):
-    """The part that both workers add to vLLM's own: a mixin, put before one of its worker classes."""
+    """Our part of both workers: a mixin, put before one of vLLM's worker classes."""
 
     observer: Observer | None = None
     share: WorkerShare | None = None
@@ -92,7 +92,7 @@ class NeuronWorker(_WorkerBase):
         return loaded
 
     def execute_model(self, scheduler_output: Any) -> Any:
-        """One step. Rows are read in its forward pass alone, never in dummy passes between steps."""
+        """Run one step. Rows are read only in its forward pass, never in dummy passes between steps."""
         observer = self.observer
         if observer is None:
             return super().execute_model(scheduler_output)
@@ -107,7 +107,7 @@ class NeuronWorker(_WorkerBase):
                     [int(number) for number in extra.get(SPANS_KEY, ())],
                     request.num_computed_tokens,
                 )
-        # vLLM warms up with whole steps of its own requests, which need all that a step computes and are not read.
+        # vLLM warms up with whole steps of its own requests, which are computed in full and not read.
         self._is_ours = any(map(observer.knows, scheduler_output.num_scheduled_tokens))
         self._in_step = self._is_ours
         try:
@@ -117,7 +117,7 @@ class NeuronWorker(_WorkerBase):
             observer.disarm()
 
     def sample_tokens(self, grammar_output: Any) -> Any:
-        """The second half of a step: one of vLLM's two model runners computes its logits here."""
+        """Run the second half of a step: one of vLLM's two model runners computes its logits here."""
         self._in_step = self.observer is not None and self._is_ours
         try:
             return super().sample_tokens(grammar_output)
@@ -139,7 +139,7 @@ class NeuronWorker(_WorkerBase):
                 self.observer = observer
 
     def fastneurons_describe(self) -> dict[str, Any]:
-        """The layers and neurons of this rank, or why the model cannot be measured."""
+        """Describe this rank's layers and neurons, or say why the model cannot be measured."""
         rank: dict[str, Any] = {
             "refusal": self.refusal,
             "pid": os.getpid(),
@@ -166,7 +166,7 @@ class NeuronWorker(_WorkerBase):
         return rank
 
     def fastneurons_share(self, folder: str) -> int | None:
-        """Collect into memory that the session maps; this rank's number, or None where it is on another machine."""
+        """Collect into memory that the session maps; return this rank's number, or None on another machine."""
         assert self.observer is not None
         try:
             self.share = WorkerShare(folder, self.rank, self.model_runner.device.type == "cuda")
@@ -183,12 +183,12 @@ class NeuronWorker(_WorkerBase):
         return tally | {"calls": self.observer.num_calls(), "layers": len(self.observer.layers)}
 
     def fastneurons_collect(
-        self, rows: list[list[int]], keep_bits: bool, answers: dict[str, Any] | None = None
+        self, rows: list[list[int]], keep_bits: bool, attribution: dict[str, Any] | None = None
     ) -> "_Later":
         """`Observer.begin` of this rank, and its arrays once they are there."""
-        if answers is not None:
-            answers = answers | {"unembedding": from_wire(answers["unembedding"])["rows"]}
-        return self._later(lambda observer: observer.begin(rows, keep_bits, answers))
+        if attribution is not None:
+            attribution = attribution | {"unembedding": from_wire(attribution["unembedding"])["rows"]}
+        return self._later(lambda observer: observer.begin(rows, keep_bits, attribution))
 
     def fastneurons_count(self, parity: int) -> "_Later":
         """`Observer.begin_count` of this rank, and its arrays once they are there."""
@@ -196,7 +196,7 @@ class NeuronWorker(_WorkerBase):
 
     def fastneurons_constants(self) -> dict[str, Any]:
         """`Observer.constants` of this rank."""
-        return self._answer(Observer.constants)
+        return self._reply(Observer.constants)
 
     def fastneurons_unembedding(self, tokens: list[int]) -> dict[str, Any]:
         """This rank's part of rows of the unembedding; the parts of all ranks add up."""
@@ -204,14 +204,14 @@ class NeuronWorker(_WorkerBase):
 
         if not get_pp_group().is_last_rank:
             return {"error": None, "arrays": {}}
-        return self._answer(
+        return self._reply(
             lambda observer: observer.beside_forward_passes(
                 lambda: {"rows": unembedding_rows(self.model_runner.get_model(), tokens).contiguous()}
             )
         )
 
     def _later(self, begin: Callable[[Observer], Collection]) -> "_Later":
-        """The answer with the arrays of a collection, which begins now."""
+        """Begin a collection; the reply brings its arrays."""
         assert self.observer is not None
         try:
             # Also after an error: other ranks may wait for what this one gathers.
@@ -219,9 +219,9 @@ class NeuronWorker(_WorkerBase):
         except (LookupError, RuntimeError) as error:  # RuntimeError: out of memory, for one
             failed = {"error": self.observer.tally.error or str(error), "arrays": {}}
             return _Later(lambda: failed)
-        return _Later(lambda: self._answer(lambda observer: observer.fetch(collection)))
+        return _Later(lambda: self._reply(lambda observer: observer.fetch(collection)))
 
-    def _answer(self, read: Callable[[Observer], dict[str, Any]]) -> dict[str, Any]:
+    def _reply(self, read: Callable[[Observer], dict[str, Any]]) -> dict[str, Any]:
         """Arrays for the session, or the first error: of this rank's ops, or of reading them now."""
         assert self.observer is not None
         try:
@@ -235,7 +235,7 @@ class NeuronWorker(_WorkerBase):
         return {"error": None, "arrays": arrays}
 
     def _leave_out_what_is_not_read(self, observer: Observer) -> None:
-        """Generated tokens, and in the last layer of a model that is not compiled the rows that are not read."""
+        """Skip logits and, in the last layer of a model that is not compiled, the rows that are not read."""
         leave_out_logits(self.model_runner.get_model(), lambda: self._in_step)
         last = observer.sites[-1]
         is_models_last = last.layer + 1 == self.model_config.get_total_num_hidden_layers()
@@ -258,14 +258,14 @@ class NeuronWorker(_WorkerBase):
 
 
 class _Later(AsyncModelRunnerOutput):
-    """An answer that is not there yet, in the form that vLLM's executors wait for beside the steps."""
+    """A reply that is still to come, in the form that vLLM's executors wait for between steps."""
 
-    def __init__(self, answer: Callable[[], dict[str, Any]]) -> None:
-        self._answer = answer
+    def __init__(self, reply: Callable[[], dict[str, Any]]) -> None:
+        self._reply = reply
 
     def get_output(self) -> Any:
         """Wait for it."""
-        return self._answer()
+        return self._reply()
 
 
 def _gather_ranks(tensor: Tensor) -> Tensor:

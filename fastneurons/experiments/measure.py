@@ -34,7 +34,7 @@ def measure_into_store(
     source: Source,
     languages: tuple[str, ...],
     out: str,
-    what: Measurement | None = None,
+    measurement: Measurement | None = None,
     options: RunOptions | None = None,
     engine: EngineOptions | None = None,
     progress: bool | RunProgress = True,
@@ -47,10 +47,10 @@ def measure_into_store(
         source: The examples.
         languages: L language codes, the order of the store's language axis.
         out: The store: a local path or an fsspec URL.
-        what: What is read of each prompt.
+        measurement: What to read of each prompt.
         options: How it is read and written.
         engine: Engine arguments.
-        progress: Whether to show progress on standard error, or an object that is told.
+        progress: Whether to show progress on standard error, or an object to report it to.
         verbose: Let vLLM's log through.
     Returns:
         The finished store. After Ctrl-C, the unfinished one with all that was measured.
@@ -59,9 +59,13 @@ def measure_into_store(
         EngineError: the engine failed; what was measured before is committed.
         StoreError: the store cannot be written or continued; what was committed stays.
     """
-    what, options, engine = what or Measurement(), options or RunOptions(), engine or EngineOptions()
-    check_together(what, options, engine)
-    _check(what, languages)
+    measurement, options, engine = (
+        measurement or Measurement(),
+        options or RunOptions(),
+        engine or EngineOptions(),
+    )
+    check_together(measurement, options, engine)
+    _check(measurement, languages)
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     with quiet(verbose) as hushed, interruptible() as stop:
         shown = progress if not isinstance(progress, bool) else Silent()
@@ -71,8 +75,8 @@ def measure_into_store(
             shown.message(remark)
         shown.message(f"loading {short_name(model)}")
         try:
-            with Session(model, languages, what, engine, verbose) as session:
-                shown.message(describe(session.facts, session.what))
+            with Session(model, languages, measurement, engine, verbose) as session:
+                shown.message(describe(session.facts, session.measurement))
                 for warning in session.facts.warnings:
                     shown.message(f"warning: {warning}")
                 write_measurements(session, source, out, options, engine, shown, stop)
@@ -98,24 +102,24 @@ def write_measurements(
     """Measure a source's examples with a session that runs already, into a store.
 
     Returns:
-        Seconds that writing took, in a thread beside the engine.
+        Seconds that writing took, in a thread next to the engine.
     Raises:
         EngineError: the engine failed; what was measured before is committed.
         StoreError: the store cannot be written or continued; what was committed stays.
     """
     tokenise = session.tokeniser(source.add_special_tokens)
-    progress.message(describe_tokens(tokenise, session.what))
-    tokens = token_facts(tokenise, session.what, options.block_size is not None)
+    progress.message(describe_tokens(tokenise, session.measurement))
+    tokens = token_facts(tokenise, session.measurement, options.block_size is not None)
     header = _header(session, source, options, engine, tokens)
     constants = session.constants()
-    with _writer(out, header, session.what, options, constants) as writer:
+    with _writer(out, header, session.measurement, options, constants) as writer:
         _measure(session, writer, source, options, progress, stop)
         return writer.write_s
 
 
-def _check(what: Measurement, languages: tuple[str, ...]) -> None:
-    """Refuse a single language where several are compared."""
-    if what.position == "corpus":
+def _check(measurement: Measurement, languages: tuple[str, ...]) -> None:
+    """Refuse a single language if the run compares languages."""
+    if measurement.position == "corpus":
         return
     if len(languages) < 2:
         raise InputError(
@@ -123,16 +127,16 @@ def _check(what: Measurement, languages: tuple[str, ...]) -> None:
         )
 
 
-def describe(facts: ModelFacts, what: Measurement) -> str:
-    """One line on what runs where, and what is held for it."""
+def describe(facts: ModelFacts, measurement: Measurement) -> str:
+    """Describe in one line the model, where it runs, and its buffers."""
     where = facts.device if facts.device != "cpu" else f"CPU, {facts.threads_per_worker} threads"
     if facts.workers > 1:
         where = f"{facts.workers} workers, each {where}"
-    held = "counts" if what.position == "corpus" else f"up to {facts.slots} examples in flight"
+    held = "counts" if measurement.position == "corpus" else f"up to {facts.slots} examples in flight"
     return (
         f"{short_name(facts.model)}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
         f"({facts.function}{', gated' if facts.gated else ''}), {facts.dtype}, {where}; "
-        f"{held} in {facts.buffer_bytes / 2**20:.1f} of {what.memory_bytes / 2**20:,.0f} MiB"
+        f"{held} in {facts.buffer_bytes / 2**20:.1f} of {measurement.memory_bytes / 2**20:,.0f} MiB"
     )
 
 
@@ -141,7 +145,7 @@ def _header(
 ) -> Header:
     import fastneurons
 
-    facts, what = session.facts, session.what
+    facts, measurement = session.facts, session.measurement
     blocks = f" --block-size {options.block_size}" if options.block_size is not None else ""
 
     return Header(
@@ -155,9 +159,9 @@ def _header(
         tasks=list(source.tasks),
         source=printable(source.name) + blocks,
         languages=list(session.languages),
-        position=what.position,
-        signal=what.signal,
-        thresholds=list(what.thresholds),
+        position=measurement.position,
+        signal=measurement.signal,
+        thresholds=list(measurement.thresholds),
         layers=list(facts.layers),
         neurons=facts.neurons,
         top_k=session.top_k,
@@ -179,18 +183,18 @@ def _header(
 
 
 def _printable(value: Any) -> Any:
-    """Options as they can be stored: paths among them may hold bytes that are no UTF-8."""
+    """Options in a form that can be stored: paths may hold bytes that are not UTF-8."""
     if isinstance(value, dict):
         return {name: _printable(one) for name, one in value.items()}
     return printable(value) if isinstance(value, str) else value
 
 
 def _writer(
-    out: str, header: Header, what: Measurement, options: RunOptions, constants: Arrays
+    out: str, header: Header, measurement: Measurement, options: RunOptions, constants: Arrays
 ) -> StoreWriter:
     kept: dict[str, Any] = {
         "keep_bits": options.keep_bits,
-        "keep_coefficients": what.keep_coefficients,
+        "keep_coefficients": measurement.keep_coefficients,
         "keep_prompts": options.keep_prompts,
         "constants": constants,
     }
@@ -207,10 +211,10 @@ def _measure(
     progress: RunProgress,
     stop: threading.Event,
 ) -> None:
-    """Everything from the first row that the store does not have to the last."""
+    """Measure from the first row that the store does not have to the last."""
     first = writer.committed
     known = KnownRows(writer.committed_rows())
-    corpus = session.what.position == "corpus"
+    corpus = session.measurement.position == "corpus"
     # The blocks of a corpus are not its rows: those that are in the store are known by their tokens.
     rows = source.rows if corpus else remaining_rows(source.rows, known, stop)
     if first and not writer.is_complete:

@@ -1,4 +1,4 @@
-"""The rows of a source that a store does not hold yet, once those that it holds are seen to be the same."""
+"""Find the rows of a source that a store does not hold yet, after checking those that it holds."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ class KnownRows:
 
 
 def remaining_rows(rows: Iterable[Row], known: KnownRows, stop: threading.Event) -> Iterator[Row]:
-    """The rows that come after those that are in the store; none where the source has fewer.
+    """The rows after those in the store; none if the source has fewer.
 
     Raises:
         StoreError: the rows before are not those of the store.
@@ -56,7 +56,7 @@ def _pass_by(
     noun: str,
     block_size: int | None = None,
 ) -> bool:
-    """Take the rows that a store holds from those of the source; whether there may be more."""
+    """Consume the rows that a store holds from the source; return whether there may be more."""
     for number, stored in enumerate(known):
         found = next(rows, None)
         if found is None or stop.is_set():

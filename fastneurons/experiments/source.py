@@ -1,4 +1,4 @@
-"""Where the examples of a job come from."""
+"""Sources of a job's examples."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from fastneurons.errors import InputError
 
 @dataclass(frozen=True)
 class Source:
-    """Where examples come from.
+    """A source of examples.
 
     Args:
         tasks: The tasks' names, as the store keeps them. Rows name theirs; those that do not are of the first.
@@ -23,8 +23,8 @@ class Source:
         total: How many rows there are, where it is known.
         add_special_tokens: Whether the tokenizer marks a prompt's begin; off for prompts in a chat format.
         options: How the rows were chosen and asked, for the record.
-        notes: Asked at the end for what people should be told about the rows.
-        remarks: What people should be told about the source before anything is measured.
+        notes: Called at the end; returns notes on the rows, for people.
+        remarks: Remarks on the source, for people, shown before anything is measured.
     """
 
     tasks: tuple[str, ...]
@@ -45,7 +45,7 @@ def example_source(
     limit: int | None = None,
     total: int | None = None,
 ) -> Source:
-    """Examples that are there already, as a run measures them.
+    """Make a source from given examples.
 
     Args:
         task: The task's name.
@@ -73,7 +73,7 @@ def task_source(
     engine: EngineOptions | None = None,
     position: str = "last",
 ) -> tuple[Source, tuple[str, ...]]:
-    """Examples of tasks, as a run measures them, and their languages.
+    """Make a source from tasks; return it with its languages.
 
     Args:
         model: Whose chat template is used, where `options` ask for it.

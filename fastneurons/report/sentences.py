@@ -154,7 +154,7 @@ def _pairs(sharing: "xarray.Dataset") -> list[Sentence]:
 
 
 def _contributions(contributions: "xarray.Dataset") -> Sentence:
-    """How much the shared neurons contribute, beside how many they are."""
+    """How much the shared neurons contribute, compared with how many they are."""
 
     def share(variable: str, categories: slice) -> str:
         return f"{100 * float(contributions[variable].values[categories].sum()):.1f} %"

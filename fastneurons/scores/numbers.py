@@ -125,11 +125,11 @@ def number_match(
         either_sign: A whole answer is also found in a number that means it with the other decimal sign: `5,600`
             in a German text counts for 5600, and not only for 5.6. Models trained mostly on English write so.
     Raises:
-        InputError: unknown language; the answer is no number.
+        InputError: unknown language; the answer is not a number.
     """
     wanted = read_number(answer, "en") if isinstance(answer, str) else Decimal(str(answer))
     if wanted is None or not wanted.is_finite():
-        raise InputError(f"answer {answer!r} is no number; write it as 5600, 5,600 or 0.5")
+        raise InputError(f"answer {answer!r} is not a number; write it as 5600, 5,600 or 0.5")
     number = _last(text, known_language(language).code, after)
     if number is None:
         return False

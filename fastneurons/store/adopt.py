@@ -14,7 +14,7 @@ from fastneurons.store.storage import Storage
 def objects_as_they_lie(
     storage: Storage, root: Root, specs: Sequence[ArraySpec], inner_chunks: Mapping[str, int]
 ) -> WindowObjects:
-    """All that is committed of an unfinished store, taken for what was written; reads all of it.
+    """Record everything committed in an unfinished store as it is; reads all of it.
 
     Args:
         specs: The store's arrays.

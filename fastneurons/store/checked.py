@@ -1,4 +1,4 @@
-"""A store's place: reads, also zarr's, are compared with the manifests, and writes are recorded for the next one.
+"""Compare all reads, also zarr's, with the manifests, and record writes for the next one.
 
 zarr takes a missing object for one full of the array's fill value. Here an object that a manifest names must be there,
 as it was written; one that none names is not there, whatever lies in its place.
@@ -30,7 +30,7 @@ class ObjectStore(zarr.abc.store.Store):
     """A zarr store on a `Storage`. zarr only reads it.
 
     Args:
-        catalogue: What is committed; None for a store without manifests, which is read as it lies.
+        catalogue: The committed objects; None for a store without manifests, which is read as it is.
         given: Objects that are served from memory in place of those that lie there.
         limits: Of a store without manifests, what an object of an array may take at most, by the array's name.
         replacing: Called before an object that is committed is replaced, with its key and what it will be.
@@ -59,7 +59,7 @@ class ObjectStore(zarr.abc.store.Store):
         self._later: dict[str, list[StoredObject]] | None = None
 
     def with_read_only(self, read_only: bool = False) -> "ObjectStore":
-        """The same place, for reading alone."""
+        """The same store, for reading only."""
         assert read_only
         return self
 
@@ -187,7 +187,7 @@ class ObjectStore(zarr.abc.store.Store):
         raise NotImplementedError(key)
 
     async def delete(self, key: str) -> None:
-        """Refuse: nothing that zarr does removes an object."""
+        """Refuse: zarr never needs to remove an object here."""
         raise NotImplementedError(key)
 
     # -- listing --------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def _place(key: str) -> str:
 
 
 def _bounds(byte_range: ByteRequest | None, size: int) -> tuple[int, int]:
-    """Where some bytes of an object of `size` bytes begin and end."""
+    """Begin and end of a byte request in an object of `size` bytes."""
     match byte_range:
         case RangeByteRequest(start, end):
             return start, min(end, size)
@@ -238,7 +238,7 @@ def _bounds(byte_range: ByteRequest | None, size: int) -> tuple[int, int]:
 
 
 def _let_reads_end() -> None:
-    """Wait for what zarr still reads when the process ends.
+    """Wait for zarr's unfinished reads when the process ends.
 
     A damaged object fails a read of several at once; the process then ends while the others are under way, and
     asyncio would write a line to standard error for each.

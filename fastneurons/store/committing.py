@@ -1,4 +1,4 @@
-"""Commit what a writer has written: its manifest first, and then the root object, which is the commit mark."""
+"""Commit a writer's objects: the manifest first, and then the root object, which is the commit mark."""
 
 import msgspec
 
@@ -32,11 +32,11 @@ class Committer:
 
     @property
     def examples(self) -> int:
-        """Examples that are committed."""
+        """Number of committed examples."""
         return self.root.commit.examples
 
     def put_manifest(self, written: WindowObjects, header: Header | None = None) -> None:
-        """Commit what writing a window left in the store.
+        """Commit the objects of a window.
 
         Args:
             header: The header from now on; as it is for None.
@@ -62,7 +62,7 @@ class Committer:
     def put_root(
         self, header: Header | None = None, commit: Commit | None = None, mark: Mark | None = None
     ) -> None:
-        """Replace the root object; what is None stays as it is."""
+        """Replace the root object; arguments that are None keep their values."""
         root = msgspec.structs.replace(
             self.root,
             header=header or self.root.header,
@@ -79,7 +79,7 @@ class Committer:
         self.root = root
 
     def announce(self, key: str, stored: StoredObject) -> None:
-        """Say in the next manifest what a committed object will be, before it is replaced.
+        """Record in the next manifest the new content of a committed object, before replacing it.
 
         The run may end between the object and the commit mark; readers then accept either version.
         """

@@ -113,7 +113,7 @@ def _if_moved(stored: Header, given: Header) -> str:
 
 
 def _other_tokens(stored: Header, given: Header) -> str | None:
-    """How the tokens that a store was read from differ from this run's, and what to pass; None where they are the same.
+    """How the tokens of a store differ from this run's, and what to pass; None if they are the same.
 
     Earlier versions sent and read all that a tokenizer puts around a text, and did not say so in the header.
     """
@@ -153,7 +153,7 @@ def _spelled(name: str, value: Any) -> str:
 
 
 def _shown(value: Any, other: Any) -> str:
-    """A value, of a long one the part where it begins to differ from the other."""
+    """A value; of a long one, the part where it begins to differ from the other."""
     text, beside = (
         ",".join(f"{item}" for item in each) if isinstance(each, list) else str(each)
         for each in (value, other)
@@ -166,12 +166,12 @@ def _shown(value: Any, other: Any) -> str:
 
 
 def _but_for_limit(header: Header) -> str:
-    """The source without its limit, which is a part of what several tasks give."""
+    """The source without its limit, which is part of the description of several tasks."""
     return header.source.replace(f" --limit {header.config.get('limit')}", "", 1)
 
 
 def _limit(header: Header) -> tuple[str, str]:
-    """Which examples a run measures, and how it is told to."""
+    """The examples that a run measures, and the options that choose them."""
     limit = header.config.get("limit")
     return ("all examples", "no --limit") if limit is None else (f"the first {limit}", f"--limit {limit}")
 

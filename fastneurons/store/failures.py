@@ -1,4 +1,4 @@
-"""Turn failures of a store's place into errors for users: a full disk, a lost bucket, damage that zarr finds."""
+"""Turn failures of storage into errors for users: a full disk, a lost bucket, damage that zarr finds."""
 
 import errno
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def told(path: str, committed: int | None = None) -> Iterator[None]:
+def writing(path: str, committed: int | None = None) -> Iterator[None]:
     """Turn a failed write into an error that says what it means for the user.
 
     Args:
@@ -35,7 +35,7 @@ def reading(path: str, name: str | None = None) -> Iterator[None]:
     """Turn a failed read into an error that says what it means for the user.
 
     Args:
-        name: The array that is read.
+        name: The array to read.
     """
     try:
         with decoding(path, name):
@@ -49,9 +49,9 @@ def decoding(path: str, name: str | None = None) -> Iterator[None]:
     """Turn whatever zarr or a codec raises for damaged data into an error for users. `OSError` passes.
 
     Args:
-        name: The array that is read.
+        name: The array to read.
     """
-    what = "it is damaged" if name is None else f"array {name} is damaged"
+    damaged = "it is damaged" if name is None else f"array {name} is damaged"
     try:
         yield
     except (IndexError, OSError):  # the caller's own index; the place
@@ -59,9 +59,9 @@ def decoding(path: str, name: str | None = None) -> Iterator[None]:
     except StoreError as error:
         if str(error).startswith((f"{path}:", f"{path} ", f"{path}/")):
             raise
-        told = str(error) if name is None or "damaged: its" in str(error) else f"{what}: {error}"
-        raise StoreError(f"{path}: {told}") from error
+        message = str(error) if name is None or "damaged: its" in str(error) else f"{damaged}: {error}"
+        raise StoreError(f"{path}: {message}") from error
     except FastneuronsError:
         raise
     except Exception as error:
-        raise StoreError(f"{path}: {what}: {one_line(error)}") from error
+        raise StoreError(f"{path}: {damaged}: {one_line(error)}") from error

@@ -74,7 +74,7 @@ class ArrayFiller:
         return metadata
 
     def open(self, spec: ArraySpec) -> None:
-        """Make ready to write an array that is there, and to read it back.
+        """Prepare to write an existing array, and to read it back.
 
         Raises:
             StoreError: it has a layout that cannot be continued.
@@ -116,7 +116,7 @@ class ArrayFiller:
         self.put(spec.name, values, [begin] + [0] * (values.ndim - 1))
 
     def add(self, spec: ArraySpec, added: NDArray[Any], snapshots: Sequence[int]) -> list[int]:
-        """Add to a sum: write new values to the snapshots that do not count, for each index that changes.
+        """Add to a sum: for each index that changes, write new values to the snapshot that does not count.
 
         Args:
             added: As large as the sum.
@@ -149,7 +149,7 @@ class ArrayFiller:
         return self._arrays[name]
 
     def chunks_per_shard(self) -> dict[str, int]:
-        """Return how many chunks an object of each array has as a shard; 0 where it is none."""
+        """Return how many chunks a shard of each array has; 0 if its objects are not shards."""
         return {name: layout.chunks_per_shard for name, layout in self._layouts.items()}
 
     def rows_per_object(self, name: str) -> int:

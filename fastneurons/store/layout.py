@@ -22,7 +22,7 @@ from fastneurons.errors import StoreError
 from fastneurons.store.frames import Piece, frame
 from fastneurons.store.schema import ArraySpec
 
-# Bytes that are read at once and share a checksum: a chunk, or a shard's index.
+# Bytes read together, under one checksum: a chunk, or a shard's index.
 Segment = list[Piece]
 
 # The place and length of a chunk that a shard does not have: its rows are not written yet.
@@ -76,7 +76,7 @@ class Layout:
 
     @property
     def chunks_per_shard(self) -> int:
-        """How many chunks an object holds as a shard; 0 where it is none."""
+        """How many chunks a shard holds; 0 if objects are not shards."""
         return self.shard[0] // self.chunk[0] if self.shard else 0
 
     def objects(

@@ -1,4 +1,4 @@
-"""A store in a local folder.
+"""Keep a store in a local folder.
 
 Each object is a regular file. Anything else in its place (a pipe, a device, a folder) is refused before it is opened,
 because reading it may never end.

@@ -1,4 +1,4 @@
-"""Manifests: which objects each window wrote, and what was in them.
+"""Manifests: the objects that each window wrote, and their content.
 
 `manifest/0` names what a store begins with, `manifest/1` the objects of the first window, and so on; the last one of
 a complete store names its sums and each array's metadata. Each holds the digest of the one before; the root object
@@ -33,7 +33,7 @@ _GROWING = {spec.name for spec in schema.ARRAYS if spec.grows}
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """The last manifest that counts, as the root object names it."""
+    """The last valid manifest, as the root object names it."""
 
     number: int
     digest: str
@@ -78,28 +78,28 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Where it lies."""
+        """Its key."""
         return manifest_key(self.number)
 
     def encode(self) -> tuple[bytes, str]:
-        """Its bytes, and their digest, with which they end."""
+        """Its bytes, which end with their digest, and that digest."""
         body = msgspec.json.encode(self) + b"\n"
         digest = digest_of(body)
         return body + digest.encode() + b"\n", digest
 
 
 def manifest_key(number: int) -> str:
-    """Where a manifest lies."""
+    """The key of a manifest."""
     return f"{MANIFESTS}/{number}"
 
 
 def digest_of(data: bytes) -> str:
-    """The digest that manifests and the root object are chained by."""
+    """The digest that chains manifests and the root object."""
     return blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def decode_manifest(data: bytes | StoreError | None, number: int, digest: str | None) -> tuple[Manifest, str]:
-    """A manifest from its bytes, and its digest.
+    """Decode a manifest from its bytes; return it with its digest.
 
     Args:
         digest: The digest that it must have; None where that is not known.
@@ -182,7 +182,7 @@ class Catalogue:
         return [key for key in self.objects if key.startswith(f"{name}/c.")]
 
     def later(self, storage: Storage) -> dict[str, list[StoredObject]]:
-        """Objects of growing arrays as manifests after the last that counts have them, by key.
+        """Objects of growing arrays in manifests after the last valid one, by key.
 
         Later windows only add to such an object. A sum's is another sum, and does not stand for the one that counts.
         """
@@ -194,11 +194,11 @@ class Catalogue:
         return found
 
     def is_behind(self, storage: Storage) -> bool:
-        """Whether more than one manifest follows the last that counts, which no run leaves that is interrupted."""
+        """Whether more than one manifest follows the last valid one, which no interrupted run leaves."""
         return len(list(islice(self._following(storage), 2))) == 2
 
     def _following(self, storage: Storage) -> Iterator[Manifest]:
-        """The manifests that are chained to the last that counts."""
+        """The manifests chained to the last valid one."""
         number, before = self.mark.number + 1, self.mark.digest
         while True:
             try:
@@ -212,7 +212,7 @@ class Catalogue:
             number, before = number + 1, digest
 
     def misplaced(self, storage: Storage, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """Objects that are missing or of another length than was written, and which of these.
+        """Find objects that are missing or have another length than was written, and say which of the two.
 
         Lists each folder once, and reads nothing.
         """
@@ -242,7 +242,7 @@ class Catalogue:
         self.mark = mark
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Drop objects that will not be asked for again."""
+        """Forget objects that will not be needed again."""
         for key in keys:
             self.objects.pop(key, None)
 

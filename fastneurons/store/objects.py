@@ -1,6 +1,6 @@
-"""Record an object of a store as it was written: its length, and a checksum of each of its segments.
+"""Record the length of an object of a store, and a checksum of each of its segments, as it is written.
 
-A segment is what is read at once: an inner chunk of a shard, or the shard's index. So whoever reads one example
+A segment is the unit of reading: an inner chunk of a shard, or the shard's index. So whoever reads one example
 checks what belongs to it and no more, and whoever reads all of an object checks all of it. An object that zarr
 does not divide is one segment.
 
@@ -26,7 +26,7 @@ _ABSENT = 2**64 - 1
 
 
 class DamagedError(Exception):
-    """An object is not what was written."""
+    """An object differs from what was written."""
 
 
 class StoredObject(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ class StoredObject(msgspec.Struct, frozen=True):
         return cls(int(found["length"].sum()), found.tobytes())
 
     def cover(self, start: int, end: int) -> tuple[int, int]:
-        """Where the segments that bytes `start` to `end` lie in begin and end."""
+        """Begin and end of the segments that hold bytes `start` to `end`."""
         ends = np.cumsum(self._segments()["length"])
         first = int(np.searchsorted(ends, start, side="right"))
         last = int(np.searchsorted(ends, max(end, start + 1), side="left"))
@@ -72,7 +72,7 @@ class StoredObject(msgspec.Struct, frozen=True):
         return begin, int(ends[min(last, len(ends) - 1)]) if len(ends) else 0
 
     def check(self, data: bytes, start: int = 0) -> None:
-        """Hold bytes that begin at `start`, where a segment begins, against what was written.
+        """Compare bytes that begin at `start`, where a segment begins, with the record.
 
         Raises:
             DamagedError: they differ.
@@ -94,7 +94,7 @@ class StoredObject(msgspec.Struct, frozen=True):
             index += 1
 
     def is_of(self, data: bytes) -> bool:
-        """Whether an object's bytes are those that were written."""
+        """Whether an object's bytes match the record."""
         if len(data) != self.length:
             return False
         try:
@@ -108,7 +108,7 @@ class StoredObject(msgspec.Struct, frozen=True):
 
 
 def _ends(data: bytes, inner_chunks: int) -> NDArray[np.uint64]:
-    """Where an object's segments end, uint64; a shard's by its index, if it has one that can be."""
+    """Ends of an object's segments, uint64; a shard's come from its index, if that is valid."""
     size = np.uint64(len(data))
     index_bytes = inner_chunks * _ENTRY_BYTES + _CRC_BYTES
     if inner_chunks and index_bytes < len(data):

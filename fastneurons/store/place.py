@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fastneurons.errors import InputError, StoreError
-from fastneurons.store.failures import told
+from fastneurons.store.failures import writing
 from fastneurons.store.local import LocalStorage
 from fastneurons.store.remote import RemoteStorage
 from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, decode, is_store, read_root
@@ -32,7 +32,7 @@ def check_output(path: str, *, resume: bool = False, overwrite: bool = False) ->
         StoreError: another run is writing to it, it is damaged, or the place cannot be reached.
     """
     storage = storage_at(path)
-    with told(path):
+    with writing(path):
         if check_place(storage, resume, overwrite):
             _lock(storage)
             storage.unlock()
@@ -74,7 +74,7 @@ def check_place(storage: Storage, resume: bool, overwrite: bool) -> bool:
 
 @contextmanager
 def locked(storage: Storage, resume: bool, overwrite: bool) -> Iterator[None]:
-    """Check and lock the place; unlock it if the body fails."""
+    """Check and lock the storage; unlock it if the body fails."""
     check_place(storage, resume, overwrite)
     _lock(storage)
     try:

@@ -1,4 +1,4 @@
-"""Reading a store, complete or not: only committed examples are seen.
+"""Read a store, complete or not: only its committed examples.
 
     store = open_store("run.zarr")
     store["category_count"][:10]        # int32 [10, S, N, 4]
@@ -47,7 +47,7 @@ class SkippedRow(msgspec.Struct, frozen=True):
 
 
 class StoredArray:
-    """An array of a store, read from where it lies when it is indexed."""
+    """An array of a store, read when it is indexed."""
 
     def __init__(self, store: "Store", name: str, array: "zarr.Array[Any]", dims: tuple[str, ...]) -> None:
         self.name = name
@@ -58,7 +58,7 @@ class StoredArray:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape; the example axis is as long as what is committed."""
+        """Its shape; the example axis has the committed examples."""
         return self._array.shape
 
     @property
@@ -90,7 +90,7 @@ class StoredArray:
         return f"<{self.name} ({sizes}) {self.dtype}>"
 
     def _check_objects(self, rows: Any) -> None:
-        """Zarr takes a missing object for zeros; the writer writes all, so here it is damage."""
+        """Refuse missing objects: zarr reads them as zeros, but the writer writes all, so a gap is damage."""
         length = schema.examples_per_object(self._array)
         if isinstance(rows, slice):
             chosen = range(*rows.indices(len(self)))
@@ -163,7 +163,7 @@ class Store:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run that wrote it came to its end."""
+        """Whether the run that wrote it finished."""
         return self.header.status == "complete"
 
     @property
@@ -178,7 +178,7 @@ class Store:
 
     @property
     def has_bits(self) -> bool:
-        """Whether the store tells which neurons were activated, or counts alone."""
+        """Whether the store says which neurons were activated, instead of only counting them."""
         return schema.ACTIVATED in self
 
     def keys(self) -> list[str]:
@@ -192,7 +192,7 @@ class Store:
         return iter(self._names)
 
     def __getitem__(self, name: str) -> StoredArray:
-        """An array by name; nothing is read before it is indexed."""
+        """An array by name; indexing reads it."""
         if name not in self._arrays:
             if name not in self._names:
                 raise KeyError(f"{self.path} has no array {name!r}; it has {', '.join(self._names)}")
@@ -244,7 +244,7 @@ class Store:
     def activated_bits(
         self, examples: slice, languages: Sequence[str] | None = None, threshold: float | None = None
     ) -> NDArray[np.bool_]:
-        """Which neurons were activated, unpacked.
+        """The activated neurons, unpacked.
 
         Args:
             examples: Which examples; each takes L * N * I bytes.
@@ -300,7 +300,7 @@ class Store:
             raise StoreError(f"{self.path}: {SKIPPED_KEY} is damaged: {one_line(error)}") from error
 
     def check(self) -> None:
-        """Whether every object is there, with the length that was written. Lists folders and reads nothing.
+        """Whether every object is there with its written length. Lists folders and reads no object.
 
         A store without manifests is checked when it is read.
 
@@ -318,7 +318,7 @@ class Store:
                 raise StoreError(f"{self.path}: {self.describe(key)} {how}; {advice}")
 
     def is_behind(self) -> bool:
-        """Whether windows were committed after the commit mark that this was opened with."""
+        """Whether windows were committed after the commit mark that this store was opened with."""
         return self._catalogue is not None and self._catalogue.is_behind(self._storage)
 
     def describe(self, key: str) -> str:
@@ -331,7 +331,7 @@ class Store:
         return f"array {name} is damaged: its {where}"
 
     def rows_of(self, key: str) -> tuple[int, int]:
-        """Which examples an object of a growing array holds: the first, and the one after the last."""
+        """The examples in an object of a growing array: the first, and the one after the last."""
         name, _, rest = key.partition("/")
         length = schema.examples_per_object(self[name]._array)
         number = int(rest.split(".")[1])
@@ -344,7 +344,7 @@ class Store:
         return "are missing" if problem is None else f"cannot be checked, because {problem}"
 
     def to_xarray(self) -> Any:
-        """The store as an `xarray.Dataset`, read where it is used; needs xarray."""
+        """The store as an `xarray.Dataset`, read lazily; needs xarray."""
         try:
             import xarray
         except ImportError as error:
@@ -353,7 +353,7 @@ class Store:
             return xarray.open_zarr(self._objects, consolidated=True, chunks=None)
 
     def _sum_so_far(self, spec: ArraySpec) -> "zarr.Array[Any]":
-        """A sum over the examples committed by now."""
+        """A sum over the examples committed so far."""
         values = np.zeros(spec.shape(self.header, 0), spec.dtype)
         if self.num_examples:
             try:
@@ -426,7 +426,7 @@ def check_windows(store: Store) -> None:
 
 
 def _check_parts(catalogue: Catalogue, data: bytes) -> None:
-    """Hold `skipped.jsonl` against what each window added to it."""
+    """Compare `skipped.jsonl` with what each window added to it."""
     if catalogue.problem is not None:
         raise DamagedError(f"it cannot be checked, as {catalogue.problem}")
     at = 0

@@ -1,4 +1,4 @@
-"""A store in an object store, or anywhere else for which fsspec has a URL.
+"""Keep a store in an object store, or anywhere else that has an fsspec URL.
 
 Whatever an object store's client raises comes out as `OSError`, so that callers can tell a place that fails from a
 mistake of ours.
@@ -18,7 +18,7 @@ _REQUESTS = 16
 
 
 class RemoteStorage(Storage):
-    """A place that fsspec knows, such as a bucket. One object is replaced at once; there are no locks."""
+    """Storage that fsspec knows, such as a bucket. Replacing one object is atomic; there are no locks."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -95,7 +95,7 @@ class RemoteStorage(Storage):
 
 @contextlib.contextmanager
 def _calling() -> Iterator[None]:
-    """Turn what a client raises into `OSError`: s3fs, botocore and aiohttp have classes of their own."""
+    """Turn a client's exceptions into `OSError`: s3fs, botocore and aiohttp have classes of their own."""
     try:
         yield
     except OSError:

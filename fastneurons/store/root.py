@@ -30,12 +30,12 @@ from fastneurons.store.storage import Storage, one_line
 ROOT_KEY = "zarr.json"
 SKIPPED_KEY = "skipped.jsonl"
 
-# A root object has some 30 kB, and what a run was told.
+# A root object has some 30 kB, plus a run's options.
 _ROOT_BYTES = 2**26
 
 
 class Writer(msgspec.Struct, frozen=True):
-    """Who writes a store."""
+    """The writer of a store."""
 
     token: str
     host: str
@@ -57,7 +57,7 @@ class Writer(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How much of a store is committed.
+    """The extent of a store that is committed.
 
     Args:
         examples: Examples committed.
@@ -79,13 +79,13 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def nothing(cls, header: Header) -> "Commit":
-        """Make the mark of a store that has only begun."""
+        """Make the mark of a store that has just begun."""
         sizes = schema.dimension_sizes(header, 0)
         first = {spec.name: [0] * sizes[spec.summed_by or ""] for spec in schema.sum_specs(header)}
         return cls(0, 0, Writer.this_process(), **first)
 
     def snapshots(self, spec: ArraySpec) -> list[int]:
-        """For each index of a sum's `summed_by`, the snapshot that counts."""
+        """For each index of a sum's `summed_by`, the valid snapshot."""
         found: list[int] = getattr(self, spec.name)
         return list(found)
 
@@ -135,7 +135,7 @@ class Root(msgspec.Struct, frozen=True):
         return True
 
     def read_sum(self, spec: ArraySpec, checkpoint: "zarr.Array[Any]") -> NDArray[Any]:
-        """A sum over the examples committed, from the snapshots that count."""
+        """A sum over the committed examples, from the valid snapshots."""
         values = np.zeros(spec.shape(self.header, 0), spec.dtype)
         for index, snapshot in enumerate(self.commit.snapshots(spec)):
             values[spec.part(index)] = checkpoint[snapshot, *spec.part(index)]
@@ -234,7 +234,7 @@ def _damaged(name: str, what: str) -> StoreError:
 
 
 def _checksum(document: dict[str, Any]) -> str:
-    """The digest of all that readers use of a root object, in whatever order it is written."""
+    """The digest of everything that readers use of a root object, whatever its order."""
     attributes = {key: value for key, value in document["attributes"].items() if key in _ATTRIBUTES}
     return digest_of(msgspec.json.encode({**document, "attributes": attributes}, order="sorted"))
 
@@ -277,7 +277,7 @@ def _check(root: Root, name: str) -> None:
 
 
 def _header_problem(root: Root) -> str | None:
-    """Say why header and commit cannot be right; None if they can."""
+    """Say why header and commit contradict each other; None if they do not."""
     header, commit = root.header, root.commit
     if header.status not in ("running", "complete"):
         return f"status {header.status!r}"

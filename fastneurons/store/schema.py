@@ -1,4 +1,4 @@
-"""How a store lays out what `fastneurons/arrays.py` describes: attributes, chunks, shards, checkpoints, coordinates."""
+"""Lay out the arrays of `fastneurons/arrays.py` in a store: attributes, chunks, shards, checkpoints, coordinates."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
@@ -48,13 +48,13 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             "corpus": each token of a text is counted for its language, and there are no categories.
         signal: The site: "gate" (after the activation function) or "product" (before the down projection).
         top_k: Neurons of a layer that count as its most contributing ones; None without attribution.
-        tokens: What stands around the texts, and whether that is read: `before` and `after`, the marks that are sent
+        tokens: The marks around the texts, and whether they are read: `before` and `after`, the marks that are sent
             with each text; `removed`, those of the tokenizer that are not; `between_texts` of a corpus in blocks;
             `chat_template`, whether prompts are in a chat format; `add_bos_token`, what the user said of it;
             `include_special_tokens`. Empty in stores that were written before there was this field: what the
             tokenizer puts around a text was sent and read.
         window: Examples that are committed at once.
-        config: What else the run was told; kept for the record, not compared when a run is resumed.
+        config: The run's other options; kept for the record, not compared when a run is resumed.
         model_fingerprint: SHA-256 over the model's configuration and its tensors' names, dtypes and shapes; weights
             are not hashed. None in stores of earlier versions.
         tokenizer_fingerprint: SHA-256 over the tokenizer's files. None in stores of earlier versions.
@@ -102,7 +102,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def includes_special_tokens(self) -> bool | None:
-        """Whether special tokens are read like text; None for position `last`, which reads a single token."""
+        """Whether the run reads special tokens like text; None for position `last`, which reads a single token."""
         if self.position == "last":
             return None
         return bool(self.tokens.get("include_special_tokens", True))
@@ -110,7 +110,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class ArraySpec(Array):
-    """An array as it lies in a store.
+    """An array's layout in a store.
 
     Args:
         apart: Dimensions of which each index is an object of its own.
@@ -120,11 +120,11 @@ class ArraySpec(Array):
 
     @property
     def is_checkpoint(self) -> bool:
-        """Whether it holds a sum while its run goes on."""
+        """Whether it holds a sum that grows during the run."""
         return "snapshot" in self.dims
 
     def when(self, header: Header) -> bool:
-        """Whether a run of that header may have it."""
+        """Whether a run with that header may have it."""
         return {
             "all": True,
             "last": header.position == "last",
@@ -135,7 +135,7 @@ class ArraySpec(Array):
 
     @property
     def checkpoint(self) -> "ArraySpec":
-        """Where a sum lies while its run goes on.
+        """The array that holds a sum during the run.
 
         It grows in value, not in size: what is committed must stay while its successor is written. So there
         are two snapshots; the commit mark tells, for each index of `summed_by`, which one counts.
@@ -145,7 +145,7 @@ class ArraySpec(Array):
         return ArraySpec(name, self.dtype, dims, self.runs, apart=("snapshot", self.summed_by))
 
     def part(self, index: int) -> tuple[slice | int, ...]:
-        """Where on a sum's axes that index of `summed_by` is."""
+        """The index on a sum's axes of one entry of `summed_by`."""
         assert self.summed_by is not None
         return (*(slice(None) for _ in range(self.dims.index(self.summed_by))), index)
 
@@ -155,7 +155,7 @@ class ArraySpec(Array):
         return tuple(sizes[dim] for dim in self.dims)
 
     def chunks(self, header: Header) -> tuple[int, ...]:
-        """The least that can be read: a few examples with all that is theirs, or a few layers."""
+        """The unit of reading: a few examples with all their values, or a few layers."""
         shape = self.shape(header, header.window)
         size = self.bytes_of(())
         chunk: list[int] = []
@@ -171,7 +171,7 @@ class ArraySpec(Array):
         return tuple(chunk)
 
     def shards(self, header: Header) -> tuple[int, ...] | None:
-        """One object of the store: a window of examples, or what of it is not too large.
+        """One object of the store: a window of examples, or as much of it as is not too large.
 
         None where every chunk is an object.
         """
@@ -182,13 +182,13 @@ class ArraySpec(Array):
         return (chunks * chunk[0], *chunk[1:])
 
     def bytes_of(self, shape: Sequence[int]) -> int:
-        """Bytes of that many values in memory; of strings, about."""
+        """Bytes of that many values in memory; approximate for strings."""
         string = _PROMPT_BYTES if self.name == PROMPT else 16
         return prod(shape) * (string if self.dtype == STRING else np.dtype(self.dtype).itemsize)
 
 
 def largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` that is not above `limit`; 1 where there is none."""
+    """The largest divisor of `number` up to `limit`."""
     if number <= limit:
         return max(1, number)
     small = [n for n in range(1, min(limit, isqrt(number)) + 1) if number % n == 0]
@@ -219,7 +219,7 @@ def coordinates(header: Header) -> dict[str, NDArray[Any]]:
 
 
 def metadata_problem(spec: ArraySpec, metadata: dict[str, Any]) -> str | None:
-    """Why zarr's metadata of an array of the right shape cannot be that of a store of ours; None if it can.
+    """Say why an array's metadata, although of the right shape, is not from this writer; None if it is.
 
     Raises:
         LookupError, TypeError, AttributeError, ValueError: it is not even zarr's.
@@ -249,7 +249,7 @@ def metadata_problem(spec: ArraySpec, metadata: dict[str, Any]) -> str | None:
 
 
 def object_bytes(spec: ArraySpec, metadata: dict[str, Any]) -> int:
-    """The most that an object of an array takes, with what Zstandard and an index add to its values."""
+    """The largest size of an array's object, including Zstandard's overhead and the index."""
     shape: list[int] = metadata["chunk_grid"]["configuration"]["chunk_shape"]
     # Nothing tells how long strings are: an id may have a megabyte.
     values: int = _STRINGS_BYTES if spec.dtype == STRING else spec.bytes_of(shape)
@@ -257,7 +257,7 @@ def object_bytes(spec: ArraySpec, metadata: dict[str, Any]) -> int:
 
 
 def examples_per_object(array: "zarr.Array[Any]") -> int:
-    """How many examples an object of a growing array holds."""
+    """Number of examples in an object of a growing array."""
     return (array.shards or array.chunks)[0]
 
 
@@ -293,7 +293,7 @@ def sum_specs(header: Header) -> list[ArraySpec]:
 
 
 def array_spec(name: str) -> ArraySpec:
-    """The array of that name, which is no coordinate."""
+    """The array of that name, coordinates excluded."""
     return next(spec for spec in ARRAYS if spec.name == name)
 
 
@@ -306,7 +306,7 @@ OUTCOME = "outcome"
 LAST_TOKEN = "last_token"
 PROMPT = "prompt"
 
-# Rather too many, so that no object of prompts comes near the most that is read of one.
+# Generous, so that no object of prompts comes near the largest size that is read.
 _PROMPT_BYTES = 4096
 _STRINGS_BYTES = 2**28
 # Those of arrays as the writer makes them.

@@ -1,4 +1,4 @@
-"""Define what a store needs of the place that holds it. `local.py` and `remote.py` implement it.
+"""Define what a store needs from its storage. `local.py` and `remote.py` implement it.
 
 A store writes whole objects: at any moment, an object is either as it was before a write or as it is after it. The
 only exception is an object that lines are appended to (`extend`).
@@ -19,7 +19,7 @@ class LockedError(Exception):
 
 
 class RemovedError(StoreError):
-    """The store was removed, moved or replaced while it was written: nothing in it is safe."""
+    """The store was removed, moved or replaced during writing: nothing in it is safe."""
 
 
 class PlaceError(OSError):
@@ -37,7 +37,7 @@ def one_line(error: BaseException) -> str:
 
 
 class Storage(ABC):
-    """A place for a store's objects.
+    """Storage for a store's objects.
 
     Args:
         name: What the user calls it.
@@ -109,7 +109,7 @@ class Storage(ABC):
         return
 
     def forsake(self, keys: Iterable[str]) -> None:
-        """Remove what was written after the store was removed, where that cannot be known before."""
+        """Remove what was written after the store was removed, if that could not be known earlier."""
         return
 
     def flush(self) -> None:
@@ -121,7 +121,7 @@ class Storage(ABC):
         return
 
     def lock(self, key: str) -> None:
-        """Keep other writers out for as long as this process lives, if the place can do that.
+        """Keep other writers out as long as this process lives, if the storage can do that.
 
         Raises:
             LockedError: another process keeps this one away.

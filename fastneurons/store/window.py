@@ -1,4 +1,4 @@
-"""A window: consecutive examples with all that the store keeps of them, as the engine's side hands them over."""
+"""A window: consecutive examples with everything that the store keeps of them, as the engine's side passes them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

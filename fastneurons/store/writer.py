@@ -1,4 +1,4 @@
-"""Writing a store, window by window, so that it can be continued from wherever it was interrupted.
+"""Write a store, window by window, so that a run can continue it from wherever it was interrupted.
 
     with StoreWriter.create("run.zarr", header) as writer:
         for window in windows:
@@ -26,7 +26,7 @@ from fastneurons.store.adopt import objects_as_they_lie
 from fastneurons.store.checked import ObjectStore, is_data
 from fastneurons.store.committing import Committer
 from fastneurons.store.compare import check_same
-from fastneurons.store.failures import decoding, told
+from fastneurons.store.failures import decoding, writing
 from fastneurons.store.filling import ArrayFiller, sized
 from fastneurons.store.manifest import MANIFESTS, Catalogue, WindowObjects, manifest_key
 from fastneurons.store.objects import StoredObject
@@ -106,7 +106,7 @@ class StoreWriter:
             StoreError: another run is writing to it, or it cannot be written.
         """
         storage = storage_at(path)
-        with told(path), locked(storage, resume=False, overwrite=overwrite):
+        with writing(path), locked(storage, resume=False, overwrite=overwrite):
             kept = _kept(keep_bits, keep_coefficients, keep_prompts, constants or {})
             return cls(storage, header, kept)._begin(constants)
 
@@ -121,7 +121,7 @@ class StoreWriter:
         keep_prompts: bool = False,
         constants: Mapping[str, NDArray[Any]] | None = None,
     ) -> "StoreWriter":
-        """Continue a store, or begin it where nothing is there.
+        """Continue a store, or begin one if there is none.
 
         Args:
             path: A local path or an fsspec URL.
@@ -136,7 +136,7 @@ class StoreWriter:
         """
         storage = storage_at(path)
         kept = _kept(keep_bits, keep_coefficients, keep_prompts, constants or {})
-        with told(path), locked(storage, resume=True, overwrite=False):
+        with writing(path), locked(storage, resume=True, overwrite=False):
             data = read_root(storage)
             if data is None:
                 return cls(storage, header, kept)._begin(constants)
@@ -155,12 +155,12 @@ class StoreWriter:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the store was finished: nothing is left to do."""
+        """Whether the store was finished, so that nothing is left to do."""
         return self._root.header.status == "complete"
 
     @property
     def committed(self) -> int:
-        """Examples that are safe. Waits for the window that is being written."""
+        """Number of safe examples. Waits for the window that is being written."""
         if self._pending is not None:
             wait_for([self._pending])
         return self._root.commit.examples
@@ -188,7 +188,7 @@ class StoreWriter:
                 yield CommittedRow(str(name), digest, int(tokens[index]))
 
     def reopen(self) -> None:
-        """Make a complete store one that a run goes on writing; harmless where it is one already.
+        """Reopen a complete store for writing; harmless if it is open already.
 
         Raises:
             StoreError: it cannot be written, or its sums are damaged.
@@ -197,7 +197,7 @@ class StoreWriter:
             return
         before = self._root
         store = Store(self._storage.name, self._storage, before, self._committer.root_data)
-        with told(self._storage.name, before.commit.examples):
+        with writing(self._storage.name, before.commit.examples):
             # Readers look for the checkpoints only once the root object says that the run goes on.
             snapshots = {}
             for spec in self._sums:
@@ -223,7 +223,7 @@ class StoreWriter:
                 self._take_over(self._committer.root_data)
 
     def commit(self, window: Window) -> None:
-        """Hand over the next window; it is committed when `committed` says so, or nothing raises.
+        """Pass the next window to the writer's thread; `committed`, or a later call that does not raise, confirms it.
 
         Raises:
             StoreError: this window or the one before cannot be written; what was committed stays valid.
@@ -231,7 +231,7 @@ class StoreWriter:
         self.submit(lambda: window)
 
     def submit(self, make: Callable[[], Window]) -> None:
-        """Have the writer's thread make the next window and write it; for the rest as `commit`.
+        """Have the writer's thread make the next window and write it; otherwise like `commit`.
 
         Args:
             make: Returns the window. What it takes is kept until then.
@@ -262,7 +262,7 @@ class StoreWriter:
         if self.is_complete:
             return
         commit = self._root.commit
-        with told(self._storage.name, commit.examples):
+        with writing(self._storage.name, commit.examples):
             self._committer.check_token()
             self._resize(commit.examples)
             for spec in self._sums:
@@ -307,7 +307,7 @@ class StoreWriter:
     # -- beginning and continuing ---------------------------------------------------------------------
 
     def _begin(self, constants: Mapping[str, NDArray[Any]] | None = None) -> "StoreWriter":
-        """An empty store in place of whatever is there; interrupted anywhere, it can be begun again."""
+        """Put an empty store in place of whatever is there; if interrupted anywhere, it can begin again."""
         # First of all, so that what follows is known for a store of ours, of which nothing counts.
         self._committer.put_root()
         self._storage.stay()
@@ -330,7 +330,7 @@ class StoreWriter:
         return self
 
     def _take_over(self, data: bytes) -> "StoreWriter":
-        """Continue after what is committed; what an interrupted run left beyond is removed.
+        """Continue after the committed windows; remove what an interrupted run left beyond them.
 
         Args:
             data: The root object's bytes.
@@ -387,7 +387,7 @@ class StoreWriter:
     # -- a window -------------------------------------------------------------------------------------
 
     def _make_and_write(self, make: Callable[[], Window]) -> None:
-        """A window, from its making to its mark. Runs in the writer's thread."""
+        """Make, write and commit a window. Runs in the writer's thread."""
         began = time.perf_counter()
         window = make()
         assert window.first == self._root.commit.examples, (window.first, self._root.commit.examples)
@@ -396,9 +396,9 @@ class StoreWriter:
         self.write_s += time.perf_counter() - began
 
     def _write(self, window: Window) -> None:
-        """All of a window, and then the mark."""
+        """Write all of a window, and then the mark."""
         name, committed = self._storage.name, self._root.commit.examples
-        with told(name, committed):
+        with writing(name, committed):
             self._committer.check_token()
             written: dict[str, StoredObject] = {}
             try:
@@ -411,7 +411,7 @@ class StoreWriter:
                 raise
 
     def _write_objects(self, window: Window) -> WindowObjects:
-        """A window's objects; nothing of them counts yet."""
+        """Write a window's objects; none of them is committed yet."""
         first, end = window.first, window.first + len(window)
         if end > self._filler.capacity:
             self._resize(2 * self._filler.capacity)
@@ -468,7 +468,7 @@ class StoreWriter:
 def _kept(
     keep_bits: bool, keep_coefficients: bool, keep_prompts: bool, constants: Collection[str]
 ) -> list[str]:
-    """The optional and the later arrays that a run keeps, if it is one that has them."""
+    """The optional and later arrays that a run keeps, if its kind of run has them."""
     kept = {
         schema.ACTIVATED: keep_bits,
         schema.COEFFICIENT: keep_coefficients,
@@ -479,13 +479,13 @@ def _kept(
 
 
 def _with_choice(stored: Header, given: Header) -> Header:
-    """A store's header, with what the run that continues it may choose anew: how many rows are read."""
+    """A store's header with the entries that a continuing run may change: how many rows it reads."""
     chosen = {name: given.config[name] for name in ("limit", "data") if name in given.config}
     return msgspec.structs.replace(stored, config={**stored.config, **chosen})
 
 
 def _all_names() -> set[str]:
-    """Every name that a store of ours may have in its folder; anything else there is left alone."""
+    """Every name that a store may have in its folder; anything else there is left alone."""
     specs = (*schema.COORDINATES, *schema.ARRAYS)
     checkpoints = (spec.checkpoint for spec in schema.ARRAYS if spec.summed_by)
     return {ROOT_KEY, SKIPPED_KEY, MANIFESTS, *(spec.name for spec in (*specs, *checkpoints))}

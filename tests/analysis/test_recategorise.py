@@ -113,7 +113,7 @@ def test_a_store_of_its_own_is_that_of_a_run_in_these_languages(selection, windo
 
 def test_a_store_is_not_written_over_itself_or_anything_else(store, tmp_path):
     chosen = Selection(languages=["en", "de"]).of(store)
-    with pytest.raises(InputError, match="is the store that is read"):
+    with pytest.raises(InputError, match="is the store to read from"):
         write_subset(chosen, store.path, overwrite=True)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("mine")

@@ -42,7 +42,7 @@ class Fake:
 
 
 def run(contenders, names, rounds=3, every_round=lambda: None):
-    told: list[str] = []
+    log: list[str] = []
     results = race(
         names,
         POINTS,
@@ -50,10 +50,10 @@ def run(contenders, names, rounds=3, every_round=lambda: None):
         differs=lambda found: "it is wrong" if found.category is not None and found.category.any() else None,
         check=WORK,
         rounds=rounds,
-        told=told.append,
+        log=log.append,
         every_round=every_round,
     )
-    return results, told
+    return results, log
 
 
 def test_percentiles_are_numpys():
@@ -101,11 +101,11 @@ def test_others_are_compared_with_the_unpatched_engine_by_tokens_a_second():
 def test_one_that_finds_something_else_is_named_and_not_timed():
     asked: list[str] = []
     wrong = Fake("last", asked, [], wrong=True)
-    results, told = run({"last": wrong}, ["last"])
+    results, log = run({"last": wrong}, ["last"])
     assert asked == ["last find"]
     assert results[0].tokens_per_s is None
     assert results[0].why_not == "it is wrong"
-    assert "  not timed: it is wrong" in told
+    assert "  not timed: it is wrong" in log
     assert wrong.closed
 
 

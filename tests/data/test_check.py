@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from fastneurons.data.check import KINDS, Counted, Lengths, check_data
+from fastneurons.data.check import Counted, check_data
+from fastneurons.data.check_report import KINDS, Lengths
 from fastneurons.data.options import DataOptions
 from fastneurons.data.tasks import open_tasks
 from fastneurons.data.writing_systems import script, wrong_script

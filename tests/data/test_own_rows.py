@@ -14,7 +14,7 @@ from fastneurons.data.own_rows import checked_examples
 from fastneurons.data.places import Place
 from fastneurons.data.readers.raw_record import Record
 from fastneurons.data.tasks import TASKS, open_tasks
-from fastneurons.data.tasks.around import Case
+from fastneurons.data.tasks.cases import Case
 from fastneurons.data.valid_values import MAX_ID_CHARACTERS
 from fastneurons.errors import InputError
 from tests.data.tasks import files
@@ -370,7 +370,7 @@ def test_texts_of_data_sets_are_held_to_the_same_rules(tmp_path):
     found = list(open_tasks(["parallel"], {"parallel": str(path)}, LANGUAGES, DataOptions()))
     assert [row.prompts["en"] if isinstance(row, Example) else row.reason for row in found] == [
         "One",
-        "text is no text but a list".replace("text is", "en is"),
+        "en is a list, not a text",
         "en is empty: all its characters are invisible (U+200B)",
         "the id is a list; it must be a text or a whole number",
         "the id holds a NUL character",
@@ -393,7 +393,7 @@ def test_excels_first_line_names_the_sign_between_cells(tmp_path):
 
 def test_special_files_are_refused_by_any_name(tmp_path):
     for name in ("/dev/zero", "file:///dev/zero"):
-        with pytest.raises(InputError, match="/dev/zero is no regular file"):
+        with pytest.raises(InputError, match="/dev/zero is not a regular file"):
             open_tasks(["jsonl"], {"jsonl": name}, LANGUAGES, DataOptions()).check()
 
 

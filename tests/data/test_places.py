@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from fastneurons.data.file_names import split_of
-from fastneurons.data.places import Place, flores_code, language_of_path, sorted_files
+from fastneurons.data.file_names import language_of_path, split_of
+from fastneurons.data.place_files import sorted_files
+from fastneurons.data.places import Place, flores_code
 from fastneurons.errors import InputError, printable
 from tests.data.tasks.files import write
 
@@ -188,8 +189,8 @@ def test_regions_and_files_left_out_are_told(tmp_path):
     files = sorted_files(make(tmp_path, "x.eng.txt", "x.fra-CA.txt", "x.zho-TW.txt", "notes.txt"))
     assert files.notes == (
         "left out, as their names name no language: notes.txt",
-        "regions and variants of a language are not told apart: fra-CA is fr, zho-TW is zh-Hant (the script used "
-        "there)",
+        "regions and variants of a language count as one: fra-CA is fr, zho-TW is zh-Hant "
+        "(the script used there)",
     )
     assert sorted_files(make(tmp_path / "plain", "de.txt", "en.txt")).notes == ()
 

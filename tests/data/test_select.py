@@ -83,7 +83,7 @@ def test_false(text):
         ("length(en, de)", "takes one argument"),
         ("length(en, x=1)", "cannot stand in an expression"),
         ("matches(en, de)", "must be a text in quotes"),
-        ('matches(en, "(")', "is no regular expression"),
+        ('matches(en, "(")', "is not a regular expression"),
         ("label == ", "not an expression"),
         ("no/such/ids.txt", "there is no 'no'|no such file"),
         ("ids file.txt", "not an expression"),

@@ -169,7 +169,7 @@ def test_a_template_makes_a_language_possible_that_the_task_does_not_know(tmp_pa
         ('[en]\nprompt = "{premise}"\nchoices = "yes"\n', "choices of en must be a list of texts"),
         ('[en]\nprompt = "{premis}"\n', "xnli in en: there is no field 'premis'; there are genre, gold"),
         ('[en]\nprompt = "{premise}"\nchoices = ["yes", "no"]\n', "different numbers of choices: en 2, de 3"),
-        ('[xnli.en]\nprompt = "{premise}"\n[en]\nprompt = "x"\n', "'en' stands beside tasks"),
+        ('[xnli.en]\nprompt = "{premise}"\n[en]\nprompt = "x"\n', "'en' is next to tasks"),
     ],
 )
 def test_files_that_are_no_templates(tmp_path, content, said):
@@ -206,7 +206,7 @@ def test_files_that_go_too_far_are_refused_in_one_line(tmp_path, name):
 def test_special_files_and_folders_are_no_templates(tmp_path):
     os.mkfifo(tmp_path / "pipe.toml")
     for path in ("/dev/zero", str(tmp_path / "pipe.toml")):
-        with pytest.raises(InputError, match="is no regular file"):
+        with pytest.raises(InputError, match="is not a regular file"):
             Templates(path)
     with pytest.raises(InputError, match="is a folder; a file is needed"):
         Templates(str(tmp_path))

@@ -41,8 +41,8 @@ def test_columns_with_regions_and_scripts(tmp_path):
     assert source.languages == ("en", "pt", "zh-Hant", "zh-Latn")
     assert rows(source) == [{"en": "river", "pt": "rio", "zh-Hant": "河", "zh-Latn": "hé"}]
     told = (
-        "parallel: regions and variants of a language are not told apart: pt-BR is pt, zh_TW is zh-Hant (the script "
-        "used there)"
+        "parallel: regions and variants of a language count as one: pt-BR is pt, zh_TW is zh-Hant "
+        "(the script used there)"
     )
     assert source.remarks() == source.notes() == [told]
 
@@ -82,7 +82,7 @@ def test_prompts_of_two_varieties_are_never_mixed(tmp_path, name):
     write(tmp_path / name, text)
     source = opened("jsonl", tmp_path / name, "en,pt")
     assert rows(source) == [{"en": "x", "pt": "y"}, "prompts has pt twice, as pt and pt-BR"]
-    assert source.remarks() == ["jsonl: regions and variants of a language are not told apart: pt-BR is pt"]
+    assert source.remarks() == ["jsonl: regions and variants of a language count as one: pt-BR is pt"]
     assert opened("jsonl", tmp_path / name).languages == ("en", "pt")
 
 

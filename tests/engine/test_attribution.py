@@ -128,7 +128,7 @@ def test_a_random_model(architecture, ranks, models, open_session, tmp_path):
     rows[5] = Example("without Thai", {code: rows[5].prompts[code] for code in ("en", "de")}, answers)
     # A budget that holds one example's projections at a time: what is collected together is cut up.
     what = Measurement(attribution=True, keep_coefficients=True, observe_memory=0.0008)
-    session = open_session(model, what=what, options=tiny_options(tensor_parallel_size=ranks))
+    session = open_session(model, measurement=what, options=tiny_options(tensor_parallel_size=ranks))
     parts = list(session.measure(rows, window=16))
     reference = reference_of(model, rows, tmp_path)
     num_neurons = reference["values"].shape[1]
@@ -167,7 +167,7 @@ def test_smollm2_on_facts(open_session, tmp_path):
 
     model, rows = demo_model(), list(islice(facts(LANGUAGES), 6))
     options = EngineOptions(dtype="float32", max_model_len=512)
-    session = open_session(model, what=Measurement((0.0, 0.1), attribution=True), options=options)
+    session = open_session(model, measurement=Measurement((0.0, 0.1), attribution=True), options=options)
     parts = list(session.measure(rows))
     assert session.top_k == 75
     reference = reference_of(model, rows, tmp_path)
@@ -191,7 +191,7 @@ def first_answer_token(tokenizer: Any, row: Example, code: str) -> int:
 def test_what_was_skipped_has_no_scores(models, open_session):
     rows = examples(4, seed=41)
     rows[1] = Example("long", dict.fromkeys(LANGUAGES, "x" * 600))
-    session = open_session(models(), what=Measurement(attribution=True), options=tiny_options())
+    session = open_session(models(), measurement=Measurement(attribution=True), options=tiny_options())
     found = together(list(session.measure(rows)))
     assert np.isnan(found["contribution_max"][1]).all()
     assert not np.isnan(found["contribution_share"][[0, 2, 3]]).any()
@@ -199,6 +199,6 @@ def test_what_was_skipped_has_no_scores(models, open_session):
 
 
 def test_a_session_whose_rows_are_all_skipped(models, open_session):
-    session = open_session(models(), what=Measurement(attribution=True), options=tiny_options())
+    session = open_session(models(), measurement=Measurement(attribution=True), options=tiny_options())
     [part] = session.measure([Example("long", dict.fromkeys(LANGUAGES, "x" * 600))])
     assert np.isnan(part["contribution_share"]).all()

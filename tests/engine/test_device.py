@@ -129,7 +129,7 @@ def test_buffers_take_one_gibibyte_beside_a_cpu():
 def test_a_session_fills_in_the_devices_default(models, open_session):
     from tests.engine.support import tiny_options
 
-    assert open_session(models(), options=tiny_options()).what.memory_bytes == GIB
+    assert open_session(models(), options=tiny_options()).measurement.memory_bytes == GIB
     assert Measurement(observe_memory=0.5).memory_bytes == GIB // 2
 
 

@@ -69,7 +69,7 @@ def bytes_of(model: Path, text: str) -> list[int]:
 def test_the_last_token_is_the_prompts_own_and_attribution_is_there(marking, open_session, tmp_path):
     rows = [Example(row.id, row.prompts, ANSWERS) for row in ROWS]
     rows[0] = Example("marked already", {**rows[0].prompts, "en": "<s>abc"}, ANSWERS)
-    session = open_session(marking, what=Measurement(attribution=True), options=tiny_options())
+    session = open_session(marking, measurement=Measurement(attribution=True), options=tiny_options())
     parts = list(session.measure(rows))
     prompts = [
         [*([] if row.prompts[code].startswith("<s>") else [1]), *bytes_of(marking, row.prompts[code])]
@@ -106,7 +106,7 @@ def test_any_token_of_several_contents_in_chunks(marking, open_session, tmp_path
     ids = [bytes_of(marking, row.prompts[code]) for row in rows for code in LANGUAGES]
     values = every_token(marking, ids, tmp_path)["activations"]
     what = Measurement((0.3,), "any")
-    session = open_session(marking, what=what, options=tiny_options())
+    session = open_session(marking, measurement=what, options=tiny_options())
     parts = list(session.measure(rows, add_special_tokens=False))
     # A token a byte, but one for <s>: the instruction is from token 7 on, the prompt from token 37 on.
     lengths = [len(row.prompts[code].encode()) for row in ROWS for code in LANGUAGES]
@@ -121,7 +121,9 @@ def test_any_token_of_several_contents_in_chunks(marking, open_session, tmp_path
 
 def test_the_answer_of_a_tokenizer_without_offsets(without_offsets, open_session, tmp_path):
     rows = [Example(row.id, row.prompts, ANSWERS) for row in ROWS]
-    session = open_session(without_offsets, what=Measurement(position="answer"), options=tiny_options())
+    session = open_session(
+        without_offsets, measurement=Measurement(position="answer"), options=tiny_options()
+    )
     parts = list(session.measure(rows))
     texts = [
         row.prompts[code] + ("" if code == "th" or row.prompts[code][-1] == " " else " ") + ANSWERS[code]
@@ -139,7 +141,7 @@ def test_the_answer_of_a_tokenizer_without_offsets(without_offsets, open_session
 def test_marks_between_the_texts_of_a_corpus_are_sent_and_not_counted(marking, open_session, tmp_path):
     rows = [Example(row.id, {"en": row.prompts["en"]}) for row in ROWS]
     what = Measurement(position="corpus")
-    session = open_session(marking, ("en",), what=what, options=tiny_options())
+    session = open_session(marking, ("en",), measurement=what, options=tiny_options())
     parts = list(session.measure(rows, window=8, block_size=50))
     joined = [id for row in rows for id in (1, *bytes_of(marking, row.prompts["en"]), 2)]
     blocks = [joined[k : k + 50] for k in range(0, len(joined), 50)]

@@ -57,7 +57,7 @@ def assert_bits(activated: np.ndarray, reference: np.ndarray, threshold: float =
 def test_any_token(signal, models, every_token, open_session):
     model = models()
     what = Measurement((0.0, 0.1), "any", signal)
-    measured = measure(open_session(model, what=what, options=tiny_options()), ROWS)
+    measured = measure(open_session(model, measurement=what, options=tiny_options()), ROWS)
     values = every_token(model, prompts_of(ROWS))["activations" if signal == "gate" else "coefficients"]
     reference = largest(values, len(ROWS))
     for s, threshold in enumerate(what.thresholds):
@@ -72,7 +72,9 @@ def test_any_token(signal, models, every_token, open_session):
 
 def test_product_at_the_last_token(models, every_token, open_session):
     model = models()
-    measured = measure(open_session(model, what=Measurement(signal="product"), options=tiny_options()), ROWS)
+    measured = measure(
+        open_session(model, measurement=Measurement(signal="product"), options=tiny_options()), ROWS
+    )
     values = every_token(model, prompts_of(ROWS))["coefficients"]
     flat = np.stack([of_prompt[-1] for of_prompt in values])
     assert_bits(measured["activated"][:, 0], flat.reshape(len(ROWS), len(LANGUAGES), *flat.shape[1:]))
@@ -86,7 +88,8 @@ def test_prompts_that_share_a_prefix_hide_no_token(models, every_token, open_ses
     ]
     model = models()
     measured = measure(
-        open_session(model, what=Measurement(position="any"), options=tiny_options(block_size=32)), rows
+        open_session(model, measurement=Measurement(position="any"), options=tiny_options(block_size=32)),
+        rows,
     )
     assert_bits(
         measured["activated"][:, 0], largest(every_token(model, prompts_of(rows))["activations"], len(rows))
@@ -101,7 +104,7 @@ def test_any_token_survives_preemption(models, every_token, open_session):
         max_num_batched_tokens=128, long_prefill_token_threshold=32, scheduler_reserve_full_isl=False,
     )  # fmt: skip
     for position in ("any", "corpus"):
-        session = open_session(model, LANGUAGES, what=Measurement(position=position), options=options)
+        session = open_session(model, LANGUAGES, measurement=Measurement(position=position), options=options)
         preempted = count_preemptions(session)
         values = every_token(model, prompts_of(rows))["activations"]
         if position == "any":
@@ -130,7 +133,9 @@ def assert_counts(
 @pytest.mark.parametrize("signal", ["gate", "product"])
 def test_corpus(signal, models, every_token, open_session):
     model = models()
-    session = open_session(model, what=Measurement((0.0, 0.1), "corpus", signal), options=tiny_options())
+    session = open_session(
+        model, measurement=Measurement((0.0, 0.1), "corpus", signal), options=tiny_options()
+    )
     parts = list(session.measure(ROWS, window=16))
     values = every_token(model, prompts_of(ROWS))["activations" if signal == "gate" else "coefficients"]
     assert_counts(parts, ROWS, values)
@@ -144,7 +149,7 @@ def test_corpus(signal, models, every_token, open_session):
 
 def test_corpus_in_blocks(models, every_token, open_session):
     model = models()
-    session = open_session(model, ("en",), what=Measurement(position="corpus"), options=tiny_options())
+    session = open_session(model, ("en",), measurement=Measurement(position="corpus"), options=tiny_options())
     rows = [Example(row.id, {"en": row.prompts["en"]}) for row in ROWS]
     parts = list(session.measure(rows, window=8, block_size=50))
     text = "".join(row.prompts["en"] for row in rows)
@@ -158,7 +163,7 @@ def test_corpus_in_blocks(models, every_token, open_session):
 
 
 def test_a_corpus_that_is_stopped_hands_on_what_was_in_flight(models, open_session):
-    session = open_session(models(), what=Measurement(position="corpus"), options=tiny_options())
+    session = open_session(models(), measurement=Measurement(position="corpus"), options=tiny_options())
     stop = threading.Event()
     parts = []
     for part in session.measure(ROWS * 10, window=30, stop=stop):
@@ -176,7 +181,7 @@ def test_the_answer_given_the_prompt(models, every_token, open_session):
     rows = [Example(row.id, row.prompts, answers) for row in ROWS]
     rows[3] = Example("no answer", rows[3].prompts, {"en": "abc"})
     model = models()
-    session = open_session(model, what=Measurement(position="answer"), options=tiny_options())
+    session = open_session(model, measurement=Measurement(position="answer"), options=tiny_options())
     parts = list(session.measure(rows))
     flat = [row for part in parts for row in part.rows]
     assert isinstance(flat[3], Skipped)
@@ -201,7 +206,7 @@ def test_two_ranks_count_as_one(models, open_session):
     model, found = models(), []
     for ranks in (1, 2):
         options = tiny_options(tensor_parallel_size=ranks)
-        session = open_session(model, what=Measurement((0.0, 0.1), "corpus"), options=options)
+        session = open_session(model, measurement=Measurement((0.0, 0.1), "corpus"), options=options)
         found.append(sum(part["activation_count"] for part in session.measure(ROWS)))
         session.close()  # each binds threads to cores in its own way
     np.testing.assert_array_equal(*found)
@@ -209,11 +214,13 @@ def test_two_ranks_count_as_one(models, open_session):
 
 def test_a_budget_too_small_for_two_examples_is_refused(models, open_session):
     with pytest.raises(InputError, match=r"--observe-memory"):
-        open_session(models(), what=Measurement(observe_memory=200 / 2**30), options=tiny_options())
+        open_session(models(), measurement=Measurement(observe_memory=200 / 2**30), options=tiny_options())
 
 
 def test_the_budget_bounds_what_is_in_flight(models, open_session):
-    small = open_session(models(), what=Measurement(observe_memory=5_000 / 2**30), options=tiny_options())
+    small = open_session(
+        models(), measurement=Measurement(observe_memory=5_000 / 2**30), options=tiny_options()
+    )
     assert 2 <= small.facts.slots < 40
     assert small.facts.buffer_bytes <= 5_000
     measured = measure(small, ROWS)

@@ -83,7 +83,7 @@ def count_preemptions(session) -> list[str]:
 
 
 def test_counts_and_categories_are_those_of_the_bits(models, open_session):
-    session = open_session(models(), what=Measurement((0.0, 0.1, -0.05)), options=tiny_options())
+    session = open_session(models(), measurement=Measurement((0.0, 0.1, -0.05)), options=tiny_options())
     measured = measure(session, examples(10, seed=5))
     bits = unpack(measured["activated"], tiny.NEURONS)  # [E, S, L, N, I]
     languages = bits.sum(2)  # [E, S, N, I]
@@ -97,7 +97,7 @@ def test_counts_and_categories_are_those_of_the_bits(models, open_session):
 def test_activations_near_the_threshold_are_counted(models, reference, open_session):
     model, rows = models(), examples(60, seed=6)
     expected = reference(model, rows)
-    session = open_session(model, what=Measurement((0.0, 0.1)), options=tiny_options())
+    session = open_session(model, measurement=Measurement((0.0, 0.1)), options=tiny_options())
     measured = measure(session, rows)
     for s, threshold in enumerate((0.0, 0.1)):
         near = (np.abs(expected - np.float32(threshold)) <= 1e-3).sum(-1)

@@ -54,7 +54,7 @@ def test_logits_and_the_last_layers_other_rows_are_not_computed(models, open_ses
 
 
 def test_positions_that_read_most_rows_compute_all(models, open_session):
-    session = open_session(models(), what=Measurement(position="any"), options=tiny_options())
+    session = open_session(models(), measurement=Measurement(position="any"), options=tiny_options())
     last = Counter(worker_of(session).observer.sites[-1].down)
     measured = measure(session, examples(4, seed=32))
     assert last.rows == measured["token_count"].sum()

@@ -375,7 +375,7 @@ def test_the_other_sign_can_be_refused():
 
 def test_answers_that_are_no_numbers():
     for answer in ("many", "", "3 or 4", float("nan"), float("inf")):
-        with pytest.raises(InputError, match="is no number; write it as 5600"):
+        with pytest.raises(InputError, match="is not a number; write it as 5600"):
             number_match("3", answer, "en")
 
 

@@ -78,7 +78,7 @@ RELATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A country's facts, as codes; None where there is none to be asked for."""
+    """A country's facts, as codes; None if there is none to ask for."""
 
     country: str  # ISO 3166
     capital: str | None  # the last part of its time zone's name
@@ -144,7 +144,7 @@ class _Names:
 
 
 def _plain(name: str | None) -> str | None:
-    """A name without what stands in parentheses ("Myanmar (Burma)") and without hints for typesetting."""
+    """A name without parentheses ("Myanmar (Burma)") and without hints for typesetting."""
     if name is None:
         return None
     name = re.sub("[\u00ad\u200b\u200e\u200f]", "", name)  # soft hyphens: "Reyk-ja-vík" in German

@@ -86,7 +86,7 @@ def cache_folder() -> Path:
 
 
 def find_gguf() -> Path:
-    """The model's file in its package, which is found but not imported: what it imports is not needed.
+    """The model's file in its package, which is found but not imported, as its own imports are not needed.
 
     Raises:
         InputError: the package is not installed.
@@ -285,7 +285,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _publish(made: Path, folder: Path) -> None:
-    """Give a finished folder its name, unless another process was quicker."""
+    """Rename a finished folder, unless another process was quicker."""
     made.chmod(0o755)
     try:
         made.rename(folder)

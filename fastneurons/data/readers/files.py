@@ -53,7 +53,7 @@ def is_url(location: str) -> bool:
 
 
 def _local_path(location: str) -> str:
-    """A URL of this machine's own files as a path: what is no regular file is told by its path."""
+    """Turn a URL of this machine's own files into a path, since only a path shows what is not a regular file."""
     if "::" in location:
         return location
     return location.removeprefix("file://").removeprefix("local://")
@@ -78,7 +78,7 @@ def data_files(location: str, formats: Collection[str] | None = None) -> list[Da
             pattern with `*`, `?`, `**`, with all that it fits; or a URL of these that fsspec reads.
         formats: Of a folder, those to take; without it all, but there must be one format only.
     Raises:
-        InputError: there is nothing, or it cannot be told what is meant: a folder with several formats, with
+        InputError: there is nothing, or the location is ambiguous: a folder with several formats, with
             the same file packed and not, or with some of the parts of a file missing.
     """
     location = _local_path(location)
@@ -93,7 +93,7 @@ def data_files(location: str, formats: Collection[str] | None = None) -> list[Da
         if not usual:
             raise InputError(f"{location} fits no data file" + _there(found))
         return usual
-    kept = [file for file in usual if (told := format_of(file.path)) and (formats is None or told in formats)]
+    kept = [file for file in usual if (form := format_of(file.path)) and (formats is None or form in formats)]
     if not kept:
         raise InputError(
             f"{location} is a folder that holds no data files ({_endings(formats)})" + _there(found)
@@ -120,7 +120,7 @@ def open_file(path: str) -> BinaryIO:
         raise InputError(f"{path} is a folder; a file is needed")
     if not stat.S_ISREG(mode):
         raise InputError(
-            f"{path} is no regular file; data is read twice, to check and to measure it: write it to a file"
+            f"{path} is not a regular file; data is read twice, to check and to measure it: write it to a file"
         )
     return Path(path).open("rb", buffering=0)
 
@@ -131,7 +131,7 @@ def _mode(path: str) -> int:
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path} does not exist") from None
     except ValueError as error:  # a NUL in the name
-        raise InputError(f"{path!r} is no file name: {error}") from None
+        raise InputError(f"{path!r} is not a file name: {error}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -226,7 +226,7 @@ def _check_folder(folder: str, paths: list[str]) -> None:
 
 
 def check_shards(folder: str, paths: Iterable[str]) -> None:
-    """That of files in parts, `train-00003-of-00041.parquet`, all parts are there."""
+    """Check that files in parts, `train-00003-of-00041.parquet`, are complete."""
     parts: dict[tuple[str, int, str], set[int]] = {}
     for path in paths:
         if found := _SHARD.fullmatch(path):
@@ -278,7 +278,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def _told(url: str) -> Iterator[None]:
-    """Every file system's own errors as ours."""
+    """Turn every file system's errors into InputError."""
     try:
         yield
     except InputError:

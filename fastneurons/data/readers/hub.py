@@ -101,7 +101,7 @@ def _split(name: str, there: list[str], asked: str | None) -> str:
 
 
 def _format(builder: Any) -> str | None:
-    """The format of a builder's files; None where they are to be read in a way that is not known here."""
+    """The format of a builder's files; None if reading them needs something unknown here."""
     kind, config = builder.name, builder.config
     if kind == "parquet":
         return "parquet"

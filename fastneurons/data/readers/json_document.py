@@ -41,7 +41,7 @@ def json_records(path: str) -> Iterator[Record | Skipped]:
     the one row.
 
     Raises:
-        InputError: the file cannot be read to its end, is no JSON, or its rows cannot be told.
+        InputError: the file cannot be read to its end, is not JSON, or it is unclear which part holds rows.
     """
     row = 0
     try:
@@ -63,7 +63,7 @@ def json_records(path: str) -> Iterator[Record | Skipped]:
             else:
                 yield from _rows(path, document)
         elif start:
-            raise BadFileError("it is no JSON: it must begin with [ or {,")
+            raise BadFileError("it is not JSON: it must begin with [ or {,")
     except BadFileError as error:
         after = f" after row {row}" if row else ""
         raise InputError(f"{path}: {error}{after}".removesuffix(",")) from error
@@ -96,7 +96,7 @@ def _record(item: bytes | None, where: str) -> Record | Skipped:
 
 
 def _items(chunks: Iterator[bytes], line: int) -> Iterator[tuple[int, bytes | None]]:
-    """The items of a list behind its opening bracket.
+    """The items of a list after its opening bracket.
 
     Yields:
         The line that an item begins on, and the item; None for one that is too long to be held.
@@ -162,7 +162,7 @@ def _items(chunks: Iterator[bytes], line: int) -> Iterator[tuple[int, bytes | No
                     ended = True
                     break
                 if sign != _COMMA:
-                    raise BadFileError(f"it is no JSON: a }} closes what no {{ has opened, on line {line},")
+                    raise BadFileError(f"it is not JSON: a }} closes what no {{ has opened, on line {line},")
         if ended:
             if not is_blank(chunk[at:]):
                 break
@@ -172,7 +172,7 @@ def _items(chunks: Iterator[bytes], line: int) -> Iterator[tuple[int, bytes | No
         if not ended:
             raise BadFileError("its JSON ends too early: the list is not closed,")
         return
-    raise BadFileError("it is no JSON: there is something else behind the list,")
+    raise BadFileError("it is not JSON: there is something else behind the list,")
 
 
 _QUOTE, _BACKSLASH, _COMMA, _CLOSING = b'"\\,]'

@@ -22,7 +22,7 @@ def decoded(data: bytes) -> Any:
     """The value.
 
     Raises:
-        UnusableError: it is no JSON, nested too deeply to be read, or has a key twice in one object.
+        UnusableError: it is not JSON, nested too deeply to be read, or has a key twice in one object.
     """
     try:
         value = _decode(data)

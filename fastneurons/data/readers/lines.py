@@ -53,7 +53,7 @@ def pieces(path: str, foreign: tuple[bytes, ...] = ()) -> Iterator[bytes]:
         foreign: First bytes of what is no text, but wanted here.
     Raises:
         InputError: the file is not there.
-        BadFileError: it is packed with something else or not well, or is no UTF-8 by its first bytes.
+        BadFileError: it is packed with something else or not well, or is not UTF-8 by its first bytes.
         OSError: reading failed.
     """
     with open_file(path) as file:
@@ -66,7 +66,7 @@ def is_blank(line: bytes) -> bool:
 
 
 def too_long() -> str:
-    """The reason why a line is skipped that is too long to be held."""
+    """The reason for skipping a line that is too long to hold."""
     return f"longer than {MAX_LINE_BYTES >> 20} MiB"
 
 
@@ -98,7 +98,7 @@ class _Member(Protocol):
     @property
     def unused_data(self) -> bytes: ...
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Some more of it, at most `max_length` bytes."""
+        """Return more content, at most `max_length` bytes."""
 
 
 class _GzipMember:

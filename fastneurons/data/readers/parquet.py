@@ -54,7 +54,7 @@ def parquet_records(path: str) -> Iterator[Record | Skipped]:
             # Of a damaged file Arrow has all of these; its own OSError has no strerror.
             reason = " ".join((getattr(error, "strerror", None) or str(error)).split())[:300]
             after = f" after row {row:,}" if row else ""
-            raise InputError(f"{path} is no Parquet file that can be read{after}: {reason}") from error
+            raise InputError(f"{path} is not a Parquet file that can be read{after}: {reason}") from error
 
 
 def _seekable(path: str) -> Any:
@@ -77,19 +77,19 @@ def _seekable(path: str) -> Any:
 
 
 def _batch_rows(metadata: Any) -> int:
-    """So many rows that a batch is of about a megabyte."""
+    """Number of rows that make a batch of about a megabyte."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     row_bytes = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=1.0)
     return max(1, min(_MAX_BATCH_ROWS, int(_BATCH_BYTES / max(row_bytes, 1.0))))
 
 
 def _python_rows(batch: Any) -> Iterator[dict[str, Any] | str]:
-    """Each row, or why it is none."""
+    """Each row, or the reason why it is none."""
     try:
         yield from batch.to_pylist()
         return
     except (UnicodeDecodeError, ValueError, OverflowError):
-        pass  # one of them cannot be had in Python: a text that is no UTF-8, a date before year 1
+        pass  # one of them cannot be had in Python: a text that is not UTF-8, a date before year 1
     for i in range(batch.num_rows):
         try:
             yield batch.slice(i, 1).to_pylist()[0]

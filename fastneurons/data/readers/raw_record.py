@@ -1,4 +1,4 @@
-"""A row of a data set as it stands there, before any task has looked at it."""
+"""A row of a data set as it is, before any task interprets it."""
 
 from typing import Any
 

@@ -34,7 +34,7 @@ def read_small(path: str, most_bytes: int, named: str) -> bytes:
         if not stat.S_ISREG(
             mode
         ):  # a device may not end, a pipe may never begin, and neither can be read twice
-            raise InputError(f"{named} is no regular file")
+            raise InputError(f"{named} is not a regular file")
         with Path(path).open("rb") as file:
             data = file.read(most_bytes + 1)
     except OSError as error:
@@ -42,7 +42,7 @@ def read_small(path: str, most_bytes: int, named: str) -> bytes:
     except ValueError as error:  # a NUL in the name
         raise InputError(f"{named} cannot be read: {error}") from error
     if len(data) > most_bytes:
-        raise InputError(f"{named} is larger than {_size(most_bytes)}, the most that is read of such a file")
+        raise InputError(f"{named} is larger than {_size(most_bytes)}, the limit for such a file")
     return data
 
 

@@ -123,7 +123,7 @@ class _Table:
         yield Skipped("", f"{self._path}:{number}", reason)
 
     def blank(self, numbers: list[int]) -> Iterator[Skipped]:
-        """Blank lines that turn out to have a row behind them; before the first row they are nothing."""
+        """Blank lines that turn out to precede another row; before the first row they do not count."""
         if self._any:
             for number in numbers:
                 yield Skipped("", f"{self._path}:{number}", "the line is blank")
@@ -152,7 +152,7 @@ class _Table:
 
 
 class _TooLongError(Exception):
-    """A row that goes on for longer than is held."""
+    """A row that is too long to hold."""
 
 
 class _CsvLines:

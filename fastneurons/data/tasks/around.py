@@ -1,38 +1,16 @@
-"""Cases, and the text around their prompts: few-shot examples, chat format and answer prefix."""
+"""The text around the prompts of cases: few-shot examples, chat format and answer prefix."""
 
 from collections.abc import Sequence
 
-import msgspec
-
-from fastneurons.data.align import Aligned, Piece, pieces_of
 from fastneurons.data.chat import Chat, Message, Rendered, joint, rendered
-from fastneurons.data.example import Example
 from fastneurons.data.messages import contents
 from fastneurons.data.options import DataOptions
 from fastneurons.data.problems import UnusableError
+from fastneurons.data.tasks.cases import Case
 from fastneurons.data.tasks.task import Task
 from fastneurons.data.template import gap
 
 _BETWEEN_SHOTS = "\n\n"
-
-
-class Case(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """An example as its task asks it, and the fields it was made of.
-
-    Args:
-        example: With bare prompts.
-        worked: What stands for the answer in a few-shot example, by language.
-        aligned: The example's languages as the data has them; None where the row was an example already.
-    """
-
-    example: Example
-    worked: dict[str, str]
-    aligned: Aligned | None = None
-
-    @property
-    def pieces(self) -> dict[str, Piece]:
-        """The task's fields, with file and line, by language."""
-        return self.aligned.pieces if self.aligned is not None else pieces_of(self.example)
 
 
 class Around:
@@ -68,13 +46,13 @@ class Around:
         return None if self._chat is None or self._prefix or begun else joint(self._chat)
 
     def __call__(self, prompt: str) -> Rendered:
-        """Put a bare prompt in its surroundings."""
+        """Put few-shot examples, chat format and answer prefix around a bare prompt."""
         if self._chat is None:
             return Rendered(f"{self._head}{prompt}{self._prefix}", None)
         return self._in_chat([*self._before, {"role": "user", "content": prompt}], self._prefix)
 
     def of_messages(self, messages: Sequence[Message], code: str) -> Rendered:
-        """A prompt that was given as chat messages, by the chat template; without one, their contents.
+        """Render a prompt given as chat messages by the chat template; without one, join their contents.
 
         A last turn of the assistant is one that it has begun: its text follows where the answer begins.
 
@@ -96,7 +74,7 @@ class Around:
         return self._in_chat([*self._before, *messages], begun + self._prefix)
 
     def _in_chat(self, messages: list[Message], behind: str) -> Rendered:
-        """Messages in the chat format, with a text behind its end."""
+        """Messages in the chat format, followed by a text."""
         assert self._chat is not None
         # 0.03 ms a prompt with SmolLM2's template: no shortcut that a template could see through is worth it.
         text, own = rendered(self._chat, messages)

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 from fastneurons.data.places import Place, flores_code
 from fastneurons.data.readers.data_set import Record
-from fastneurons.data.tasks.task import Data, Task, open_by_language, text, whole_number
+from fastneurons.data.tasks.fields import text, whole_number
+from fastneurons.data.tasks.forms import open_by_language
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.tasks.wording import WORDS, Words
 from fastneurons.data.template import Template
 

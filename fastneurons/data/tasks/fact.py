@@ -23,20 +23,12 @@ from typing import Any, ClassVar
 from fastneurons.data.align import Aligned, LeftOut, by_key
 from fastneurons.data.example import Skipped
 from fastneurons.data.places import Place
+from fastneurons.data.problems import UnusableError
 from fastneurons.data.readers.data_set import Record
-from fastneurons.data.tasks.task import (
-    Data,
-    Long,
-    Records,
-    Task,
-    UnusableError,
-    checked_text,
-    first_record,
-    has,
-    pieces,
-    text,
-    wrong_form,
-)
+from fastneurons.data.tasks.columns import Records, first_record, has, wrong_form
+from fastneurons.data.tasks.fields import checked_text, text
+from fastneurons.data.tasks.forms import Long, pieces
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError, printable
 from fastneurons.languages import short_code
@@ -200,7 +192,7 @@ _FORMS = ("final", "cut", "gap")
 
 
 def chosen_pattern(records: Records) -> "_Pattern | None":
-    """The pattern of a relation that a causal model is asked by, by the rules above; None where none will do."""
+    """The pattern of a relation for asking a causal model, by the rules above; None if none will do."""
     patterns: list[tuple[_Pattern, bool]] = []
     for record in records:
         if isinstance(record, Skipped):
@@ -265,7 +257,7 @@ def _language(row: Record | Skipped) -> str | None:
 
 
 class _FirstTemplates:
-    """Of the many ways to ask for a fact, the first of each relation and language."""
+    """Keep the first way to ask for a fact of each relation and language."""
 
     def __init__(self, records: Records) -> None:
         self._records = records
@@ -304,5 +296,5 @@ def _filled_fields(record: Record, language: str) -> dict[str, Any]:
 
 
 def _optional(value: Any) -> str:
-    """A text that need not be there; whatever else stands in its place is passed over."""
+    """An optional text; any other value in its place is ignored."""
     return value if isinstance(value, str) else ""

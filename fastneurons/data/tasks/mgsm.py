@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fastneurons.data.example import Skipped
-from fastneurons.data.places import Chained, Place, sorted_files
+from fastneurons.data.place_files import sorted_files
+from fastneurons.data.places import Chained, Place
 from fastneurons.data.readers.data_set import Record
 from fastneurons.data.readers.small_file import read_small
-from fastneurons.data.tasks.task import Data, Records, Task, open_by_language, text
+from fastneurons.data.tasks.columns import Records
+from fastneurons.data.tasks.fields import text
+from fastneurons.data.tasks.forms import open_by_language
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError, printable
@@ -50,7 +54,7 @@ class Mgsm(Task):
     _worked: ClassVar[str] = ""
 
     def template(self, language: str) -> Template | None:
-        """The problem, and where the answer goes."""
+        """The problem, and the beginning of the answer."""
         if language not in self._lead or language not in self.codes:
             return None
         question = _PROBLEM.get(language, WORDS[language].question)
@@ -79,7 +83,7 @@ class Mgsm(Task):
 
 
 class MgsmCot(Mgsm):
-    """The same, with the way to the number first."""
+    """The same problems, with the steps to the number first."""
 
     name = "mgsm-cot"
     about = "What number solves a word problem, step by step?"
@@ -116,7 +120,7 @@ def _fields(record: Record, language: str) -> dict[str, Any]:
 
 
 def _solved(task: Task, place: Place) -> Mapping[str, Records] | None:
-    """The solved examples that come with the data, by language."""
+    """Solved examples that come with the data, by language."""
     if place.is_hub:
         train = Place(place.location, "train", place.config, place.revision)
         return {code: _Unlabelled(train.read(config=code)) for code in task.codes}
@@ -131,7 +135,7 @@ def _solved(task: Task, place: Place) -> Mapping[str, Records] | None:
 
 
 def _exemplars(path: Path) -> dict[str, Records]:
-    """The published exemplars: a dictionary in a Python file, which is read and not run.
+    """The published exemplars: a dictionary in a Python file, which is parsed but not run.
 
     Raises:
         InputError: the file is not what it was when it was published.

@@ -12,8 +12,11 @@ from typing import Any, ClassVar
 from fastneurons.data.align import Aligned, LeftOut, Piece, check_equal_lengths
 from fastneurons.data.example import Skipped
 from fastneurons.data.places import Chained, Place
+from fastneurons.data.problems import UnusableError
 from fastneurons.data.readers.data_set import Record
-from fastneurons.data.tasks.task import Data, Records, Task, UnusableError, checked_text, first_record
+from fastneurons.data.tasks.columns import Records, first_record
+from fastneurons.data.tasks.fields import checked_text
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.tasks.wording import WORDS
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError
@@ -41,7 +44,7 @@ class _Mzsre(Task):
     """The part that both directions share."""
 
     fields: ClassVar = {
-        "edit_question": "the question that the new fact answers, in the language it is told in",
+        "edit_question": "the question that the new fact answers, in the language that states it",
         "edit_answer": "the new answer, in that language",
         "question": "the same question, in the language it is asked in",
         "answer": "the new answer, in that language",
@@ -60,17 +63,17 @@ class _Mzsre(Task):
     )
 
     def _languages(self, language: str) -> tuple[str, str]:
-        """The language that the fact is told in, and that which it is asked for in."""
+        """The language that states the fact, and the one that asks for it."""
         raise NotImplementedError
 
     def template(self, language: str) -> Template | None:
         """The fact in one language, the question in the other."""
         if language not in _FACT:
             return None
-        told, asked = self._languages(language)
+        stated, asked = self._languages(language)
         words = WORDS[asked]
         return Template(
-            f"{_FACT[told]}{{edit_question}} {{edit_answer}}\n{words.question}{{question}}\n{words.answer}",
+            f"{_FACT[stated]}{{edit_question}} {{edit_answer}}\n{words.question}{{question}}\n{words.answer}",
             answer="{answer}",
         )
 
@@ -97,16 +100,16 @@ class _Mzsre(Task):
         Raises:
             UnusableError: a question or an answer is not there.
         """
-        told, asked = self._languages(language)
-        edit = english if told == _ENGLISH else other
+        stated, asked = self._languages(language)
+        edit = english if stated == _ENGLISH else other
         test = english if asked == _ENGLISH else other
         portability = test.get("portability")
         if not isinstance(portability, dict):
             portability = {}
         locality = _optional(test, "loc")
         return {
-            "edit_question": _said(edit, "src", told),
-            "edit_answer": _said(edit, "alt", told),
+            "edit_question": _said(edit, "src", stated),
+            "edit_answer": _said(edit, "alt", stated),
             "question": _said(test, "src", asked),
             "answer": _said(test, "alt", asked),
             "rephrase": _optional(test, "rephrase"),
@@ -118,10 +121,10 @@ class _Mzsre(Task):
 
 
 class KeEn2Xx(_Mzsre):
-    """Told in English, asked for in each language."""
+    """Stated in English, asked for in each language."""
 
     name = "ke-en2xx"
-    about = "A new fact is told in English: what follows from it, asked in each language?"
+    about = "A new fact is stated in English: what follows from it, asked in each language?"
     texts = ("question", "answer")
 
     def _languages(self, language: str) -> tuple[str, str]:
@@ -137,10 +140,10 @@ class KeEn2Xx(_Mzsre):
 
 
 class KeXx2En(_Mzsre):
-    """Told in each language, asked for in English."""
+    """Stated in each language, asked for in English."""
 
     name = "ke-xx2en"
-    about = "A new fact is told in each language: what follows from it, asked in English?"
+    about = "A new fact is stated in each language: what follows from it, asked in English?"
     texts = ("edit_question", "edit_answer")
 
     def _languages(self, language: str) -> tuple[str, str]:
@@ -160,13 +163,13 @@ def _said(block: dict[str, Any], name: str, language: str) -> str:
 
 
 def _optional(block: dict[str, Any], name: str) -> str:
-    """A text that need not be there; whatever else stands in its place is passed over."""
+    """An optional text; any other value in its place is ignored."""
     value = block.get(name)
     return value.strip() if isinstance(value, str) else ""
 
 
 def _sources(place: Place) -> dict[str, tuple[Records, str]]:
-    """For each language but English a file that has it and English, with the file's name."""
+    """For each language except English, a file that has it and English, with the file's name."""
     found: dict[str, tuple[Records, str]] = {}
     paths = place.files()
     for path in sorted(paths, key=lambda path: (not _names_english_first(path), path)):
@@ -185,7 +188,7 @@ def _sources(place: Place) -> dict[str, tuple[Records, str]]:
 
 
 def _pair(path: str) -> tuple[str, str] | None:
-    """The languages that a file's name says: `..._enzh.json` is English and Chinese."""
+    """The languages that a file's name gives: `..._enzh.json` is English and Chinese."""
     match = re.search(r"_([a-z]{2})([a-z]{2})\.json(\.\w+)?$", path)
     codes = [short_code(code) for code in match.groups()[:2]] if match else []
     return (codes[0], codes[1]) if len(codes) == 2 and codes[0] and codes[1] else None

@@ -11,21 +11,21 @@ from fastneurons.data.example import Example, Skipped
 from fastneurons.data.first_seen import FirstSeen
 from fastneurons.data.jsonl_examples import JsonlSource
 from fastneurons.data.own_rows import RowReader, check_usable, prompt_keys
-from fastneurons.data.places import Chained, Place, notes_on_varieties, sorted_files
+from fastneurons.data.place_files import notes_on_varieties, sorted_files
+from fastneurons.data.places import Chained, Place
+from fastneurons.data.problems import UnusableError
 from fastneurons.data.readers.data_set import Record
 from fastneurons.data.readers.files import data_files, format_of
-from fastneurons.data.tasks.task import (
-    Data,
+from fastneurons.data.tasks.columns import (
     Records,
-    Task,
-    UnusableError,
     first_record,
     needs_folder,
     numbered_lines_note,
-    piece,
-    text,
     wrong_form,
 )
+from fastneurons.data.tasks.fields import text
+from fastneurons.data.tasks.forms import piece
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.template import Template
 from fastneurons.data.valid_values import row_id
 from fastneurons.errors import InputError
@@ -141,7 +141,7 @@ class _Prompts(Data):
 
     @property
     def languages(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The languages of the first rows, looked up if nobody has named any."""
+        """The languages of the first rows, looked up if the user has not named any."""
         if self._languages is None:
             self._languages = self._found()
         return self._languages
@@ -164,7 +164,7 @@ class _Prompts(Data):
         return tuple(counts)
 
     def check(self, languages: Sequence[str], allow_missing: bool) -> None:
-        """Look at the first rows: a language may be missing, or the file may be something else."""
+        """Check the first rows: a language may be missing, or the file may be something else."""
         if self._records is not None:
             read = RowReader(languages, allow_missing)
             rows = (

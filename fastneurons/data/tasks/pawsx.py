@@ -8,15 +8,9 @@ from typing import Any, ClassVar
 
 from fastneurons.data.places import Place
 from fastneurons.data.readers.data_set import Record
-from fastneurons.data.tasks.task import (
-    AbsentError,
-    Data,
-    Task,
-    key_text,
-    open_by_language,
-    text,
-    whole_number,
-)
+from fastneurons.data.tasks.fields import AbsentError, key_text, text, whole_number
+from fastneurons.data.tasks.forms import open_by_language
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.template import Template
 
 _PLACEHOLDER = "NS"

@@ -1,4 +1,4 @@
-"""All tasks by name, and which of them a command line means."""
+"""All tasks by name, and the tasks that a command line names."""
 
 import difflib
 from collections.abc import Sequence

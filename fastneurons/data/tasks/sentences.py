@@ -1,4 +1,4 @@
-"""Parallel sentences: FLORES, and aligned files of a user's own. There is no answer: what is measured is reading.
+"""Parallel sentences: FLORES, and aligned files of a user's own. There is no answer: a run measures reading.
 
 Forms: a text file for each language, aligned by line (FLORES, Moses, OPUS); a table with a column for each language
 (TSV, CSV, Parquet, JSONL); rows with a `translation` (the Hub); and, for FLORES+, rows with `id` and `text`.
@@ -7,27 +7,21 @@ Forms: a text file for each language, aligned by line (FLORES, Moses, OPUS); a t
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from fastneurons.data.places import Chained, Place, flores_code, notes_on_varieties, sorted_files
+from fastneurons.data.place_files import notes_on_varieties, sorted_files
+from fastneurons.data.places import Chained, Place, flores_code
+from fastneurons.data.problems import UnusableError
 from fastneurons.data.readers.data_set import Record
-from fastneurons.data.tasks.task import (
-    AbsentError,
-    Data,
-    Long,
-    PerLanguage,
+from fastneurons.data.tasks.columns import (
     Records,
-    Task,
-    UnusableError,
-    Wide,
-    by_code,
     first_record,
     has,
-    key_text,
     needs_folder,
     numbered_lines_note,
-    optional_id,
-    text,
     wrong_form,
 )
+from fastneurons.data.tasks.fields import AbsentError, by_code, key_text, optional_id, text
+from fastneurons.data.tasks.forms import Long, PerLanguage, Wide
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.template import Template
 from fastneurons.errors import InputError
 from fastneurons.languages import codes_of, short_code
@@ -193,7 +187,7 @@ def _tag(column: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is no text: a column `no`, say, would hold row numbers and not Norwegian."""
+    """Whether a value is not a text: a column `no`, say, would hold row numbers and not Norwegian."""
     return isinstance(value, int | float) or (isinstance(value, str) and value.strip().isdecimal())
 
 

@@ -1,7 +1,7 @@
 """XCOPA and XStoryCloze: which of two sentences goes on?
 
 XCOPA asks for the cause or the effect of a premise, and is aligned by `idx`; it has no English, for which COPA's
-validation set, whose rows have the same numbers, may lie beside it. XStoryCloze asks for the end of a story of
+validation set, whose rows have the same numbers, may lie next to it. XStoryCloze asks for the end of a story of
 four sentences, and is aligned by `story_id`.
 """
 
@@ -9,16 +9,11 @@ import re
 from typing import Any, ClassVar, NamedTuple
 
 from fastneurons.data.places import Place
+from fastneurons.data.problems import UnusableError
 from fastneurons.data.readers.data_set import Record
-from fastneurons.data.tasks.task import (
-    Data,
-    Task,
-    UnusableError,
-    key_text,
-    open_by_language,
-    text,
-    whole_number,
-)
+from fastneurons.data.tasks.fields import key_text, text, whole_number
+from fastneurons.data.tasks.forms import open_by_language
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.template import Template, gap
 
 

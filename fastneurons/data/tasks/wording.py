@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Words(NamedTuple):
-    """Labels of the parts of a prompt. `answer` ends the prompt: it has no space behind it."""
+    """Labels of the parts of a prompt. `answer` ends the prompt: no space follows it."""
 
     question: str
     answer: str

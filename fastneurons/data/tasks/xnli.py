@@ -8,26 +8,21 @@ without a header).
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from fastneurons.data.places import Chained, Place, notes_on_varieties, sorted_files
+from fastneurons.data.place_files import notes_on_varieties, sorted_files
+from fastneurons.data.places import Chained, Place
+from fastneurons.data.problems import UnusableError
 from fastneurons.data.readers.data_set import Record
-from fastneurons.data.tasks.task import (
-    AbsentError,
-    Data,
-    Long,
-    PerLanguage,
+from fastneurons.data.tasks.columns import (
     Records,
-    Task,
-    UnusableError,
-    Wide,
-    by_code,
     first_record,
     has,
-    key_text,
     needs_folder,
-    text,
     width_without_header,
     wrong_form,
 )
+from fastneurons.data.tasks.fields import AbsentError, by_code, key_text, text
+from fastneurons.data.tasks.forms import Long, PerLanguage, Wide
+from fastneurons.data.tasks.task import Data, Task
 from fastneurons.data.template import Template
 from fastneurons.languages import codes_of, short_code
 

@@ -115,7 +115,7 @@ def test_damage_is_found_where_the_writer_left_checksums(write):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"t.parquet is no Parquet file that can be read"):
+    with pytest.raises(InputError, match=r"t.parquet is not a Parquet file that can be read"):
         list(read_records(path))
 
 
