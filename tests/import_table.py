@@ -25,7 +25,7 @@ LEAVES: dict[str, set[str]] = {
     "language_families": {"languages"},
     "languages": {"errors", "language_tags"},
     "model_name": set(),
-    "neuron_sets": {"arrays", "errors"},
+    "neuron_sets": {"errors"},
     "progress": {"console", "visible"},
     "streams": {"errors", "visible"},
     "visible": set(),
@@ -48,7 +48,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "machine": ({"engine"}, {"errors", "visible"}),
     "training": ({"data"}, {"config", "errors", "languages", "progress", "visible"}),
     "report": ({"analysis", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
-    "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "visible"}),
+    "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "neuron_sets", "visible"}),
     "engine": (
         {"data", "kernels"},
         {"arrays", "config", "errors", "languages", "model_name", "neuron_sets", "visible"},
