@@ -163,4 +163,5 @@ def _provenance(chosen: Chosen) -> dict[str, Any]:
     """What a set's history says of the store and the selection."""
     of = chosen.attributes()
     kept = ("store", "position", "signal", "threshold", "languages", "tasks", "examples")
-    return {name: of[name] for name in kept}
+    lacking = ("incomplete_examples",) if of["incomplete_examples"] else ()
+    return {name: of[name] for name in (*kept, *lacking)}

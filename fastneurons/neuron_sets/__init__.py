@@ -11,7 +11,7 @@ A leaf: imports nothing of ours but errors. `fastneurons.analysis.store_sets` ma
 """
 
 from fastneurons.neuron_sets.edits import Edit
-from fastneurons.neuron_sets.files import load_edit, load_set, save
+from fastneurons.neuron_sets.files import load, load_edit, load_set, save
 from fastneurons.neuron_sets.history import Step, history_lines
 from fastneurons.neuron_sets.model import ModelNeurons, parse_layers
 from fastneurons.neuron_sets.sets import NeuronSet, Overlap
@@ -23,6 +23,7 @@ __all__ = [
     "Overlap",
     "Step",
     "history_lines",
+    "load",
     "load_edit",
     "load_set",
     "parse_layers",

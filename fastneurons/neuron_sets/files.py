@@ -67,6 +67,17 @@ def load_set(path: str | os.PathLike[str]) -> NeuronSet:
         return _Contents(Path(path)).neurons
 
 
+def load(path: str | os.PathLike[str]) -> NeuronSet | Edit:
+    """Read a set or an edit, whichever the file holds.
+
+    Raises:
+        InputError: as `load_edit`.
+    """
+    with _named(path):
+        contents = _Contents(Path(path))
+        return contents.edit or contents.neurons
+
+
 def load_edit(path: str | os.PathLike[str]) -> Edit:
     """Read an edit; a bare set is an edit that holds its neurons at 0.
 
