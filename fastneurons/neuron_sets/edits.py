@@ -4,7 +4,6 @@ At the neurons of the set, the value x of a site becomes `scale * x + value`: a 
 neurons off, 0 with values sets them to these, 1 with values adds them, 1.5 without values amplifies.
 """
 
-from math import isfinite
 from typing import Literal, get_args
 
 import numpy as np
@@ -51,7 +50,7 @@ class Edit:
             raise InputError(f"site {site!r}: must be one of {', '.join(get_args(Site))}")
         if scope not in get_args(Scope):
             raise InputError(f"scope {scope!r}: must be one of {', '.join(get_args(Scope))}")
-        if not isfinite(np.float32(scale)):
+        if not abs(scale) <= np.finfo(np.float32).max:  # NaN is not either
             raise InputError(f"scale {scale:g}: must be a finite number in float32")
         self.neurons = neurons
         self.site = site

@@ -1,6 +1,7 @@
 """The neurons of a model that sets are taken from: which layers, how wide, of which model."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -54,17 +55,19 @@ class ModelNeurons:
         """bool [N, I], False past the end of a layer that is narrower than the widest."""
         return np.arange(max(self.widths)) < np.array(self.widths)[:, None]
 
-    def rows(self, layers: str | tuple[int, ...] | list[int] | None) -> list[int]:
+    def rows(self, layers: str | Iterable[int] | None) -> list[int]:
         """Indices of layers on the layer axis.
 
         Args:
-            layers: Layer numbers, or ranges in words: "10-20" (both ends included), "0,3,10-20"; None for all layers.
+            layers: Layer numbers, or a text: "10-20" (both ends included), "0,3,10-20"; None for all layers.
         Raises:
             InputError: a layer does not exist, or the text cannot be read.
         """
         if layers is None:
             return list(range(len(self.layers)))
-        numbers = parse_layers(layers) if isinstance(layers, str) else sorted(set(layers))
+        numbers = (
+            parse_layers(layers) if isinstance(layers, str) else sorted({int(layer) for layer in layers})
+        )
         place = {layer: row for row, layer in enumerate(self.layers)}
         unknown = [number for number in numbers if number not in place]
         if unknown:

@@ -4,7 +4,7 @@ Neuron i is bit `i % 8` of byte `i // 8`, as in a store's `activated`. Sets are 
 new one, whose history continues those of its operands.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +93,9 @@ class NeuronSet:
             InputError: one of them does not exist.
         """
         bits = np.zeros(among.shape, np.bool_)
+        place = {layer: row for row, layer in enumerate(among.layers)}
         for layer, neuron in pairs:
-            (row,) = among.rows((layer,))
+            row = place[layer] if layer in place else among.rows([layer])[0]  # which says that there is none
             if not 0 <= neuron < among.widths[row]:
                 raise InputError(
                     f"no neuron {layer}:{neuron}; layer {layer} has {among.widths[row]:,} neurons"
@@ -103,7 +104,7 @@ class NeuronSet:
         return cls.from_bits(among, bits, kind, details)
 
     @classmethod
-    def from_layers(cls, among: ModelNeurons, layers: str | Sequence[int] | None = None) -> "NeuronSet":
+    def from_layers(cls, among: ModelNeurons, layers: str | Iterable[int] | None = None) -> "NeuronSet":
         """All neurons of some layers.
 
         Args:
@@ -111,7 +112,7 @@ class NeuronSet:
         Raises:
             InputError: a layer does not exist.
         """
-        rows = among.rows(_tuple(layers))
+        rows = among.rows(layers)
         bits = np.zeros(among.shape, np.bool_)
         bits[rows] = among.exists[rows]
         return cls.from_bits(among, bits, "all neurons", {"layers": among.ranges(rows)})
@@ -193,7 +194,7 @@ class NeuronSet:
         history = history_of(kind, {}, self.history, other.history)
         return NeuronSet(self.among, operation(self.mask, other.mask), history)
 
-    def in_layers(self, layers: str | Sequence[int]) -> "NeuronSet":
+    def in_layers(self, layers: str | Iterable[int]) -> "NeuronSet":
         """The set's neurons in some layers.
 
         Args:
@@ -201,12 +202,12 @@ class NeuronSet:
         Raises:
             InputError: a layer does not exist.
         """
-        rows = self.among.rows(_tuple(layers))
+        rows = self.among.rows(layers)
         mask = np.zeros_like(self.mask)
         mask[rows] = self.mask[rows]
         return self._after(mask, "part", {"layers": self.among.ranges(rows)})
 
-    def complement(self, layers: str | Sequence[int] | None = None) -> "NeuronSet":
+    def complement(self, layers: str | Iterable[int] | None = None) -> "NeuronSet":
         """All other neurons of some layers.
 
         Args:
@@ -214,7 +215,7 @@ class NeuronSet:
         Raises:
             InputError: a layer does not exist.
         """
-        rows = self.among.rows(_tuple(layers))
+        rows = self.among.rows(layers)
         mask = np.zeros_like(self.mask)
         mask[rows] = (_packed(self.among.exists) & ~self.mask)[rows]
         return self._after(mask, "complement", {"layers": self.among.ranges(rows)})
@@ -310,10 +311,6 @@ class Overlap:
 
 def _packed(bits: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.packbits(bits, axis=1, bitorder="little")
-
-
-def _tuple(layers: str | Sequence[int] | None) -> str | tuple[int, ...] | None:
-    return layers if layers is None or isinstance(layers, str) else tuple(layers)
 
 
 def _generator(seed: int, layer: int) -> np.random.Generator:
