@@ -152,10 +152,13 @@ def _example_index(chosen: Chosen, example: str | int) -> int:
         return example
     ids = chosen.store["example_id"][:][chosen.examples]
     found = chosen.examples[ids == example]
-    if len(found) != 1:
-        number = "none" if not len(found) else f"{len(found)}"
-        advice = "" if not len(found) else ": choose a task, or give the index of one"
-        raise InputError(f"{chosen.store.path}: {number} of the chosen examples has the id {example}{advice}")
+    if len(found) > 1:
+        raise InputError(
+            f"{chosen.store.path}: {len(found)} of the chosen examples have the id {example}: choose a task, or give "
+            "the index of one"
+        )
+    if not len(found):
+        raise InputError(f"{chosen.store.path}: none of the chosen examples has the id {example}")
     return int(found[0])
 
 

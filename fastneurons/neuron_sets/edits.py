@@ -50,7 +50,7 @@ class Edit:
             raise InputError(f"site {site!r}: must be one of {', '.join(get_args(Site))}")
         if scope not in get_args(Scope):
             raise InputError(f"scope {scope!r}: must be one of {', '.join(get_args(Scope))}")
-        if not abs(scale) <= np.finfo(np.float32).max:  # NaN is not either
+        if not abs(scale) <= float(np.finfo(np.float32).max):  # nor is NaN
             raise InputError(f"scale {scale:g}: must be a finite number in float32")
         self.neurons = neurons
         self.site = site
