@@ -134,7 +134,8 @@ def neurons(
         return
     from fastneurons.analysis.neuron_lists import neuron_list
 
-    category_name, by_name = (None if option is None else option.value for option in (category, by))
+    category_name = None if category is None else category.value
+    by_name = None if by is None else by.value
     found = neuron_list(chosen, category_name, language, by_name, top or _LISTED, min_share, resamples, seed)
     variables = ["count", "count_share", "count_share_low", "count_share_high", "p", "q", "entropy",
                  "entropy_low", "entropy_high"]  # fmt: skip

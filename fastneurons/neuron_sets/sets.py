@@ -150,7 +150,7 @@ class NeuronSet:
                 layer in self.among.layers
             ):
                 row = self.among.layers.index(int(layer))
-                inside = 0 <= neuron < self.among.widths[row]
+                inside = bool(0 <= neuron < self.among.widths[row])
                 return inside and bool(int(self.mask[row, neuron // 8]) >> int(neuron % 8) & 1)
         return False
 
