@@ -87,7 +87,7 @@ _MODULE = re.compile(r"fastneurons(_kernels)?\.[a-z_]\w*(\.[\w.:]*)?")
 def allowed(part: str) -> set[str]:
     """The parts and leaves that a part may import."""
     if part in LEAVES:
-        return LEAVES[part]
+        return LEAVES[part] | {part}
     parts, leaves = PARTS[part]
     return parts | leaves | {part}
 

@@ -31,6 +31,8 @@ from fastneurons.errors import InputError
 if TYPE_CHECKING:
     import xarray
 
+    from fastneurons.analysis.neuron_lists import By
+
 # Neurons of a list, unless --top says otherwise.
 _LISTED = 50
 # Languages that have a column each in a list; examples that the life of a neuron shows.
@@ -104,8 +106,8 @@ def neurons(
         typer.Option(
             "--save",
             metavar="FILE",
-            help="Also save these neurons as a set: the --top first; without --top, all that meet the conditions, "
-            "listed or not.",
+            help="Also save the neurons as a set: the first --top ones, or, if --top is not given, all that meet "
+            "the conditions, listed or not.",
             show_default=False,
         ),
     ] = None,
@@ -135,7 +137,7 @@ def neurons(
     from fastneurons.analysis.neuron_lists import neuron_list
 
     category_name = None if category is None else category.value
-    by_name = None if by is None else by.value
+    by_name: By | None = None if by is None else by.value
     found = neuron_list(chosen, category_name, language, by_name, top or _LISTED, min_share, resamples, seed)
     variables = ["count", "count_share", "count_share_low", "count_share_high", "p", "q", "entropy",
                  "entropy_low", "entropy_high"]  # fmt: skip

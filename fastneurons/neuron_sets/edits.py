@@ -96,7 +96,7 @@ def _checked(value: ArrayLike, among: ModelNeurons) -> NDArray[np.float32]:
             f"value is {given.dtype} {list(given.shape)}: must be float32 {list(among.shape)}, layers by neurons"
         )
     with np.errstate(over="ignore"):
-        numbers = given.astype(np.float32)
+        numbers = given.astype(np.float32, order="C")
     wrong = np.argwhere(~np.isfinite(numbers))
     if len(wrong):
         row, neuron = wrong[0].tolist()

@@ -24,8 +24,8 @@ from fastneurons.neuron_sets.history import decode_history, encode_history
 from fastneurons.neuron_sets.model import ModelNeurons
 from fastneurons.neuron_sets.sets import NeuronSet
 
-FORMAT = "fastneurons.neuron_set.1"
-_ANY_FORMAT = "fastneurons.neuron_set."
+FORMAT = "fastneurons-neuron-set-1"
+_ANY_FORMAT = "fastneurons-neuron-set-"
 _EDIT_KEYS = ("site", "scale", "scope")
 # The header of a set with a history of ten thousand steps takes 2 MB.
 _LONGEST_HEADER = 2**24

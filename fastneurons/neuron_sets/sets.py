@@ -6,6 +6,7 @@ new one, whose history continues those of its operands.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -225,14 +226,14 @@ class NeuronSet:
     def random_like(self, seed: int) -> "NeuronSet":
         """Draw a control: as many neurons of each layer, uniformly from all of the layer, this set's included.
 
-        Args:
-            seed: From 0. A layer's neurons depend on the seed, the layer and its number of neurons alone.
+        The same set and seed give the same control; different sets have independent ones, also with one seed.
+
         Raises:
             InputError: the seed is negative.
         """
         bits = np.zeros(self.among.shape, np.bool_)
         for row, count in enumerate(self.counts):
-            order = _generator(seed, self.among.layers[row]).permutation(self.among.widths[row])
+            order = self._generator("control", seed, row).permutation(self.among.widths[row])
             bits[row, order[:count]] = True
         return self._after(_packed(bits), "random of the same sizes", {"seed": seed})
 
@@ -247,7 +248,7 @@ class NeuronSet:
         kept = self._kept(share)
         bits = np.zeros(self.among.shape, np.bool_)
         for row, members in enumerate(self.bits):
-            order = _generator(seed, self.among.layers[row]).permutation(np.flatnonzero(members))
+            order = self._generator("sample", seed, row).permutation(np.flatnonzero(members))
             bits[row, order[: kept[row]]] = True
         return self._after(_packed(bits), "random share", {"share": share, "seed": seed})
 
@@ -286,6 +287,17 @@ class NeuronSet:
         by_chance = self.counts * other.counts / np.array(self.among.widths)
         return Overlap(common, by_chance)
 
+    def _generator(self, purpose: str, seed: int, row: int) -> np.random.Generator:
+        """A generator for one layer.
+
+        It is seeded with the purpose and the layer's neurons as well: from the seed alone, a control of a random set
+        would be that set again, and a control of a sample would be correlated with it.
+        """
+        if seed < 0:
+            raise InputError(f"seed {seed}: must be 0 or greater")
+        own = sha256(purpose.encode() + self.mask[row].tobytes()).digest()
+        return np.random.default_rng([seed, self.among.layers[row], *own])
+
     def _kept(self, share: float) -> list[int]:
         if not 0 <= share <= 1:
             raise InputError(f"share {share:g}: must be from 0 to 1")
@@ -311,9 +323,3 @@ class Overlap:
 
 def _packed(bits: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.packbits(bits, axis=1, bitorder="little")
-
-
-def _generator(seed: int, layer: int) -> np.random.Generator:
-    if seed < 0:
-        raise InputError(f"seed {seed}: must be 0 or greater")
-    return np.random.default_rng([seed, layer])

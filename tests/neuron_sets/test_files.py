@@ -17,7 +17,7 @@ from fastneurons.neuron_sets import Edit, ModelNeurons, NeuronSet, load, load_ed
 AMONG = ModelNeurons("org/modèle\x1b", "f1", (1, 2, 5), (7, 16, 17))
 SET = NeuronSet.from_pairs(AMONG, [(1, 0), (2, 15), (5, 16)])
 METADATA = {
-    "format": "fastneurons.neuron_set.1",
+    "format": "fastneurons-neuron-set-1",
     "model": "m",
     "model_fingerprint": "f1",
     "layers": "[1, 2, 5]",
@@ -71,6 +71,15 @@ def test_an_edit_comes_back_as_it_was(tmp_path_factory, site, scope, scale, valu
     assert load_set(path) == SET
 
 
+@pytest.mark.parametrize(
+    "lay", [np.asfortranarray, lambda v: np.repeat(v, 2, 1)[:, ::2], lambda v: v.astype(">f8")]
+)
+def test_values_in_any_memory_layout_are_written_as_they_are(tmp_path, lay):
+    value = np.arange(51, dtype=np.float32).reshape(3, 17)
+    save(Edit(SET, value=lay(value)), tmp_path / "e")
+    np.testing.assert_array_equal(load_edit(tmp_path / "e").value, value)
+
+
 def test_a_bare_set_as_an_edit_is_zero(tmp_path):
     save(SET, tmp_path / "s")
     edit = load_edit(tmp_path / "s")
@@ -91,7 +100,7 @@ def test_what_lies_in_a_file(tmp_path):
         "layers": [1, 2, 5], "widths": [7, 16, 17], "scale": 0.5
     }  # fmt: skip
     assert metadata == {
-        "format": "fastneurons.neuron_set.1",
+        "format": "fastneurons-neuron-set-1",
         "model": "org/modèle\x1b",
         "model_fingerprint": "f1",
         "site": "product",
@@ -115,7 +124,7 @@ VALUE = np.zeros((3, 17), np.float32)
 WRONG = {
     "no metadata": ({"mask": MASK}, None, "neither a set of neurons nor an edit"),
     "weights": ({"w": MASK}, {"format": "pt"}, "neither a set of neurons nor an edit"),
-    "later": ({"mask": MASK}, METADATA | {"format": "fastneurons.neuron_set.2"}, "written by a later fastneurons"),
+    "later": ({"mask": MASK}, METADATA | {"format": "fastneurons-neuron-set-2"}, "written by a later fastneurons"),
     **{
         f"without {key}": ({"mask": MASK}, without(key), f"its metadata has no {key}")
         for key in ("model", "layers", "widths", "history", "site", "scale", "scope")

@@ -127,6 +127,21 @@ def test_controls_are_uniform_and_independent_between_layers():
     assert stats.chisquare(seen).pvalue > 1e-3
 
 
+def test_one_seed_gives_independent_draws_for_different_sets_and_purposes():
+    among = ModelNeurons("m", None, (0,), (400,))
+    every = NeuronSet.from_layers(among)
+    expected, deviation = 100, stats.hypergeom(400, 200, 200).std()
+    for seed in range(20):
+        half = every.sample(0.5, seed)
+        control = half.random_like(seed)
+        for one, two in [
+            (half, control),
+            (control, control.random_like(seed)),
+            (control, half.sample(1, seed)),
+        ]:
+            assert abs(int(one.overlap(two).common[0]) - expected) < 6 * deviation
+
+
 def test_the_overlap_by_chance_is_what_draws_have():
     among = ModelNeurons("m", None, (0, 1), (40, 40))
     a = NeuronSet.from_pairs(among, [*((0, i) for i in range(20)), *((1, i) for i in range(4))])
