@@ -20,7 +20,7 @@ from fastneurons.analysis.neuron_lists import By, neuron_places
 from fastneurons.analysis.neuron_reading import mean_contributions
 from fastneurons.analysis.selection import Chosen
 from fastneurons.analysis.words import category_masks, to_bits
-from fastneurons.errors import InputError
+from fastneurons.errors import InputError, printable
 from fastneurons.neuron_sets import ModelNeurons, NeuronSet
 from fastneurons.store import CATEGORIES, Store
 
@@ -167,4 +167,5 @@ def _provenance(chosen: Chosen) -> dict[str, Any]:
     of = chosen.attributes()
     kept = ("store", "position", "signal", "threshold", "languages", "tasks", "examples")
     lacking = ("incomplete_examples",) if of["incomplete_examples"] else ()
-    return {name: of[name] for name in (*kept, *lacking)}
+    found = {name: of[name] for name in (*kept, *lacking)}
+    return found | {"store": printable(of["store"])}  # a path need not be UTF-8, a file's history is

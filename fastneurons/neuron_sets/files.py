@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
-from fastneurons.errors import InputError, OutputError
+from fastneurons.errors import InputError, OutputError, printable
 from fastneurons.neuron_sets.edits import Edit
 from fastneurons.neuron_sets.history import decode_history, encode_history
 from fastneurons.neuron_sets.model import ModelNeurons
@@ -42,7 +42,7 @@ def save(chosen: NeuronSet | Edit, path: str | os.PathLike[str]) -> None:
     among = neurons.among
     metadata = {
         "format": FORMAT,
-        "model": among.model,
+        "model": printable(among.model),
         "layers": msgspec.json.encode(among.layers).decode(),
         "widths": msgspec.json.encode(among.widths).decode(),
         "history": encode_history(neurons.history),

@@ -1,6 +1,7 @@
 """`neurons --save` and `sets show`, `combine`, `random`: what they write is what the functions return."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -68,6 +69,14 @@ def test_neurons_saves_the_first_ones_if_their_number_is_given(path, tmp_path, c
     chosen = Selection(tasks=("capitals",), languages=("en", "zh")).of(open_store(path))
     assert load_set(tmp_path / "s") == set_of_list(chosen, "all-shared", top=3, min_share=0.1)
     assert neuron_list(chosen, "all-shared", top=3, resamples=0).sizes["entry"] == 3
+
+
+def test_paths_need_not_be_utf_8(tmp_path, capsys):
+    store, file = (os.fsdecode(os.fsencode(tmp_path) + name) for name in (b"/run\xff.zarr", b"/s\xff"))
+    draw(4).write(store)
+    called(capsys, "neurons", store, "--category", "specific", "--save", file, "--resamples", 0)
+    out, _ = called(capsys, "sets", "show", file)
+    assert "/run\\xff.zarr" in out
 
 
 @pytest.mark.parametrize(
