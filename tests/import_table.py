@@ -26,7 +26,7 @@ LEAVES: dict[str, set[str]] = {
     "language_families": {"languages"},
     "languages": {"errors", "language_table", "language_tags"},
     "model_name": set(),
-    "neuron_sets": {"arrays", "errors"},
+    "neuron_sets": {"errors"},
     "progress": {"console", "visible"},
     "streams": {"errors", "visible"},
     "visible": set(),
@@ -49,7 +49,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "machine": ({"engine"}, {"errors", "visible"}),
     "training": ({"data"}, {"config", "errors", "languages", "progress", "visible"}),
     "report": ({"analysis", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
-    "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "visible"}),
+    "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "neuron_sets", "visible"}),
     "engine": (
         {"data", "kernels"},
         {"arrays", "config", "errors", "languages", "model_name", "neuron_sets", "visible"},
@@ -88,7 +88,7 @@ _MODULE = re.compile(r"fastneurons(_kernels)?\.[a-z_]\w*(\.[\w.:]*)?")
 def allowed(part: str) -> set[str]:
     """The parts and leaves that a part may import."""
     if part in LEAVES:
-        return LEAVES[part]
+        return LEAVES[part] | {part}
     parts, leaves = PARTS[part]
     return parts | leaves | {part}
 

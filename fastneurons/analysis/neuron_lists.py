@@ -85,27 +85,10 @@ def neuron_list(
         InputError: the options contradict each other, or the store lacks what they need.
         StoreError: an array is damaged.
     """
-    by = by or ("occupancy" if category is not None else "specificity")
-    code, index = _checked(chosen, category, language, by, top, min_share)
-    scores = mean_contributions(chosen, needed=by == "contribution")
-    complete = complete_examples(chosen, PURPOSE)
+    listed = _listed(chosen, category, language, by, top, min_share)
+    picked, complete, index, scores = listed.picked, listed.complete, listed.language, listed.scores
     E = len(complete)
-    least_share = min_share if min_share is not None else (0.5 if by == "contribution" else 0.0)
-    member = None if code is None else count_members(complete, code, index)
     shape = (len(chosen.store.header.layers), chosen.store.header.neurons)
-    allowed = (
-        np.ones(shape, np.bool_) if member is None else member >= max(1, ceil(round(least_share * E, 9)))
-    )
-    if by == "occupancy":
-        assert member is not None
-        picked = _by_occupancy(member, E, allowed, top)
-    elif by == "specificity":
-        picked = _by_specificity(complete, index, allowed, top)
-    else:
-        assert scores is not None
-        score = scores.mean(0) if index is None else scores[index]
-        expected = np.nan if member is None else members_by_chance(member, E, max(1, ceil(least_share * E)))
-        picked = _by_contribution(score, member, allowed, top, expected)
     found = xarray.Dataset(
         coords={
             "layer": ("entry", [chosen.store.header.layers[layer] for layer in picked.layer]),
@@ -115,10 +98,10 @@ def neuron_list(
         },
         attrs=chosen.attributes()
         | {
-            "by": by,
+            "by": listed.by,
             "of_category": category or "",
             "of_language": "" if index is None else chosen.languages[index],
-            "min_share": least_share,
+            "min_share": listed.min_share,
             "compared_examples": E,
             "num_neurons": shape[0] * shape[1],
             "found": picked.found,
@@ -140,6 +123,72 @@ def neuron_list(
     if scores is not None:
         found["contribution"] = ("entry", "language"), scores[:, picked.layer, picked.neuron].T
     return found
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The neurons of a list, and what else follows from the options."""
+
+    picked: "_Picked"
+    complete: Chosen
+    by: By
+    language: int | None
+    min_share: float
+    scores: Floats | None
+
+
+def _listed(
+    chosen: Chosen,
+    category: str | None,
+    language: str | None,
+    by: By | None,
+    top: int,
+    min_share: float | None,
+) -> _Listed:
+    """Check the options of `neuron_list` and choose its neurons."""
+    by = by or ("occupancy" if category is not None else "specificity")
+    code, index = _checked(chosen, category, language, by, top, min_share)
+    scores = mean_contributions(chosen, needed=by == "contribution")
+    complete = complete_examples(chosen, PURPOSE)
+    E = len(complete)
+    least_share = min_share if min_share is not None else (0.5 if by == "contribution" else 0.0)
+    member = None if code is None else count_members(complete, code, index)
+    shape = (len(chosen.store.header.layers), chosen.store.header.neurons)
+    allowed = (
+        np.ones(shape, np.bool_) if member is None else member >= max(1, ceil(round(least_share * E, 9)))
+    )
+    if by == "occupancy":
+        assert member is not None
+        picked = _by_occupancy(member, E, allowed, top)
+    elif by == "specificity":
+        picked = _by_specificity(complete, index, allowed, top)
+    else:
+        assert scores is not None
+        score = scores.mean(0) if index is None else scores[index]
+        expected = np.nan if member is None else members_by_chance(member, E, max(1, ceil(least_share * E)))
+        picked = _by_contribution(score, member, allowed, top, expected)
+    return _Listed(picked, complete, by, index, least_share, scores)
+
+
+def neuron_places(
+    chosen: Chosen,
+    category: str | None = None,
+    language: str | None = None,
+    by: By | None = None,
+    min_share: float | None = None,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Find all neurons that `neuron_list` would list with no limit to their number.
+
+    Args:
+        chosen: As of `neuron_list`, and so are the others.
+    Returns:
+        int [K], their indices on the layer axis, and int [K], the neurons; in the order of the list.
+    Raises:
+        As `neuron_list`.
+    """
+    header = chosen.store.header
+    picked = _listed(chosen, category, language, by, len(header.layers) * header.neurons, min_share).picked
+    return picked.layer, picked.neuron
 
 
 @dataclass(frozen=True)

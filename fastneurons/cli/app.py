@@ -20,6 +20,7 @@ from fastneurons.cli import (
     repeating,
     report,
     run,
+    sets,
     sharing,
     tasks,
     verify,
@@ -59,6 +60,7 @@ app.command(cls=SectionedCommand)(report.report)
 app.command(cls=SectionedCommand)(verify.verify)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
+app.add_typer(sets.sets)
 app.command(cls=SectionedCommand)(bench.bench)
 app.command(cls=SectionedCommand)(info.info)
 

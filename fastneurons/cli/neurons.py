@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,12 +23,18 @@ from fastneurons.cli.analysis_options import (
     selection,
     show,
 )
+from fastneurons.cli.paths import check_written
 from fastneurons.cli.result_cells import expected, number, percent, plain_percent, probability, scope
+from fastneurons.cli.sets import say_written
 from fastneurons.errors import InputError
 
 if TYPE_CHECKING:
     import xarray
 
+    from fastneurons.analysis.neuron_lists import By
+
+# Neurons of a list, unless --top says otherwise.
+_LISTED = 50
 # Languages that have a column each in a list; examples that the life of a neuron shows.
 _COLUMNS = 4
 _EXAMPLES = 20
@@ -65,7 +72,9 @@ def neurons(
             show_default=False,
         ),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Neurons to list.")] = 50,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Neurons to list. [default: 50]", show_default=False)
+    ] = None,
     min_share: Annotated[
         float | None,
         typer.Option(
@@ -92,6 +101,16 @@ def neurons(
     seed: Seed = None,
     as_json: AsJson = False,
     csv: Csv = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            "--save",
+            metavar="FILE",
+            help="Also save the neurons as a set: the first --top ones, or, if --top is not given, all that meet "
+            "the conditions, listed or not.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Lists of neurons, or one neuron over all examples.
 
@@ -100,10 +119,13 @@ def neurons(
     corrected for the number of neurons tested (Benjamini-Hochberg).
     """
     place = None if neuron is None else _place(neuron)
-    options = {"--category": category, "--language": language, "--by": by, "--min-share": min_share}
+    options = {"--category": category, "--language": language, "--by": by, "--min-share": min_share,
+               "--save": save}  # fmt: skip
     given = [name for name, value in options.items() if value is not None]
     if place is not None and given:
-        raise InputError(f"--neuron shows one neuron; {given[0]} chooses among many: drop one of them")
+        raise InputError(f"--neuron shows one neuron; {given[0]} is for many: drop one of them")
+    if save is not None:
+        check_written(save)
     found_store = opened(store)
     chosen = selection(task, languages, threshold, correct_only).of(found_store)
     if place is not None:
@@ -114,19 +136,20 @@ def neurons(
         return
     from fastneurons.analysis.neuron_lists import neuron_list
 
-    found = neuron_list(
-        chosen,
-        None if category is None else category.value,
-        language,
-        None if by is None else by.value,
-        top,
-        min_share,
-        resamples,
-        seed,
-    )
+    category_name = None if category is None else category.value
+    by_name: By | None = None if by is None else by.value
+    found = neuron_list(chosen, category_name, language, by_name, top or _LISTED, min_share, resamples, seed)
     variables = ["count", "count_share", "count_share_low", "count_share_high", "p", "q", "entropy",
                  "entropy_low", "entropy_high"]  # fmt: skip
     show(found, _list_tables, as_json, csv, variables + (["preferred"] if "preferred" in found else []))
+    if save is not None:
+        from fastneurons.analysis.store_sets import set_of_list
+        from fastneurons.neuron_sets import save as save_set
+
+        neurons_saved = set_of_list(chosen, category_name, language, by_name, top, min_share)
+        save_set(neurons_saved, save)
+        which = "all that meet the conditions" if top is None else "those listed"
+        say_written(save, f"{len(neurons_saved):,} neurons, {which}")
 
 
 def _place(text: str) -> tuple[int, int]:

@@ -140,7 +140,7 @@ def test_similarities_from_files(path, call, tmp_path):
         ("neurons {path} --neuron 7:1", "has no layer 7; it has 0 to 1"),
         ("neurons {path} --neuron 1:3 --category specific", "--neuron shows one neuron; --category"),
         ("neurons {path} --by occupancy", "needs a category"),
-        ("neurons {path} --by contribution", "does not say what each neuron contributes"),
+        ("neurons {counts} --by contribution", "does not say what each neuron contributes"),
         ("neurons {path} --language fr", "has no language fr"),
         ("alignment {path} --reference fr", "has no language fr"),
         ("alignment {path} --languages en,de --reference zh", "--reference zh: is not among"),
