@@ -1,11 +1,11 @@
 """A figure for each analysis: of the name of its command and of its function, from the dataset that it returns.
 
-    from fastneurons.analysis.categories import categories
-    from fastneurons.report.plots import draw, figure
+from fastneurons.analysis.categories import categories
+from fastneurons.report.plots import draw, figure
 
-    found = categories(Selection().of(store))
-    draw("categories", found, "categories.pdf", width=3.3)
-    figure("categories", found)  # the matplotlib figure itself
+found = categories(Selection().of(store))
+draw("categories", found, "categories.pdf", width=3.3)
+figure("categories", found)  # the matplotlib figure itself
 """
 
 from collections.abc import Callable

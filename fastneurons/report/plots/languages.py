@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
-_BLUES = LinearSegmentedColormap.from_list("overlap", ["#f3f7fb", "#7fb4dc", "#0072b2", "#053456"])
-_MOST_SETS = 14
+BLUES = LinearSegmentedColormap.from_list("overlap", ["#f3f7fb", "#7fb4dc", "#0072b2", "#053456"])
+_MOST_SETS = 12
 _MOST_NUMBERED = 12  # languages of a matrix whose cells have numbers
 _CHANCE = (0, (1, 1.2))
 
@@ -41,16 +41,20 @@ def draw_sharing(found: "xarray.Dataset", width: float) -> Figure:
     languages = [str(code) for code in found.attrs["languages"]]
     L = len(languages)
     with_sets = "set_share" in found
-    square = min(3.2, max(2.2, 0.18 * L + 1.2))
-    upset = 1.5 + LINE_HEIGHT * 1.15 * L
-    below = 1.9
+    with_tree = "linkage" in found and L > 2
+    members = LINE_HEIGHT * 1.2 * L
     measures = "rho" in found and found.sizes["measure"] > 0
+    half = width / 2 if is_wide(width) else width
+    square = half - 1.2 + 0.3  # less the names to its left, and with the codes below
+    tree = (0.5, square) if with_tree else (square,)
+    upset = (max(1.4, square + 0.5 - members if is_wide(width) else 1.4), members)
     if is_wide(width):
-        rows = [Row(max(square + 0.3, upset), (1.0, 1.0) if with_sets else (1.0,))]
-        rows.append(Row(below, (1.0, 1.0) if measures else (1.0,)))
+        height = max(sum(tree), sum(upset))
+        rows = [Row(height, (1.0, 1.0), (tree, upset)) if with_sets else Row(2 * square, parts=(tree,))]
+        rows.append(Row(1.9, (1.0, 1.0) if measures else (1.0,)))
     else:
-        rows = [Row(square + 0.3), *([Row(upset)] if with_sets else []), Row(below)]
-        rows += [Row(1.2)] if measures else []
+        rows = [Row(sum(tree), parts=(tree,)), *([Row(sum(upset), parts=(upset,))] if with_sets else [])]
+        rows += [Row(1.7), *([Row(1.3)] if measures else [])]
     title, caption = heading(found, "overlap: neurons activated in both, of those in either (Jaccard)")
     keys = [
         Key("measured", ACCENT),
@@ -59,9 +63,13 @@ def draw_sharing(found: "xarray.Dataset", width: float) -> Figure:
     ]
     figure, panels = sheet(width, title, caption, rows, keys)
     remaining = iter(panels)
-    _matrix(next(remaining), found, languages)
+    above = _tree(next(remaining), found, languages) if with_tree else None
+    matrix = next(remaining)
+    _matrix(matrix, found, languages)
+    chance = 100 * float(np.nanmean(found["chance"].values))
+    (above or matrix).set_title(f"overlap, % (by chance {chance:.1f})")
     if with_sets:
-        _sets(next(remaining), found, languages, 14 if is_wide(width) else 11)
+        _sets(next(remaining), next(remaining), found, languages)
     _by_layer(next(remaining), found)
     if measures:
         _similarities(next(remaining), found)
@@ -84,7 +92,7 @@ def _matrix(axes: "Axes", found: "xarray.Dataset", languages: list[str]) -> None
     order = [str(code) for code in found["leaf"].values] if "leaf" in found else languages
     matrix = 100 * overlap_matrix(found, order)
     L = len(order)
-    axes.imshow(np.ma.masked_invalid(matrix), cmap=_BLUES, aspect="equal", interpolation="nearest")
+    axes.imshow(np.ma.masked_invalid(matrix), cmap=BLUES, aspect="auto", interpolation="nearest")
     low, high = np.nanmin(matrix), np.nanmax(matrix)
     if L <= _MOST_NUMBERED:
         for i in range(L):
@@ -101,52 +109,55 @@ def _matrix(axes: "Axes", found: "xarray.Dataset", languages: list[str]) -> None
     axes.tick_params(length=0, labelsize=size)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    if "linkage" in found and L > 2:
-        _tree(axes, found, L)
-    chance = 100 * float(np.nanmean(found["chance"].values))
-    axes.set_title(f"overlap, % (by chance {chance:.1f} on average)", pad=4 if "linkage" not in found else 26)
 
 
-def _tree(axes: "Axes", found: "xarray.Dataset", L: int) -> None:
-    """Draw the dendrogram above the matrix; a join's height is its distance."""
-    inset = axes.inset_axes((0, 1.01, 1, 0.14))
+def _tree(axes: "Axes", found: "xarray.Dataset", languages: list[str]) -> "Axes":
+    """Draw the dendrogram above the matrix; the higher two groups are joined, the less they overlap."""
+    L = len(languages)
     order = [str(code) for code in found["leaf"].values]
-    languages = [str(code) for code in found.attrs["languages"]]
     x = {k: float(order.index(code)) for k, code in enumerate(languages)}
     y = dict.fromkeys(x, 0.0)
     joins = found["linkage"].values
     base = 0.9 * float(joins[:, 2].min())
     for k, (left, right, distance) in enumerate(joins[:, :3]):
         ends, height = (int(left), int(right)), float(distance) - base
-        inset.plot(
+        axes.plot(
             [x[ends[0]], x[ends[0]], x[ends[1]], x[ends[1]]], [y[ends[0]], height, height, y[ends[1]]],
             color=MUTED, linewidth=0.8, solid_joinstyle="miter",
         )  # fmt: skip
         x[L + k], y[L + k] = (x[ends[0]] + x[ends[1]]) / 2, height
-    inset.set_xlim(-0.5, L - 0.5)
-    inset.set_ylim(bottom=0)
-    inset.axis("off")
+    axes.set_xlim(-0.5, L - 0.5)
+    axes.set_ylim(bottom=0)
+    axes.axis("off")
+    return axes
 
 
-def _sets(axes: "Axes", found: "xarray.Dataset", languages: list[str], most: int) -> None:
+def _sets(axes: "Axes", members: "Axes", found: "xarray.Dataset", languages: list[str]) -> None:
     """Draw sets of languages as UpSet plots do: shares above, members below."""
     order = np.argsort(-found["set_share"].values, kind="stable")
-    order = [k for k in order if int(found["set_size"].values[k])][: min(most, _MOST_SETS)]
+    order = [k for k in order if int(found["set_size"].values[k])][:_MOST_SETS]
     of = found.isel(set=order)
     columns = np.arange(len(order))
     share, low, high = (100 * of[f"set_share{end}"].values for end in ("", "_low", "_high"))
     axes.bar(columns, share, width=0.62, color=ACCENT, label="measured")
     axes.vlines(columns, low, high, color=INK, linewidth=0.9)
-    axes.plot(columns, 100 * of["set_chance"].values, "_", color=INK, markersize=7, markeredgewidth=1.1, label="chance")
-    axes.set_title(f"neurons that exactly these languages activate")
+    axes.plot(
+        columns,
+        100 * of["set_chance"].values,
+        "_",
+        color=INK,
+        markersize=7,
+        markeredgewidth=1.1,
+        label="chance",
+    )
+    axes.set_title("activated by exactly these languages")
     per_cent(axes.yaxis)
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_xlim(-0.6, len(order) - 0.4)
     axes.set_ylim(bottom=0)
     axes.set_xticks([])
-    members = axes.inset_axes((0, -0.95, 1, 0.9))
-    members.set_in_layout(True)
+    axes.spines["bottom"].set_color(FAINT)
     inside = [set(str(label).split("+")) for label in of["set"].values]
     for row, code in enumerate(languages):
         members.axhspan(row - 0.5, row + 0.5, color="#f4f4f4" if row % 2 == 0 else "white", linewidth=0)
@@ -178,7 +189,9 @@ def _by_layer(axes: "Axes", found: "xarray.Dataset") -> None:
 def _similarities(axes: "Axes", found: "xarray.Dataset") -> None:
     rho = found["rho"].values
     rows = range(len(rho))
-    axes.hlines(rows, found["rho_low"].values, found["rho_high"].values, color=ACCENT, linewidth=3, alpha=0.35)
+    axes.hlines(
+        rows, found["rho_low"].values, found["rho_high"].values, color=ACCENT, linewidth=3, alpha=0.35
+    )
     axes.plot(rho, list(rows), "o", color=ACCENT, markersize=3.2)
     axes.axvline(0, color=INK, linewidth=0.6)
     labels = [

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fastneurons.report.cells import language_label
-from fastneurons.report.plots.languages import _BLUES
+from fastneurons.report.plots.languages import BLUES
 from fastneurons.report.plots.shares import COLOURS
 from fastneurons.report.plots.sheet import (
     LABEL_SIZE,
@@ -39,19 +39,15 @@ def draw_neurons(found: "xarray.Dataset", width: float) -> Figure:
     of = found.isel(entry=slice(0, entries))
     by, category, language = (str(found.attrs[key]) for key in ("by", "of_category", "of_language"))
     listed = " ".join(filter(None, (category, language)))
-    chance = float(found.attrs["expected_by_chance"])
-    parts = [f"{found.attrs['num_neurons']:,} neurons"]
-    if by != "contribution" or category:
-        expected = f"{chance:,.0f}" if chance >= 10 or not chance else f"{chance:.2g}"
-        parts.append(f"{found.attrs['found']:,} like the last one listed or more so; by chance {expected}")
-    title, caption = heading(found, f"by {by}" + (f", {listed}" if listed else ""), *parts)
+    title, caption = heading(found, f"by {by}" + (f", {listed}" if listed else ""), *_chance(found))
     height = 0.75 + 0.135 * max(entries, 4)
     rows = [Row(height, (1.4, 1.0))] if is_wide(width) else [Row(height), Row(height)]
     figure, (rates, listed_by) = sheet(width, title, caption, rows)
-    labels = [f"{layer}:{neuron}" for layer, neuron in zip(of["layer"].values, of["neuron"].values, strict=True)]
+    labels = [
+        f"{layer}:{neuron}" for layer, neuron in zip(of["layer"].values, of["neuron"].values, strict=True)
+    ]
     _rates(rates, of, labels)
-    rate = by == "contribution"
-    if rate:
+    if by == "contribution":
         _contributions(listed_by, of, language)
     else:
         _shares(listed_by, of, by)
@@ -61,11 +57,31 @@ def draw_neurons(found: "xarray.Dataset", width: float) -> Figure:
     return figure
 
 
+def _chance(found: "xarray.Dataset") -> list[str]:
+    """How many neurons are like those of the whole list, and how many would be by chance; nothing if there are none."""
+    of, E = found.attrs, int(found.attrs["compared_examples"])
+    chance, number = float(of["expected_by_chance"]), f"{of['found']:,} of {of['num_neurons']:,} neurons"
+    expected = f"{chance:,.0f}" if chance >= 10 or not chance else f"{chance:.2g}"
+    if not found.sizes["entry"] or (of["by"] == "contribution" and not of["of_category"]):
+        return []
+    what = {
+        "occupancy": f"are in it in {int(found['count'].values.min()):,} of {E:,} examples or more",
+        "specificity": "have a p as small as those listed",
+        "contribution": f"are in it in {100 * float(of['min_share']):g} % of examples or more",
+    }[str(of["by"])]
+    return [f"{number} {what}; by chance {expected}"]
+
+
 def _rates(axes: "Axes", of: "xarray.Dataset", labels: list[str]) -> None:
     """A heat map: a row for each neuron, a column for each language."""
     languages = [str(code) for code in of["language"].values]
     shown = axes.imshow(
-        100 * of["activation_rate"].values, cmap=_BLUES, vmin=0, vmax=100, aspect="auto", interpolation="nearest"
+        100 * of["activation_rate"].values,
+        cmap=BLUES,
+        vmin=0,
+        vmax=100,
+        aspect="auto",
+        interpolation="nearest",
     )
     axes.set_yticks(range(len(labels)), labels)
     L = len(languages)
@@ -73,7 +89,7 @@ def _rates(axes: "Axes", of: "xarray.Dataset", labels: list[str]) -> None:
     axes.tick_params(length=0, labelsize=LABEL_SIZE)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    bar = axes.figure.colorbar(shown, ax=axes, fraction=0.05, pad=0.02)  # type: ignore[union-attr]
+    bar = axes.figure.colorbar(shown, ax=axes, aspect=40, shrink=1.0, pad=0.02)  # type: ignore[union-attr]
     bar.outline.set_visible(False)  # type: ignore[operator]
     per_cent(bar.ax.yaxis)
     bar.ax.tick_params(length=0, labelsize=LABEL_SIZE)
@@ -162,12 +178,18 @@ def _stacked(axes: "Axes", found: "xarray.Dataset", languages: list[str], catego
     left = np.zeros(len(labels))
     for category in categories:
         part = np.array([100 * float(each.sel(category=category)) for each in values])
-        axes.barh(places, np.nan_to_num(part), left=left, height=0.72, color=COLOURS[category], label=category)
+        axes.barh(
+            places, np.nan_to_num(part), left=left, height=0.72, color=COLOURS[category], label=category
+        )
         left += np.nan_to_num(part)
     first = categories[0]  # its bar begins at zero, so that its end is its share
     for place, (low, high), each in zip(places, ends, values, strict=True):
         axes.hlines(
-            place, 100 * float(low.sel(category=first)), 100 * float(high.sel(category=first)), color=INK, linewidth=1.1
+            place,
+            100 * float(low.sel(category=first)),
+            100 * float(high.sel(category=first)),
+            color=INK,
+            linewidth=1.1,
         )
         share = 100 * float(each.sel(category=first))
         if np.isfinite(share):

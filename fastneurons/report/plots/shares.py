@@ -18,12 +18,11 @@ from fastneurons.report.plots.sheet import (
     is_wide,
     line,
     name,
-    per_cent,
     same_heights,
     sheet,
     style_layers,
 )
-from fastneurons.report.style import CATEGORY_COLOURS, FAINT, INK, line_colours
+from fastneurons.report.style import CATEGORY_COLOURS, INK, line_colours
 from fastneurons.store import CATEGORIES
 
 if TYPE_CHECKING:
@@ -222,7 +221,7 @@ def draw_compare(found: "xarray.Dataset", width: float) -> Figure:
     if of.get("identical"):
         caption.append("identical: all activations are on the same side of the threshold")
     elif np.isfinite(p):
-        caption.append(f"p = {p:.2g} that the runs do not differ")
+        caption.append(f"a difference as large by chance: p = {p:.2g}")
     keys = [Key("B less A, percentage points of neurons"), Key(INTERVAL, INK, "band", 0.25)]
     figure, panels = sheet(width, "B less A, by layer", caption, rows, keys)
     by_category = category_panels(panels, categories)
@@ -234,13 +233,16 @@ def draw_compare(found: "xarray.Dataset", width: float) -> Figure:
         line(axes, layers, each["difference"], colour, category)
         low, high = (100 * float(each[f"overall_difference_{end}"]) for end in ("low", "high"))
         interval = f" ({low:+.1f} to {high:+.1f})" if np.isfinite(low) else ""
-        axes.set_title(
-            f"{category}\n{100 * float(each['overall_difference']):+.1f}{interval}", color=colour
-        )
+        overall = f"{100 * float(each['overall_difference']):+.1f}{interval}"
+        axes.set_title(f"{category}\n{_with_minus(overall)}", color=colour)
         style_layers(axes)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:+g}" if value else "0")
+        axes.yaxis.set_major_formatter(lambda value, _: _with_minus(f"{value:+g}") if value else "0")
     _same_ends(list(by_category.values()), columns)
     return figure
+
+
+def _with_minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def _side(of: "dict[str, object]", which: str) -> str:
@@ -257,5 +259,3 @@ def _same_ends(panels: "Sequence[Axes]", columns: int) -> None:
             axes.tick_params(labelleft=False)
         if k + columns < len(panels):
             axes.set_xlabel("")
-
-

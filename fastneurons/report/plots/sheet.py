@@ -71,10 +71,13 @@ class Row:
     Args:
         height: Inches, with titles and axes.
         widths: Relative widths of its panels.
+        parts: For each panel, the relative heights of the parts that stand above each other in it and share its
+            horizontal axis; none for panels in one part.
     """
 
     height: float
     widths: Sequence[float] = (1.0,)
+    parts: Sequence[Sequence[float]] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def sheet(
         rows: Rows of panels from top to bottom.
         keys: What marks mean, printed below the caption.
     Returns:
-        The figure and its panels, row by row.
+        The figure and its panels, row by row; parts of a panel follow each other.
     """
     figure = Figure(figsize=(width, 1), layout="constrained")
     canvas = FigureCanvasAgg(figure)
@@ -140,9 +143,7 @@ def sheet(
     lines = [
         line
         for each in wrapped(caption, " · ")
-        for line in (
-            [each] if measured(each, LABEL_SIZE + 0.5) <= room else wrapped(_pieces(each), "")
-        )
+        for line in ([each] if measured(each, LABEL_SIZE + 0.5) <= room else wrapped(_pieces(each), ""))
     ]
     places, x, level = [], 0.0, 0
     for key in keys:
@@ -178,11 +179,12 @@ def sheet(
         _swatch(figure, key, _MARGIN + x, at - 0.055)
         write(_MARGIN + x + _SWATCH + 0.06, at, key.label, LABEL_SIZE + 0.5)
     outer = figure.add_gridspec(len(rows), 1, height_ratios=[row.height for row in rows])
-    panels = [
-        figure.add_subplot(cell)
-        for k, row in enumerate(rows)
-        for cell in outer[k].subgridspec(1, len(row.widths), width_ratios=list(row.widths))
-    ]
+    panels = []
+    for k, row in enumerate(rows):
+        cells = outer[k].subgridspec(1, len(row.widths), width_ratios=list(row.widths))
+        for column, heights in enumerate(row.parts or [(1.0,)] * len(row.widths)):
+            inner = cells[column].subgridspec(len(heights), 1, height_ratios=list(heights), hspace=0)
+            panels += [figure.add_subplot(inner[part]) for part in range(len(heights))]
     return figure, panels
 
 
@@ -212,11 +214,19 @@ def _swatch(figure: Figure, key: Key, x: float, y: float) -> None:
         )
     elif key.mark == "dot":
         mark = Line2D(
-            [x + _SWATCH / 2], [y], marker="o", markersize=3.5, color=key.colour, linestyle="", transform=inches
+            [x + _SWATCH / 2],
+            [y],
+            marker="o",
+            markersize=3.5,
+            color=key.colour,
+            linestyle="",
+            transform=inches,
         )
     else:
         style = {"line": "-", "dashed": (0, (3, 1.5)), "dotted": (0, (1, 1.2))}[key.mark]
-        mark = Line2D([x, x + _SWATCH], [y, y], color=key.colour, linewidth=1.4, linestyle=style, transform=inches)
+        mark = Line2D(
+            [x, x + _SWATCH], [y, y], color=key.colour, linewidth=1.4, linestyle=style, transform=inches
+        )
     mark.set_in_layout(False)
     figure.add_artist(mark)
 
@@ -263,7 +273,9 @@ def band(
     )
 
 
-def line(axes: "Axes", x: Any, share: Any, colour: str, label: str, style: Any = "-", width: float = 1.2) -> None:
+def line(
+    axes: "Axes", x: Any, share: Any, colour: str, label: str, style: Any = "-", width: float = 1.2
+) -> None:
     """Draw shares as a line, in per cent, with dots while there are few of them."""
     marker = "o" if style == "-" and len(np.atleast_1d(x)) <= 12 else None
     axes.plot(
@@ -300,7 +312,9 @@ def same_heights(panels: "Sequence[Axes]", columns: int) -> None:
             axes.tick_params(labelleft=False)
 
 
-def end_labels(axes: "Axes", labels: Sequence[str], ends: Sequence[float], colours: Sequence[str], height: float) -> None:
+def end_labels(
+    axes: "Axes", labels: Sequence[str], ends: Sequence[float], colours: Sequence[str], height: float
+) -> None:
     """Name lines at their right ends, in the panel's units, at least a line of text apart.
 
     Args:
@@ -325,5 +339,3 @@ def row_intervals(axes: "Axes", mean: Any, low: Any, high: Any, colours: Sequenc
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-
-

@@ -33,9 +33,12 @@ def draw_repeating(found: "xarray.Dataset", width: float) -> Figure:
         Key("average share", INK, "dashed"),
         Key("by chance, if a layer's neurons were alike", INK, "dotted"),
     ]
-    kept, chance = found.attrs["keepers_in_every_example"], found.attrs["keepers_by_chance"]
+    kept, chance = found.attrs["keepers_in_every_example"], float(found.attrs["keepers_by_chance"])
+    expected = f"{chance:,.0f}" if chance >= 1 else "fewer than one"
     title, caption = heading(
-        found, f"{kept:,} neurons never leave their category; by chance {chance:,.0f}"
+        found,
+        f"{kept:,} neurons never leave their category; by chance {expected}",
+        "below: in at least q % of the examples, mean of layers",
     )
     figure, panels = sheet(width, title, caption, rows * 2, keys)
     half = columns * len(rows)
@@ -56,8 +59,10 @@ def draw_repeating(found: "xarray.Dataset", width: float) -> Figure:
         of, colour = means.sel(category=category), COLOURS[category]
         line(axes, at_least, of["repeating"], colour, "at least")
         line(axes, at_least, of["repeating_chance"], INK, "chance", _CHANCE)
-        axes.set_title(f"{category}, mean of layers", color=colour)
-    finish(list(lower.values()), columns, "in at least q % of examples")
+        axes.set_title(category, color=colour)
+    finish(list(lower.values()), columns, "at least q % of examples")
+    for axes in lower.values():
+        axes.set_xticks([50, 75, 100] if at_least[0] == 50 else at_least[:: max(1, len(at_least) // 3)])
     return figure
 
 
@@ -65,7 +70,8 @@ def draw_inactive(found: "xarray.Dataset", width: float) -> Figure:
     """Neurons that no token activates, by layer."""
     of = found.attrs
     total, all_neurons = int(found["inactive_count"].sum()), int(of["neurons"]) * found.sizes["layer"]
-    bound = f"neurons that up to {100 * of['activation_bound']:.2g} % of them activate may be missed"
+    what = "examples" if "examples" in of else "tokens"
+    bound = f"a neuron that {100 * of['activation_bound']:.2g} % of the {what} activate may be missed"
     title, caption = heading(found, f"{total:,} of {all_neurons:,} neurons are never activated", bound)
     keys = [
         Key("never activated", ACCENT),
@@ -79,5 +85,8 @@ def draw_inactive(found: "xarray.Dataset", width: float) -> Figure:
     line(axes, layers, found["inactive_chance"], INK, "chance", _CHANCE)
     style_layers(axes)
     axes.set_ylabel("share of neurons")
-    axes.set_ylim(0, max(0.1, 105 * float(np.nanmax(found[["inactive", "inactive_high", "inactive_chance"]].to_array()))))
+    axes.set_ylim(
+        0,
+        max(0.1, 105 * float(np.nanmax(found[["inactive", "inactive_high", "inactive_chance"]].to_array()))),
+    )
     return figure
