@@ -16,6 +16,7 @@ from fastneurons.cli import (
     info,
     look,
     neurons,
+    plot,
     recategorise,
     repeating,
     report,
@@ -54,7 +55,7 @@ def _root(
 app.command(cls=SectionedCommand)(run.run)
 app.command(cls=SectionedCommand)(run.demo)
 app.command(cls=SectionedCommand)(look.summary)
-app.command(cls=SectionedCommand)(look.plot)
+app.command(cls=SectionedCommand)(plot.plot)
 app.command(cls=SectionedCommand)(report.report)
 app.command(cls=SectionedCommand)(verify.verify)
 app.command(cls=SectionedCommand)(tasks.tasks)

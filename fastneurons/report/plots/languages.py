@@ -37,7 +37,7 @@ _CHANCE = (0, (1, 1.2))
 
 
 def draw_sharing(found: "xarray.Dataset", width: float) -> Figure:
-    """Overlaps of all pairs as a matrix in the order of their tree, sets of languages, overlap by layer, similarities."""
+    """Overlaps as a matrix in the order of their tree, sets of languages, overlap by layer, similarities."""
     languages = [str(code) for code in found.attrs["languages"]]
     L = len(languages)
     with_sets = "set_share" in found
@@ -201,6 +201,7 @@ def _similarities(axes: "Axes", found: "xarray.Dataset") -> None:
     axes.set_yticks(list(rows), labels)
     axes.set_ylim(-0.6, len(rho) - 0.4)
     axes.set_xlim(-1, 1)
+    axes.set_xticks([-1, -0.5, 0, 0.5, 1])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=FAINT, linewidth=0.6)

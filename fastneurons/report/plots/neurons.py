@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
-MOST_NEURONS = 30
+_MOST_NEURONS = {True: 30, False: 20}  # on a page, and in a column
 _AVERAGE = (0, (3, 1.5))
 
 
 def draw_neurons(found: "xarray.Dataset", width: float) -> Figure:
     """The first neurons of a list: how often each language activates them, and what they are listed by."""
-    entries = min(MOST_NEURONS, found.sizes["entry"])
+    entries = min(_MOST_NEURONS[is_wide(width)], found.sizes["entry"])
     of = found.isel(entry=slice(0, entries))
     by, category, language = (str(found.attrs[key]) for key in ("by", "of_category", "of_language"))
     listed = " ".join(filter(None, (category, language)))
@@ -203,7 +203,7 @@ def _stacked(axes: "Axes", found: "xarray.Dataset", languages: list[str], catego
     axes.set_ylim(0.4, len(labels) + 1.1)
     per_cent(axes.xaxis)
     axes.spines["left"].set_visible(False)
-    axes.set_title("neurons and their contribution, by category")
+    axes.set_title("neurons and contribution, by category")
 
 
 def headline(found: "xarray.Dataset") -> str:

@@ -115,23 +115,43 @@ def _draw_store(found: "xarray.Dataset", width: float) -> Figure:
 
 def _draw_runs(found: "xarray.Dataset", width: float) -> Figure:
     categories = shown_categories(int(found["num_languages"].max()))
-    runs = [_run_label(found, k) for k in range(found.sizes["run"])]
-    caption = ["95 % intervals over examples"]
+    models = {short_name(str(model)) for model in found["model"].values}
+    caption = ["bands: 95 % intervals"]
     if not found.attrs["same_languages"]:
         caption.append("the languages differ: shares compare only over equally many")
-    figure, panels = _overlaid(
-        found, "run", runs, line_colours(len(runs)), categories, "Categories by layer", caption, width
+    runs = run_labels(found)
+    figure, _ = _overlaid(
+        found,
+        "run",
+        runs,
+        line_colours(len(runs)),
+        categories,
+        name(models.pop()) if len(models) == 1 else "categories by layer",
+        caption,
+        width,
     )
     return figure
 
 
-def _run_label(found: "xarray.Dataset", k: int) -> str:
-    model, task = short_name(str(found["model"].values[k])), str(found["task"].values[k])
-    store = str(found["store"].values[k]).rstrip("/").rpartition("/")[2]
-    return (
-        f"{name(model)}, {name(task)}, {name(store)}: {count(int(found['examples'].values[k]), 'example')}, "
-        f"{count(int(found['num_languages'].values[k]), 'language')}, > {float(found['threshold'].values[k]):g}"
-    )
+def run_labels(found: "xarray.Dataset") -> list[str]:
+    """Name each run by what tells it from the others, and by its number of examples."""
+
+    def all_of(variable: str) -> list[str]:
+        return [str(value) for value in found[variable].values]
+
+    parts = [
+        [name(store.rstrip("/").rpartition("/")[2]) for store in all_of("store")],
+        [name(short_name(model)) for model in all_of("model")],
+        [name(task) for task in all_of("task")],
+        [count(int(number), "language") for number in found["num_languages"].values],
+        [f"> {threshold:g}" for threshold in found["threshold"].values],
+    ]
+    telling = [part for part in parts if len(set(part)) > 1] or parts[:1]
+    examples = (count(int(number), "example") for number in found["examples"].values)
+    return [
+        f"{', '.join(words)} ({number})"
+        for words, number in zip(zip(*telling, strict=True), examples, strict=True)
+    ]
 
 
 def draw_thresholds(found: "xarray.Dataset", width: float) -> Figure:

@@ -4,8 +4,8 @@ Sizes are inches of print, and text is at least 6.5 points high at any width, so
 stays readable. Panels that stand side by side on a page stand below each other in a column.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,9 +143,16 @@ def sheet(
     lines = [
         line
         for each in wrapped(caption, " · ")
-        for line in ([each] if measured(each, LABEL_SIZE + 0.5) <= room else wrapped(_pieces(each), ""))
+        for line in (
+            [each] if measured(each, LABEL_SIZE + 0.5) <= room else map(str.strip, wrapped(_pieces(each), ""))
+        )
     ]
     places, x, level = [], 0.0, 0
+    label_room = room - _SWATCH - 0.06
+    keys = [
+        replace(key, label=_fitting(key.label, lambda text: measured(text, LABEL_SIZE + 0.5) <= label_room))
+        for key in keys
+    ]
     for key in keys:
         wide = _SWATCH + 0.06 + measured(key.label, LABEL_SIZE + 0.5)
         if x and x + wide > room:
@@ -197,7 +204,7 @@ def _pieces(text: str) -> list[str]:
     return pieces
 
 
-def _fitting(text: str, fits: Any) -> str:
+def _fitting(text: str, fits: Callable[[str], bool]) -> str:
     if fits(text):
         return text
     while text and not fits(text + "…"):
