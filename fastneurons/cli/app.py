@@ -12,6 +12,7 @@ from fastneurons.cli import (
     compare,
     contribution,
     data,
+    export,
     inactive,
     info,
     look,
@@ -57,6 +58,7 @@ app.command(cls=SectionedCommand)(run.demo)
 app.command(cls=SectionedCommand)(look.summary)
 app.command(cls=SectionedCommand)(plot.plot)
 app.command(cls=SectionedCommand)(report.report)
+app.command(cls=SectionedCommand)(export.export)
 app.command(cls=SectionedCommand)(verify.verify)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)

@@ -59,7 +59,7 @@ def plot(
     figure: Annotated[
         Figure | None,
         typer.Argument(
-            metavar="[FIGURE]",
+            metavar="FIGURE",
             help="summary, categories, repeating, thresholds, inactive, sharing, recategorise, alignment, neurons, "
             "contribution or compare. [default: summary]",
             show_default=False,
@@ -68,7 +68,7 @@ def plot(
     others: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[STORE]...",
+            metavar="STORE...",
             help="More stores: one to compare with, or any number for categories side by side.",
             show_default=False,
         ),
@@ -115,11 +115,8 @@ def plot(
 ) -> None:
     """Draw a figure of a store as a .png, .svg or .pdf picture.
 
-    Each figure shows the numbers of the command that has its name, with their intervals, at the size of print:
-
-      plot run.zarr sharing -o sharing.pdf --width 3.3
-      plot base.zarr compare chat.zarr -o compare.png
-      plot run.zarr --all -o figures/
+    Each figure shows the numbers of the command that has its name, with their intervals, at the size of print. To
+    compare two stores: plot A.zarr compare B.zarr.
 
     summary draws the share of each category by layer, and the share of neurons that each language activates; for a
     corpus, the activation probability by layer, with one line per language.
