@@ -18,6 +18,7 @@ from fastneurons.cli import (
     look,
     neurons,
     plot,
+    publish,
     recategorise,
     repeating,
     report,
@@ -59,6 +60,7 @@ app.command(cls=SectionedCommand)(look.summary)
 app.command(cls=SectionedCommand)(plot.plot)
 app.command(cls=SectionedCommand)(report.report)
 app.command(cls=SectionedCommand)(export.export)
+app.command(cls=SectionedCommand)(publish.publish)
 app.command(cls=SectionedCommand)(verify.verify)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)

@@ -14,6 +14,7 @@ from fastneurons.report.plots.sheet import (
     Key,
     Row,
     band,
+    code_ticks,
     end_labels,
     heading,
     is_wide,
@@ -45,7 +46,8 @@ def draw_sharing(found: "xarray.Dataset", width: float) -> Figure:
     members = LINE_HEIGHT * 1.2 * L
     measures = "rho" in found and found.sizes["measure"] > 0
     half = width / 2 if is_wide(width) else width
-    square = half - 1.2 + 0.3  # less the names to its left, and with the codes below
+    # Less the names to its left, with the codes below; high enough for the name of each row.
+    square = max(half - 0.9, 0.3 + 0.85 * LINE_HEIGHT * L)
     tree = (0.5, square) if with_tree else (square,)
     upset = (max(1.4, square + 0.5 - members if is_wide(width) else 1.4), members)
     if is_wide(width):
@@ -65,7 +67,7 @@ def draw_sharing(found: "xarray.Dataset", width: float) -> Figure:
     remaining = iter(panels)
     above = _tree(next(remaining), found, languages) if with_tree else None
     matrix = next(remaining)
-    _matrix(matrix, found, languages)
+    _matrix(matrix, found, languages, half - 1.1)
     chance = 100 * float(np.nanmean(found["chance"].values))
     (above or matrix).set_title(f"overlap, % (by chance {chance:.1f})")
     if with_sets:
@@ -88,7 +90,7 @@ def overlap_matrix(found: "xarray.Dataset", order: "list[str]") -> Any:
     return matrix
 
 
-def _matrix(axes: "Axes", found: "xarray.Dataset", languages: list[str]) -> None:
+def _matrix(axes: "Axes", found: "xarray.Dataset", languages: list[str], width: float) -> None:
     order = [str(code) for code in found["leaf"].values] if "leaf" in found else languages
     matrix = 100 * overlap_matrix(found, order)
     L = len(order)
@@ -104,9 +106,8 @@ def _matrix(axes: "Axes", found: "xarray.Dataset", languages: list[str]) -> None
                         color="white" if dark else INK,
                     )  # fmt: skip
     axes.set_yticks(range(L), [language_label(code) for code in order])
-    axes.set_xticks(range(L), [name(code) for code in order], rotation=0 if L <= 10 else 90)
-    size = 7 if L <= 16 else 6.5 if L <= 24 else max(4.0, 6.5 * 24 / L)
-    axes.tick_params(length=0, labelsize=size)
+    code_ticks(axes, order, width)
+    axes.tick_params(length=0, labelsize=7 if L <= 16 else LABEL_SIZE)
     for spine in axes.spines.values():
         spine.set_visible(False)
 

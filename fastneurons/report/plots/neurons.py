@@ -13,6 +13,7 @@ from fastneurons.report.plots.sheet import (
     Key,
     Row,
     band,
+    code_ticks,
     heading,
     is_wide,
     line,
@@ -46,7 +47,7 @@ def draw_neurons(found: "xarray.Dataset", width: float) -> Figure:
     labels = [
         f"{layer}:{neuron}" for layer, neuron in zip(of["layer"].values, of["neuron"].values, strict=True)
     ]
-    _rates(rates, of, labels)
+    _rates(rates, of, labels, (0.55 * width if is_wide(width) else width) - 1)
     if by == "contribution":
         _contributions(listed_by, of, language)
     else:
@@ -72,7 +73,7 @@ def _chance(found: "xarray.Dataset") -> list[str]:
     return [f"{number} {what}; by chance {expected}"]
 
 
-def _rates(axes: "Axes", of: "xarray.Dataset", labels: list[str]) -> None:
+def _rates(axes: "Axes", of: "xarray.Dataset", labels: list[str], width: float) -> None:
     """A heat map: a row for each neuron, a column for each language."""
     languages = [str(code) for code in of["language"].values]
     shown = axes.imshow(
@@ -84,8 +85,7 @@ def _rates(axes: "Axes", of: "xarray.Dataset", labels: list[str]) -> None:
         interpolation="nearest",
     )
     axes.set_yticks(range(len(labels)), labels)
-    L = len(languages)
-    axes.set_xticks(range(L), [name(code) for code in languages], rotation=0 if L <= 10 else 90)
+    code_ticks(axes, languages, width)
     axes.tick_params(length=0, labelsize=LABEL_SIZE)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -6,6 +6,7 @@ stays readable. Panels that stand side by side on a page stand below each other 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -317,6 +318,19 @@ def same_heights(panels: "Sequence[Axes]", columns: int) -> None:
         axes.set_ylim(low, high)
         if k % columns:
             axes.tick_params(labelleft=False)
+
+
+def code_ticks(axes: "Axes", codes: Sequence[str], width: float) -> None:
+    """Label columns with codes: upright where they do not fit side by side, and not each where there are too many.
+
+    Args:
+        width: Inches of the panel between its axes, about.
+    """
+    names = [name(code) for code in codes]
+    pitch = width / max(1, len(codes))
+    upright = pitch < 0.07 * max(map(len, names), default=0) + 0.06
+    step = ceil(LINE_HEIGHT * 0.85 / pitch) if upright else 1
+    axes.set_xticks(range(0, len(codes), step), names[::step], rotation=90 if upright else 0)
 
 
 def end_labels(
