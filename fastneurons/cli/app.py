@@ -12,10 +12,13 @@ from fastneurons.cli import (
     compare,
     contribution,
     data,
+    export,
     inactive,
     info,
     look,
     neurons,
+    plot,
+    publish,
     recategorise,
     repeating,
     report,
@@ -55,8 +58,10 @@ def _root(
 app.command(cls=SectionedCommand)(run.run)
 app.command(cls=SectionedCommand)(run.demo)
 app.command(cls=SectionedCommand)(look.summary)
-app.command(cls=SectionedCommand)(look.plot)
+app.command(cls=SectionedCommand)(plot.plot)
 app.command(cls=SectionedCommand)(report.report)
+app.command(cls=SectionedCommand)(export.export)
+app.command(cls=SectionedCommand)(publish.publish)
 app.command(cls=SectionedCommand)(verify.verify)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)

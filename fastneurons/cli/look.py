@@ -1,14 +1,12 @@
-"""Commands that read a store: `summary` and `plot`."""
+"""`summary`: print what a store says."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fastneurons.cli.analysis_options import opened
 from fastneurons.cli.engine_options import AsJson
-from fastneurons.cli.paths import check_picture
 
 _Store = Annotated[str, typer.Argument(metavar="STORE", help="A store: a local path or an fsspec URL.")]
 _Threshold = Annotated[
@@ -34,26 +32,3 @@ def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False
         print(findings_json(found))
     else:
         print_findings(found, sys.stdout)
-
-
-def plot(
-    store: _Store,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="The picture to write, ending in .png, .svg or .pdf."),
-    ] = Path("sharing.png"),
-    threshold: _Threshold = None,
-) -> None:
-    """Draw a store's results as a .png, .svg or .pdf picture.
-
-    Draws the share of each of the four categories by layer, and the share of neurons that each language activates.
-
-    With attribution, also the categories of the most contributing neurons; for a corpus, activation
-    probability by layer, with one line per language.
-    """
-    check_picture(output)
-    from_store = opened(store)
-    from fastneurons.report import plot as draw
-
-    draw(from_store, output, threshold)
-    print(output)

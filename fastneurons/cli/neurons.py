@@ -40,7 +40,9 @@ _COLUMNS = 4
 _EXAMPLES = 20
 
 
-class _Category(StrEnum):
+class Category(StrEnum):
+    """The four categories, as options spell them."""
+
     NON_ACTIVATED = "non-activated"
     SPECIFIC = "specific"
     PARTIAL_SHARED = "partial-shared"
@@ -56,7 +58,7 @@ class _By(StrEnum):
 def neurons(
     store: StoreArgument,
     category: Annotated[
-        _Category | None, typer.Option(help="List neurons of this category.", show_default=False)
+        Category | None, typer.Option(help="List neurons of this category.", show_default=False)
     ] = None,
     language: Annotated[
         str | None,

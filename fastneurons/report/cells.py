@@ -8,6 +8,7 @@ import numpy as np
 
 from fastneurons.analysis import Estimate
 from fastneurons.console import PlainTable
+from fastneurons.languages import language, short_code
 from fastneurons.store import CATEGORIES, Header
 from fastneurons.visible import visible
 
@@ -35,6 +36,11 @@ def signal_name(header: Header) -> str:
 def where_read(header: Header) -> str:
     """Name the tokens that were read, in words that follow "above 0"."""
     return _POSITIONS.get(header.position) or visible(header.position, limit=LONGEST_NAME)
+
+
+def language_label(code: str) -> str:
+    """Name a language with its code, `Thai (th)`; a language of the user's own by its code alone."""
+    return f"{language(code).name} ({code})" if short_code(code) else visible(code, limit=LONGEST_LANGUAGE)
 
 
 # -- tables -----------------------------------------------------------------------------------------------

@@ -6,25 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fastneurons.analysis import Estimate, Shares
 from fastneurons.errors import InputError
-from fastneurons.languages import language, short_code
 from fastneurons.model_name import short_name
-from fastneurons.report.cells import LONGEST_LANGUAGE, signal_name, where_read
+from fastneurons.report.cells import language_label, signal_name, where_read
 from fastneurons.report.findings import Findings
 from fastneurons.report.style import (
     ACCENT,
     CATEGORY_COLOURS,
-    COLOURS,
     FAINT,
     STYLE,
     apart,
     check_ending,
+    line_colours,
     save,
 )
 from fastneurons.store import CATEGORIES
@@ -34,7 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLOURS = dict(zip(CATEGORIES, CATEGORY_COLOURS, strict=True))
-_MOST_LUMINANCE = 0.5
 _PANEL_WIDTHS = {"layers": 5.6, "languages": 3.9, "corpus": 8.0}  # inches
 _LEAST_HEIGHT = 4.0
 _AROUND_HEIGHT = 1.2  # title, caption and the axis below
@@ -87,14 +83,14 @@ def corpus_figure(found: Findings) -> Figure:
     read = np.flatnonzero(corpus.tokens > 0)
     figure, [axes] = _figure(["corpus"], max(_LEAST_HEIGHT, _AROUND_HEIGHT + _ROW_HEIGHT * len(read)))
     order = read[np.argsort(corpus.activated[read, -1], kind="stable")]
-    colours = _language_colours(len(order))
+    colours = line_colours(len(order))
     for colour, k in zip(colours, order, strict=True):
         _draw_line(axes, corpus.layers, 100 * corpus.activated[k], colour, 1.3)
     _style_layers(axes)
     axes.set_ylabel("activation probability")
     axes.set_ylim(*_padded(100 * corpus.activated[read]))
     labels = [
-        f"{_language_label(corpus.languages[k])}  {100 * corpus.activated_overall[k]:.1f} %" for k in order
+        f"{language_label(corpus.languages[k])}  {100 * corpus.activated_overall[k]:.1f} %" for k in order
     ]
     _label_lines(axes, labels, 100 * corpus.activated[order, -1], colours, _ROW_HEIGHT)
     parts = [
@@ -192,15 +188,6 @@ def _label_lines(
         )  # fmt: skip
 
 
-def _language_colours(number: int) -> list[str]:
-    if number <= len(COLOURS):
-        return list(COLOURS[:number])
-    colours = colormaps["turbo"](np.linspace(0.04, 0.96, number))[:, :3]
-    # Yellow and light green would hardly be seen as text on white.
-    luminance = colours @ (0.2126, 0.7152, 0.0722)
-    return [to_hex(colour) for colour in colours * np.minimum(1, _MOST_LUMINANCE / luminance)[:, None]]
-
-
 def _padded(values: Any) -> tuple[float, float]:
     """Limits of an axis: from just below the smallest value, or 0 if that is near, to just above the largest."""
     low, high = float(np.min(values)), float(np.max(values))
@@ -215,7 +202,7 @@ def _draw_languages(axes: "Axes", found: Shares) -> None:
     mean, low, high = (100 * values[order] for values in (overall.mean, overall.low, overall.high))
     axes.hlines(rows, low, high, color=ACCENT, linewidth=4.5, alpha=0.3)
     axes.plot(mean, rows, "o", color=ACCENT, markersize=4.2)
-    axes.set_yticks(rows, [_language_label(found.languages[k]) for k in order])
+    axes.set_yticks(rows, [language_label(found.languages[k]) for k in order])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.margins(x=0.08)
@@ -230,7 +217,3 @@ def _draw_languages(axes: "Axes", found: Shares) -> None:
             f"{value:.1f}", (1.0, row), xycoords=("axes fraction", "data"), xytext=(3, 0),
             textcoords="offset points", va="center", ha="left", fontsize=8, color="#555555",
         )  # fmt: skip
-
-
-def _language_label(code: str) -> str:
-    return f"{language(code).name} ({code})" if short_code(code) else visible(code, limit=LONGEST_LANGUAGE)

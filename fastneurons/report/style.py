@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ ACCENT = "#0072b2"
 CATEGORY_COLOURS = ("#7f7f7f", "#d55e00", "#0072b2", "#009e73")
 INK = "#222222"
 FAINT = "#e4e4e4"
+_MOST_LUMINANCE = 0.5  # of a colour that text has
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -57,6 +59,14 @@ def check_ending(path: Path) -> None:
         raise InputError(f"{path}: the ending must be one of {', '.join(ENDINGS)}")
 
 
+@contextmanager
+def quiet_glyphs() -> Iterator[None]:
+    """Silence warnings of letters that the fonts lack: a box is drawn for one, as everybody sees."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        yield
+
+
 def save(figure: "Figure", path: Path) -> None:
     """Write a figure, within `matplotlib.rc_context(STYLE)`.
 
@@ -64,12 +74,23 @@ def save(figure: "Figure", path: Path) -> None:
         InputError: the file cannot be written.
     """
     try:
-        with warnings.catch_warnings():
-            # A box is drawn for a letter that the font lacks; that it is one, everybody sees.
-            warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        with quiet_glyphs():
             figure.savefig(path, dpi=DPI, metadata=METADATA.get(path.suffix.lower()))
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def line_colours(number: int) -> list[str]:
+    """Colours for that many lines: the palette while it lasts, then a spectrum dark enough for text on white."""
+    if number <= len(COLOURS):
+        return list(COLOURS[:number])
+    from matplotlib import colormaps  # here: it takes a second to load
+    from matplotlib.colors import to_hex
+
+    colours = colormaps["turbo"](np.linspace(0.04, 0.96, number))[:, :3]
+    # Yellow and light green would hardly be seen as text on white.
+    luminance = colours @ (0.2126, 0.7152, 0.0722)
+    return [to_hex(colour) for colour in colours * np.minimum(1, _MOST_LUMINANCE / luminance)[:, None]]
 
 
 def apart(ends: Sequence[float], gap: float, low: float = -inf, top: float = inf) -> list[float]:

@@ -124,7 +124,10 @@ class Simulated:
 
     def prompts(self, rows: np.ndarray) -> list[list[str]]:
         return [
-            [TEXTS[code].format(NAMES[i % len(NAMES)]) if there else "" for code in self.header.languages]
+            [
+                TEXTS.get(code, "{}").format(NAMES[i % len(NAMES)]) if there else ""
+                for code in self.header.languages
+            ]
             for i, there in zip(rows, self.measured(rows), strict=True)
         ]
 
