@@ -275,13 +275,25 @@ class NeuronCounter:
         W = ceil(self._neurons / WORD_BITS)
         digits = self._digits.reshape(-1, *self._shape, W)[:, *index]
         counts = np.zeros((*digits.shape[1:-1], self._neurons), np.int32)
-        for first in range(0, len(digits), 8):  # digits of a byte are put together in bytes
-            low = np.zeros(counts.shape, np.uint8)
-            for weight, digit in enumerate(digits[first : first + 8]):
-                bits = to_bits(digit, self._neurons).view(np.uint8)
-                low |= np.left_shift(bits, weight, out=bits)
-            counts += np.left_shift(low, first, dtype=np.int32)
+        for first in range(0, len(digits), 8):
+            byte = digits_to_bytes(digits[first : first + 8].view(np.uint8))[..., : self._neurons]
+            counts += np.left_shift(byte, first, dtype=np.int32)
         return counts
+
+
+def digits_to_bytes(digits: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Put up to eight packed bits of each neuron together in a byte.
+
+    Args:
+        digits: uint8 [D, ..., B], the lowest first.
+    Returns:
+        uint8 [..., 8 * B].
+    """
+    unpacked = np.unpackbits(digits, axis=-1, bitorder="little").view(np.uint64)  # eight neurons at a time
+    for weight in range(1, len(unpacked)):
+        unpacked[weight] <<= np.uint64(weight)
+        unpacked[0] |= unpacked[weight]
+    return unpacked[0].view(np.uint8)
 
 
 def add_planes(planes: Iterable[Words]) -> list[Words]:
