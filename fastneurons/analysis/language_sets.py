@@ -19,7 +19,7 @@ from fastneurons.analysis.words import digits_to_bytes, in_parallel
 # 2**12 sets: more fit no figure, and their bootstrap no memory.
 MOST_LANGUAGES = 12
 # Of the layers of which sets are counted at a time: their bits, a byte each, stay in a core's second-level cache.
-_LAYER_NEURONS = 2**16
+_LAYER_NEURONS = 2**17
 # Examples that a step of the bootstrap takes: each step goes through all replicates of all sets.
 _EXAMPLES_AT_ONCE = 128
 
