@@ -42,7 +42,6 @@ _WAITING_BYTES = 2**26
 # Each bootstrap sample counts anew for every neuron in how many examples it is in each category: intervals take no more
 # samples than this, however many are asked for.
 _MOST_REPLICATES = 200
-_REPLICATES_AT_ONCE = 10
 # Neurons in the lists of those that keep and those that change their category.
 TOP = 50
 
@@ -317,21 +316,23 @@ def repeating_intervals(
     R = min(replicates, _MOST_REPLICATES)
     weights = poisson_weights(bootstrap_generator(seed), G, R + R % 2)[:, :R].T
     weights = weights[weights.any(1)]  # a sample of nothing says nothing
-    examples = weights @ first_layer[:, :, 0].sum(-1).astype(np.float32)  # [R]
+    sizes = first_layer[:, :, 0].sum(-1)  # [G], examples
+    examples = weights @ sizes.astype(np.float32)  # [R]
     least = np.ceil(np.outer(examples, at_least) - 1e-6).astype(np.float32)  # [R, Q]
     drawn = np.zeros((len(weights), len(at_least), len(groups), C))
     ascending = np.argsort(at_least)
 
     def draw(layer: int) -> None:
-        flat = groups[layer].reshape(G, C * I).astype(np.float32)
-        for first in range(0, len(weights), _REPLICATES_AT_ONCE):
-            counts = (weights[first : first + _REPLICATES_AT_ONCE] @ flat).reshape(-1, C, I)
-            for r, c in np.ndindex(len(counts), C):
+        for c, of_category in enumerate(np.moveaxis(groups[layer], 1, 0)):  # [G, I]
+            # Shares of a sample lie between those of its groups: most neurons reach the least of them in no sample.
+            reached = of_category >= (min(at_least) - 1e-6) * sizes[:, None]
+            counts = weights @ of_category[:, reached.any(0)].astype(np.float32)  # [R, at most I]
+            for r, row in enumerate(counts):
                 for q in ascending:
-                    number = np.count_nonzero(counts[r, c] >= least[first + r, q])
+                    number = np.count_nonzero(row >= least[r, q])
                     if not number:  # nor is any neuron in the category in more of the examples
                         break
-                    drawn[first + r, q, layer, c] = number / I
+                    drawn[r, q, layer, c] = number / I
 
     in_parallel(draw, range(len(groups)))
     shifted = Estimate.of(shares, shares + drawn - drawn.mean(0))
