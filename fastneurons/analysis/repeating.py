@@ -17,6 +17,7 @@ import numpy as np
 import xarray
 from numpy.typing import NDArray
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from fastneurons.analysis.bits import bit_blocks, occupancy, occupancy_of
 from fastneurons.analysis.bootstrap import (
@@ -334,7 +335,9 @@ def repeating_intervals(
                         break
                     drawn[r, q, layer, c] = number / I
 
-    in_parallel(draw, range(len(groups)))
+    # Layers are shared out among threads: those of BLAS on top of them more than double the time.
+    with threadpool_limits(1, "blas"):
+        in_parallel(draw, range(len(groups)))
     shifted = Estimate.of(shares, shares + drawn - drawn.mean(0))
     # Of a share that seldom changes, more than 97.5 % of the replicates may lie on one side of their mean.
     low, high = np.fmin(shifted.low, shares), np.fmax(shifted.high, shares)
