@@ -89,9 +89,7 @@ def threshold_blocks(chosen: Chosen, purpose: str) -> Iterator[list[BitBlock]]:
     yield from _blocks(chosen, slice(None), purpose, BLOCK_BYTES)
 
 
-def _blocks(
-    chosen: Chosen, thresholds: slice, purpose: str, block_bytes: int
-) -> Iterator[list[BitBlock]]:
+def _blocks(chosen: Chosen, thresholds: slice, purpose: str, block_bytes: int) -> Iterator[list[BitBlock]]:
     chosen.needs_bits(purpose)
     if not len(chosen):
         return

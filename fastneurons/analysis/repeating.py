@@ -37,8 +37,7 @@ from fastneurons.store import CATEGORIES
 AT_LEAST = tuple(percent / 100 for percent in range(50, 101, 5))
 # The bootstrap draws groups of examples: their sums fit in memory, where those of single examples would not.
 _GROUPS = 50
-# Of planes, which wait until several of them can be added to a group at once: adding them one by one takes four times as
-# long.
+# Of planes, which wait until several can be added to a group at once: one by one, that takes four times as long.
 _WAITING_BYTES = 2**26
 # Each bootstrap sample counts anew for every neuron in how many examples it is in each category: intervals take no more
 # samples than this, however many are asked for.
@@ -230,8 +229,8 @@ class GroupSums:
     def __init__(self, num_examples: int, num_layers: int, neurons: int, seed: int | None = None) -> None:
         G = min(_GROUPS, num_examples)
         rng = bootstrap_generator(seed).spawn(1)[0]  # not the draws of the bootstrap itself
-        self._group = rng.permutation(np.arange(num_examples) % G)
-        self._sizes = np.bincount(self._group, minlength=G)
+        self.labels = rng.permutation(np.arange(num_examples) % G)
+        self._sizes = np.bincount(self.labels, minlength=G)
         self._counters = [NeuronCounter((3, num_layers), neurons) for _ in range(G)]
         self._num_layers, self._neurons = num_layers, neurons
         self._waiting: list[Words] = []
@@ -247,7 +246,7 @@ class GroupSums:
         """Count the examples that wait until several can go to the same group."""
         if self._waiting:
             planes, self._waiting = np.concatenate(self._waiting), []
-            groups = self._group[self._added : self._added + len(planes)]
+            groups = self.labels[self._added : self._added + len(planes)]
             self._added += len(planes)
             for group in np.unique(groups):
                 self._counters[group].add(planes[groups == group])

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 Words = NDArray[np.uint64]
 
 WORD_BITS = 64
-# Of one plane in a tile: with the half dozen that are combined at a time it stays in the cores' caches, and the calls of
-# numpy take little of the time.
+# Of one plane in a tile: the half dozen that are combined at a time fit in the cores' caches, and numpy's calls take
+# little of the time.
 _TILE_WORDS = 2**15
 # Of a tile that is counted neuron by neuron, in which the planes of all its examples are combined: with fewer words,
 # the time goes into the calls of numpy (2**9: 1.0 s of a core for each GB; 2**12: 0.4 s).
