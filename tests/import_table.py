@@ -76,6 +76,7 @@ LIBRARIES: dict[str, set[str]] = {
     "lm_eval": {"experiments"},
     "zarr": {"store"},
     "scipy": {"analysis", "report"},
+    "threadpoolctl": {"analysis"},
     "xarray": {"analysis", "cli", "report", "store"},
     "matplotlib": {"bench", "report"},
     "rich": {"bench", "cli", "console", "progress", "report"},

@@ -2,7 +2,7 @@
 
     python store_with_xarray.py STORE
 
-needs xarray (`pip install 'fastneurons[xarray]'`) and neither the model nor a GPU.
+needs neither the model nor a GPU.
 """
 
 import sys

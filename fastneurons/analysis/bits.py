@@ -74,13 +74,29 @@ def bit_blocks(chosen: Chosen, purpose: str, block_bytes: int = BLOCK_BYTES) -> 
         InputError: the store keeps no bits.
         StoreError: the array is damaged.
     """
+    one = slice(chosen.threshold_index, chosen.threshold_index + 1)
+    for [block] in _blocks(chosen, one, purpose, block_bytes):
+        yield block
+
+
+def threshold_blocks(chosen: Chosen, purpose: str) -> Iterator[list[BitBlock]]:
+    """`bit_blocks` at each threshold of the store, in their order; chunks hold all of them and are read once.
+
+    Raises:
+        InputError: the store keeps no bits.
+        StoreError: the array is damaged.
+    """
+    yield from _blocks(chosen, slice(None), purpose, BLOCK_BYTES)
+
+
+def _blocks(chosen: Chosen, thresholds: slice, purpose: str, block_bytes: int) -> Iterator[list[BitBlock]]:
     chosen.needs_bits(purpose)
     if not len(chosen):
         return
     with ThreadPoolExecutor(1, "fastneurons-read") as reader:
         ahead = None
         for first, end, rows in _pieces(chosen, block_bytes):
-            now, ahead = ahead, reader.submit(_read, chosen, first, end, rows)
+            now, ahead = ahead, reader.submit(_read, chosen, first, end, rows, thresholds)
             if now is not None:
                 yield now.result()
         if ahead is not None:
@@ -112,14 +128,18 @@ def _near_divisor(number: int, limit: int) -> int:
     return next((each for each in range(limit, limit // 2, -1) if number % each == 0), limit)
 
 
-def _read(chosen: Chosen, first: int, end: int, rows: slice) -> BitBlock:
-    bits = chosen.store["activated"][first:end, chosen.threshold_index]  # [E, L, N, B]
+def _read(chosen: Chosen, first: int, end: int, rows: slice, thresholds: slice) -> list[BitBlock]:
+    """A block for each of the thresholds."""
+    bits = chosen.store["activated"][first:end, thresholds]  # [E, S, L, N, B]
     examples = chosen.examples[rows] - first
     if len(examples) < len(bits):
         bits = bits[examples]
-    if chosen.language_index != tuple(range(bits.shape[1])):
-        bits = bits[:, list(chosen.language_index)]
-    return BitBlock(rows, bits, chosen.present[rows], chosen.store.header.neurons)
+    if chosen.language_index != tuple(range(bits.shape[2])):
+        bits = bits[:, :, list(chosen.language_index)]
+    return [
+        BitBlock(rows, bits[:, index], chosen.present[rows], chosen.store.header.neurons)
+        for index in range(bits.shape[1])
+    ]
 
 
 def category_count_blocks(

@@ -21,6 +21,7 @@ from scipy import stats
 from fastneurons.analysis.bits import bit_blocks, category_count_blocks, occupancy_of
 from fastneurons.analysis.bootstrap import REPLICATES, Estimate, Floats, WeightedMeans, bootstrap_generator
 from fastneurons.analysis.checks import check_shapes
+from fastneurons.analysis.multiple import adjusted
 from fastneurons.analysis.selection import Chosen, Selection
 from fastneurons.analysis.words import NeuronCounter, category_masks, count_bits
 from fastneurons.errors import InputError
@@ -320,7 +321,7 @@ def _neurons(one: Chosen, two: Chosen, top: int) -> tuple[dict[str, object], dic
     first, second = (occupancy_of(counter.counts(), E) for counter in counters)
     both = np.moveaxis(agreeing.counts(), 0, -1)  # [N, I, 4]
     p = changed_neurons(first, second, both, E).ravel()
-    q = stats.false_discovery_control(p)
+    q = adjusted(p)
     changed = E - both.sum(-1).ravel()
     # By their evidence, and among equals by how often they differ.
     order = np.lexsort((-changed, p))[:top]

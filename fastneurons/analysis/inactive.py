@@ -55,7 +55,7 @@ def inactive(chosen: Chosen, replicates: int = REPLICATES, seed: int | None = No
         )
     if not E:
         raise InputError(f"{store.path} has no example that was chosen and measured")
-    counts, groups = occupancy_and_groups(chosen, replicates)
+    counts, groups = occupancy_and_groups(chosen, replicates, seed)
     shares = shares_repeating(counts, E, _EVERY)
     low, high = repeating_intervals(groups, shares, _EVERY, replicates, seed)
     chance = chance_of_repeating(counts.mean(1) / E, E, _EVERY)

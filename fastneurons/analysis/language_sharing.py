@@ -30,10 +30,10 @@ from fastneurons.analysis.selection import Chosen
 from fastneurons.analysis.similarity import mantel, same_family, same_script
 from fastneurons.analysis.words import NeuronCounter, pair_counts
 
-SET_SAMPLE = 1000
+SET_SAMPLE = 500
 PERMUTATIONS = 200
-# Draws of the permutations, a second of work; of longer runs, examples are sampled.
-_DRAWS = 2 * 10**6
+# Draws of the permutations, some tenths of a second of work; of longer runs, examples are sampled.
+_DRAWS = 5 * 10**5
 # Sets that get into the result, the largest first; with few languages, all.
 _MOST_SETS = 64
 

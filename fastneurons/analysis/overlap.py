@@ -30,6 +30,8 @@ from fastneurons.analysis.multiple import two_sided
 # Bootstrap sums by pair and layer take no more than this; where they would, layers get fewer replicates.
 _REPLICATE_BYTES = 2**28
 _LEAST_REPLICATES = 200
+# Examples that a step of the bootstrap takes: each step goes through all replicates of all layers.
+_EXAMPLES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class OverlapSums:
         self._replicated = np.zeros((replicates, 3, P))
         of_layers = min(replicates, max(_LEAST_REPLICATES, _REPLICATE_BYTES // max(1, 24 * P * N)))
         self._replicated_layers = np.zeros((of_layers, 3, P, N))
+        self._waiting: list[tuple[NDArray[np.float32], Floats, NDArray[np.float32]]] = []
 
     def add(self, shared: NDArray[np.integer], weights: NDArray[np.float32]) -> None:
         """Add a block of examples, each of which has a prompt in every language.
@@ -115,11 +118,19 @@ class OverlapSums:
         for total, part in zip((self._common, self._both, self._expected), parts.sum(0), strict=True):
             total += part
         self._variance += (expected * (I - first) * (I - second) / (I * max(I - 1, 1))).sum(0)
-        drawn = weights.T.astype(np.float64)
-        self._replicated += np.tensordot(drawn, parts.sum(-1), 1)
-        # float32 takes half the time; a block's sums keep seven digits, and blocks are added in float64.
-        layers = weights.T[: len(self._replicated_layers)]
-        self._replicated_layers += np.tensordot(layers, parts.astype(np.float32), 1)
+        self._waiting.append((parts.astype(np.float32), parts.sum(-1), weights))
+        if sum(len(each) for each, _, _ in self._waiting) >= _EXAMPLES_AT_ONCE:
+            self._draw()
+
+    def _draw(self) -> None:
+        """Add the examples that wait for it to the replicates."""
+        if self._waiting:
+            parts, overall, weights = (np.concatenate(part) for part in zip(*self._waiting, strict=True))
+            self._waiting = []
+            self._replicated += np.tensordot(weights.T.astype(np.float64), overall, 1)
+            # float32 takes half the time; a step's sums keep seven digits, and steps are added in float64.
+            layers = weights.T[: len(self._replicated_layers)]
+            self._replicated_layers += np.tensordot(layers, parts, 1)
 
     def overlaps(self, per_neuron: NDArray[np.integer] | None = None) -> Overlaps:
         """Overlaps over all examples added so far.
@@ -128,6 +139,7 @@ class OverlapSums:
             per_neuron: Integers [L, N, I], examples in which each language activates each neuron; None leaves
                 `unpaired` at NaN.
         """
+        self._draw()
         common, sizes, expected, variance = self._common, self._both, self._expected, self._variance
         overall = partial(np.sum, axis=1)
         spread = 1.959964 * np.sqrt(overall(variance))

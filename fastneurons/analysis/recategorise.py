@@ -34,7 +34,7 @@ from fastneurons.analysis.words import (
 )
 from fastneurons.arrays import ARRAYS, Array
 from fastneurons.errors import InputError
-from fastneurons.store import CATEGORIES, Outcome, StoreWriter, Window, check_output
+from fastneurons.store import CATEGORIES, RECATEGORISED_FROM, Outcome, StoreWriter, Window, check_output
 
 
 def categories_of_subsets(number_counts: NDArray[np.integer]) -> Floats:
@@ -136,7 +136,7 @@ def write_subset(chosen: Chosen, out: str, overwrite: bool = False) -> None:
         thresholds=[chosen.threshold],
         tasks=list(chosen.tasks),
         top_k=None,
-        config={**source.config, "recategorised_from": chosen.store.path},
+        config={**source.config, RECATEGORISED_FROM: chosen.store.path},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
     )

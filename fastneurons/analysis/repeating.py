@@ -11,11 +11,13 @@ alike and each example drew their categories anew, a binomial share of them woul
 
 from collections.abc import Sequence
 from math import ceil
+from typing import Protocol
 
 import numpy as np
 import xarray
 from numpy.typing import NDArray
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from fastneurons.analysis.bits import bit_blocks, occupancy, occupancy_of
 from fastneurons.analysis.bootstrap import (
@@ -27,7 +29,7 @@ from fastneurons.analysis.bootstrap import (
 )
 from fastneurons.analysis.checks import ContradictionError, check_shapes
 from fastneurons.analysis.selection import Chosen
-from fastneurons.analysis.words import NeuronCounter, in_parallel
+from fastneurons.analysis.words import NeuronCounter, Words, in_parallel
 from fastneurons.errors import InputError
 from fastneurons.store import CATEGORIES
 
@@ -35,10 +37,11 @@ from fastneurons.store import CATEGORIES
 AT_LEAST = tuple(percent / 100 for percent in range(50, 101, 5))
 # The bootstrap draws groups of examples: their sums fit in memory, where those of single examples would not.
 _GROUPS = 50
+# Of planes, which wait until several can be added to a group at once: one by one, that takes four times as long.
+_WAITING_BYTES = 2**26
 # Each bootstrap sample counts anew for every neuron in how many examples it is in each category: intervals take no more
 # samples than this, however many are asked for.
 _MOST_REPLICATES = 200
-_REPLICATES_AT_ONCE = 10
 # Neurons in the lists of those that keep and those that change their category.
 TOP = 50
 
@@ -128,7 +131,7 @@ def repeating(
     if not E:
         raise InputError(f"{chosen.store.path} has no example that was chosen and measured")
     header = chosen.store.header
-    counts, groups = occupancy_and_groups(chosen, replicates)
+    counts, groups = occupancy_and_groups(chosen, replicates, seed)
     average = counts.mean(1) / E
     shares = shares_repeating(counts, E, at_least)
     low, high = repeating_intervals(groups, shares, at_least, replicates, seed)
@@ -199,42 +202,89 @@ def _changing_by_chance(
 # -- intervals ----------------------------------------------------------------------------------------------
 
 
+class Groups(Protocol):
+    """Occupancy of groups of examples by layer: a list of arrays, or what puts them together when asked."""
+
+    def __len__(self) -> int:
+        """N layers."""
+
+    def __getitem__(self, layer: int, /) -> NDArray[np.integer]:
+        """Integers [G, 4, I]."""
+
+
+class GroupSums:
+    """Occupancy of random groups of examples, of the same size if that can be; memory does not grow with the examples.
+
+    Groups are random, whatever the order of the examples, so that they differ as single examples make them differ:
+    neighbours, which may be of one task or subject, in one group would make intervals too wide, and neighbours always
+    in different groups would make them too narrow.
+
+    Args:
+        num_examples: E.
+        num_layers: N.
+        neurons: I, of a layer.
+        seed: Of the groups.
+    """
+
+    def __init__(self, num_examples: int, num_layers: int, neurons: int, seed: int | None = None) -> None:
+        G = min(_GROUPS, num_examples)
+        rng = bootstrap_generator(seed).spawn(1)[0]  # not the draws of the bootstrap itself
+        self.labels = rng.permutation(np.arange(num_examples) % G)
+        self._sizes = np.bincount(self.labels, minlength=G)
+        self._counters = [NeuronCounter((3, num_layers), neurons) for _ in range(G)]
+        self._num_layers, self._neurons = num_layers, neurons
+        self._waiting: list[Words] = []
+        self._added = 0
+
+    def add(self, planes: Words) -> None:
+        """Add the next examples' `category_planes` [E, 3, N, W]."""
+        self._waiting.append(planes)
+        if sum(each.nbytes for each in self._waiting) >= _WAITING_BYTES:
+            self.finish()
+
+    def finish(self) -> None:
+        """Count the examples that wait until several can go to the same group."""
+        if self._waiting:
+            planes, self._waiting = np.concatenate(self._waiting), []
+            groups = self.labels[self._added : self._added + len(planes)]
+            self._added += len(planes)
+            for group in np.unique(groups):
+                self._counters[group].add(planes[groups == group])
+
+    def __len__(self) -> int:
+        return self._num_layers
+
+    def __getitem__(self, layer: int, /) -> NDArray[np.int32]:
+        found = np.empty((len(self._counters), len(CATEGORIES), self._neurons), np.int32)
+        for of_group, size, counter in zip(found, self._sizes, self._counters, strict=True):
+            of_group[:] = occupancy_of(counter.counts(slice(None), layer), int(size)).T
+        return found
+
+
 def occupancy_and_groups(
-    chosen: Chosen, replicates: int
-) -> tuple[NDArray[np.int32], list[NDArray[np.uint16]] | None]:
+    chosen: Chosen, replicates: int, seed: int | None = None
+) -> tuple[NDArray[np.int32], Groups | None]:
     """Occupancy of the chosen examples, and that of groups of them.
 
+    Args:
+        replicates: Bootstrap replicates; 0 for no groups.
+        seed: Of the groups.
     Returns:
-        int32 [N, I, 4]; and for each layer uint16 [G, 4, I], None without replicates or bits.
+        int32 [N, I, 4]; and the groups, None without replicates or bits.
     """
     if not replicates or not chosen.store.has_bits:
         return occupancy(chosen), None
-    header, E = chosen.store.header, len(chosen)
-    G = min(_GROUPS, E)
-    if E // G >= 2**16 - 1:  # uint16: the groups of a layer are held for all layers
-        G = -(-E // (2**16 - 2))
-    N, I = len(header.layers), header.neurons  # noqa: E741
-    counters = [NeuronCounter((3, N), I) for _ in range(G)]
+    N, I = len(chosen.store.header.layers), chosen.store.header.neurons  # noqa: E741
+    total, groups = NeuronCounter((3, N), I), GroupSums(len(chosen), N, I, seed)
     for block in bit_blocks(chosen, "intervals need it"):
-        numbers = np.arange(block.rows.start, block.rows.stop)
-        # Neighbours go to different groups: examples of one task or subject may lie next to each other.
-        for group in np.unique(numbers % G):
-            counters[group].add(block.planes[numbers % G == group])
-    total = np.zeros((N, I, 4), np.int32)
-    groups = [np.zeros((G, 4, I), np.uint16) for _ in range(N)]
-
-    def unpack(layer: int) -> None:
-        for group, counter in enumerate(counters):
-            counts = occupancy_of(counter.counts(slice(None), layer), len(range(group, E, G)))
-            total[layer] += counts
-            groups[layer][group] = counts.T
-
-    in_parallel(unpack, range(N))
-    return total, groups
+        total.add(block.planes)
+        groups.add(block.planes)
+    groups.finish()
+    return occupancy_of(total.counts(), len(chosen)), groups
 
 
 def repeating_intervals(
-    groups: Sequence[NDArray[np.integer]] | None,
+    groups: Groups | None,
     shares: Floats,
     at_least: Sequence[float],
     replicates: int,
@@ -247,7 +297,8 @@ def repeating_intervals(
     examples, which are single examples if there are few.
 
     Args:
-        groups: For each of the N layers, integers [G, 4, I], occupancy of groups of examples; None for no intervals.
+        groups: For each of the N layers, integers [G, 4, I], occupancy of groups of examples, which are of about the
+            same size; None for no intervals.
         shares: float64 [Q, N, 4].
         at_least: The Q shares of the examples.
         replicates: R; more than 200 count as 200.
@@ -255,25 +306,37 @@ def repeating_intervals(
     Returns:
         Two arrays in the shape of `shares`, from 0 to 1.
     """
-    if groups is None or not replicates or len(groups[0]) < 2:
-        return np.full_like(shares, np.nan), np.full_like(shares, np.nan)
-    G, C, I = groups[0].shape  # noqa: E741
+    unknown = np.full_like(shares, np.nan)
+    if groups is None or not replicates:
+        return unknown, unknown.copy()
+    first_layer = groups[0]
+    G, C, I = first_layer.shape  # noqa: E741
+    if G < 2:
+        return unknown, unknown.copy()
     R = min(replicates, _MOST_REPLICATES)
     weights = poisson_weights(bootstrap_generator(seed), G, R + R % 2)[:, :R].T
     weights = weights[weights.any(1)]  # a sample of nothing says nothing
-    examples = weights @ groups[0][:, :, 0].sum(-1).astype(np.float32)  # [R]
-    least = np.ceil(np.outer(examples, at_least) - 1e-6)  # [R, Q]
-    drawn = np.empty((len(weights), len(at_least), len(groups), C))
+    sizes = first_layer[:, :, 0].sum(-1)  # [G], examples
+    examples = weights @ sizes.astype(np.float32)  # [R]
+    least = np.ceil(np.outer(examples, at_least) - 1e-6).astype(np.float32)  # [R, Q]
+    drawn = np.zeros((len(weights), len(at_least), len(groups), C))
+    ascending = np.argsort(at_least)
 
     def draw(layer: int) -> None:
-        flat = groups[layer].reshape(G, C * I).astype(np.float32)
-        for first in range(0, len(weights), _REPLICATES_AT_ONCE):
-            counts = (weights[first : first + _REPLICATES_AT_ONCE] @ flat).reshape(-1, C, I)
-            for r, c, q in np.ndindex(len(counts), C, len(at_least)):
-                number = np.count_nonzero(counts[r, c] >= np.float32(least[first + r, q]))
-                drawn[first + r, q, layer, c] = number / I
+        for c, of_category in enumerate(np.moveaxis(groups[layer], 1, 0)):  # [G, I]
+            # Shares of a sample lie between those of its groups: most neurons reach the least of them in no sample.
+            reached = of_category >= (min(at_least) - 1e-6) * sizes[:, None]
+            counts = weights @ of_category[:, reached.any(0)].astype(np.float32)  # [R, at most I]
+            for r, row in enumerate(counts):
+                for q in ascending:
+                    number = np.count_nonzero(row >= least[r, q])
+                    if not number:  # nor is any neuron in the category in more of the examples
+                        break
+                    drawn[r, q, layer, c] = number / I
 
-    in_parallel(draw, range(len(groups)))
+    # Layers are shared out among threads: those of BLAS on top of them more than double the time.
+    with threadpool_limits(1, "blas"):
+        in_parallel(draw, range(len(groups)))
     shifted = Estimate.of(shares, shares + drawn - drawn.mean(0))
     # Of a share that seldom changes, more than 97.5 % of the replicates may lie on one side of their mean.
     low, high = np.fmin(shifted.low, shares), np.fmax(shifted.high, shares)

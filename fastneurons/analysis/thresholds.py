@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import xarray
 
-from fastneurons.analysis.bits import category_count_blocks
+from fastneurons.analysis.bits import category_count_blocks, threshold_blocks
 from fastneurons.analysis.bootstrap import REPLICATES
 from fastneurons.analysis.categories import SpreadSums, spread_dataset
 from fastneurons.analysis.selection import Chosen
+from fastneurons.analysis.words import category_counts
 
 
 def thresholds(chosen: Chosen, replicates: int = REPLICATES, seed: int | None = None) -> xarray.Dataset:
@@ -29,12 +30,16 @@ def thresholds(chosen: Chosen, replicates: int = REPLICATES, seed: int | None = 
         StoreError: an array is damaged.
     """
     header = chosen.store.header
-    found = []
-    for index in range(len(header.thresholds)):
-        sums = SpreadSums(len(header.layers), header.neurons, replicates, seed)
-        for _, counts in category_count_blocks(replace(chosen, threshold_index=index)):
-            sums.add(counts)
-        found.append(sums.spread())
+    sums = [SpreadSums(len(header.layers), header.neurons, replicates, seed) for _ in header.thresholds]
+    if chosen.has_all_languages:
+        for index, each in enumerate(sums):
+            for _, counts in category_count_blocks(replace(chosen, threshold_index=index)):
+                each.add(counts)
+    else:
+        for blocks in threshold_blocks(chosen, "choosing some of its languages needs it"):
+            for each, block in zip(sums, blocks, strict=True):
+                each.add(category_counts(block.planes, header.neurons))
+    found = [each.spread() for each in sums]
     attributes = {**chosen.attributes(), "neurons": header.neurons}
     del attributes["threshold"]
     return spread_dataset(found, ("threshold", header.thresholds), header.layers, attributes)

@@ -3,7 +3,14 @@
 from fastneurons.arrays import ATTRIBUTION, CATEGORIES
 from fastneurons.store.place import check_output
 from fastneurons.store.reader import SkippedRow, Store, StoredArray, open_store
-from fastneurons.store.schema import FORMAT, LAST_TOKEN, NEAR_THRESHOLD, Header, Outcome
+from fastneurons.store.schema import (
+    FORMAT,
+    LAST_TOKEN,
+    NEAR_THRESHOLD,
+    RECATEGORISED_FROM,
+    Header,
+    Outcome,
+)
 from fastneurons.store.verify import Damage, Verification, verify_store
 from fastneurons.store.window import Window
 from fastneurons.store.writer import CommittedRow, StoreWriter
@@ -14,6 +21,7 @@ __all__ = [
     "FORMAT",
     "LAST_TOKEN",
     "NEAR_THRESHOLD",
+    "RECATEGORISED_FROM",
     "CommittedRow",
     "Damage",
     "Header",

@@ -9,6 +9,7 @@ from fastneurons.store.failures import writing
 from fastneurons.store.local import LocalStorage
 from fastneurons.store.remote import RemoteStorage
 from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, decode, is_store, read_root
+from fastneurons.store.schema import RECATEGORISED_FROM
 from fastneurons.store.storage import PARTIAL, LockedError, Storage, one_line
 
 
@@ -69,6 +70,13 @@ def check_place(storage: Storage, resume: bool, overwrite: bool) -> bool:
         raise InputError(
             f"{path} exists; pass --resume to continue it, --overwrite to replace it, or another --out"
         )
+    if resume and root is not None:
+        original = decode(root, path).header.config.get(RECATEGORISED_FROM)
+        if original is not None:
+            raise InputError(
+                f"{path} was written by recategorise, from {original}, and cannot be resumed; "
+                "resume that store, or pass another --out"
+            )
     return True
 
 

@@ -344,11 +344,9 @@ class Store:
         return "are missing" if problem is None else f"cannot be checked, because {problem}"
 
     def to_xarray(self) -> Any:
-        """The store as an `xarray.Dataset`, read lazily; needs xarray."""
-        try:
-            import xarray
-        except ImportError as error:
-            raise InputError("xarray is not installed; pip install 'fastneurons[xarray]'") from error
+        """The store as an `xarray.Dataset`, read where it is used."""
+        import xarray  # takes a third of a second, which most readers have no need of
+
         with reading(self.path), bounded():
             return xarray.open_zarr(self._objects, consolidated=True, chunks=None)
 

@@ -35,6 +35,10 @@ class Outcome(IntEnum):
     SKIPPED = 2
 
 
+# In `Header.config` of a store that `recategorise --out` wrote: the store that it was made from.
+RECATEGORISED_FROM = "recategorised_from"
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """Description of a run, kept in the store's group attributes.
 

@@ -11,7 +11,7 @@ from fastneurons.analysis.bits import category_count_blocks
 from fastneurons.analysis.recategorise import by_number_of_languages, categories_of_subsets, write_subset
 from fastneurons.analysis.selection import Selection
 from fastneurons.errors import InputError
-from fastneurons.store import StoreWriter, open_store, verify_store
+from fastneurons.store import StoreWriter, check_output, open_store, verify_store
 from tests.analysis.test_words import slow_categories
 from tests.store.runs import draw, raw_arrays
 
@@ -121,3 +121,15 @@ def test_a_store_is_not_written_over_itself_or_anything_else(store, tmp_path):
         write_subset(chosen, str(tmp_path / "notes"), overwrite=True)
     with pytest.raises(InputError, match="no example that was chosen"):
         write_subset(Selection(examples=[(1, 2)]).of(store), str(tmp_path / "none.zarr"))
+
+
+def test_a_store_of_a_subset_is_not_resumed(store, tmp_path):
+    out = str(tmp_path / "subset.zarr")
+    write_subset(Selection(languages=["en", "de"]).of(store), out)
+    header = open_store(out).header
+    for resume in (lambda: check_output(out, resume=True), lambda: StoreWriter.resume(out, header)):
+        with pytest.raises(InputError) as refused:
+            resume()
+        assert "was written by recategorise" in str(refused.value) and store.path in str(refused.value)
+        assert "\n" not in str(refused.value)
+    check_output(out, overwrite=True)

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastneurons.analysis import repeating as module
 from fastneurons.analysis.checks import ContradictionError
 from fastneurons.analysis.inactive import inactive, inactive_in_corpus
 from fastneurons.analysis.repeating import (
+    GroupSums,
     category_changes,
     chance_of_repeating,
     repeating,
@@ -15,6 +17,7 @@ from fastneurons.analysis.repeating import (
     shares_repeating,
 )
 from fastneurons.analysis.selection import Selection
+from fastneurons.analysis.words import category_planes, to_words
 from fastneurons.errors import InputError, StoreError
 from fastneurons.store import StoreWriter, open_store
 from tests.analysis.test_words import slow_categories
@@ -153,6 +156,44 @@ def test_intervals_cover_the_truth():
         low, high = repeating_intervals([groups.swapaxes(1, 2)], share, at_least, 200, seed)
         covered += low[0, 0, 0] <= truth <= high[0, 0, 0]
     assert 180 <= covered <= 198, covered
+
+
+@pytest.mark.parametrize("waiting", [1, 2**26])
+def test_groups_are_random_examples_of_which_each_is_in_one(waiting, monkeypatch):
+    monkeypatch.setattr(module, "_WAITING_BYTES", waiting)
+    rng, E, N, I = np.random.default_rng(1), 130, 2, 70  # noqa: E741
+    bits = rng.random((E, 3, N, I)) < 0.4
+    groups = GroupSums(E, N, I, seed=4)
+    planes = category_planes(to_words(np.packbits(bits, axis=-1, bitorder="little"), I))
+    for rows in (slice(0, 50), slice(50, 51), slice(51, None)):
+        groups.add(planes[rows])
+    groups.finish()
+    assert np.bincount(groups.labels).tolist() == [3] * 30 + [2] * 20
+    assert (np.diff(groups.labels) != 1).any()  # in random order
+    categories = slow_categories(bits, np.ones((E, 3), np.bool_))  # [E, N, I, 4]
+    for layer in range(N):
+        expected = np.stack([categories[groups.labels == g, layer].sum(0).T for g in range(50)])
+        np.testing.assert_array_equal(groups[layer], expected)
+
+
+def test_sorted_examples_have_the_intervals_of_shuffled_ones():
+    # Half of the examples have all neurons in a category, the others none: neighbours are alike, or by turns.
+    E, N, I = 400, 1, 64  # noqa: E741
+    widths = []
+    for inside in (np.arange(E) < E // 2, np.arange(E) % 2 == 0):
+        bits = np.zeros((E, 2, N, I), np.bool_)
+        bits[:, 0] = inside[:, None, None] & (
+            np.linspace(0, 1, I) > np.random.default_rng(0).random((E, N, I))
+        )
+        planes = category_planes(to_words(np.packbits(bits, axis=-1, bitorder="little"), I))
+        groups = GroupSums(E, N, I)
+        groups.add(planes)
+        groups.finish()
+        counts = slow_categories(bits, np.ones((E, 2), np.bool_)).sum(0)
+        shares = shares_repeating(counts, E, [0.7])
+        low, high = repeating_intervals(groups, shares, [0.7], 200)
+        widths.append((high - low)[0, 0, 0])
+    assert min(widths) > 0 and max(widths) < 1.6 * min(widths), widths
 
 
 def test_inactive_neurons_are_named(store):

@@ -133,3 +133,10 @@ def test_results_do_not_depend_on_tiles(monkeypatch):
     for once, again in zip(whole, everything(), strict=True):
         np.testing.assert_array_equal(once, again)
     np.testing.assert_array_equal(whole[-1], bits.sum(0))
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 16, 224, 4080, 4088, 8000])
+def test_rows_of_ones_count_as_many_bits_as_they_have(width):
+    words = np.full((2, width), ~np.uint64(0))
+    words[1, 0] = 1
+    assert count_bits(words).tolist() == [64 * width, 64 * (width - 1) + 1]
