@@ -68,7 +68,7 @@ TOUCHED: dict[str, list[Touch]] = {
             "WorkerWrapperBase.worker": "the worker itself",
         }),
         *_touches("vllm.v1.outputs", {
-            "AsyncModelRunnerOutput.get_output": "a worker's answer of this type is asked for off the worker's main thread",
+            "AsyncModelRunnerOutput.get_output": "vLLM asks for such an answer off the worker's main thread",
         }),
         *_touches("vllm.v1.core.sched.output", {
             "SchedulerOutput.scheduled_new_reqs": "requests that begin, those preempted before among them",
