@@ -44,7 +44,7 @@ class Measured(Contender):
         store: bool = False,
         only_reads: bool = True,
     ) -> None:
-        self._setting, self._compiled, self._store = setting, compiled, store
+        self._compiled, self._store = compiled, store
         self._options = options_of(setting, compiled)
         self._session = Session(
             setting.model, setting.languages, measurement, self._options, only_reads=only_reads

@@ -195,13 +195,11 @@ class _Linear:
     module: nn.Module
     input_size: int
     output_size: int
-    local_input_size: int
     local_output_size: int
-    is_merged: bool
 
 
 def _linears(parent: nn.Module) -> Iterator[_Linear]:
-    from vllm.model_executor.layers.linear import LinearBase, MergedColumnParallelLinear, QKVParallelLinear
+    from vllm.model_executor.layers.linear import LinearBase, QKVParallelLinear
 
     for child in parent.children():
         base = getattr(child, "base_layer", child)  # a LoRA wrapper holds the layer itself there
@@ -211,9 +209,7 @@ def _linears(parent: nn.Module) -> Iterator[_Linear]:
             base,
             base.input_size,
             base.output_size,
-            getattr(base, "input_size_per_partition", base.input_size),
             getattr(base, "output_size_per_partition", base.output_size),
-            isinstance(base, MergedColumnParallelLinear),
         )
 
 

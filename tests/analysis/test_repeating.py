@@ -84,7 +84,7 @@ def test_nothing_measured_and_contradictions():
     assert np.isnan(category_changes(np.eye(4, dtype=int)[None], 1)).all()
     with pytest.raises(ContradictionError):
         shares_repeating(np.ones((1, 3, 4), int), 3)
-    with pytest.raises(InputError, match="2 is no share"):
+    with pytest.raises(InputError, match="2 is not a share"):
         shares_repeating(np.ones((1, 3, 4), int), 4, [2])
 
 

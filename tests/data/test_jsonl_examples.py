@@ -281,10 +281,10 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
         open_jsonl(tmp_path / "nothing.jsonl", ("en", "de"))
     with pytest.raises(InputError, match="is a folder that holds no data files"):
         open_jsonl(tmp_path, ("en", "de"))
-    with pytest.raises(InputError, match="no file name"):
+    with pytest.raises(InputError, match="not a file name"):
         open_jsonl("a\0b", ("en", "de"))
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         open_jsonl(tmp_path / "pipe", ("en", "de"))
     if os.geteuid() != 0:
         (tmp_path / "secret").write_bytes(GOOD)

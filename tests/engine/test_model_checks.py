@@ -195,9 +195,9 @@ def test_what_is_no_file_is_not_waited_for(name, kind, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda data: data[:4], "no safetensors file"),
+        (lambda data: data[:4], "not a safetensors file"),
         (lambda data: data[:-4], "cut short"),
-        (lambda data: struct.pack("<Q", 2**40) + data[8:], "no safetensors file"),
+        (lambda data: struct.pack("<Q", 2**40) + data[8:], "not a safetensors file"),
         (lambda data: data.replace(b"data_offsets", b"data-offsets", 1), "damaged header"),
         (lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
     ],

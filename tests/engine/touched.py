@@ -255,7 +255,6 @@ TOUCHED: dict[str, list[Touch]] = {
             "UnquantizedLinearMethod": "weights are as in the checkpoint",
             "ReplicatedLinear": "its loader takes whole tensors",
             "ColumnParallelLinear.output_size_per_partition": "of this rank",
-            "RowParallelLinear.input_size_per_partition": "of this rank",
             "MergedColumnParallelLinear.output_sizes": "of its parts: gate, then up",
             "QKVParallelLinear.total_num_heads": "with `head_size`, `total_num_kv_heads`, `v_head_size`: its parts",
         }),

@@ -121,7 +121,7 @@ def test_what_cannot_be_opened_is_said(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path, message in [
         ("nothing", "does not exist"),
-        ("pipe", "no regular file"),
+        ("pipe", "not a regular file"),
         ("a\0b", "is not a file name"),
         (".", "is a folder"),
         ("x" * 5000, "cannot be read: File name too long"),

@@ -92,12 +92,12 @@ def test_memory_is_that_of_a_batch_whatever_the_group(write):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: data[:-3], "no Parquet file that can be read: .*"),
-        (lambda data: data[: len(data) // 2], "no Parquet file that can be read: .*"),
-        (lambda data: data[:10], "no Parquet file that can be read: .*"),
+        (lambda data: data[:-3], "not a Parquet file that can be read: .*"),
+        (lambda data: data[: len(data) // 2], "not a Parquet file that can be read: .*"),
+        (lambda data: data[:10], "not a Parquet file that can be read: .*"),
         (lambda data: b"", "it does not begin as Parquet does"),
         (lambda data: b"id,text\n1,x\n", "it does not begin as Parquet does"),
-        (lambda data: b"PAR1", "no Parquet file that can be read: .*"),
+        (lambda data: b"PAR1", "not a Parquet file that can be read: .*"),
     ],
 )
 def test_a_file_that_is_none_or_not_whole_is_refused(write, change, message):
