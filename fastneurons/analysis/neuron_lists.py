@@ -1,8 +1,7 @@
 """Lists of a store's neurons by occupancy, by language preference or by contribution.
 
     from fastneurons.analysis.neuron_lists import neuron_list
-    from fastneurons.analysis.reading import complete_examples, drawn_weights
-from fastneurons.analysis.selection import Selection
+    from fastneurons.analysis.selection import Selection
 
     neuron_list(Selection().of(store), category="specific", language="th", top=50)
 
