@@ -25,7 +25,7 @@ from fastneurons.report.plots.sheet import (
     sheet,
     style_layers,
 )
-from fastneurons.report.style import ACCENT, FAINT, INK, line_colours
+from fastneurons.report.style import ACCENT, COLOURS, FAINT, INK, line_colours
 
 if TYPE_CHECKING:
     import xarray
@@ -217,6 +217,7 @@ def draw_alignment(found: "xarray.Dataset", width: float) -> Figure:
     languages = [str(code) for code in found["language"].values]
     order = np.argsort(both["overall"].values, kind="stable")
     colours = line_colours(len(languages))
+    few = len(languages) <= len(COLOURS)  # more bands would hide each other
     height = max(2.2, 0.7 + LINE_HEIGHT * 1.25 * len(languages))
     rows = [Row(height, (1.15, 1.0))] if is_wide(width) else [Row(height), Row(height)]
     of = found.attrs
@@ -224,7 +225,7 @@ def draw_alignment(found: "xarray.Dataset", width: float) -> Figure:
         found,
         f"aligned with {language_label(str(of['reference']))}",
         f"{of['sampled_examples']:,} examples compared",
-        "bands and bars: 95 % intervals",
+        "bands and bars: 95 % intervals" if few else "bars: 95 % intervals",
     )
     chance = float(both["chance"])
     keys = [Key(f"by chance, {100 * chance:.2g} %", INK, "dotted")]
@@ -232,8 +233,9 @@ def draw_alignment(found: "xarray.Dataset", width: float) -> Figure:
     layers = found["layer"].values
     for colour, k in zip(colours, order, strict=True):
         each = both.isel(language=k)
-        band(by_layer, layers, each["score_low"], each["score_high"], colour, 0.1)
-        line(by_layer, layers, each["score"], colour, languages[k])
+        if few:
+            band(by_layer, layers, each["score_low"], each["score_high"], colour, 0.1)
+        line(by_layer, layers, each["score"], colour, languages[k], width=1.2 if few else 0.8)
     for axes, draw in ((by_layer, by_layer.axhline), (overall, overall.axvline)):
         draw(100 * chance, color=INK, linestyle=_CHANCE, linewidth=1)
         axes.set_axisbelow(True)

@@ -4,12 +4,17 @@ Sizes are inches of print, and text is at least 6.5 points high at any width, so
 stays readable. Panels that stand side by side on a page stand below each other in a column.
 """
 
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -63,6 +68,19 @@ _CAPTION_HEIGHT = 0.13
 _KEY_HEIGHT = 0.15
 _SWATCH = 0.2
 _LONGEST_NAME = 80
+
+
+@cache
+def add_fonts() -> None:
+    """Add the fallback fonts that are installed but that matplotlib does not know: it lists fonts once and for all."""
+    known = set(font_manager.fontManager.get_font_names())
+    files = {"".join(script.split()[:1]): script for script in reversed(_FALLBACKS)}
+    for path in font_manager.findSystemFonts():
+        match = re.fullmatch(r"NotoSans(\w+)-Regular\.(ttf|otf|ttc)", Path(path).name)
+        script = files.get(match[1]) if match else None
+        if script is not None and f"Noto Sans {script}" not in known:
+            with suppress(OSError, RuntimeError):  # a damaged file is no font
+                font_manager.fontManager.addfont(path)
 
 
 @dataclass(frozen=True)
