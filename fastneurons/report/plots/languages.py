@@ -94,7 +94,9 @@ def _matrix(axes: "Axes", found: "xarray.Dataset", languages: list[str], width: 
     order = [str(code) for code in found["leaf"].values] if "leaf" in found else languages
     matrix = 100 * overlap_matrix(found, order)
     L = len(order)
-    axes.imshow(np.ma.masked_invalid(matrix), cmap=BLUES, aspect="auto", interpolation="nearest")
+    axes.imshow(
+        np.ma.array(matrix, mask=~np.isfinite(matrix)), cmap=BLUES, aspect="auto", interpolation="nearest"
+    )
     low, high = np.nanmin(matrix), np.nanmax(matrix)
     if L <= _MOST_NUMBERED:
         for i in range(L):
@@ -135,8 +137,8 @@ def _tree(axes: "Axes", found: "xarray.Dataset", languages: list[str]) -> "Axes"
 
 def _sets(axes: "Axes", members: "Axes", found: "xarray.Dataset", languages: list[str]) -> None:
     """Draw sets of languages as UpSet plots do: shares above, members below."""
-    order = np.argsort(-found["set_share"].values, kind="stable")
-    order = [k for k in order if int(found["set_size"].values[k])][:_MOST_SETS]
+    ordered = np.argsort(-found["set_share"].values, kind="stable")
+    order = [k for k in ordered if int(found["set_size"].values[k])][:_MOST_SETS]
     of = found.isel(set=order)
     columns = np.arange(len(order))
     share, low, high = (100 * of[f"set_share{end}"].values for end in ("", "_low", "_high"))
@@ -249,9 +251,8 @@ def draw_alignment(found: "xarray.Dataset", width: float) -> Figure:
         colours,
         height - 0.55,
     )
-    row_intervals(
-        overall, *(both[f"overall{end}"].values[order] for end in ("", "_low", "_high")), colours=colours
-    )
+    mean, low, high = (both[f"overall{end}"].values[order] for end in ("", "_low", "_high"))
+    row_intervals(overall, mean, low, high, colours)
     overall.set_yticks(range(len(order)), [language_label(languages[k]) for k in order])
     per_cent(overall.xaxis)
     overall.set_title("all layers' neurons together")

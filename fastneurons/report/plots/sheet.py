@@ -249,7 +249,7 @@ def _swatch(figure: Figure, key: Key, x: float, y: float) -> None:
             transform=inches,
         )
     else:
-        style = {"line": "-", "dashed": (0, (3, 1.5)), "dotted": (0, (1, 1.2))}[key.mark]
+        style: Any = {"line": "-", "dashed": (0, (3, 1.5)), "dotted": (0, (1, 1.2))}[key.mark]
         mark = Line2D(
             [x, x + _SWATCH], [y, y], color=key.colour, linewidth=1.4, linestyle=style, transform=inches
         )
