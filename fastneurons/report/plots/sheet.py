@@ -39,7 +39,8 @@ _FALLBACKS = (
     "Sinhala", "Thai", "Lao", "Myanmar", "Khmer", "Georgian", "Armenian", "Ethiopic", "CJK JP", "CJK SC", "CJK KR",
 )  # fmt: skip
 PLOT_STYLE: dict[Any, Any] = STYLE | {
-    "font.sans-serif": ["DejaVu Sans", *(f"Noto Sans {script}" for script in _FALLBACKS)],
+    # Families by name: of those that stand for "sans-serif", matplotlib takes the first alone.
+    "font.family": ["DejaVu Sans", *(f"Noto Sans {script}" for script in _FALLBACKS)],
     "font.size": 7.5,
     "axes.titlesize": 7.5,
     "axes.titleweight": "bold",

@@ -135,7 +135,7 @@ def test_the_matrix_has_every_pair_in_the_order_of_the_tree(width, found):
     drawn = figure("sharing", of, width)
     tree, matrix, bars, members, by_layer, similarities = panels(drawn)
     order = [str(code) for code in of.leaf.values]
-    shown = matrix.images[0].get_array().filled(np.nan)
+    shown = np.ma.filled(matrix.images[0].get_array(), np.nan)
     pairs = zip(of["first"].values, of["second"].values, of.jaccard.values, strict=True)
     for first, second, overlap in pairs:
         i, j = order.index(first), order.index(second)
