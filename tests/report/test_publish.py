@@ -3,6 +3,7 @@ to the call of huggingface_hub."""
 
 import re
 import sys
+from typing import ClassVar
 
 import huggingface_hub
 import numpy as np
@@ -121,8 +122,8 @@ def test_a_corpus_and_an_unfinished_run(tmp_path):
 
 
 class Api:
-    calls: "list[tuple[str, dict]]" = []
-    error: Exception | None = None
+    calls: ClassVar[list[tuple[str, dict]]] = []
+    error: ClassVar[Exception | None] = None
 
     def create_repo(self, repo_id, **options):
         self.calls.append((repo_id, options))
@@ -174,7 +175,7 @@ def test_a_failed_upload_says_that_the_folder_is_complete(monkeypatch, tmp_path)
 def test_what_cannot_be_uploaded_is_said_before_the_folder_is_made(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
-    with pytest.raises(InputError, match="not logged in .* run: hf auth login"):
+    with pytest.raises(InputError, match=r"not logged in .* run: hf auth login"):
         check_push("me/neurons")
     with pytest.raises(InputError, match="is not a name of a repository"):
         check_push("me/neurons/too/deep")

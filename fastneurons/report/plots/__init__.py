@@ -18,7 +18,7 @@ from fastneurons.errors import InputError
 from fastneurons.report.plots.languages import draw_alignment, draw_sharing
 from fastneurons.report.plots.neurons import draw_contribution, draw_neurons
 from fastneurons.report.plots.shares import draw_categories, draw_compare, draw_recategorise, draw_thresholds
-from fastneurons.report.plots.sheet import COLUMN, PAGE, PLOT_STYLE
+from fastneurons.report.plots.sheet import COLUMN, PAGE, PLOT_STYLE, add_fonts
 from fastneurons.report.plots.stability import draw_inactive, draw_repeating
 from fastneurons.report.style import check_ending, quiet_glyphs, save
 
@@ -58,6 +58,7 @@ def figure(name: str, found: "xarray.Dataset", width: float = PAGE) -> "Figure":
         raise InputError(f"there is no figure {name}; there are {', '.join(FIGURES)}")
     if not _LEAST <= width <= _MOST:
         raise InputError(f"a figure {width:g} inches wide: must be {_LEAST:g} to {_MOST:g}")
+    add_fonts()
     with matplotlib.rc_context(PLOT_STYLE), quiet_glyphs():
         return _DRAW[name](found, width)
 

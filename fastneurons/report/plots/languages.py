@@ -25,7 +25,7 @@ from fastneurons.report.plots.sheet import (
     sheet,
     style_layers,
 )
-from fastneurons.report.style import ACCENT, FAINT, INK, line_colours
+from fastneurons.report.style import ACCENT, COLOURS, FAINT, INK, line_colours
 
 if TYPE_CHECKING:
     import xarray
@@ -94,7 +94,9 @@ def _matrix(axes: "Axes", found: "xarray.Dataset", languages: list[str], width: 
     order = [str(code) for code in found["leaf"].values] if "leaf" in found else languages
     matrix = 100 * overlap_matrix(found, order)
     L = len(order)
-    axes.imshow(np.ma.masked_invalid(matrix), cmap=BLUES, aspect="auto", interpolation="nearest")
+    axes.imshow(
+        np.ma.array(matrix, mask=~np.isfinite(matrix)), cmap=BLUES, aspect="auto", interpolation="nearest"
+    )
     low, high = np.nanmin(matrix), np.nanmax(matrix)
     if L <= _MOST_NUMBERED:
         for i in range(L):
@@ -135,8 +137,8 @@ def _tree(axes: "Axes", found: "xarray.Dataset", languages: list[str]) -> "Axes"
 
 def _sets(axes: "Axes", members: "Axes", found: "xarray.Dataset", languages: list[str]) -> None:
     """Draw sets of languages as UpSet plots do: shares above, members below."""
-    order = np.argsort(-found["set_share"].values, kind="stable")
-    order = [k for k in order if int(found["set_size"].values[k])][:_MOST_SETS]
+    ordered = np.argsort(-found["set_share"].values, kind="stable")
+    order = [k for k in ordered if int(found["set_size"].values[k])][:_MOST_SETS]
     of = found.isel(set=order)
     columns = np.arange(len(order))
     share, low, high = (100 * of[f"set_share{end}"].values for end in ("", "_low", "_high"))
@@ -217,6 +219,7 @@ def draw_alignment(found: "xarray.Dataset", width: float) -> Figure:
     languages = [str(code) for code in found["language"].values]
     order = np.argsort(both["overall"].values, kind="stable")
     colours = line_colours(len(languages))
+    few = len(languages) <= len(COLOURS)  # more bands would hide each other
     height = max(2.2, 0.7 + LINE_HEIGHT * 1.25 * len(languages))
     rows = [Row(height, (1.15, 1.0))] if is_wide(width) else [Row(height), Row(height)]
     of = found.attrs
@@ -224,7 +227,7 @@ def draw_alignment(found: "xarray.Dataset", width: float) -> Figure:
         found,
         f"aligned with {language_label(str(of['reference']))}",
         f"{of['sampled_examples']:,} examples compared",
-        "bands and bars: 95 % intervals",
+        "bands and bars: 95 % intervals" if few else "bars: 95 % intervals",
     )
     chance = float(both["chance"])
     keys = [Key(f"by chance, {100 * chance:.2g} %", INK, "dotted")]
@@ -232,8 +235,9 @@ def draw_alignment(found: "xarray.Dataset", width: float) -> Figure:
     layers = found["layer"].values
     for colour, k in zip(colours, order, strict=True):
         each = both.isel(language=k)
-        band(by_layer, layers, each["score_low"], each["score_high"], colour, 0.1)
-        line(by_layer, layers, each["score"], colour, languages[k])
+        if few:
+            band(by_layer, layers, each["score_low"], each["score_high"], colour, 0.1)
+        line(by_layer, layers, each["score"], colour, languages[k], width=1.2 if few else 0.8)
     for axes, draw in ((by_layer, by_layer.axhline), (overall, overall.axvline)):
         draw(100 * chance, color=INK, linestyle=_CHANCE, linewidth=1)
         axes.set_axisbelow(True)
@@ -247,9 +251,8 @@ def draw_alignment(found: "xarray.Dataset", width: float) -> Figure:
         colours,
         height - 0.55,
     )
-    row_intervals(
-        overall, *(both[f"overall{end}"].values[order] for end in ("", "_low", "_high")), colours=colours
-    )
+    mean, low, high = (both[f"overall{end}"].values[order] for end in ("", "_low", "_high"))
+    row_intervals(overall, mean, low, high, colours)
     overall.set_yticks(range(len(order)), [language_label(languages[k]) for k in order])
     per_cent(overall.xaxis)
     overall.set_title("all layers' neurons together")

@@ -89,8 +89,8 @@ def _rates(axes: "Axes", of: "xarray.Dataset", labels: list[str], width: float) 
     axes.tick_params(length=0, labelsize=LABEL_SIZE)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    bar = axes.figure.colorbar(shown, ax=axes, aspect=40, shrink=1.0, pad=0.02)  # type: ignore[union-attr]
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar = axes.figure.colorbar(shown, ax=axes, aspect=40, shrink=1.0, pad=0.02)
+    bar.outline.set_visible(False)
     per_cent(bar.ax.yaxis)
     bar.ax.tick_params(length=0, labelsize=LABEL_SIZE)
     axes.set_title("examples that activate it, by language")

@@ -4,12 +4,17 @@ Sizes are inches of print, and text is at least 6.5 points high at any width, so
 stays readable. Panels that stand side by side on a page stand below each other in a column.
 """
 
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -34,7 +39,8 @@ _FALLBACKS = (
     "Sinhala", "Thai", "Lao", "Myanmar", "Khmer", "Georgian", "Armenian", "Ethiopic", "CJK JP", "CJK SC", "CJK KR",
 )  # fmt: skip
 PLOT_STYLE: dict[Any, Any] = STYLE | {
-    "font.sans-serif": ["DejaVu Sans", *(f"Noto Sans {script}" for script in _FALLBACKS)],
+    # Families by name: of those that stand for "sans-serif", matplotlib takes the first alone.
+    "font.family": ["DejaVu Sans", *(f"Noto Sans {script}" for script in _FALLBACKS)],
     "font.size": 7.5,
     "axes.titlesize": 7.5,
     "axes.titleweight": "bold",
@@ -63,6 +69,19 @@ _CAPTION_HEIGHT = 0.13
 _KEY_HEIGHT = 0.15
 _SWATCH = 0.2
 _LONGEST_NAME = 80
+
+
+@cache
+def add_fonts() -> None:
+    """Add the fallback fonts that are installed but that matplotlib does not know: it lists fonts once and for all."""
+    known = set(font_manager.fontManager.get_font_names())
+    files = {"".join(script.split()[:1]): script for script in reversed(_FALLBACKS)}
+    for path in font_manager.findSystemFonts():
+        match = re.fullmatch(r"NotoSans(\w+)-Regular\.(ttf|otf|ttc)", Path(path).name)
+        script = files.get(match[1]) if match else None
+        if script is not None and f"Noto Sans {script}" not in known:
+            with suppress(OSError, RuntimeError):  # a damaged file is no font
+                font_manager.fontManager.addfont(path)
 
 
 @dataclass(frozen=True)
@@ -231,7 +250,7 @@ def _swatch(figure: Figure, key: Key, x: float, y: float) -> None:
             transform=inches,
         )
     else:
-        style = {"line": "-", "dashed": (0, (3, 1.5)), "dotted": (0, (1, 1.2))}[key.mark]
+        style: Any = {"line": "-", "dashed": (0, (3, 1.5)), "dotted": (0, (1, 1.2))}[key.mark]
         mark = Line2D(
             [x, x + _SWATCH], [y, y], color=key.colour, linewidth=1.4, linestyle=style, transform=inches
         )

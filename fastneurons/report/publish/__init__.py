@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastneurons.errors import InputError, OutputError
-from fastneurons.report.export import export, tables
+from fastneurons.report.export import Format, export, tables
 from fastneurons.report.findings import compute_findings
 from fastneurons.report.publish.card import CAPTIONS, MARK, Contents, card
 from fastneurons.report.publish.hub import check_push, push
@@ -86,7 +86,7 @@ def publish(store: "Store", folder: str | Path, wanted: Wanted | None = None) ->
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     shown = dict(_figures(store, folder / "figures", found, wanted))
-    kind = "parquet" if find_spec("pyarrow") is not None else "csv"
+    kind: Format = "parquet" if find_spec("pyarrow") is not None else "csv"
     files = [folder / "figures" / f"{name}.png" for name in shown]
     written = export(store, folder / "tables", kind, texts=wanted.texts)
     arrays = export(store, folder, "safetensors")

@@ -135,7 +135,7 @@ def test_the_matrix_has_every_pair_in_the_order_of_the_tree(width, found):
     drawn = figure("sharing", of, width)
     tree, matrix, bars, members, by_layer, similarities = panels(drawn)
     order = [str(code) for code in of.leaf.values]
-    shown = matrix.images[0].get_array().filled(np.nan)
+    shown = np.ma.filled(matrix.images[0].get_array(), np.nan)
     pairs = zip(of["first"].values, of["second"].values, of.jaccard.values, strict=True)
     for first, second, overlap in pairs:
         i, j = order.index(first), order.index(second)
@@ -244,8 +244,9 @@ def awkward(tmp_path_factory):
     languages = ["en", "de", "zh", "ar", "th", "hi", "ja", "ko", "ru", "el", "he", "ka", "am", "bn", "ta", "te",
                  "my-own", "ภาษา", "x-<b>"]  # fmt: skip
     tasks = [HOSTILE, "a-very-long-name-of-a-task-" * 3]
-    run = simulate(14, top_k=8, languages=languages, tasks=tasks, task=",".join(tasks), neurons=40,
-                   model="someone/a-model-with-a-very-long-name-that-does-not-fit-into-a-column-of-a-paper-at-all")  # fmt: skip
+    model = "someone/a-model-with-a-very-long-name-that-does-not-fit-into-a-column-of-a-paper-at-all"
+    of = {"languages": languages, "tasks": tasks, "task": ",".join(tasks), "model": model}
+    run = simulate(14, top_k=8, neurons=40, **of)
     return open_store(run.write(path))
 
 
