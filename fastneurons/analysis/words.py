@@ -90,12 +90,14 @@ def _row_sums(counts: NDArray[np.uint8]) -> NDArray[np.int32]:
     """
     W = counts.shape[-1]
     if W % 8 or W > _MOST_WORDS:
-        return counts.sum(-1, dtype=np.int32)
+        by_bytes: NDArray[np.int32] = counts.sum(-1, dtype=np.int32)
+        return by_bytes
     eights = counts.view(np.uint64)
     pairs = eights & _LOW_BYTES
     pairs += (eights >> np.uint64(8)) & _LOW_BYTES
-    sums = pairs.sum(-1).view(np.uint16)
-    return sums.reshape(*counts.shape[:-1], 4).sum(-1, dtype=np.int32)
+    fours = pairs.sum(-1).view(np.uint16).reshape(*counts.shape[:-1], 4)
+    sums: NDArray[np.int32] = fours.sum(-1, dtype=np.int32)
+    return sums
 
 
 _LOW_BYTES = np.uint64(0x00FF00FF00FF00FF)
@@ -294,7 +296,8 @@ def digits_to_bytes(digits: NDArray[np.uint8]) -> NDArray[np.uint8]:
     for weight in range(1, len(unpacked)):
         unpacked[weight] <<= np.uint64(weight)
         unpacked[0] |= unpacked[weight]
-    return unpacked[0].view(np.uint8)
+    found: NDArray[np.uint8] = unpacked[0].view(np.uint8)
+    return found
 
 
 def add_planes(planes: Iterable[Words]) -> list[Words]:
