@@ -94,7 +94,7 @@ def _matrix(axes: "Axes", found: "xarray.Dataset", languages: list[str], width: 
     order = [str(code) for code in found["leaf"].values] if "leaf" in found else languages
     matrix = 100 * overlap_matrix(found, order)
     L = len(order)
-    axes.imshow(matrix, cmap=BLUES, aspect="auto", interpolation="nearest")  # NaN is left white
+    axes.imshow(matrix, cmap=BLUES, aspect="auto", interpolation="nearest")
     low, high = np.nanmin(matrix), np.nanmax(matrix)
     if L <= _MOST_NUMBERED:
         for i in range(L):
