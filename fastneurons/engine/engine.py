@@ -237,13 +237,13 @@ class PatchedEngine:
         try:
             wait = self.core.ask_later(method, **arguments)
         except Exception as error:
-            raise engine_failed(error) from error
+            raise self._failed(error) from error
 
         def whole() -> Arrays:
             try:
                 replies = wait()
             except Exception as error:
-                raise engine_failed(error) from error
+                raise self._failed(error) from error
             return self._merged(self._arrays(replies))
 
         return whole
