@@ -194,6 +194,12 @@ def test_data_check(evil_folder, capsys):
     assert json.loads(shown)[0]["examples"] >= 1
 
 
+FINDINGS = (
+    "categories", "thresholds", "repeating", "inactive", "recategorise", "sharing", "alignment", "neurons",
+    "contribution",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("name", [NAME, NAME + BYTE])
 def test_what_users_name_in_a_call(name, capsys, tmp_path):
     there = tmp_path / name
@@ -221,6 +227,20 @@ def test_what_users_name_in_a_call(name, capsys, tmp_path):
         ["run", "m", "--data", data, "--select", name],
         ["run", "m", "--data", data, "--position", name],
         ["info", name],
+        *([command, there] for command in FINDINGS),
+        *([command, tmp_path / f"{name}missing"] for command in FINDINGS),
+        *([command, there, "--task", name] for command in FINDINGS),
+        ["compare", there, there],
+        ["compare", there, tmp_path / f"{name}missing"],
+        ["report", there, "-o", tmp_path / "a.html"],
+        ["report", tmp_path / f"{name}missing"],
+        ["export", there, "-o", tmp_path / "a"],
+        ["export", there, "--format", name],
+        ["publish", there, "--to", tmp_path / "a"],
+        ["plot", there, name],
+        ["sets", "show", there],
+        ["sets", name],
+        ["sets", "combine", there, tmp_path / f"{name}missing", "--by", "union", "--save", tmp_path / "a"],
     ]
     commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     assert commands <= {call[0] for call in calls}

@@ -94,9 +94,8 @@ class Run:
 
     @property
     def value_norm(self) -> np.ndarray:  # float32 [N, I]
-        return np.linspace(0.5, 2, self.activation[0, 0].size, dtype=np.float32).reshape(
-            self.activation.shape[2:]
-        )
+        N, neurons = self.activation.shape[2:]
+        return np.linspace(0.5, 2, N * neurons, dtype=np.float32).reshape(N, neurons)
 
     @property
     def value_dot_answer(self) -> np.ndarray:  # float32 [E, L, N, I]; NaN without an answer

@@ -406,12 +406,13 @@ def test_a_store_without_manifests_is_read_as_before(whole):
 @pytest.mark.parametrize("run", [RUN, ATTRIBUTED, CORPUS], ids=["sharing", "attribution", "corpus"])
 def test_a_store_without_manifests_is_continued_with_them(run, tmp_path):
     path = tmp_path / "run.zarr"
-    with StoreWriter.create(str(path), run.header, keep_coefficients=run.keep_coefficients) as writer:
+    kept = {"keep_coefficients": run.keep_coefficients, "constants": run.constants()}
+    with StoreWriter.create(str(path), run.header, **kept) as writer:
         for window in run.windows():
             if window.first < 8:
                 writer.commit(window)
     without_manifests(path)
-    with StoreWriter.resume(str(path), run.header, keep_coefficients=run.keep_coefficients) as writer:
+    with StoreWriter.resume(str(path), run.header, **kept) as writer:
         assert writer.committed == 8
     assert open_store(str(path), check=True).header.format == schema.FORMAT
     run.write(path, resume=True)
