@@ -85,7 +85,7 @@ def card(found: Findings, contents: Contents) -> str:
 
 def _opening(found: Findings) -> str:
     header = found.header
-    model = visible(header.model, limit=_LONGEST)
+    model = visible(short_name(header.model), limit=_LONGEST)
     named = escaped(model)
     if not is_path(header.model) and re.fullmatch(r"[\w.-]+/[\w.-]+", header.model):
         named = f"[{named}](https://huggingface.co/{header.model})"
