@@ -205,6 +205,24 @@ def share_cell(share: Any, low: Any = float("nan"), high: Any = float("nan")) ->
     return percent(float(share)) + (f" ±{100 * half:.2f}" if half == half else "")
 
 
+def interval_cell(found: "xarray.Dataset", name: str) -> str:
+    """Format a variable's share with its interval, `NAME_low` to `NAME_high`, as `share_cell` does."""
+    return share_cell(*(found[f"{name}{end}"] for end in ("", "_low", "_high")))
+
+
+def category_cells(found: "xarray.Dataset", name: str) -> list[str]:
+    """Format a variable's share of each category."""
+    return [interval_cell(found.isel(category=c), name) for c in range(found.sizes["category"])]
+
+
+def category_rows(found: "xarray.Dataset", dim: str, name: str) -> list[list[str]]:
+    """Rows of a table: each label of a dimension, a whole number, and a variable's share of each category."""
+    return [
+        [str(int(label)), *category_cells(found.isel({dim: k}), name)]
+        for k, label in enumerate(found[dim].values)
+    ]
+
+
 def chosen_line(found: "xarray.Dataset") -> str:
     """Say in a line or two what a result is about: the model, the examples, the languages, the threshold."""
     from fastneurons.model_name import short_name

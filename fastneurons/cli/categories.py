@@ -16,7 +16,10 @@ from fastneurons.cli.analysis_options import (
     StoresArgument,
     Task,
     Threshold,
+    category_cells,
+    category_rows,
     chosen_line,
+    interval_cell,
     opened,
     selection,
     share_cell,
@@ -153,19 +156,15 @@ def _columns(*first: str) -> list[str]:
 
 
 def _layer_rows(found: "xarray.Dataset") -> list[list[str]]:
-    rows = [
-        [str(int(layer)), *(_cell(found.isel(layer=k, category=c)) for c in range(found.sizes["category"]))]
-        for k, layer in enumerate(found.layer.values)
-    ]
-    return [*rows, ["all", *_overall(found)]]
+    return [*category_rows(found, "layer", "share"), ["all", *_overall(found)]]
 
 
 def _overall(found: "xarray.Dataset") -> list[str]:
-    return [_cell(found.isel(category=c), "overall_") for c in range(found.sizes["category"])]
+    return category_cells(found, "overall_share")
 
 
 def _cell(found: "xarray.Dataset", prefix: str = "") -> str:
-    return share_cell(*(found[f"{prefix}share{end}"] for end in ("", "_low", "_high")))
+    return interval_cell(found, f"{prefix}share")
 
 
 def _range_rows(found: "xarray.Dataset", low: str, high: str) -> list[list[str]]:

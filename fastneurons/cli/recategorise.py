@@ -17,10 +17,11 @@ from fastneurons.cli.analysis_options import (
     StoreLanguages,
     Task,
     Threshold,
+    category_cells,
+    category_rows,
     chosen_line,
     opened,
     selection,
-    share_cell,
     show,
 )
 
@@ -71,19 +72,11 @@ def _tables(found: "xarray.Dataset") -> Iterable[ResultTable]:
 
     whole = found.isel(size=-1)
     rows = [
-        [str(int(layer)), *(_cell(whole.isel(layer=k, category=c)) for c in range(4))]
-        for k, layer in enumerate(found.layer.values)
+        *category_rows(whole, "layer", "subset_share"),
+        ["all", *category_cells(whole, "overall_subset_share")],
     ]
-    rows.append(["all", *(_cell(whole.isel(category=c), "overall_") for c in range(4))])
     note = "Per cent of neurons, mean over examples; ±: half a 95 % bootstrap interval."
     yield ResultTable(("layer", *CATEGORY_HEADINGS), rows, 0, chosen_line(found), (note,), last_is_total=True)
-    rows = [
-        [str(int(size)), *(_cell(found.isel(size=k, category=c), "overall_") for c in range(4))]
-        for k, size in enumerate(found.size.values)
-    ]
+    rows = category_rows(found, "size", "overall_subset_share")
     title = "all layers, mean over all subsets of so many languages"
     yield ResultTable(("languages", *CATEGORY_HEADINGS), rows, 0, title)
-
-
-def _cell(found: "xarray.Dataset", prefix: str = "") -> str:
-    return share_cell(*(found[f"{prefix}subset_share{end}"] for end in ("", "_low", "_high")))

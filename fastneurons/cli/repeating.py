@@ -17,6 +17,7 @@ from fastneurons.cli.analysis_options import (
     StoreLanguages,
     Task,
     Threshold,
+    category_rows,
     chosen_line,
     opened,
     selection,
@@ -58,10 +59,7 @@ def _tables(found: "xarray.Dataset") -> Iterable[ResultTable]:
 
     columns = ("layer", *CATEGORY_HEADINGS)
     every = found.isel(at_least=-1)
-    rows = [
-        [str(int(layer)), *(_cell(every.isel(layer=k, category=c)) for c in range(4))]
-        for k, layer in enumerate(found.layer.values)
-    ]
+    rows = category_rows(every, "layer", "repeating")
     note = "Per cent of neurons in the category in every example; ±: half a 95 % bootstrap interval."
     yield ResultTable(columns, rows, 0, f"{chosen_line(found)}\nin every example", (note,))
     rows = [
@@ -118,7 +116,3 @@ def _lists(found: "xarray.Dataset") -> Iterable[ResultTable]:
 
     columns = ("layer:neuron", "change", *CATEGORY_HEADINGS)
     yield ResultTable(columns, rows, 1, "neurons that change it most, and their examples", (note,))
-
-
-def _cell(found: "xarray.Dataset") -> str:
-    return share_cell(found.repeating, found.repeating_low, found.repeating_high)
