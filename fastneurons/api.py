@@ -15,6 +15,7 @@ from fastneurons.experiments.measure import measure_into_store
 from fastneurons.experiments.source import example_source, task_source
 from fastneurons.languages import parse_languages
 from fastneurons.progress import RunProgress
+from fastneurons.shards import Shard
 from fastneurons.store import Store, Verification, open_store, verify_store
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def run(
     window: int = 256,
     keep_bits: bool = True,
     keep_prompts: bool = True,
+    shard: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool | RunProgress = True,
@@ -80,6 +82,7 @@ def run(
         window: Number of examples to write and commit at a time.
         keep_bits: Whether to store which neurons were activated, or only counts.
         keep_prompts: Whether to store the prompts' texts.
+        shard: "I/N" measures only the I-th of N shares, from 1 to N; `merge` puts the N stores together.
         resume: Whether to continue an interrupted run, or one whose data or limit has grown.
         overwrite: Whether to replace an existing store.
         progress: Whether to show progress on standard error; or an object whose methods are called instead.
@@ -106,7 +109,8 @@ def run(
     )
     at_least = 1 if position == "corpus" else 2
     codes = None if languages is None else parse_languages(_listed(languages), at_least)
-    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts)
+    chosen_shard = None if shard is None else Shard.parse(shard)
+    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, chosen_shard)
     model, engine_arguments = fspath(model), engine_options(**engine)
     if data is None or isinstance(data, str | PathLike | Mapping):
         chosen = data_options or DataOptions()

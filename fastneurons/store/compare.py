@@ -22,6 +22,7 @@ _OPTIONS = {
     "position": "--position",
     "signal": "--signal",
     "top_k": "--attribution --top-k",
+    "shard": "--shard",
 }
 # Compared in ways of their own.
 _APART = ("model", "model_fingerprint", "tokenizer_fingerprint", "tokens")
@@ -75,6 +76,8 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
         has, this = (f"{name.replace('_', ' ')} {_shown(stored, given)}", _shown(given, stored))
         if name == "top_k":
             has, this = _attribution(stored), _attribution(given)
+        if name == "shard":
+            has, this = (f"shard {one}" if one else "no shard" for one in (stored, given))
         option = f"{_OPTIONS[name]} {_spelled(name, stored)}, or " if name in _OPTIONS and stored else ""
         raise StoreError(f"{path} has {has}, this run has {this}; pass {option}{others}")
     for spec in schema.ARRAYS if root.arrays else ():
