@@ -52,7 +52,7 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
         StoreError: naming what differs, both values, and what to do.
     """
     others = "another --out, or --overwrite instead of --resume"
-    if root.header.model != header.model and not _same_folder(root.header.model, header.model):
+    if root.header.model != header.model and not same_folder(root.header.model, header.model):
         raise StoreError(
             f"{path} holds {root.header.model}, this run is {header.model}; "
             f"{_if_moved(root.header, header)}pass {others}"
@@ -73,7 +73,7 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
                 f"{path} has {before[0]} of each task, this run {now[0]}, and those of one task come before those of "
                 f"the next; pass {before[1]}, or {others}"
             )
-        has, this = (f"{name.replace('_', ' ')} {_shown(stored, given)}", _shown(given, stored))
+        has, this = (f"{name.replace('_', ' ')} {shown(stored, given)}", shown(given, stored))
         if name == "top_k":
             has, this = _attribution(stored), _attribution(given)
         if name == "shard":
@@ -90,7 +90,7 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
             raise StoreError(f"{path} {has} {what}, unlike this run; {do}, or pass another --out")
 
 
-def _same_folder(stored: str, given: str) -> bool:
+def same_folder(stored: str, given: str) -> bool:
     """Whether two models are one folder, by two paths or through a link."""
     try:
         return Path(stored).samefile(given)
@@ -125,12 +125,12 @@ def _other_tokens(stored: Header, given: Header) -> str | None:
         if before.get(name) != now.get(name):
             has, this = (each.get(name) or "nothing" for each in (before, now))
             return (
-                f"was read with other tokens ({name.replace('_', ' ')}: {_shown(has, this)}, in this run "
-                f"{_shown(this, has)}); pass {_token_option(name, before.get(name))}"
+                f"was read with other tokens ({name.replace('_', ' ')}: {shown(has, this)}, in this run "
+                f"{shown(this, has)}); pass {_token_option(name, before.get(name))}"
             )
     if not before and now.get("removed"):
         return (
-            f"was begun by a version that read {_shown(now['removed'], '')}, which the tokenizer puts after each text; "
+            f"was begun by a version that read {shown(now['removed'], '')}, which the tokenizer puts after each text; "
             "pass "
         )
     if not before and given.position != "last" and not now.get("include_special_tokens"):
@@ -155,7 +155,7 @@ def _spelled(name: str, value: Any) -> str:
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
-def _shown(value: Any, other: Any) -> str:
+def shown(value: Any, other: Any) -> str:
     """A value; of a long one, the part where it begins to differ from the other."""
     text, beside = (
         ",".join(f"{item}" for item in each) if isinstance(each, list) else str(each)
