@@ -115,7 +115,7 @@ def _begun(storage: Storage, plan: list[dict[str, str]], overwrite: bool) -> _Jo
     except (msgspec.DecodeError, RecursionError):
         journal = _Journal([])
     if journal.cleared and read_root(storage) is not None:  # it ended, but for this
-        storage.remove(MERGING_KEY)
+        storage.remove_object(MERGING_KEY)
         return None
     if journal.parts == plan:
         return journal
@@ -172,14 +172,14 @@ class _Merge:
         )
         self._storage.write(ROOT_KEY, [root.encode()])
         self._storage.flush()
-        self._storage.remove(MERGING_KEY)
+        self._storage.remove_object(MERGING_KEY)
 
     # -- beginning and continuing ---------------------------------------------------------------------------
 
     def _clear(self, journal: _Journal) -> None:
         """Remove a store that is there; first of all its root object, so that it is one or none."""
         self._put_journal(journal)
-        self._storage.remove(ROOT_KEY)
+        self._storage.remove_object(ROOT_KEY)
         self._storage.clean()
         for name in self._storage.names() & (own_names() - {ROOT_KEY, SKIPPED_KEY, MERGING_KEY}):
             self._storage.remove(name)
@@ -241,7 +241,7 @@ class _Merge:
     def _commit(self) -> Commit:
         """The commit mark of a finished store."""
         commit = Commit.nothing(self._header)
-        absent = {spec.name: [] for spec in schema.sum_specs(self._header) if spec not in self._specs}
+        absent: dict[str, list[int]] = {spec.name: [] for spec in schema.sum_specs(self._header) if spec not in self._specs}
         return msgspec.structs.replace(
             commit, examples=self._division.num_examples, skipped_bytes=self._skipped_bytes, **absent
         )

@@ -201,6 +201,7 @@ class StoreWriter:
             # Readers look for the checkpoints only once the root object says that the run goes on.
             snapshots = {}
             for spec in self._sums:
+                self._storage.remove(spec.checkpoint.name)
                 self._create(spec.checkpoint)
                 counting = before.commit.snapshots(spec)
                 snapshots[spec.name] = self._filler.add(spec, store[spec.name][...], counting)
