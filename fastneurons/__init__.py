@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastneurons.errors import EngineError, FastneuronsError, InputError, StoreError
 
 if TYPE_CHECKING:
-    from fastneurons.api import findings, open, run, verify, write_report
+    from fastneurons.api import findings, merge, open, run, verify, write_report
     from fastneurons.data import Example, Skipped
     from fastneurons.data.options import DataOptions
 
@@ -28,6 +28,7 @@ __all__ = [
     "StoreError",
     "__version__",
     "findings",
+    "merge",
     "open",
     "run",
     "verify",
@@ -36,7 +37,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("findings", "open", "run", "verify", "write_report"):
+    if name in ("findings", "merge", "open", "run", "verify", "write_report"):
         from fastneurons import api
 
         return getattr(api, name)

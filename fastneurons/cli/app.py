@@ -16,6 +16,7 @@ from fastneurons.cli import (
     inactive,
     info,
     look,
+    merge,
     neurons,
     plot,
     publish,
@@ -63,6 +64,7 @@ app.command(cls=SectionedCommand)(report.report)
 app.command(cls=SectionedCommand)(export.export)
 app.command(cls=SectionedCommand)(publish.publish)
 app.command(cls=SectionedCommand)(verify.verify)
+app.command(cls=SectionedCommand)(merge.merge)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
 app.add_typer(sets.sets)

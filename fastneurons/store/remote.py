@@ -65,7 +65,9 @@ class RemoteStorage(Storage):
     def write(self, key: str, pieces: Sequence[Piece]) -> None:
         """Replace an object by these pieces, one after another; at once and for good."""
         data = b"".join(pieces)
-        self._call(lambda: self._fs.pipe_file(self._path(key), data))  # s3fs: one for each 50 MB beyond 100 MB
+        self._call(
+            lambda: self._fs.pipe_file(self._path(key), data)
+        )  # s3fs: one for each 50 MB beyond 100 MB
 
     def extend(self, key: str, offset: int, data: bytes) -> None:
         """Put `data` at `offset` as the object's new end, by rewriting the whole object."""
