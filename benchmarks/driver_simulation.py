@@ -28,8 +28,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any
 
-import from_checkout  # noqa: F401
-import numpy as np
 import typer
 from write_rate import SHAPES, drawn
 

@@ -39,8 +39,8 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     # part: (other parts, leaves)
     "__main__": ({"cli"}, set()),
     "cli": (
-        {"analysis", "api", "bench", "data", "engine", "executors", "experiments", "machine", "report", "scores",
-         "store", "training"},
+        {"analysis", "api", "bench", "data", "engine", "executors", "experiments", "machine", "planning", "report",
+         "scores", "store", "training"},
         set(LEAVES),
     ),
     "api": ({"data", "executors", "experiments", "report", "store"}, set(LEAVES)),
@@ -48,6 +48,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "executors": ({"engine", "experiments", "store"}, set(LEAVES) - {"console", "streams"}),
     "experiments": ({"data", "engine", "scores", "store"}, set(LEAVES) - {"console", "streams"}),
     "machine": ({"engine"}, {"errors", "visible"}),
+    "planning": ({"engine", "store"}, {"config", "errors"}),
     "training": ({"data"}, {"config", "errors", "languages", "progress", "visible"}),
     "report": ({"analysis", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
     "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "neuron_sets", "visible"}),

@@ -18,6 +18,7 @@ from fastneurons.cli import (
     look,
     merge,
     neurons,
+    plan,
     plot,
     publish,
     recategorise,
@@ -68,6 +69,7 @@ app.command(cls=SectionedCommand)(merge.merge)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
 app.add_typer(sets.sets)
+app.command(cls=SectionedCommand)(plan.plan)
 app.command(cls=SectionedCommand)(bench.bench)
 app.command(cls=SectionedCommand)(info.info)
 

@@ -18,7 +18,7 @@ from tests.store.buckets import bucket
 from tests.store.runs import assert_holds, draw
 from tests.store.shares import shard
 
-RUN = draw(31, keep_prompts=True)
+RUN = draw(23, keep_prompts=True)
 ROOT = Path(__file__).parents[2]
 
 
