@@ -1,84 +1,94 @@
-"""A real S3 server in this process, with the requests that it answers."""
+"""A real S3 server with a bucket, the environment that names it, and the requests that it has answered."""
 
-import logging
+import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import fsspec
 import pytest
 
 BUCKET = "bucket"
+ROOT = Path(__file__).parents[2]
 
 
 class Bucket:
     """An S3 server with one bucket.
 
-    Attributes:
-        requests: Method and path of each request, in order.
+    Args:
+        log: A file for the requests.
     """
 
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, str]] = []
-        self._port = 0
-        self.start()
-        import boto3
-
-        boto3.client("s3", endpoint_url=self.endpoint).create_bucket(Bucket=BUCKET)
-        self.requests.clear()
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        log.touch()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.store.s3_server", "0", str(log)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.endpoint = f"http://127.0.0.1:{int(self._answer())}"
+        self._begin = 0
 
     @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+    def requests(self) -> list[str]:
+        """The method of each request since `forget`."""
+        return [line.split()[0] for line in self._log.read_text().splitlines()[self._begin :]]
+
+    def forget(self) -> None:
+        """Begin to count requests."""
+        self._begin = len(self._log.read_text().splitlines())
 
     def start(self) -> None:
-        """Answer requests, at the same address as before; the bucket holds what it held."""
-        from moto.server import ThreadedMotoServer
-
-        self._server = ThreadedMotoServer(port=self._port, verbose=False)
-        self._server.start()
-        self._port = self._server.get_host_and_port()[1]
+        """Answer requests again, at the same address; the bucket holds what it held."""
+        self._ask("start")
 
     def stop(self) -> None:
         """Refuse connections."""
-        self._server.stop()
+        self._ask("stop")
 
-    @property
-    def num_objects_written(self) -> int:
-        return sum(method == "PUT" for method, _ in self.requests)
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _ask(self, what: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
+        assert self._answer() == what
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
 
 
 @contextmanager
 def bucket() -> Iterator[Bucket]:
-    """Start a server and let clients know of it as users do, by the environment."""
-    pytest.importorskip("s3fs")
-    pytest.importorskip("moto")
-    from werkzeug.serving import WSGIRequestHandler
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    environment = {
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_MAX_ATTEMPTS": "1",  # botocore's own attempts take seconds; those of ours are tested
-    }
-    with pytest.MonkeyPatch.context() as patch:
+    """Start a server, and let clients know of it as users do, by the environment."""
+    for package in ("s3fs", "moto", "flask", "flask_cors"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        server = Bucket(Path(folder) / "requests")
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
-        for name, value in environment.items():
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_MAX_ATTEMPTS": "1",  # botocore's own attempts take seconds; those of ours are tested
+            "AWS_ENDPOINT_URL": server.endpoint,
+        }.items():
             patch.setenv(name, value)
-        server = Bucket.__new__(Bucket)
-
-        def log_request(handler: WSGIRequestHandler, code: object = "-", size: object = "-") -> None:
-            server.requests.append((handler.command, handler.path))
-
-        patch.setattr(WSGIRequestHandler, "log_request", log_request)
-        server.__init__()
-        patch.setenv("AWS_ENDPOINT_URL", server.endpoint)
-        fsspec.filesystem("s3").clear_instance_cache()
+        files = fsspec.filesystem("s3")
+        files.clear_instance_cache()
         try:
+            fsspec.filesystem("s3").mkdir(BUCKET)
             yield server
         finally:
-            server.stop()
-            fsspec.filesystem("s3").clear_instance_cache()
+            server.close()
+            files.clear_instance_cache()
