@@ -19,6 +19,8 @@ from fastneurons.errors import InputError, StoreError
 from fastneurons.store.frames import Piece
 from fastneurons.store.storage import PARTIAL, PlaceError, Storage, one_line
 
+# Extras with the packages that a URL needs.
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 # Requests to an object store that are under way at once.
 _REQUESTS = 16
 # Between attempts; clients' own attempts, over some seconds, come on top.
@@ -39,7 +41,11 @@ class RemoteStorage(Storage):
         try:
             self._fs, root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
-            raise InputError(f"{url}: {one_line(error)}") from error
+            extra = _EXTRAS.get(url.partition("://")[0])
+            advice = (
+                f"; pip install 'fastneurons[{extra}]'" if extra and isinstance(error, ImportError) else ""
+            )
+            raise InputError(f"{url}: {one_line(error)}{advice}") from error
         except Exception as error:  # clients raise what they like, credentials' libraries too
             raise StoreError(f"{url} cannot be reached: {one_line(error)}") from error
         self._root = root.rstrip("/")

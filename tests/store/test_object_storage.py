@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastneurons.cli import main
-from fastneurons.errors import StoreError
+from fastneurons.errors import InputError, StoreError
 from fastneurons.store import StoreWriter, check_output, merge_stores, open_store, remote, verify_store
 from tests.store.buckets import bucket
 from tests.store.runs import assert_holds, draw
@@ -137,6 +137,14 @@ def test_what_is_wrong_with_a_bucket_is_said_in_one_line(server, url):
         check_output("s3://nobucket/run.zarr")
     with pytest.raises(StoreError, match=rf"^{url}: does not exist$"):
         open_store(url)
+
+
+def test_the_extra_with_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    for name in ("s3", "s3a"):
+        monkeypatch.delitem(fsspec.registry._registry, name, raising=False)
+    with pytest.raises(InputError, match=r"^s3://bucket/run.zarr: .*; pip install 'fastneurons\[s3\]'$"):
+        open_store("s3://bucket/run.zarr")
 
 
 def test_credentials_come_from_the_environment_alone(server, url, monkeypatch, tmp_path):
