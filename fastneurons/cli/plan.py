@@ -78,7 +78,7 @@ def plan(
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
-    """Plan a run: memory of each GPU, size of the store, rate and hours.
+    """Plan a run: memory, size of the store and hours.
 
     Everything follows from the model's configuration and the GPU's data sheet, or from a benchmark of the machine.
     Estimates are marked as such.

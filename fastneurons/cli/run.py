@@ -41,7 +41,7 @@ _ShardOption = Annotated[
         "--shard",
         metavar="I/N",
         help="Measure only the I-th of N shares, I from 1 to N; `fastneurons merge` puts the N stores together.",
-        rich_help_panel="Many machines",
+        rich_help_panel="Data",
     ),
 ]
 # The demo's longest prompt has 84 tokens; zeroing memory reserved for longer ones takes time.

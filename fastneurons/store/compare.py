@@ -94,7 +94,10 @@ def same_folder(stored: str, given: str) -> bool:
     """Whether two models are one folder, by two paths or through a link."""
     try:
         return Path(stored).samefile(given)
-    except OSError:  # one of them is a name on the Hub, or gone
+    except (
+        OSError,
+        ValueError,
+    ):  # one of them is a name on the Hub, or gone, or no name that a file may have
         return False
 
 

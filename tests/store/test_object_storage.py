@@ -142,7 +142,7 @@ def test_what_is_wrong_with_a_bucket_is_said_in_one_line(server, url):
 def test_the_extra_with_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
     for name in ("s3", "s3a"):
-        monkeypatch.delitem(fsspec.registry._registry, name, raising=False)
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, name, raising=False)
     with pytest.raises(InputError, match=r"^s3://bucket/run.zarr: .*; pip install 'fastneurons\[s3\]'$"):
         open_store("s3://bucket/run.zarr")
 
