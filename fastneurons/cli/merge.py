@@ -24,8 +24,9 @@ def merge(
 ) -> None:
     """Merge stores of shards, or of several sources.
 
-    The result is the store that a single run would have left. The parts must be of the same model, languages, thresholds and options; whatever differs, is missing or is
-    there twice is named. A merge that was interrupted goes on when the same command is given again.
+    The result is the store that a single run would have left. The parts must be of the same model, languages,
+    thresholds and options; whatever differs, is missing or is there twice is named. A merge that was interrupted
+    goes on when the same command is given again.
     """
     from fastneurons.api import merge as merge_parts
 

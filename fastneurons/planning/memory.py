@@ -58,7 +58,7 @@ class Memory:
     @property
     def total(self) -> float:
         """All of it."""
-        return sum(vars(self).values())
+        return float(sum(vars(self).values()))
 
 
 @dataclass(frozen=True)
