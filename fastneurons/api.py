@@ -5,7 +5,7 @@ from dataclasses import replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from fastneurons.config import EngineOptions, Measurement, RunOptions
+from fastneurons.config import EngineOptions, Measurement, RunOptions, many_engines
 from fastneurons.data import Example, Skipped
 from fastneurons.data.options import DataOptions
 from fastneurons.data.own_rows import checked_examples
@@ -47,6 +47,9 @@ def run(
     keep_prompts: bool = True,
     resume: bool = False,
     overwrite: bool = False,
+    engines: int | str | None = None,
+    num_engines: int | None = None,
+    window_timeout: float = 600.0,
     progress: bool | RunProgress = True,
     verbose: bool = False,
     **engine: Any,
@@ -82,6 +85,10 @@ def run(
         keep_prompts: Whether to store the prompts' texts.
         resume: Whether to continue an interrupted run, or one whose data or limit has grown.
         overwrite: Whether to replace an existing store.
+        engines: Run this many engines on this machine, each with its share of the cores or GPUs; or "ray" or
+            "ray:ADDRESS" for a Ray cluster. None runs one, in this process.
+        num_engines: With "ray": how many; None takes as many as the cluster has room for.
+        window_timeout: Seconds after which an engine that has work and reports nothing counts as hung.
         progress: Whether to show progress on standard error; or an object whose methods are called instead.
         verbose: Whether to show vLLM's log.
         engine: vLLM's engine arguments by name: `dtype="bfloat16"`, `max_model_len=4096`,
@@ -107,6 +114,7 @@ def run(
     at_least = 1 if position == "corpus" else 2
     codes = None if languages is None else parse_languages(_listed(languages), at_least)
     options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts)
+    many = many_engines(engines, num_engines, window_timeout)
     model, engine_arguments = fspath(model), engine_options(**engine)
     if data is None or isinstance(data, str | PathLike | Mapping):
         chosen = data_options or DataOptions()
@@ -123,8 +131,14 @@ def run(
         if tasks is not None or data_options is not None:
             raise InputError("tasks and data_options are for data in a place, not for your own examples")
         source = example_source("python", type(data).__name__, checked_examples(data), limit)
-    return measure_into_store(
-        model, source, codes, fspath(out), measurement, options, engine_arguments, progress, verbose
+    if many is None:
+        return measure_into_store(
+            model, source, codes, fspath(out), measurement, options, engine_arguments, progress, verbose
+        )
+    from fastneurons.executors.measure import measure_with_engines
+
+    return measure_with_engines(
+        model, source, codes, fspath(out), many, measurement, options, engine_arguments, progress, verbose
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from fastneurons.config import ManyEngines
 from fastneurons.data.example import Example, Skipped
 from fastneurons.errors import EngineError, InputError, StoreError
+from fastneurons.executors.messages import Failed
 from fastneurons.store import Store, open_store
 from fastneurons.store.root import Writer, decode
 from tests.executors.stand_in import Fault, StandInJob, rows
@@ -141,6 +142,24 @@ def test_a_model_that_cannot_be_loaded_ends_the_run_before_it_begins(tmp_path):
     with pytest.raises(InputError, match="no such model"):
         write(ThreadEngines(job, 2), tmp_path / "run.zarr")
     assert not (tmp_path / "run.zarr").exists()
+
+
+def test_an_engine_that_keeps_failing_is_given_up_and_the_others_go_on(expected, tmp_path):
+    class OneFails(ThreadEngines):
+        def start(self, slot: int) -> None:
+            if slot == 1:
+                self.started.append(slot)
+                self.put(slot, Failed("death", "was ended by SIGKILL"))
+            else:
+                super().start(slot)
+
+    engines = OneFails(StandInJob(row_s=0.06), 2)
+    store, told = write(engines, tmp_path / "run.zarr")
+    assert_same(store, expected)
+    assert engines.started == [0, 1, 1, 1, 1]
+    assert told.saying("engine 1")[-1] == (
+        "engine 1: was ended by SIGKILL; it was started 3 times again, and the run goes on with 1 engine"
+    )
 
 
 def test_engines_that_never_get_ready_end_the_run(tmp_path):
