@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastneurons.arrays import Answer
 from fastneurons.errors import InputError
 from fastneurons.languages import language
 from fastneurons.store import Outcome, Store
 
-# Whether the answer to each prompt is right, bool [E, L]; only stores of runs that judged answers have it.
+# Whether the answer to each prompt is right, uint8 [E, L]; only stores of runs that judged answers have it.
 CORRECT = "correct"
 
 
@@ -52,6 +53,7 @@ class Selection:
                 tokens of a corpus.
             StoreError: an array is damaged.
         """
+        store.needs_kind("measure")
         if store.header.is_corpus:
             raise InputError(f"{store.path} is of a corpus: it counts tokens, and has no categories")
         threshold = store.threshold_index(self.threshold)
@@ -70,7 +72,7 @@ class Selection:
             rows = (window["outcome"] == Outcome.MEASURED) & (there.sum(1) >= self.at_least)
             rows &= np.isin(window["task"], tasks) & within[first : first + len(rows)]
             if self.correct_only:
-                rows &= (window[CORRECT][:, languages].astype(np.bool_) | ~there).all(1)
+                rows &= ((window[CORRECT][:, languages] == Answer.RIGHT) | ~there).all(1)
             examples.append(first + np.flatnonzero(rows))
             task.append(window["task"][rows])
             present.append(there[rows])

@@ -88,6 +88,7 @@ def compute_findings(store: Store, threshold: float | None = None) -> Findings:
         InputError: the store has no such threshold.
         StoreError: an array is damaged.
     """
+    store.needs_kind("measure")
     header, t = store.header, store.threshold_index(threshold)
     sharing: Shares | None = None
     by_task: dict[str, Shares] = {}
