@@ -152,7 +152,7 @@ ARRAYS = (
     Array("present", "bool", ("example", "language"), fill=False, ranks="same"),
     # The text as it was sent to the tokenizer; empty where the example has no prompt in the language.
     Array("prompt", STRING, ("example", "language"), "prompting", optional=True, later=True, fill=""),
-    # The log-probability of the judged tokens, summed: those of the reference answer, or all of a text; and their number.
+    # The log-probability of the judged tokens, summed, and their number: of the reference answer, or of a whole text.
     Array("log_probability", "float32", _OUTCOMES, "scoring", fill=nan),
     Array("judged_count", "int32", ("example", "language"), "scoring"),
     # Whether the answer is right, one of the codes of `Answer`.
