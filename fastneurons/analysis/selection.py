@@ -58,7 +58,7 @@ class Selection:
             raise InputError(f"{store.path} is of a corpus: it counts tokens, and has no categories")
         threshold = store.threshold_index(self.threshold)
         languages = language_indices(store, self.languages, self.at_least)
-        tasks = _task_indices(store, self.tasks)
+        tasks = task_indices(store, self.tasks)
         if self.correct_only and CORRECT not in store:
             raise InputError(f"{store.path} does not say which answers are right; drop --correct-only")
         names = ("outcome", "task", "present", *((CORRECT,) if self.correct_only else ()))
@@ -213,8 +213,12 @@ def language_indices(store: Store, codes: Sequence[str], at_least: int = 2) -> l
     return found
 
 
-def _task_indices(store: Store, names: Sequence[str]) -> list[int]:
-    """Indices of tasks; all of them if none is named."""
+def task_indices(store: Store, names: Sequence[str]) -> list[int]:
+    """Indices of tasks on a store's axis, ascending; all of them if none is named.
+
+    Raises:
+        InputError: an unknown task.
+    """
     known = store.header.tasks
     for name in names:
         if name not in known:
