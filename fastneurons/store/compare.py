@@ -52,8 +52,8 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
     """
     others = "another --out, or --overwrite instead of --resume"
     if root.header.kind != header.kind:
-        began, now = _command(root.header.kind), _command(header.kind)
-        raise StoreError(f"{path} was begun by fastneurons {began}, not by {now}; pass {others}")
+        began, this_run = _command(root.header.kind), _command(header.kind)
+        raise StoreError(f"{path} was begun by fastneurons {began}, not by {this_run}; pass {others}")
     if root.header.model != header.model and not _same_folder(root.header.model, header.model):
         raise StoreError(
             f"{path} holds {root.header.model}, this run is {header.model}; "
@@ -101,9 +101,9 @@ def _other_edits(stored: Header, given: Header) -> str | None:
     before, now = stored.edits, given.edits
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
-            has = _option(name, before.get(name), now.get(name))
-            this = _option(name, now.get(name), before.get(name))
-            return f"was begun with {has}, this run has {this}; pass {has}, or "
+            had = _option(name, before.get(name), now.get(name))
+            has = _option(name, now.get(name), before.get(name))
+            return f"was begun with {had}, this run has {has}; pass {had}, or "
     return None
 
 

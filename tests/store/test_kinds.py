@@ -13,7 +13,7 @@ from fastneurons.analysis.inactive import inactive_in_corpus
 from fastneurons.analysis.selection import Selection
 from fastneurons.arrays import KINDS, Answer
 from fastneurons.errors import InputError, StoreError
-from fastneurons.report import compute_findings
+from fastneurons.report.findings import compute_findings
 from fastneurons.store import StoreWriter, open_store, verify_store
 from fastneurons.store.root import decode
 from tests.store.edited import DEACTIVATE, draw_edited
