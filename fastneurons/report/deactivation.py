@@ -110,7 +110,9 @@ def _effect(found: Deactivation, k: int) -> Sentence:
         parts[-1] += "; accuracy, "
         parts += [f"{signed(100 * accuracy.mean[k], 1)} points", between(accuracy, k, scale=100, digits=1)]
     parts[-1] += (
-        "." if differs(beyond, k) else ". The interval includes 0: the category matters no more than chance."
+        "."
+        if differs(beyond, k)
+        else ". The interval includes 0: these neurons matter no more than random ones."
     )
     return Sentence(tuple(parts), "deactivation", {"category": CATEGORIES.index(category)})
 

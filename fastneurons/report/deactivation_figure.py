@@ -70,7 +70,9 @@ def deactivation_figure(found: Deactivation, width: float) -> Figure:
         Key("95 % interval over examples", INK, "band", 0.3),
     ]
     title, caption = heading(result, "change from the intact model")
-    rows = [Row(height, [1.0] * columns)] * (num_rows * len(scores))
+    # The first column has the languages' names.
+    widths = [1.0 + 1.1 / (width / columns), *[1.0] * (columns - 1)]
+    rows = [Row(height, widths)] * (num_rows * len(scores))
     figure, panels = sheet(width, title, caption, rows, keys)
     for s, score in enumerate(scores):
         of_score = panels[s * num_rows * columns : (s + 1) * num_rows * columns]
@@ -81,9 +83,7 @@ def deactivation_figure(found: Deactivation, width: float) -> Figure:
             axes.set_title(category, color=COLOURS.get(category, INK))
             axes.set_yticks(range(len(languages) + 1), [*reversed(languages), "all languages"])
             axes.tick_params(axis="y", length=0, labelleft=k % columns == 0)
-            axes.set_xlabel(
-                "log-probability of the answer" if score == "log_probability" else "accuracy, points"
-            )
+            axes.set_xlabel("log-probability" if score == "log_probability" else "accuracy, points")
         _same_widths(of_score[: len(categories)])
     return figure
 
