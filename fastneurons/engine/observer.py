@@ -20,6 +20,7 @@ from fastneurons_kernels.attribution import contributions
 from fastneurons_kernels.categories import categories
 from fastneurons_kernels.reading import Reading, near_parts, near_threshold_count, num_words
 from fastneurons_kernels.top import top_count
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastneurons.engine.discovery import Site
@@ -69,6 +70,7 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     signal: str = "gate"
     attribution: bool = False
     memory_bytes: int = 2**30
+    judged_places: int = 0  # judged tokens in flight whose log-probabilities the workers hold
     # Whether the engine only reads, so that work that no reading depends on may be skipped.
     only_reads: bool = False
 
@@ -250,19 +252,19 @@ class Observer:
         self._requests[request_id] = _Request(row, spans, num_cached_tokens)
         self.tally.cached_tokens += num_cached_tokens
 
-    def knows(self, request_id: str) -> bool:
-        """Whether any request in the engine is to be read."""
-        return request_id in self._requests
-
     def finished(self, request_id: str) -> None:
         """A request has left the engine."""
         self._requests.pop(request_id, None)
 
-    def arm(self, batch: Batch) -> None:
+    def arm(self, batch: Batch, needed: NDArray[np.int64] | None = None) -> None:
         """Set the targets of the next forward pass's rows.
 
         Those that are not read have target -1: the other prompt tokens, generated tokens, padding, and
         the rows of requests that are not ours.
+
+        Args:
+            batch: The step's requests.
+            needed: int64, rows that the last layer must compute although nothing is read of them.
         """
         self.tally.forwards += 1
         requests = [self._requests.get(request_id) for request_id in batch.request_ids]
@@ -275,7 +277,7 @@ class Observer:
         targets, num_read = row_targets(
             batch, target, unread if self.spec.is_corpus else spans, self.max_rows
         )
-        if self.spec.position in ("any", "answer"):
+        if not self.spec.is_corpus:
             num_read = num_rows_read(batch, target, unread)
         self._empty([r.row for r in requests if r and r.is_new])
         new = new_prompt_tokens(batch, seen)
@@ -289,7 +291,7 @@ class Observer:
         self.targets.copy_(self._to_device(targets), non_blocking=True)
         self.last_targets.copy_(self.targets)
         num_rows = int(batch.num_scheduled_tokens.sum())
-        self._read_rows = self._rows_that_matter(targets, num_rows)
+        self._read_rows = self._rows_that_matter(targets, num_rows, needed)
         self._tell_readers(self.layers, targets[:num_rows])
         self._armed = True
 
@@ -428,9 +430,13 @@ class Observer:
 
     def _spans(self, batch: Batch, requests: list[_Request | None]) -> Spans:
         """The tokens to read in each request of a step."""
-        if self.spec.position == "last":
+        if self.spec.position == "last" and not any(r.spans for r in requests if r):
             return Spans.last_tokens(batch)
-        return Spans.of([r.spans if r else () for r in requests])
+        spans = [r.spans if r else () for r in requests]
+        if self.spec.position == "last":
+            # Others may have an answer behind their prompt, which is scored.
+            spans = [own or (n - 1, n) for own, n in zip(spans, batch.num_prompt_tokens, strict=True)]
+        return Spans.of(spans)
 
     def _tell_readers(self, layers: Sequence[LayerObserver], targets: np.ndarray) -> None:
         """Set the rows that the CPU reads in the next forward pass; `targets` [T]."""
@@ -446,9 +452,15 @@ class Observer:
             for buffer in self._buffers.values():
                 buffer.index_fill_(0, index, 0)
 
-    def _rows_that_matter(self, targets: np.ndarray, num_rows: int) -> Tensor | None:
-        """A step's rows to read; None if leaving out the others is not wanted or gains nothing."""
-        read = np.flatnonzero(targets >= 0) if self.spec.only_reads else np.arange(num_rows)
+    def _rows_that_matter(
+        self, targets: np.ndarray, num_rows: int, needed: NDArray[np.int64] | None = None
+    ) -> Tensor | None:
+        """A step's rows to read, and others that are needed; None if leaving out the rest gains nothing or is unwanted."""
+        if not self.spec.only_reads:
+            return None
+        read = np.flatnonzero(targets >= 0)
+        if needed is not None and len(needed):
+            read = np.union1d(read, needed)
         if 2 * len(read) > num_rows:
             return None
         # A step that reads nothing, in the middle of a long prompt, still computes a row: no layer accepts zero rows.
