@@ -88,12 +88,18 @@ class Core:
         return cached_tokenizer_from_config(self.config.model_config)
 
     def send(
-        self, request_id: str, token_ids: list[int], extra: dict[str, Any], parameters: Any = None
+        self,
+        request_id: str,
+        token_ids: list[int],
+        extra: dict[str, Any],
+        parameters: Any = None,
+        cache_salt: str | None = None,
     ) -> None:
         """Queue a prompt; `extra` reaches the workers with it.
 
         Args:
             parameters: vLLM's `SamplingParams`; None asks for one token greedily, the least that vLLM takes.
+            cache_salt: Prompts share cached prefixes with those of the same salt alone.
         """
         # Copied, because making a new one checks it, which takes longer than everything else here.
         parameters = copy.copy(parameters or self._parameters)
@@ -107,7 +113,7 @@ class Core:
                 pooling_params=None,
                 arrival_time=time.time(),
                 lora_request=None,
-                cache_salt=None,
+                cache_salt=cache_salt,
                 data_parallel_rank=None,
             )
         )

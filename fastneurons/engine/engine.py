@@ -171,7 +171,12 @@ class PatchedEngine:
     # -- requests -------------------------------------------------------------------------------------
 
     def send(
-        self, request_id: str, token_ids: list[int], extra: dict[str, Any], parameters: Any = None
+        self,
+        request_id: str,
+        token_ids: list[int],
+        extra: dict[str, Any],
+        parameters: Any = None,
+        cache_salt: str | None = None,
     ) -> None:
         """Queue a prompt.
 
@@ -180,11 +185,13 @@ class PatchedEngine:
             token_ids: Its tokens.
             extra: Reaches the workers with it: what of it is observed, and into which row of the buffers.
             parameters: vLLM's `SamplingParams` of this request; None reads the prompt alone.
+            cache_salt: Prompts share cached prefixes with those of the same salt alone; needed where an edit changes
+                what is computed.
         Raises:
             EngineError: the engine failed.
         """
         try:
-            self.core.send(request_id, token_ids, extra, parameters)
+            self.core.send(request_id, token_ids, extra, parameters, cache_salt)
         except Exception as error:
             raise self._failed(error) from error
 
@@ -210,6 +217,11 @@ class PatchedEngine:
         except Exception as error:
             raise self._failed(error) from error
 
+    @property
+    def slices(self) -> list[Slice]:
+        """The layers and neurons of each rank that has some."""
+        return list(self._slices)
+
     # -- workers --------------------------------------------------------------------------------------
 
     def ask(self, method: str, **arguments: Any) -> list[Arrays]:
@@ -234,19 +246,24 @@ class PatchedEngine:
         Raises:
             EngineError: the engine failed.
         """
+        wait = self.ask_later(method, **arguments)
+        return lambda: self._merged(wait())
+
+    def ask_later(self, method: str, **arguments: Any) -> Callable[[], list[Arrays]]:
+        """Call a worker's method on every rank likewise; the arrays of each rank that has some, as `ask`."""
         try:
             wait = self.core.ask_later(method, **arguments)
         except Exception as error:
             raise self._failed(error) from error
 
-        def whole() -> Arrays:
+        def arrays() -> list[Arrays]:
             try:
                 replies = wait()
             except Exception as error:
                 raise self._failed(error) from error
-            return self._merged(self._arrays(replies))
+            return self._arrays(replies)
 
-        return whole
+        return arrays
 
     def _arrays(self, replies: list[Any]) -> list[Arrays]:
         """The arrays of each rank that has some. Raises EngineError if a rank reports that observing failed."""
@@ -374,6 +391,9 @@ class PatchedEngine:
         config.additional_config = msgspec.structs.replace(
             self._observe(config), patch=PATCH_VERSION, engine=self._number
         )
+        if config.scheduler_config.scheduler_cls is None:
+            kind = "NeuronAsyncScheduler" if config.scheduler_config.async_scheduling else "NeuronScheduler"
+            config.scheduler_config.scheduler_cls = f"fastneurons.engine.scheduler.{kind}"
         if on_cpu:
             from fastneurons.engine.cpu_norms import prefer_one_kernel
 
