@@ -8,8 +8,8 @@ prompt may be token ids in place of a text. The file gets `activations` float32 
 `logits` float32 [P, V]. With "every_token" it gets `activations` and `coefficients` float32 [T, N, I] of all tokens of
 all prompts, one after another, and `lengths` int64 [P]; with "weights" also `values` float32 [N, I, H] and
 `unembedding` float32 [V, H].
-With "first", a token of each prompt, it gets `log_probability` float32, of each prompt's tokens from there on, one prompt
-after another.
+With "first", a token of each prompt, it gets `log_probability` float32, of each prompt's tokens from there on, one
+prompt after another.
 With "exact_gelu" BLOOM's activation is the exact GELU, which vLLM computes for it, not its tanh form.
 """
 

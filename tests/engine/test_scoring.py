@@ -157,26 +157,31 @@ def generate(
 ) -> list[list[int]]:
     """Tokens that follow a few prompts, generated among texts that are scored."""
     prompts = [[3, 4, 5 + k] for k in range(3)]
-    tokens: dict[str, list[int]] = {}
-    for k, prompt in enumerate(prompts):
-        engine.send(f"generated-{k}", prompt, {}, parameters)
+    tokens: dict[str, list[int]] = {f"generated-{k}": [] for k in range(len(prompts))}
+    for name, prompt in zip(tokens, prompts, strict=True):
+        engine.send(name, prompt, {}, parameters)
     for text in scored:
         assert scores.send(text) is not None
-    while len(tokens) < len(prompts) or scores.unfinished:
+    unfinished = len(prompts)
+    while unfinished or scores.unfinished:
         for output in engine.step():
-            if not scores.finish(output) and output.finished:
-                tokens[output.request_id] = list(output.new_token_ids)
+            if not scores.finish(output) and output.request_id in tokens:
+                tokens[output.request_id] += output.new_token_ids
+                unfinished -= output.finished
         scores.begin()
         if found is not None:
             found += scores.fetch()
-    return [tokens[f"generated-{k}"] for k in range(len(prompts))]
+    assert all(len(each) == parameters.max_tokens for each in tokens.values())
+    return list(tokens.values())
 
 
 # -- rules ------------------------------------------------------------------------------------------
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(0, 30), st.integers(1, 31)), max_size=5)
+    st.lists(
+        st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(0, 30), st.integers(1, 31)), max_size=5
+    )
 )
 def test_judged_rows_against_token_by_token(requests):
     starts, rows, places, spans, row, place = [], [], [], [], 0, 0
