@@ -217,6 +217,11 @@ class PatchedEngine:
         except Exception as error:
             raise self._failed(error) from error
 
+    @property
+    def slices(self) -> list[Slice]:
+        """The layers and neurons of each rank that has some."""
+        return list(self._slices)
+
     # -- workers --------------------------------------------------------------------------------------
 
     def ask(self, method: str, **arguments: Any) -> list[Arrays]:

@@ -157,3 +157,26 @@ def judged_rows(
     rows = np.repeat(batch.query_start + start - 1 - computed, number) + along
     places = np.repeat(place + start - first, number) + along
     return JudgedRows(rows, places, np.stack((start, stop), 1) - first[:, None])
+
+
+def row_edits(
+    batch: Batch, slot: NDArray[np.int32], first: NDArray[np.int64], end: NDArray[np.int64], num_rows: int
+) -> NDArray[np.int32]:
+    """Edit of each row of a step, int32 [T]; -1 where a row has none.
+
+    Args:
+        batch: R requests.
+        slot: int32 [R], the edit of each request; -1: none.
+        first: int64 [R], its first token that is edited, of the prompt or generated.
+        end: int64 [R], one past the last.
+        num_rows: T, rows of the largest step.
+    """
+    computed = batch.num_computed_tokens.astype(np.int64)
+    start = np.maximum(computed, first)
+    stop = np.minimum(computed + batch.num_scheduled_tokens, end)
+    number = np.where(slot >= 0, np.maximum(stop - start, 0), 0)
+    before = np.cumsum(number) - number
+    offset = np.repeat(batch.query_start + start - computed - before, number)
+    edits = np.full(num_rows, -1, np.int32)
+    edits[offset + np.arange(offset.size)] = np.repeat(slot, number)
+    return edits

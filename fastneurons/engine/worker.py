@@ -16,12 +16,13 @@ from torch import Tensor
 from vllm.v1.outputs import AsyncModelRunnerOutput
 
 from fastneurons.engine.discovery import NoSiteError, find_sites
+from fastneurons.engine.edit_bank import EditBank
 from fastneurons.engine.engine_warnings import collected_warnings, of_rounding
 from fastneurons.engine.finite import FiniteWatch
 from fastneurons.engine.loading import watched_loading
 from fastneurons.engine.observer import ObservationSpec, Observer, TooLargeError
 from fastneurons.engine.patch import original_activation, patch
-from fastneurons.engine.requests import ROW_KEY, SAMPLED_KEY, SCORED_KEY, SPANS_KEY, is_ours
+from fastneurons.engine.requests import EDIT_KEY, ROW_KEY, SAMPLED_KEY, SCORED_KEY, SPANS_KEY, is_ours
 from fastneurons.engine.rows import Batch
 from fastneurons.engine.runners import unwatched, watch_batches
 from fastneurons.engine.scorer import Scorer
@@ -115,6 +116,8 @@ class NeuronWorker(_WorkerBase):
                 self.scorer.scheduled(
                     request.req_id, [int(number) for number in extra[SCORED_KEY]], request.prompt_token_ids
                 )
+            if EDIT_KEY in extra:
+                self._schedule_edit(request.req_id, extra)
             if ROW_KEY in extra:
                 observer.scheduled(
                     request.req_id,
@@ -219,6 +222,26 @@ class NeuronWorker(_WorkerBase):
         """`Observer.begin_count` of this rank, and its arrays once they are there."""
         return self._later(lambda observer: observer.begin_count(parity))
 
+    def fastneurons_put_edit(
+        self, slot: int, layers: list[int], mask: dict[str, Any], change: dict[str, Any]
+    ) -> dict[str, Any]:
+        """`EditBank.put` of this rank."""
+        return self._with_bank(lambda bank: bank.put(slot, layers, from_wire(mask)["mask"], change))
+
+    def fastneurons_put_values(self, row: int, layers: list[int], values: dict[str, Any]) -> dict[str, Any]:
+        """`EditBank.put_values` of this rank."""
+        return self._with_bank(lambda bank: bank.put_values(row, layers, from_wire(values)["values"]))
+
+    def fastneurons_clear_edit(self, slot: int) -> dict[str, Any]:
+        """`EditBank.clear` of this rank."""
+        return self._with_bank(lambda bank: bank.clear(slot))
+
+    def fastneurons_fill_edits(
+        self, rows: list[list[int]], fills: list[dict[str, Any]], threshold: int
+    ) -> "_Later":
+        """`Observer.fill_edits` of this rank, and its arrays once they are there."""
+        return self._later(lambda observer: observer.fill_edits(rows, fills, threshold))
+
     def fastneurons_constants(self) -> dict[str, Any]:
         """`Observer.constants` of this rank."""
         return self._reply(Observer.constants)
@@ -243,6 +266,27 @@ class NeuronWorker(_WorkerBase):
         if scorer is None or not get_tp_group().is_first_rank:
             return _Later(lambda: self._reply(lambda _: {}))
         return self._later(lambda _: scorer.begin(ranges), lambda _, begun: begun.arrays())
+
+    def _with_bank(self, change: Callable[[EditBank], None]) -> dict[str, Any]:
+        """Change the bank of edits; the reply has no arrays."""
+
+        def changed(observer: Observer) -> dict[str, Any]:
+            assert observer.bank is not None, "the engine has no bank of edits"
+            change(observer.bank)
+            return {}
+
+        return self._reply(changed)
+
+    def _schedule_edit(self, request_id: str, extra: dict[str, Any]) -> None:
+        """Note a new request's edit. Of a text that is scored, judged tokens count as generated."""
+        assert self.observer is not None
+        boundary = int(extra[SCORED_KEY][1]) if SCORED_KEY in extra else None
+        try:
+            if self.observer.bank is None:
+                raise LookupError("a request names an edit, and the engine has no bank of edits")
+            self.observer.bank.scheduled(request_id, int(extra[EDIT_KEY]), boundary)
+        except LookupError as error:  # an exception would leave the engine hanging
+            self.observer.tally.error = self.observer.tally.error or str(error)
 
     def _later(
         self,
