@@ -71,7 +71,8 @@ class Unembedding:
         chosen = chosen.masked_fill(~is_own, -torch.inf)
         both = self._gather(torch.stack((logits.logsumexp(1), chosen), 1))
         both = both.unflatten(1, (-1, 2))  # [J, ranks, 2]
-        return both[:, :, 1].amax(1) - both[:, :, 0].logsumexp(1)
+        found: Tensor = both[:, :, 1].amax(1) - both[:, :, 0].logsumexp(1)
+        return found
 
 
 class _OwnPart:

@@ -364,7 +364,7 @@ class NeuronWorker(_WorkerBase):
     def _rows_sampled_from(self, batch: Batch) -> NDArray[np.int64]:
         """The last rows of requests whose next tokens are wanted."""
         wanted = np.array([self._own.get(request_id, True) for request_id in batch.request_ids], bool)
-        last: NDArray[np.int64] = batch.query_start + batch.num_scheduled_tokens - 1
+        last: NDArray[np.int64] = (batch.query_start + batch.num_scheduled_tokens - 1).astype(np.int64)
         return last[wanted]
 
     def _max_rows(self) -> int:
