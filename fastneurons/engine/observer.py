@@ -531,7 +531,7 @@ class Observer:
     def _rows_that_matter(
         self, targets: np.ndarray, num_rows: int, needed: NDArray[np.int64] | None = None
     ) -> Tensor | None:
-        """A step's rows to read, and others that are needed; None if leaving out the rest gains nothing or is unwanted."""
+        """A step's rows to read, and others that are needed; None if leaving out the rest gains nothing, or is off."""
         if not self.spec.only_reads:
             return None
         read = np.flatnonzero(targets >= 0)

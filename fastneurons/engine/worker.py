@@ -39,7 +39,6 @@ else:
     _WorkerBase = object
 
 
-
 class NeuronWorker(_WorkerBase):
     """Our part of both workers: a mixin, put before one of vLLM's worker classes."""
 
@@ -51,6 +50,7 @@ class NeuronWorker(_WorkerBase):
     _own: dict[str, bool]  # requests of ours in the engine, and whether their next tokens are wanted
     _is_ours = False  # whether the step that began last has requests of ours
     _samples = False  # whether it has some of which the next token is wanted
+    _other_forwards = 0  # real forward passes without requests of ours
     _in_step = False  # within a step with requests of ours: no dummy, and none of vLLM's warm-up
 
     def load_model(self, *args: Any, **kwargs: Any) -> Any:
@@ -204,6 +204,7 @@ class NeuronWorker(_WorkerBase):
         tally: dict[str, Any] = msgspec.to_builtins(self.observer.tally)
         scored = self.scorer.tokens_scored if self.scorer is not None else None
         return tally | {
+            "forwards": tally["forwards"] + self._other_forwards,
             "calls": self.observer.num_calls(),
             "layers": len(self.observer.layers),
             "tokens_scored": scored,
@@ -353,6 +354,7 @@ class NeuronWorker(_WorkerBase):
     def _on_batch(self, batch: Batch) -> None:
         assert self.observer is not None
         if not self._in_step:
+            self._other_forwards += 1
             return
         needed = self._rows_sampled_from(batch)
         if self.scorer is not None:
@@ -362,7 +364,7 @@ class NeuronWorker(_WorkerBase):
     def _rows_sampled_from(self, batch: Batch) -> NDArray[np.int64]:
         """The last rows of requests whose next tokens are wanted."""
         wanted = np.array([self._own.get(request_id, True) for request_id in batch.request_ids], bool)
-        last: NDArray[np.int64] = batch.query_start + batch.num_scheduled_tokens - 1
+        last: NDArray[np.int64] = (batch.query_start + batch.num_scheduled_tokens - 1).astype(np.int64)
         return last[wanted]
 
     def _max_rows(self) -> int:
