@@ -61,7 +61,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
 }  # fmt: skip
 
 # Everything that may take the version, `fastneurons.__version__`, from the package itself.
-VERSION = {"analysis", "cli", "experiments", "machine", "report"}
+VERSION = {"analysis", "api", "cli", "experiments", "machine", "report"}
 
 # Libraries that only some may import, inside functions too.
 LIBRARIES: dict[str, set[str]] = {
