@@ -19,6 +19,7 @@ from fastneurons.store import Store, Verification, open_store, verify_store
 
 if TYPE_CHECKING:
     from fastneurons.report import Findings
+    from fastneurons.report.deactivation import Deactivation
     from fastneurons.training.progress import TrainingProgress
 
 Path = str | PathLike[str]
@@ -244,7 +245,7 @@ def verify(path: Path) -> Verification:
     return verify_store(open_store(fspath(path)))
 
 
-def findings(store: Store | Path, threshold: float | None = None) -> "Findings":
+def findings(store: Store | Path, threshold: float | None = None) -> "Findings | Deactivation":
     """Compute everything that `fastneurons summary` and `plot` show.
 
     Args:

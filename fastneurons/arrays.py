@@ -7,6 +7,7 @@ that computes it.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from math import nan
 from typing import Any, Literal
 
@@ -15,14 +16,38 @@ from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
 
+
+class Answer(IntEnum):
+    """The codes of `correct`."""
+
+    WRONG = 0
+    RIGHT = 1
+    NOT_JUDGED = 2
+
+
 STRING = "string"
 
 # Codes 0, 1, 2, 3, by how many of an example's languages activate a neuron: none, one, some, all.
 CATEGORIES = ("non-activated", "specific", "partial-shared", "all-shared")
 
-# Which runs have an array: all of them; those at position `last`; those that compare languages in each example; those
-# with attribution; those that count the tokens of a corpus.
-Runs = Literal["all", "last", "comparing", "attributing", "counting"]
+# The kinds of stores, by the command that writes them: `run`, `deactivate`, `generate`, `perplexity`.
+KINDS = ("measure", "deactivate", "generate", "perplexity")
+
+# Which stores have an array: all of them; those whose examples have prompts; of the kind "measure", those at position
+# `last`, those that compare languages in each example, those with attribution, and those that count the tokens of a
+# corpus; those with log-probabilities; those whose answers are judged; those of one kind.
+Runs = Literal[
+    "all",
+    "prompting",
+    "last",
+    "comparing",
+    "attributing",
+    "counting",
+    "scoring",
+    "judging",
+    "deactivate",
+    "generate",
+]
 
 # How the slices of tensor-parallel ranks, each with some of a layer's neurons, make the whole. "neurons": side by side.
 # "bits": likewise, packed. "sum", "max", "min": what their names say. "same": each rank has the whole.
@@ -37,7 +62,7 @@ class Array:
         name: Its name, in the store and everywhere else.
         dtype: A numpy dtype, or "string" for variable-length UTF-8.
         dims: Its dimension names. An array with "example" first grows with the run; any other is a sum over examples,
-            or, without `summed_by`, a constant of the model.
+            or, without `summed_by`, a constant of the model. Stores without conditions lack the dimension "condition".
         runs: Which runs have it.
         optional: Whether such a run has a choice.
         later: Whether stores of such runs may lack it because they were written before it was introduced.
@@ -83,7 +108,14 @@ class Array:
 
 
 def dimension_sizes(
-    *, thresholds: int, languages: int, layers: int, neurons: int, tasks: int = 1, examples: int = 0
+    *,
+    thresholds: int,
+    languages: int,
+    layers: int,
+    neurons: int,
+    tasks: int = 1,
+    examples: int = 0,
+    conditions: int = 0,
 ) -> dict[str, int]:
     """Return the size of every dimension of a run's arrays.
 
@@ -91,6 +123,7 @@ def dimension_sizes(
         layers: N, how many are measured.
         neurons: I, of each layer.
         examples: E; 0 for arrays of no examples.
+        conditions: C; 0 where the model runs only as it is.
     """
     return {
         "example": examples,
@@ -101,11 +134,13 @@ def dimension_sizes(
         "byte": -(-neurons // 8),  # of packed bits
         "category": len(CATEGORIES),
         "task": tasks,
+        "condition": conditions,
     }
 
 
 _PER_LANGUAGE = ("example", "threshold", "language", "layer")
 _SCORES = ("example", "language", "layer", "category")
+_OUTCOMES = ("example", "language", "condition")
 
 ARRAYS = (
     Array("example_id", STRING, ("example",), fill=""),
@@ -116,7 +151,18 @@ ARRAYS = (
     Array("token_count", "int32", ("example", "language")),
     Array("present", "bool", ("example", "language"), fill=False, ranks="same"),
     # The text as it was sent to the tokenizer; empty where the example has no prompt in the language.
-    Array("prompt", STRING, ("example", "language"), "comparing", optional=True, later=True, fill=""),
+    Array("prompt", STRING, ("example", "language"), "prompting", optional=True, later=True, fill=""),
+    # The log-probability of the judged tokens, summed, and their number: of the reference answer, or of a whole text.
+    Array("log_probability", "float32", _OUTCOMES, "scoring", fill=nan),
+    Array("judged_count", "int32", ("example", "language"), "scoring"),
+    # Whether the answer is right, one of the codes of `Answer`.
+    Array("correct", "uint8", _OUTCOMES, "judging", fill=2),
+    # Neurons that a condition edits; and of a random control's, those that are in its category as well.
+    Array("neuron_count", "int32", ("example", "condition", "layer"), "deactivate"),
+    Array("overlap", "int32", ("example", "condition", "layer"), "deactivate"),
+    # The text that follows the prompt, and how many tokens were generated for it.
+    Array("text", STRING, _OUTCOMES, "generate", fill=""),
+    Array("generated_count", "int32", _OUTCOMES, "generate"),
     # The id of the token that was read.
     Array("last_token", "int32", ("example", "language"), "last", later=True, fill=-1),
     Array(

@@ -16,6 +16,8 @@ import numpy.typing as npt
 import torch
 from fastneurons_kernels.codes import bits_in_range, bits_of, code_of, in_range, popcount
 from fastneurons_kernels.compiled import compiled
+from fastneurons_kernels.editing import Editing
+from fastneurons_kernels.editing_cpu import Editor, RowsToEdit
 from fastneurons_kernels.functions import get_function
 from fastneurons_kernels.reading import ABOVE, BLOCK_NEURONS, REACHED, WORD_BITS, Reading, check_input, layout
 from fastneurons_kernels.threads import lock, parts_of, pool, share_out, unlock
@@ -128,6 +130,7 @@ class Reader:
 def activation_cpu(
     x: torch.Tensor,
     reading: Reading | None = None,
+    editing: Editing | None = None,
     *,
     function: str,
     gated: bool,
@@ -146,6 +149,10 @@ def activation_cpu(
         reading.check(x.dtype, num_rows, num_neurons)
         read = Reader(reading, x.dtype, num_neurons, function=function, gated=gated, parameters=parameters)
         read(x, product, RowsToRead.of(reading.targets[:num_rows].numpy(), reading))
+    if editing is not None:
+        editing.check(num_rows, num_neurons)
+        edit = Editor(editing, x.dtype, num_neurons, function=function, gated=gated, parameters=parameters)
+        edit(x, product, RowsToEdit.of(editing.rows[:num_rows].numpy(), len(editing.masks)))
     return product if out is None else out.copy_(product)
 
 

@@ -242,7 +242,8 @@ def demo(
     # Imported late: this loads torch, and mistakes should be reported before that.
     from fastneurons.experiments.measure import measure_into_store
     from fastneurons.experiments.source import example_source
-    from fastneurons.report import compute_findings, draw_findings, print_findings
+    from fastneurons.report import draw_findings, print_findings
+    from fastneurons.report.findings import compute_findings
     from fastneurons.report.page import write_report
     from fastneurons.store import check_output
 

@@ -104,6 +104,7 @@ class Core:
         token_ids: list[int],
         extra: dict[str, Any],
         parameters: Any = None,
+        cache_salt: str | None = None,
         lora: Any = None,
     ) -> None:
         """Queue a prompt; `extra` reaches the workers with it.
@@ -111,6 +112,7 @@ class Core:
         Args:
             lora: vLLM's `LoRARequest`; None for the base model.
             parameters: vLLM's `SamplingParams`; None asks for one token greedily, the least that vLLM takes.
+            cache_salt: Prompts share cached prefixes with those of the same salt alone.
         """
         # Copied, because making a new one checks it, which takes longer than everything else here.
         parameters = copy.copy(parameters or self._parameters)
@@ -124,7 +126,7 @@ class Core:
                 pooling_params=None,
                 arrival_time=time.time(),
                 lora_request=lora,
-                cache_salt=None,
+                cache_salt=cache_salt,
                 data_parallel_rank=None,
             )
         )

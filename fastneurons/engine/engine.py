@@ -184,6 +184,7 @@ class PatchedEngine:
         token_ids: list[int],
         extra: dict[str, Any],
         parameters: Any = None,
+        cache_salt: str | None = None,
         adapted: bool = True,
     ) -> None:
         """Queue a prompt.
@@ -193,13 +194,16 @@ class PatchedEngine:
             token_ids: Its tokens.
             extra: Reaches the workers with it: what of it is observed, and into which row of the buffers.
             parameters: vLLM's `SamplingParams` of this request; None reads the prompt alone.
+            cache_salt: Prompts share cached prefixes with those of the same salt alone; needed where an edit changes
+                what is computed.
             adapted: Whether the model computes it with the engine's LoRA adapter, if it has one. Requests with and
                 without share steps.
         Raises:
             EngineError: the engine failed.
         """
         try:
-            self.core.send(request_id, token_ids, extra, parameters, self._lora if adapted else None)
+            lora = self._lora if adapted else None
+            self.core.send(request_id, token_ids, extra, parameters, cache_salt, lora)
         except Exception as error:
             raise self._failed(error) from error
 
@@ -225,6 +229,11 @@ class PatchedEngine:
         except Exception as error:
             raise self._failed(error) from error
 
+    @property
+    def slices(self) -> list[Slice]:
+        """The layers and neurons of each rank that has some."""
+        return list(self._slices)
+
     # -- workers --------------------------------------------------------------------------------------
 
     def ask(self, method: str, **arguments: Any) -> list[Arrays]:
@@ -249,19 +258,24 @@ class PatchedEngine:
         Raises:
             EngineError: the engine failed.
         """
+        wait = self.ask_later(method, **arguments)
+        return lambda: self._merged(wait())
+
+    def ask_later(self, method: str, **arguments: Any) -> Callable[[], list[Arrays]]:
+        """Call a worker's method on every rank likewise; the arrays of each rank that has some, as `ask`."""
         try:
             wait = self.core.ask_later(method, **arguments)
         except Exception as error:
             raise self._failed(error) from error
 
-        def whole() -> Arrays:
+        def arrays() -> list[Arrays]:
             try:
                 replies = wait()
             except Exception as error:
                 raise self._failed(error) from error
-            return self._merged(self._arrays(replies))
+            return self._arrays(replies)
 
-        return whole
+        return arrays
 
     def _arrays(self, replies: list[Any]) -> list[Arrays]:
         """The arrays of each rank that has some. Raises EngineError if a rank reports that observing failed."""
@@ -390,6 +404,9 @@ class PatchedEngine:
         config.additional_config = msgspec.structs.replace(
             self._observe(config), patch=PATCH_VERSION, engine=self._number
         )
+        if config.scheduler_config.scheduler_cls is None:
+            kind = "NeuronAsyncScheduler" if config.scheduler_config.async_scheduling else "NeuronScheduler"
+            config.scheduler_config.scheduler_cls = f"fastneurons.engine.scheduler.{kind}"
         if on_cpu:
             from fastneurons.engine.cpu_norms import prefer_one_kernel
 

@@ -18,11 +18,15 @@ from fastneurons_kernels.activation import ActivationLauncher
 from fastneurons_kernels.activation_cpu import Reader, RowsToRead
 from fastneurons_kernels.attribution import contributions
 from fastneurons_kernels.categories import categories
+from fastneurons_kernels.editing import Editing
+from fastneurons_kernels.editing_cpu import Editor, RowsToEdit
 from fastneurons_kernels.reading import Reading, near_parts, near_threshold_count, num_words
 from fastneurons_kernels.top import top_count
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastneurons.engine.discovery import Site
+from fastneurons.engine.edit_bank import EditBank, bank_bytes
 from fastneurons.engine.finite import NOT_FINITE
 from fastneurons.engine.host_memory import HostMemory
 from fastneurons.engine.rows import (
@@ -69,6 +73,9 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     signal: str = "gate"
     attribution: bool = False
     memory_bytes: int = 2**30
+    edits: int = 0  # slots of the workers' bank of edits
+    edit_values: int = 0  # rows of values that these may add
+    judged_places: int = 0  # judged tokens in flight whose log-probabilities the workers hold
     # Whether the engine only reads, so that work that no reading depends on may be skipped.
     only_reads: bool = False
 
@@ -80,10 +87,11 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def compute_hash(self) -> str:
         """Return a hash of what compiled code depends on: the ops, and the engine's number, which graphs hold.
 
-        Nothing else: thresholds, languages and sizes of buffers are behind the ops, and no graph on disk holds an
-        address. With them in the key, each other run would compile anew.
+        Nothing else: thresholds, languages, the number of edits and sizes of buffers are behind the ops, and no graph on disk
+        holds an address. With them in the key, each other run would compile anew.
         """
-        return hashlib.sha256(f"fastneurons {self.patch} {self.engine}".encode()).hexdigest()
+        edits = " with edits" if self.edits else ""
+        return hashlib.sha256(f"fastneurons {self.patch} {self.engine}{edits}".encode()).hexdigest()
 
 
 @dataclass
@@ -119,6 +127,11 @@ class LayerObserver:
     # On CPUs: the reader, and the rows to read in the next forward pass; None: read no row.
     reader: Reader | None = None
     rows_to_read: RowsToRead | None = None
+    # This layer's view of the bank of edits; None: the engine edits nothing. On CPUs also the editor, and the rows that
+    # the next forward pass edits; None: no row.
+    editing: Editing | None = None
+    editor: Editor | None = None
+    rows_to_edit: RowsToEdit | None = None
     # On GPUs: launches the kernel; made at the first forward pass.
     launcher: ActivationLauncher | None = None
 
@@ -132,8 +145,13 @@ class LayerObserver:
         if self.reader is not None and self.rows_to_read is not None:
             self.reader(x, product, self.rows_to_read)
 
+    def edit(self, x: Tensor, product: Tensor) -> None:
+        """Change the product [T, I], in place, where rows have an edit; after `observe`, on the CPU's path."""
+        if self.editor is not None and self.rows_to_edit is not None:
+            self.editor(x, product, self.rows_to_edit)
+
     def activation(self, x: Tensor, calls: Tensor) -> Tensor:
-        """The activated product [T, I], reading the targeted rows on the way; the GPU's path."""
+        """The activated product [T, I], reading and editing rows on the way; the GPU's path."""
         if self.launcher is None:
             kind = self.site.kind
             self.launcher = ActivationLauncher(
@@ -143,6 +161,7 @@ class LayerObserver:
                 function=kind.function,
                 gated=kind.gated,
                 parameters=kind.parameters,
+                editing=self.editing,
             )
         return self.launcher(x, calls)
 
@@ -184,6 +203,7 @@ class Observer:
 
     def __post_init__(self) -> None:
         self.neurons = self.sites[0].neurons if self.sites else 0
+        self.bank = self._make_bank()
         self.num_slots = self._slots_that_fit()
         self._buffers = self._allocate()
         self.targets = torch.full((self.max_rows,), -1, dtype=torch.int32, device=self.device)
@@ -207,19 +227,17 @@ class Observer:
                 calls=self.calls[n],
                 fused=uses_fused_kernel(self.device),
                 tally=self.tally,
+                editing=self.bank.of_layer(n) if self.bank is not None else None,
             )
             for n, site in enumerate(self.sites)
         ]
         for layer in self.layers:
             if not layer.fused:
-                layer.reader = Reader(
-                    layer.reading,
-                    self.dtype,
-                    layer.neurons,
-                    function=layer.site.kind.function,
-                    gated=layer.site.kind.gated,
-                    parameters=layer.site.kind.parameters,
-                )
+                kind = layer.site.kind
+                activation = {"function": kind.function, "gated": kind.gated, "parameters": kind.parameters}
+                layer.reader = Reader(layer.reading, self.dtype, layer.neurons, **activation)
+                if layer.editing is not None:
+                    layer.editor = Editor(layer.editing, self.dtype, layer.neurons, **activation)
         # Whether all numbers so far were finite; comes with each collection, since asking waits for the device.
         self.all_finite = torch.ones((), dtype=torch.bool, device=self.device)
         self._stream = self.stream or collect_stream(self.device, beside=not self._exchanges_candidates)
@@ -236,7 +254,8 @@ class Observer:
     def buffer_bytes(self) -> int:
         """Device memory held in addition to the model."""
         held = [self.targets, self.last_targets, *self._buffers.values()]
-        return sum(t.numel() * t.element_size() for t in held) + (self.values.bytes if self.values else 0)
+        beside = [part.bytes for part in (self.values, self.bank) if part is not None]
+        return sum(t.numel() * t.element_size() for t in held) + sum(beside)
 
     def scheduled(self, request_id: str, row: int, spans: Sequence[int], num_cached_tokens: int) -> None:
         """A request enters the engine, or re-enters it after a preemption.
@@ -251,19 +270,21 @@ class Observer:
         self._requests[request_id] = _Request(row, spans, num_cached_tokens)
         self.tally.cached_tokens += num_cached_tokens
 
-    def knows(self, request_id: str) -> bool:
-        """Whether any request in the engine is to be read."""
-        return request_id in self._requests
-
     def finished(self, request_id: str) -> None:
         """A request has left the engine."""
         self._requests.pop(request_id, None)
+        if self.bank is not None:
+            self.bank.finished(request_id)
 
-    def arm(self, batch: Batch) -> None:
+    def arm(self, batch: Batch, needed: NDArray[np.int64] | None = None) -> None:
         """Set the targets of the next forward pass's rows.
 
         Those that are not read have target -1: the other prompt tokens, generated tokens, padding, and
         the rows of requests that are not ours.
+
+        Args:
+            batch: The step's requests.
+            needed: int64, rows that the last layer must compute although nothing is read of them.
         """
         self.tally.forwards += 1
         requests = [self._requests.get(request_id) for request_id in batch.request_ids]
@@ -276,7 +297,7 @@ class Observer:
         targets, num_read = row_targets(
             batch, target, unread if self.spec.is_corpus else spans, self.max_rows
         )
-        if self.spec.position in ("any", "answer"):
+        if not self.spec.is_corpus:
             num_read = num_rows_read(batch, target, unread)
         self._empty([r.row for r in requests if r and r.is_new])
         new = new_prompt_tokens(batch, seen)
@@ -290,8 +311,11 @@ class Observer:
         self.targets.copy_(self._to_device(targets), non_blocking=True)
         self.last_targets.copy_(self.targets)
         num_rows = int(batch.num_scheduled_tokens.sum())
-        self._read_rows = self._rows_that_matter(targets, num_rows)
+        self._read_rows = self._rows_that_matter(targets, num_rows, needed)
         self._tell_readers(self.layers, targets[:num_rows])
+        rows_to_edit = self.bank.arm(batch) if self.bank is not None else None
+        for layer in self.layers:
+            layer.rows_to_edit = rows_to_edit
         self._armed = True
 
     def disarm(self) -> None:
@@ -300,8 +324,10 @@ class Observer:
             self._stream.step_queued(self.tally.forwards)
             self.targets.fill_(-1)
             self.last_targets.fill_(-1)
+            if self.bank is not None:
+                self.bank.disarm()
             for layer in self.layers:
-                layer.rows_to_read = None
+                layer.rows_to_read = layer.rows_to_edit = None
             self._armed = False
 
     def rows_of_last_layer(self) -> Tensor | None:
@@ -315,6 +341,8 @@ class Observer:
             self.last_targets[: len(index)] = self.targets[index]
             if self.layers[-1].reader is not None:
                 self._tell_readers(self.layers[-1:], self.last_targets[: len(index)].numpy())
+            if self.bank is not None:
+                self.layers[-1].rows_to_edit = self.bank.choose_last_rows(index)
         return index
 
     def num_calls(self) -> int:
@@ -346,6 +374,41 @@ class Observer:
         """
         half = np.arange(self.spec.languages) + parity * self.spec.languages
         return self._begin(half, lambda: self._count(parity))
+
+    def fill_edits(
+        self,
+        rows: list[list[int]],
+        fills: Sequence[dict[str, Any]],
+        threshold: int = 0,
+    ) -> Collection:
+        """Fill slots of the bank from the categories of examples that were read, ahead of the steps to come.
+
+        Args:
+            rows: As for `begin`.
+            fills: See `EditBank.fill`.
+            threshold: Index of the threshold that categories are by.
+        Returns:
+            Has the arrays of `EditBank.fill`.
+        """
+        assert self.bank is not None, "the engine has no bank of edits"
+        index = torch.tensor(rows, dtype=torch.int32)
+        words = self._buffers["words"][:, threshold : threshold + 1]
+        planes = categories(words, self._page_locked(index), self.neurons, planes=True).planes
+        assert planes is not None
+        scores = None
+        if any(fill.get("by_score") for fill in fills):
+            assert self.values is not None, "contributions need attribution"
+            gathered, missing = self._to_device(index.clamp(min=0).long()), self._to_device(index < 0)
+            norms = self.values_of(self._adapted is not None).norms
+            scores = self._buffers["coefficients"][gathered].float().abs() * norms  # [E, L, N, I]
+            scores = scores.masked_fill_(missing[..., None, None], 0).sum(1)
+        filled = self.bank.fill(planes[:, 0], fills, scores)
+        # Queued among the forward passes, as the bank is what these read; the few numbers follow by themselves.
+        return self._stream.begin(
+            next(self._collections_begun),
+            self.tally.forwards,
+            lambda: filled | {_ALL_FINITE: self.all_finite.clone()},
+        )
 
     def fetch(self, collection: Collection) -> dict[str, np.ndarray]:
         """Wait for a collection that has begun; its arrays, on the host.
@@ -417,15 +480,31 @@ class Observer:
             shapes["coefficients"] = ((N, self.neurons), self.dtype)
         return shapes
 
+    def _make_bank(self) -> EditBank | None:
+        spec = self.spec
+        if not spec.edits:
+            return None
+        needed = bank_bytes(spec.edits, spec.edit_values, len(self.sites), self.neurons, self.max_rows)
+        if needed > spec.memory_bytes:
+            raise TooLargeError(
+                f"{spec.edits} edits, {spec.edit_values} of them with values, take {needed / 2**20:,.1f} MiB of each "
+                f"device, more than --observe-memory {spec.memory_bytes / 2**30:g} (GiB)"
+            )
+        return EditBank(
+            spec.edits, spec.edit_values, self.sites, self.device, self.max_rows, self.gather
+        )
+
     def _slots_that_fit(self) -> int:
         spec = self.spec
         row = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self._row_shapes().values())
         slot = row * spec.languages
-        fixed = 2 * 4 * self.max_rows + (self.values.bytes if self.values else 0)
+        bank = self.bank.bytes if self.bank is not None else 0
+        fixed = 2 * 4 * self.max_rows + (self.values.bytes if self.values else 0) + bank
         needed = fixed + 2 * slot
         if needed > spec.memory_bytes:
             what = "two windows of counts" if spec.is_corpus else "two examples in flight"
             values = ", value vectors" if self.values else ""
+            values += f", {spec.edits} edits" if spec.edits else ""
             raise TooLargeError(
                 f"{what} take {needed / 2**20:,.1f} MiB of each device ({spec.languages} languages, "
                 f"{len(spec.thresholds)} thresholds{values}), more than --observe-memory "
@@ -444,9 +523,13 @@ class Observer:
 
     def _spans(self, batch: Batch, requests: list[_Request | None]) -> Spans:
         """The tokens to read in each request of a step."""
-        if self.spec.position == "last":
+        if self.spec.position == "last" and not any(r.spans for r in requests if r):
             return Spans.last_tokens(batch)
-        return Spans.of([r.spans if r else () for r in requests])
+        spans = [r.spans if r else () for r in requests]
+        if self.spec.position == "last":
+            # Others may have an answer behind their prompt, which is scored.
+            spans = [own or (n - 1, n) for own, n in zip(spans, batch.num_prompt_tokens, strict=True)]
+        return Spans.of(spans)
 
     def _tell_readers(self, layers: Sequence[LayerObserver], targets: np.ndarray) -> None:
         """Set the rows that the CPU reads in the next forward pass; `targets` [T]."""
@@ -462,9 +545,15 @@ class Observer:
             for buffer in self._buffers.values():
                 buffer.index_fill_(0, index, 0)
 
-    def _rows_that_matter(self, targets: np.ndarray, num_rows: int) -> Tensor | None:
-        """A step's rows to read; None if leaving out the others is not wanted or gains nothing."""
-        read = np.flatnonzero(targets >= 0) if self.spec.only_reads else np.arange(num_rows)
+    def _rows_that_matter(
+        self, targets: np.ndarray, num_rows: int, needed: NDArray[np.int64] | None = None
+    ) -> Tensor | None:
+        """A step's rows to read, and others that are needed; None if leaving out the rest gains nothing or is unwanted."""
+        if not self.spec.only_reads:
+            return None
+        read = np.flatnonzero(targets >= 0)
+        if needed is not None and len(needed):
+            read = np.union1d(read, needed)
         if 2 * len(read) > num_rows:
             return None
         # A step that reads nothing, in the middle of a long prompt, still computes a row: no layer accepts zero rows.

@@ -176,7 +176,7 @@ class ReadingPass(Iterator[MeasuredRows]):
         """Give a row a slot and its prompts to the engine."""
         if isinstance(row, Skipped):
             return InFlight(row, digest)
-        from fastneurons.engine.worker import ROW_KEY, SPANS_KEY
+        from fastneurons.engine.requests import ROW_KEY, SPANS_KEY
 
         item = InFlight(row, digest, -1 if self._corpus else self._slots.free.pop())
         slot = self._next_taken // self._window % 2 if self._corpus else item.slot

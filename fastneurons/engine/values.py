@@ -18,6 +18,7 @@ from fastneurons_kernels.projection import projection
 from torch import Tensor, nn
 
 from fastneurons.engine.discovery import NoSiteError, Site
+from fastneurons.engine.unembedding import find_head
 
 # Unit rows pushed through a projection at once: a few MB.
 _ROWS_AT_ONCE = 512
@@ -141,28 +142,17 @@ def unembedding_rows(model: nn.Module, tokens: Sequence[int], lora_slot: int | N
     Raises:
         LookupError: no unembedding is found, or its weight is no longer as it was loaded.
     """
-    head: Any = _head(model)
+    head: Any = find_head(model)
     weight, shard = head.weight, head.shard_indices
     ids = torch.tensor(list(tokens), device=weight.device)
     mine = (ids >= shard.org_vocab_start_index) & (ids < shard.org_vocab_end_index)
     if weight.dim() != 2 or not weight.is_floating_point() or weight.element_size() < 2:
         raise LookupError(f"the unembedding's weight is {weight.dtype} {tuple(weight.shape)}")
     rows = weight[torch.where(mine, ids - shard.org_vocab_start_index, 0)].float()
-    if lora_slot is not None and (pair := _unembedding_factors(model, lora_slot)) is not None:
+    if lora_slot is not None and (pair := unembedding_factors(model, lora_slot)) is not None:
         a, b = pair
         rows = rows + b[ids.to(b.device)].float() @ a.float()
     return torch.where(mine[:, None], rows, 0.0)
-
-
-def _head(model: nn.Module) -> nn.Module:
-    """The module that turns the last hidden state into logits: the head, or the embedding tied to it."""
-    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
-
-    found: list[nn.Module] = [m for m in model.modules() if isinstance(m, ParallelLMHead)]
-    found += [m for m in model.modules() if isinstance(m, VocabParallelEmbedding)]
-    if not found:
-        raise LookupError(f"{type(model).__name__} has no unembedding")
-    return found[0]
 
 
 def adapter_slot(model: Any, number: int) -> int:
@@ -203,7 +193,7 @@ def _factors(layer: Any, slot: int) -> tuple[Tensor, Tensor] | None:
     return (a[slot, 0], b[slot, 0]) if bool(b[slot].any()) else None
 
 
-def _unembedding_factors(model: nn.Module, slot: int) -> tuple[Tensor, Tensor] | None:
+def unembedding_factors(model: nn.Module, slot: int) -> tuple[Tensor, Tensor] | None:
     """A [r, H] and B [V, r] of the unembedding, which vLLM's LoRA applies where logits are computed."""
     from vllm.lora.layers import LogitsProcessorWithLoRA
 

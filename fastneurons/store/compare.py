@@ -24,7 +24,7 @@ _OPTIONS = {
     "top_k": "--attribution --top-k",
 }
 # Compared in ways of their own.
-_APART = ("model", "model_fingerprint", "tokenizer_fingerprint", "tokens", "lora", "lora_fingerprint")
+_APART = ("model", "model_fingerprint", "tokenizer_fingerprint", "tokens", "edits", "lora", "lora_fingerprint")
 _FREE = ("version", "config", "created", "status", "format", "warnings")
 _FINGERPRINTS = {
     "model_fingerprint": (
@@ -51,6 +51,9 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
         StoreError: naming what differs, both values, and what to do.
     """
     others = "another --out, or --overwrite instead of --resume"
+    if root.header.kind != header.kind:
+        began, this_run = _command(root.header.kind), _command(header.kind)
+        raise StoreError(f"{path} was begun by fastneurons {began}, not by {this_run}; pass {others}")
     if root.header.model != header.model and not _same_folder(root.header.model, header.model):
         raise StoreError(
             f"{path} holds {root.header.model}, this run is {header.model}; "
@@ -62,6 +65,8 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
             raise StoreError(f"{path} holds {root.header.model}, and {changed}; pass {others}")
     if root.header.lora_fingerprint != header.lora_fingerprint:  # a moved folder is the same adapter
         raise StoreError(f"{path} {_other_adapter(root.header, header)}pass {others}")
+    if problem := _other_edits(root.header, header):
+        raise StoreError(f"{path} {problem}{others}")
     if root.header.tokens != header.tokens and (problem := _other_tokens(root.header, header)):
         raise StoreError(f"{path} {problem}{others}")
     for name in Header.__struct_fields__:
@@ -87,6 +92,26 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
             what, keep, keep_not = _KEPT[spec.name]
             has, do = ("has", keep) if stored else ("has no", keep_not)
             raise StoreError(f"{path} {has} {what}, unlike this run; {do}, or pass another --out")
+
+
+def _command(kind: str) -> str:
+    return "run" if kind == "measure" else kind
+
+
+def _other_edits(stored: Header, given: Header) -> str | None:
+    """How the edits of a store differ from this run's, and what to pass; None if they are the same."""
+    before, now = stored.edits, given.edits
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            had = _option(name, before.get(name), now.get(name))
+            has = _option(name, now.get(name), before.get(name))
+            return f"was begun with {had}, this run has {has}; pass {had}, or "
+    return None
+
+
+def _option(name: str, value: Any, other: Any) -> str:
+    option = f"--{name.replace('_', '-')}"
+    return f"no {option}" if value is None else f"{option} {_shown(value, other)}"
 
 
 def _same_folder(stored: str, given: str) -> bool:

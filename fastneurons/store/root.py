@@ -21,6 +21,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from fastneurons.arrays import KINDS
 from fastneurons.errors import StoreError
 from fastneurons.store import schema
 from fastneurons.store.manifest import Mark, digest_of
@@ -252,6 +253,11 @@ def _check(root: Root, name: str) -> None:
     Raises:
         StoreError: naming what cannot be.
     """
+    if root.header.kind not in KINDS:
+        raise StoreError(
+            f"{name} is of kind {root.header.kind}, written by fastneurons {root.header.version}; this one reads "
+            f"{', '.join(KINDS)}: upgrade fastneurons"
+        )
     problem = _header_problem(root)
     if problem is not None:
         raise _damaged(name, problem)
@@ -283,13 +289,20 @@ def _header_problem(root: Root) -> str | None:
         return f"status {header.status!r}"
     if header.format < 1:
         return f"format {header.format}"
+    if (
+        len(set(header.conditions)) != len(header.conditions)
+        or bool(header.conditions) == header.is_measuring
+    ):
+        return f"conditions {header.conditions} of kind {header.kind}"
     sizes = schema.dimension_sizes(header, commit.examples)
     for dimension, size in (*sizes.items(), ("window", header.window)):
-        lowest = 0 if dimension in ("example", "layer") else 1
+        lowest = 0 if dimension in ("example", "layer", "threshold", "condition") else 1
         if not lowest <= size < 2**40:
             return f"{dimension} of {size}"
     if not 0 <= commit.skipped_bytes < 2**40:
         return f"{commit.skipped_bytes} bytes of skipped rows"
+    if header.is_measuring and not header.thresholds:
+        return "threshold of 0"
     for spec in root.sums:
         snapshots = commit.snapshots(spec)
         if len(snapshots) != sizes[spec.summed_by or ""] or not set(snapshots) <= {0, 1}:

@@ -1,7 +1,7 @@
 """Lay out the arrays of `fastneurons/arrays.py` in a store: attributes, chunks, shards, checkpoints, coordinates."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from math import isqrt, prod
 from typing import Any
@@ -44,6 +44,12 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         version: Of the fastneurons that wrote the store.
+        kind: What the store holds, one of `fastneurons.arrays.KINDS`.
+        conditions: The C labels of the condition axis, under which each prompt was run: `intact`, and the edits by
+            name. Empty in a store of the kind "measure", which has no such axis.
+        edits: How the conditions' edits were made, by the names of the command's options; compared when a run is
+            resumed.
+        measures: By task, how answers are judged: what `correct` says. Empty where no answer is judged.
         layers: The N layer numbers, in the order of the layer axis.
         neurons: I, neurons per layer.
         languages: The L codes, in the order of the language axis.
@@ -70,6 +76,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     version: str
+    kind: str = "measure"
+    conditions: list[str] = []
+    edits: dict[str, Any] = {}
+    measures: dict[str, str] = {}
     model: str
     revision: str | None = None
     dtype: str
@@ -102,6 +112,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return self.position == "corpus"
 
     @property
+    def is_measuring(self) -> bool:
+        """Whether the store holds which neurons the unedited model activates."""
+        return self.kind == "measure"
+
+    @property
     def has_attribution(self) -> bool:
         """Whether the store holds attribution: how much each category matters for the answer."""
         return self.top_k is not None
@@ -131,13 +146,25 @@ class ArraySpec(Array):
 
     def when(self, header: Header) -> bool:
         """Whether a run with that header may have it."""
+        measuring, judging = header.is_measuring, bool(header.measures)
         return {
             "all": True,
-            "last": header.position == "last",
-            "comparing": not header.is_corpus,
-            "attributing": header.has_attribution,
-            "counting": header.is_corpus,
+            "prompting": not (measuring and header.is_corpus),
+            "last": measuring and header.position == "last",
+            "comparing": measuring and not header.is_corpus,
+            "attributing": measuring and header.has_attribution,
+            "counting": measuring and header.is_corpus,
+            "scoring": judging if measuring else header.kind != "generate",
+            "judging": judging,
+            "deactivate": header.kind == "deactivate",
+            "generate": header.kind == "generate",
         }[self.runs]
+
+    def within(self, header: Header) -> "ArraySpec":
+        """The array in a store with that header: without the dimension "condition" if that has no conditions."""
+        if header.conditions or "condition" not in self.dims:
+            return self
+        return replace(self, dims=tuple(dim for dim in self.dims if dim != "condition"))
 
     @property
     def checkpoint(self) -> "ArraySpec":
@@ -189,7 +216,7 @@ class ArraySpec(Array):
 
     def bytes_of(self, shape: Sequence[int]) -> int:
         """Bytes of that many values in memory; approximate for strings."""
-        string = _PROMPT_BYTES if self.name == PROMPT else 16
+        string = _PROMPT_BYTES if self.name in (PROMPT, TEXT) else 16
         return prod(shape) * (string if self.dtype == STRING else np.dtype(self.dtype).itemsize)
 
 
@@ -210,18 +237,22 @@ def dimension_sizes(header: Header, num_examples: int) -> dict[str, int]:
         neurons=header.neurons,
         tasks=len(header.tasks),
         examples=num_examples,
+        conditions=len(header.conditions),
     )
     return {**sizes, "snapshot": 2}
 
 
 def coordinates(header: Header) -> dict[str, NDArray[Any]]:
     """The labels of dimensions, by dimension; each is an array of its dimension's name."""
-    return {
+    labels: dict[str, NDArray[Any]] = {
         "language": np.array(header.languages, np.dtypes.StringDType()),
         "layer": np.array(header.layers, np.int32),
         "threshold": np.array(header.thresholds, np.float64),
         "category": np.array(CATEGORIES, np.dtypes.StringDType()),
     }
+    if header.conditions:
+        labels["condition"] = np.array(header.conditions, np.dtypes.StringDType())
+    return labels
 
 
 def metadata_problem(spec: ArraySpec, metadata: dict[str, Any]) -> str | None:
@@ -273,10 +304,11 @@ def array_specs(header: Header, kept: Collection[str]) -> list[ArraySpec]:
     Args:
         kept: Names, among which are those of the optional and the later arrays that the store has.
     """
+    labels = coordinates(header)
     return [
-        *COORDINATES,
+        *(spec for spec in COORDINATES if spec.name in labels),
         *(
-            spec
+            spec.within(header)
             for spec in ARRAYS
             if spec.when(header) and (spec.name in kept or not (spec.optional or spec.later))
         ),
@@ -298,9 +330,9 @@ def sum_specs(header: Header) -> list[ArraySpec]:
     return [spec for spec in ARRAYS if spec.summed_by and spec.when(header)]
 
 
-def array_spec(name: str) -> ArraySpec:
-    """The array of that name, coordinates excluded."""
-    return next(spec for spec in ARRAYS if spec.name == name)
+def array_spec(name: str, header: Header) -> ArraySpec:
+    """The array of that name in a store with that header, coordinates excluded."""
+    return next(spec.within(header) for spec in ARRAYS if spec.name == name)
 
 
 # Arrays that the writer or the reader treats in a way of its own.
@@ -311,6 +343,7 @@ EXAMPLE_ID = "example_id"
 OUTCOME = "outcome"
 LAST_TOKEN = "last_token"
 PROMPT = "prompt"
+TEXT = "text"
 
 # Generous, so that no object of prompts comes near the largest size that is read.
 _PROMPT_BYTES = 4096
@@ -323,5 +356,6 @@ COORDINATES = (
     ArraySpec("layer", "int32", ("layer",)),
     ArraySpec("threshold", "float64", ("threshold",)),
     ArraySpec("category", STRING, ("category",), fill=""),
+    ArraySpec("condition", STRING, ("condition",), fill=""),
 )
 ARRAYS = tuple(ArraySpec(**{f.name: getattr(spec, f.name) for f in fields(spec)}) for spec in arrays.ARRAYS)
