@@ -120,6 +120,8 @@ class EngineOptions:
     enforce_eager: bool | None = None
     tensor_parallel_size: int = 1
     pipeline_parallel_size: int = 1
+    # Folder of a LoRA adapter that every prompt uses.
+    lora: str | None = None
     engine_args: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

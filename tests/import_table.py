@@ -42,12 +42,12 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
          "store", "training"},
         set(LEAVES),
     ),
-    "api": ({"data", "executors", "experiments", "report", "store"}, set(LEAVES)),
+    "api": ({"data", "executors", "experiments", "report", "store", "training"}, set(LEAVES)),
     "bench": ({"data", "engine", "experiments", "machine", "report", "store"}, set(LEAVES)),
     "executors": ({"experiments", "store"}, set(LEAVES) - {"console", "streams"}),
     "experiments": ({"data", "engine", "scores", "store"}, set(LEAVES) - {"console", "streams"}),
     "machine": ({"engine"}, {"errors", "visible"}),
-    "training": ({"data"}, {"config", "errors", "languages", "progress", "visible"}),
+    "training": ({"data"}, {"config", "console", "errors", "languages", "neuron_sets", "progress", "visible"}),
     "report": ({"analysis", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
     "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "neuron_sets", "visible"}),
     "engine": (
@@ -61,7 +61,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
 }  # fmt: skip
 
 # Everything that may take the version, `fastneurons.__version__`, from the package itself.
-VERSION = {"analysis", "cli", "experiments", "machine", "report"}
+VERSION = {"analysis", "api", "cli", "experiments", "machine", "report"}
 
 # Libraries that only some may import, inside functions too.
 LIBRARIES: dict[str, set[str]] = {
@@ -72,6 +72,7 @@ LIBRARIES: dict[str, set[str]] = {
     "llvmlite": {"kernels"},
     "transformers": {"bench", "data", "engine", "training"},
     "peft": {"training"},
+    "accelerate": {"training"},
     "ray": {"executors"},
     "lm_eval": {"experiments"},
     "zarr": {"store"},

@@ -95,6 +95,7 @@ def run(
     overwrite: _Overwrite = False,
     dtype: opt.Dtype = "auto",
     revision: opt.Revision = None,
+    lora: opt.Lora = None,
     tokenizer: opt.TokenizerName = None,
     quantization: opt.Quantization = None,
     trust_remote_code: opt.TrustRemoteCode = False,
@@ -119,13 +120,14 @@ def run(
     """
     from fastneurons.data.options import DataOptions, parse_chat_template_kwargs
     from fastneurons.data.place_files import notes_on_varieties
-    from fastneurons.engine.model_checks import check_place
+    from fastneurons.engine.adapters import check_place
     from fastneurons.languages import parse_languages
     from fastneurons.model_name import short_name
 
     engine = EngineOptions(
         dtype=dtype,
         revision=revision,
+        lora=lora,
         tokenizer=tokenizer,
         quantization=quantization,
         trust_remote_code=trust_remote_code,
@@ -179,7 +181,7 @@ def run(
     for note in notes_on_varieties(re.split(r"[,\s]+", languages or "")):
         say(f"--languages: {note}")
     check_together(measurement, options, engine)
-    check_place(model)
+    check_place(model, lora)
     # Imported late: mistakes that need neither data nor an engine to find are reported at once.
     from fastneurons.data.tasks import tasks_and_data
     from fastneurons.experiments.measure import measure_into_store

@@ -38,7 +38,7 @@ from fastneurons.engine.rows import (
     row_targets,
 )
 from fastneurons.engine.streams import Collection, CollectStream, collect_stream
-from fastneurons.engine.values import ValueVectors
+from fastneurons.engine.values import AdaptedValueVectors, ValueVectors
 
 _Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
@@ -248,6 +248,7 @@ class Observer:
         self._requests: dict[str, _Request] = {}
         self._read_rows: Tensor | None = None
         self._armed = False
+        self._adapted: AdaptedValueVectors | None = None
 
     @property
     def buffer_bytes(self) -> int:
@@ -359,7 +360,8 @@ class Observer:
             rows: For each of E examples, the row of each of the L languages; -1 where it has none.
             keep_bits: Whether `activated` comes along.
             attribution: None without it. `index`, as `rows`: which of the answer tokens it is, -1 for none;
-                `unembedding`, float32 [U, H]: the tokens' rows; `top_k`; `keep_coefficients`.
+                `unembedding`, float32 [U, H]: the tokens' rows; `top_k`; `keep_coefficients`; `adapted`: whether
+                the examples were computed with the adapter.
         """
         used = np.array(rows, np.int64)
         return self._begin(used[used >= 0], lambda: self._collect(rows, keep_bits, attribution))
@@ -397,7 +399,8 @@ class Observer:
         if any(fill.get("by_score") for fill in fills):
             assert self.values is not None, "contributions need attribution"
             gathered, missing = self._to_device(index.clamp(min=0).long()), self._to_device(index < 0)
-            scores = self._buffers["coefficients"][gathered].float().abs() * self.values.norms  # [E, L, N, I]
+            norms = self.values_of(self._adapted is not None).norms
+            scores = self._buffers["coefficients"][gathered].float().abs() * norms  # [E, L, N, I]
             scores = scores.masked_fill_(missing[..., None, None], 0).sum(1)
         filled = self.bank.fill(planes[:, 0], fills, scores)
         # Queued among the forward passes, as the bank is what these read; the few numbers follow by themselves.
@@ -429,10 +432,24 @@ class Observer:
         if not all_finite and self.tally.error is None:
             self.tally.error = NOT_FINITE
 
-    def constants(self) -> dict[str, np.ndarray]:
-        """Copy attribution's constants of the model to the host: `value_norm`, float32 [N, I]."""
-        assert self.values is not None
-        norms = self.values.norms
+    def adapt(self, factors: Sequence[tuple[Tensor, Tensor] | None]) -> None:
+        """Take the value vectors under a LoRA adapter, for collections with `adapted`; see `AdaptedValueVectors`."""
+        if self.values is not None:
+            self._adapted = AdaptedValueVectors(self.values, factors)
+
+    def values_of(self, adapted: bool) -> ValueVectors | AdaptedValueVectors:
+        """The value vectors of the base model, or those under the adapter."""
+        values = self._adapted if adapted else self.values
+        assert values is not None
+        return values
+
+    def constants(self, adapted: bool = False) -> dict[str, np.ndarray]:
+        """Copy attribution's constants of the model to the host: `value_norm`, float32 [N, I].
+
+        Args:
+            adapted: Whether those under the adapter.
+        """
+        norms = self.values_of(adapted).norms
         return self.beside_forward_passes(lambda: {"value_norm": norms.contiguous()})
 
     def collect_into(self, memory: HostMemory) -> None:
@@ -592,7 +609,7 @@ class Observer:
         if attribution is not None:
             assert counted.planes is not None
             out |= self._contributions(index, counted.planes[:, 0], attribution)
-            out["neuron_contribution"] = self._neuron_contribution(gathered, missing)
+            out["neuron_contribution"] = self._neuron_contribution(gathered, missing, attribution["adapted"])
             if attribution["keep_coefficients"]:
                 coefficient = self._buffers["coefficients"][gathered].half()
                 coefficient.masked_fill_(missing, torch.nan)
@@ -619,7 +636,7 @@ class Observer:
 
         An answer's projection is as large as a row of coefficients in float32.
         """
-        assert self.values is not None
+        values = self.values_of(attribution["adapted"])
         index = torch.tensor(attribution["index"], dtype=torch.int32)
         unembedding = torch.tensor(attribution["unembedding"])
         answer_bytes = 4 * len(self.sites) * self.neurons
@@ -634,8 +651,8 @@ class Observer:
                 self._buffers["coefficients"],
                 self._page_locked(rows[some]),
                 planes[some],
-                self.values.norms,
-                self.values.projections(self._to_device(unembedding[tokens.long()])),
+                values.norms,
+                values.projections(self._to_device(unembedding[tokens.long()])),
                 self._page_locked(own.int()),
                 attribution["top_k"],
             )._asdict()
@@ -656,17 +673,17 @@ class Observer:
             return False
         return self.sites[0].neurons != self.sites[0].total_neurons
 
-    def _neuron_contribution(self, rows: Tensor, missing: Tensor) -> Tensor:
+    def _neuron_contribution(self, rows: Tensor, missing: Tensor, adapted: bool) -> Tensor:
         """Contribution scores, summed over examples: float64 [L, N, I], of `rows` [E, L] without those missing.
 
         An example at a time: the scores of all are several times as large as their coefficients.
         """
-        assert self.values is not None
+        norms = self.values_of(adapted).norms
         shape = (self.spec.languages, len(self.sites), self.neurons)
         total = torch.zeros(shape, dtype=torch.float64, device=self.device)
         for row, absent in zip(rows, missing, strict=True):
             scores = self._buffers["coefficients"][row].float().abs()
-            scores *= self.values.norms
+            scores *= norms
             total += scores.masked_fill_(absent, 0)
         return total
 

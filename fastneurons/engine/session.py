@@ -114,7 +114,9 @@ class Session:
         Raises:
             EngineError: the engine failed.
         """
-        return self.engine.ask_whole("fastneurons_constants") if self.measurement.attribution else {}
+        if not self.measurement.attribution:
+            return {}
+        return self.engine.ask_whole("fastneurons_constants", adapted=self.facts.adapter is not None)
 
     def measure(
         self,
@@ -125,6 +127,7 @@ class Session:
         stop: threading.Event | None = None,
         block_size: int | None = None,
         add_special_tokens: bool = True,
+        adapted: bool = True,
     ) -> Iterator[MeasuredRows]:
         """Measure a stream of examples, or of texts.
 
@@ -139,6 +142,7 @@ class Session:
             block_size: Tokens of a corpus' blocks; None keeps documents.
             add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
                 in a chat format, which have their marks already.
+            adapted: Whether the model computes them with the session's adapter, if it has one.
         Yields:
             All rows, in input order, in groups.
         Raises:
@@ -149,7 +153,7 @@ class Session:
             if self.measurement.position == "corpus":
                 for _ in islice(encoded, first):
                     pass
-            yield from self.read(encoded, first, window, keep_bits, stop)
+            yield from self.read(encoded, first, window, keep_bits, stop, adapted)
 
     @contextlib.contextmanager
     def tokenised(
@@ -183,6 +187,7 @@ class Session:
         window: int = 256,
         keep_bits: bool = True,
         stop: threading.Event | None = None,
+        adapted: bool = True,
     ) -> ReadingPass:
         """Read rows that are token ids already; for the rest as `measure`.
 
@@ -201,6 +206,7 @@ class Session:
             window=window,
             keep_bits=keep_bits,
             stop=stop or threading.Event(),
+            adapted=adapted and self.facts.adapter is not None,
         )
 
     def tokeniser(self, add_special_tokens: bool = True) -> Tokeniser:

@@ -133,8 +133,9 @@ def describe(facts: ModelFacts, measurement: Measurement) -> str:
     if facts.workers > 1:
         where = f"{facts.workers} workers, each {where}"
     held = "counts" if measurement.position == "corpus" else f"up to {facts.slots} examples in flight"
+    adapter = f" with adapter {facts.adapter.folder.name} (rank {facts.adapter.rank})" if facts.adapter else ""
     return (
-        f"{short_name(facts.model)}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
+        f"{short_name(facts.model)}{adapter}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
         f"({facts.function}{', gated' if facts.gated else ''}), {facts.dtype}, {where}; "
         f"{held} in {facts.buffer_bytes / 2**20:.1f} of {measurement.memory_bytes / 2**20:,.0f} MiB"
     )
@@ -154,7 +155,8 @@ def _header(
         revision=engine.revision,
         dtype=facts.dtype,
         quantization=engine.quantization,
-        lora=None,
+        lora=printable(str(facts.adapter.folder)) if facts.adapter is not None else None,
+        lora_fingerprint=facts.adapter.fingerprint if facts.adapter is not None else None,
         task=",".join(source.tasks),
         tasks=list(source.tasks),
         source=printable(source.name) + blocks,
@@ -173,6 +175,7 @@ def _header(
             "engine": _printable(asdict(engine)),
             "function": facts.function,
             "gated": facts.gated,
+            **({"lora": _printable(facts.adapter.describe())} if facts.adapter is not None else {}),
         },
         model_fingerprint=facts.model_fingerprint,
         tokenizer_fingerprint=facts.tokenizer_fingerprint,

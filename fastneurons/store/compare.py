@@ -24,7 +24,7 @@ _OPTIONS = {
     "top_k": "--attribution --top-k",
 }
 # Compared in ways of their own.
-_APART = ("model", "model_fingerprint", "tokenizer_fingerprint", "tokens", "edits")
+_APART = ("model", "model_fingerprint", "tokenizer_fingerprint", "tokens", "edits", "lora", "lora_fingerprint")
 _FREE = ("version", "config", "created", "status", "format", "warnings")
 _FINGERPRINTS = {
     "model_fingerprint": (
@@ -63,6 +63,8 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
         stored, given = getattr(root.header, name), getattr(header, name)
         if stored is not None and given is not None and stored != given:
             raise StoreError(f"{path} holds {root.header.model}, and {changed}; pass {others}")
+    if root.header.lora_fingerprint != header.lora_fingerprint:  # a moved folder is the same adapter
+        raise StoreError(f"{path} {_other_adapter(root.header, header)}pass {others}")
     if problem := _other_edits(root.header, header):
         raise StoreError(f"{path} {problem}{others}")
     if root.header.tokens != header.tokens and (problem := _other_tokens(root.header, header)):
@@ -134,6 +136,20 @@ def _if_moved(stored: Header, given: Header) -> str:
         return ""
     return (
         f"if the folder was moved, make a link at its old place (ln -s {now.absolute()} {before}); if not, "
+    )
+
+
+def _other_adapter(stored: Header, given: Header) -> str:
+    """How the adapters of a store and a run differ, and what to pass."""
+    if stored.lora is None:
+        return f"was measured without an adapter, this run has --lora {given.lora}; drop --lora, or "
+    if given.lora is None:
+        return f"was measured with the adapter {stored.lora}, this run has none; pass --lora {stored.lora}, or "
+    if stored.lora == given.lora:
+        return f"was measured with the adapter {stored.lora}, whose files have changed since the run began; "
+    return (
+        f"was measured with the adapter {stored.lora}, this run has {given.lora}, which is another; "
+        f"pass --lora {stored.lora}, or "
     )
 
 

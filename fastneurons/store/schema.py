@@ -67,6 +67,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         config: The run's other options; kept for the record, not compared when a run is resumed.
         model_fingerprint: SHA-256 over the model's configuration and its tensors' names, dtypes and shapes; weights
             are not hashed. None in stores of earlier versions.
+        lora_fingerprint: SHA-256 over the adapter's configuration and its weights. None without one.
         tokenizer_fingerprint: SHA-256 over the tokenizer's files. None in stores of earlier versions.
         warnings: What the engine warned of that may change results, a line each.
         created: When the run began, ISO 8601.
@@ -84,6 +85,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     quantization: str | None = None
     lora: str | None = None
+    lora_fingerprint: str | None = None
     task: str
     tasks: list[str]
     source: str
