@@ -47,6 +47,7 @@ def run(
     window: int = 256,
     keep_bits: bool = True,
     keep_prompts: bool = True,
+    keep_folds: bool = True,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool | RunProgress = True,
@@ -82,6 +83,7 @@ def run(
         window: Number of examples to write and commit at a time.
         keep_bits: Whether to store which neurons were activated, or only counts.
         keep_prompts: Whether to store the prompts' texts.
+        keep_folds: Whether to count eight parts of a corpus apart as well, which tells how certain findings are.
         resume: Whether to continue an interrupted run, or one whose data or limit has grown.
         overwrite: Whether to replace an existing store.
         progress: Whether to show progress on standard error; or an object whose methods are called instead.
@@ -108,7 +110,7 @@ def run(
     )
     at_least = 1 if position == "corpus" else 2
     codes = None if languages is None else parse_languages(_listed(languages), at_least)
-    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts)
+    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, keep_folds)
     model, engine_arguments = fspath(model), engine_options(**engine)
     if data is None or isinstance(data, str | PathLike | Mapping):
         chosen = data_options or DataOptions()

@@ -27,6 +27,10 @@ class Answer(IntEnum):
 
 STRING = "string"
 
+# Parts of a corpus that are also counted apart. Eight random groups are enough for the spread of an estimate to be known
+# to a quarter of itself, and make the counts eight times as large.
+FOLDS = 8
+
 # Codes 0, 1, 2, 3, by how many of an example's languages activate a neuron: none, one, some, all.
 CATEGORIES = ("non-activated", "specific", "partial-shared", "all-shared")
 
@@ -71,6 +75,8 @@ class Array:
             stages lie one after another on the layer axis.
         summed_by: Of a sum over examples: the dimension of which a window may change one index and not the next, and
             which is therefore written index by index while the run goes on.
+        folds_of: The sum that it divides into folds, its first dimension: the counts of window w are added to fold
+            w mod `FOLDS`. The store's writer computes it.
     """
 
     name: str
@@ -82,6 +88,7 @@ class Array:
     fill: int | float | str = 0
     ranks: Ranks | None = None
     summed_by: str | None = None
+    folds_of: str | None = None
 
     @property
     def grows(self) -> bool:
@@ -135,6 +142,7 @@ def dimension_sizes(
         "category": len(CATEGORIES),
         "task": tasks,
         "condition": conditions,
+        "fold": FOLDS,
     }
 
 
@@ -203,6 +211,15 @@ ARRAYS = (
         ranks="neurons", summed_by="language",
     ),
     Array("corpus_tokens", "int64", ("language",), "counting", summed_by="language"),
+    # Both again by parts of the corpus, for the uncertainty of what is computed from them.
+    Array(
+        "fold_activation_count", "int64", ("fold", "threshold", "language", "layer", "neuron"), "counting",
+        optional=True, later=True, summed_by="fold", folds_of="activation_count",
+    ),
+    Array(
+        "fold_tokens", "int64", ("fold", "language"), "counting", optional=True, later=True, summed_by="fold",
+        folds_of="corpus_tokens",
+    ),
 )  # fmt: skip
 
 # Further results of workers, from which the store's shares and means are computed.

@@ -163,6 +163,7 @@ class RunOptions:
         window: Number of examples to write and commit at a time.
         keep_bits: Whether to store which neurons were activated, or only counts.
         keep_prompts: Whether to store the prompts' texts.
+        keep_folds: For a corpus: whether to count its parts apart as well, for the uncertainty of findings.
         resume: Whether to continue an interrupted run, or one whose source has more rows by now.
         overwrite: Whether to replace an existing store.
         block_size: For a corpus: join each language's texts and cut them into blocks of this many tokens.
@@ -174,6 +175,7 @@ class RunOptions:
     overwrite: bool = False
     block_size: int | None = None
     keep_prompts: bool = True
+    keep_folds: bool = True
 
     def __post_init__(self) -> None:
         for name, value, most in (

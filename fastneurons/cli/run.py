@@ -34,6 +34,15 @@ _KeepBits = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
+_KeepFolds = Annotated[
+    bool,
+    typer.Option(
+        "--keep-folds/--no-keep-folds",
+        help="With --position corpus: also count eight parts of the corpus apart, which tells how certain findings "
+        "are; the counts take nine times the space.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 # The demo's longest prompt has 84 tokens; zeroing memory reserved for longer ones takes time.
 _DEMO_TOKENS = 256
 _Overwrite = Annotated[
@@ -84,6 +93,7 @@ def run(
     window: _Window = 256,
     keep_bits: _KeepBits = True,
     keep_prompts: _KeepPrompts = True,
+    keep_folds: _KeepFolds = True,
     resume: Annotated[
         bool,
         typer.Option(
@@ -172,6 +182,7 @@ def run(
         window=window,
         keep_bits=keep_bits,
         keep_prompts=keep_prompts,
+        keep_folds=keep_folds,
         resume=resume,
         overwrite=overwrite,
         block_size=block_size,

@@ -199,6 +199,7 @@ def _writer(
         "keep_bits": options.keep_bits,
         "keep_coefficients": measurement.keep_coefficients,
         "keep_prompts": options.keep_prompts,
+        "keep_folds": options.keep_folds,
         "constants": constants,
     }
     if options.resume:

@@ -41,6 +41,7 @@ _KEPT = {
         "drop --keep-coefficients",
     ),
     schema.PROMPT: ("texts of its prompts", "pass --keep-prompts", "pass --no-keep-prompts"),
+    schema.FOLD_TOKENS: ("counts by folds", "pass --keep-folds", "pass --no-keep-folds"),
 }
 
 
@@ -84,8 +85,9 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
             has, this = _attribution(stored), _attribution(given)
         option = f"{_OPTIONS[name]} {_spelled(name, stored)}, or " if name in _OPTIONS and stored else ""
         raise StoreError(f"{path} has {has}, this run has {this}; pass {option}{others}")
+    has = {*root.arrays, *(spec.name for spec in root.sums)}
     for spec in schema.ARRAYS if root.arrays else ():
-        stored, given = spec.name in root.arrays, spec.name in kept
+        stored, given = spec.name in has, spec.name in kept
         if given and not stored and spec.later:
             continue  # a store of an earlier version goes on without it
         if spec.name in _KEPT and spec.when(header) and stored != given:

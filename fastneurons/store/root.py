@@ -13,6 +13,7 @@ else that a reader uses of it, so that no figure comes out under another thresho
 import os
 import socket
 import uuid
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,6 +69,8 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
         activation_count: Likewise for each language.
         corpus_tokens: Likewise for each language.
         neuron_contribution: Likewise for each language; empty in stores that lack the array.
+        fold_activation_count: Likewise for each fold; empty in stores that lack the array.
+        fold_tokens: Likewise for each fold; empty in stores that lack the array.
     """
 
     examples: int
@@ -77,12 +80,19 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     activation_count: list[int] = []
     corpus_tokens: list[int] = []
     neuron_contribution: list[int] = []
+    fold_activation_count: list[int] = []
+    fold_tokens: list[int] = []
 
     @classmethod
-    def nothing(cls, header: Header) -> "Commit":
-        """Make the mark of a store that has just begun."""
+    def nothing(cls, header: Header, kept: Collection[str] | None = None) -> "Commit":
+        """Make the mark of a store that has just begun.
+
+        Args:
+            kept: Names, among which are those of the optional sums that it will have; None for all.
+        """
         sizes = schema.dimension_sizes(header, 0)
-        first = {spec.name: [0] * sizes[spec.summed_by or ""] for spec in schema.sum_specs(header)}
+        sums = [spec for spec in schema.sum_specs(header) if kept is None or spec.name in kept or not spec.optional]
+        first = {spec.name: [0] * sizes[spec.summed_by or ""] for spec in sums}
         return cls(0, 0, Writer.this_process(), **first)
 
     def snapshots(self, spec: ArraySpec) -> list[int]:
@@ -138,9 +148,16 @@ class Root(msgspec.Struct, frozen=True):
     def read_sum(self, spec: ArraySpec, checkpoint: "zarr.Array[Any]") -> NDArray[Any]:
         """A sum over the committed examples, from the valid snapshots."""
         values = np.zeros(spec.shape(self.header, 0), spec.dtype)
-        for index, snapshot in enumerate(self.commit.snapshots(spec)):
-            values[spec.part(index)] = checkpoint[snapshot, *spec.part(index)]
+        for index, part in self.read_parts(spec, checkpoint):
+            values[spec.part(index)] = part
         return values
+
+    def read_parts(
+        self, spec: ArraySpec, checkpoint: "zarr.Array[Any]"
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Read each entry of a sum's `summed_by` by itself, with its index."""
+        for index, snapshot in enumerate(self.commit.snapshots(spec)):
+            yield index, np.asarray(checkpoint[snapshot, *spec.part(index)])
 
     def encode(self) -> bytes:
         """The object's bytes."""

@@ -182,6 +182,11 @@ class ArraySpec(Array):
         assert self.summed_by is not None
         return (*(slice(None) for _ in range(self.dims.index(self.summed_by))), index)
 
+    def parts(self, values: NDArray[Any]) -> dict[int, NDArray[Any]]:
+        """Cut a sum into its entries of `summed_by`, by index."""
+        assert self.summed_by is not None
+        return {index: values[self.part(index)] for index in range(values.shape[self.dims.index(self.summed_by)])}
+
     def shape(self, header: Header, num_examples: int) -> tuple[int, ...]:
         """Its shape in a store of that many examples."""
         sizes = dimension_sizes(header, num_examples)
@@ -341,6 +346,7 @@ COEFFICIENT = "coefficient"
 DIGEST = "digest"
 EXAMPLE_ID = "example_id"
 OUTCOME = "outcome"
+FOLD_TOKENS = "fold_tokens"
 LAST_TOKEN = "last_token"
 PROMPT = "prompt"
 TEXT = "text"
@@ -358,4 +364,7 @@ COORDINATES = (
     ArraySpec("category", STRING, ("category",), fill=""),
     ArraySpec("condition", STRING, ("condition",), fill=""),
 )
-ARRAYS = tuple(ArraySpec(**{f.name: getattr(spec, f.name) for f in fields(spec)}) for spec in arrays.ARRAYS)
+ARRAYS = tuple(
+    ArraySpec(**{f.name: getattr(spec, f.name) for f in fields(spec)}, apart=("fold",) if spec.folds_of else ())
+    for spec in arrays.ARRAYS
+)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 from numpy.typing import NDArray
 
+from fastneurons.arrays import FOLDS
 from fastneurons.errors import FastneuronsError, StoreError
 from fastneurons.store import schema
 from fastneurons.store.adopt import objects_as_they_lie
@@ -65,7 +66,7 @@ class StoreWriter:
         self, storage: Storage, header: Header, kept: Collection[str], root: Root | None = None
     ) -> None:
         self._storage = storage
-        self._committer = Committer(storage, root or Root(header, Commit.nothing(header), {}))
+        self._committer = Committer(storage, root or Root(header, Commit.nothing(header, kept), {}))
         self._store = ObjectStore(
             storage, catalogue=self._committer.catalogue, replacing=self._committer.announce
         )
@@ -88,6 +89,7 @@ class StoreWriter:
         keep_bits: bool = True,
         keep_coefficients: bool = False,
         keep_prompts: bool = False,
+        keep_folds: bool = True,
         constants: Mapping[str, NDArray[Any]] | None = None,
         overwrite: bool = False,
     ) -> "StoreWriter":
@@ -99,6 +101,7 @@ class StoreWriter:
             keep_bits: Whether there will be `activated`; a corpus has none.
             keep_coefficients: Whether there will be `coefficient`; only attribution has it.
             keep_prompts: Whether there will be `prompt`; a corpus has none.
+            keep_folds: Whether a corpus is counted by folds as well.
             constants: By name, the arrays that are constants of the model; those not given are left out.
             overwrite: Replace the store that is there, if one is.
         Raises:
@@ -107,7 +110,7 @@ class StoreWriter:
         """
         storage = storage_at(path)
         with writing(path), locked(storage, resume=False, overwrite=overwrite):
-            kept = _kept(keep_bits, keep_coefficients, keep_prompts, constants or {})
+            kept = _kept(keep_bits, keep_coefficients, keep_prompts, keep_folds, constants or {})
             return cls(storage, header, kept)._begin(constants)
 
     @classmethod
@@ -119,6 +122,7 @@ class StoreWriter:
         keep_bits: bool = True,
         keep_coefficients: bool = False,
         keep_prompts: bool = False,
+        keep_folds: bool = True,
         constants: Mapping[str, NDArray[Any]] | None = None,
     ) -> "StoreWriter":
         """Continue a store, or begin one if there is none.
@@ -129,13 +133,14 @@ class StoreWriter:
             keep_bits: Whether this run has `activated`; must be as in the store.
             keep_coefficients: Likewise `coefficient`.
             keep_prompts: Likewise `prompt`, which stores of an earlier version go on without.
+            keep_folds: Likewise the counts by folds, which stores of an earlier version go on without.
             constants: As for `create`; used only where the store is begun.
         Raises:
             InputError: what is there is no store.
             StoreError: the store holds something else, or another run is writing to it, or it is damaged.
         """
         storage = storage_at(path)
-        kept = _kept(keep_bits, keep_coefficients, keep_prompts, constants or {})
+        kept = _kept(keep_bits, keep_coefficients, keep_prompts, keep_folds, constants or {})
         with writing(path), locked(storage, resume=True, overwrite=False):
             data = read_root(storage)
             if data is None:
@@ -203,7 +208,7 @@ class StoreWriter:
             for spec in self._sums:
                 self._create(spec.checkpoint)
                 counting = before.commit.snapshots(spec)
-                snapshots[spec.name] = self._filler.add(spec, store[spec.name][...], counting)
+                snapshots[spec.name] = self._filler.add(spec, spec.parts(store[spec.name][...]), counting)
             objects = self._store.take_written()
             sums = {spec.name for spec in self._sums}
             arrays = {name: metadata for name, metadata in before.arrays.items() if name not in sums}
@@ -268,8 +273,7 @@ class StoreWriter:
             for spec in self._sums:
                 self._create(spec)
                 with decoding(self._storage.name, spec.name):
-                    values = self._root.read_sum(spec, self._filler.array(spec.checkpoint.name))
-                self._filler.put(spec.name, values)
+                    self._put_sum(spec)
             objects = self._store.take_written()
             for spec in self._growing:
                 metadata = msgspec.json.encode(sized(self._root.arrays[spec.name], commit.examples))
@@ -420,7 +424,7 @@ class StoreWriter:
         snapshots = {}
         for spec in self._sums:
             counting = self._root.commit.snapshots(spec)
-            snapshots[spec.name] = self._filler.add(spec, self._values(spec, window), counting)
+            snapshots[spec.name] = self._filler.add(spec, self._added(spec, window), counting)
         lines = b"".join(_line(row) for row in window.skipped)
         before = self._root.commit.skipped_bytes
         if lines:
@@ -428,11 +432,29 @@ class StoreWriter:
         skipped = StoredObject.of(lines) if lines else None
         return WindowObjects(end, before + len(lines), self._store.take_written(), skipped, snapshots)
 
+    def _added(self, spec: ArraySpec, window: Window) -> Mapping[int, NDArray[Any]]:
+        """The window's part of a sum, by index of the sum's `summed_by`.
+
+        A window's counts go to one fold, of its number, unless it has counts by folds itself.
+        """
+        if spec.folds_of and spec.name not in window.arrays:
+            return {window.first // self._window % FOLDS: window.arrays[spec.folds_of]}
+        return spec.parts(self._values(spec, window))
+
     def _values(self, spec: ArraySpec, window: Window) -> NDArray[Any]:
         values = window.arrays[spec.name]
         expected = spec.shape(self._root.header, len(window))
         assert values.shape == expected, f"{spec.name}: {values.shape}, should be {expected}"
         return values
+
+    def _put_sum(self, spec: ArraySpec) -> None:
+        """Write a sum from its checkpoint; fold by fold, as all of them may be larger than memory."""
+        checkpoint = self._filler.array(spec.checkpoint.name)
+        if not spec.folds_of:
+            self._filler.put(spec.name, self._root.read_sum(spec, checkpoint))
+            return
+        for fold, values in self._root.read_parts(spec, checkpoint):
+            self._filler.put(spec.name, values[None], [fold] + [0] * values.ndim)
 
     def _forget(self, keys: Collection[str]) -> None:
         """Keep in memory what may be read or replaced again: sums, and objects that are not full yet."""
@@ -466,13 +488,14 @@ class StoreWriter:
 
 
 def _kept(
-    keep_bits: bool, keep_coefficients: bool, keep_prompts: bool, constants: Collection[str]
+    keep_bits: bool, keep_coefficients: bool, keep_prompts: bool, keep_folds: bool, constants: Collection[str]
 ) -> list[str]:
     """The optional and later arrays that a run keeps, if its kind of run has them."""
     kept = {
         schema.ACTIVATED: keep_bits,
         schema.COEFFICIENT: keep_coefficients,
         schema.PROMPT: keep_prompts,
+        **{spec.name: keep_folds for spec in schema.ARRAYS if spec.folds_of},
         **{spec.name: spec.name in constants for spec in schema.ARRAYS if spec.is_constant},
     }
     return [name for name in {*kept, *schema.later_names()} if kept.get(name, True)]
