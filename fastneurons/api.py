@@ -15,6 +15,7 @@ from fastneurons.experiments.measure import measure_into_store
 from fastneurons.experiments.source import example_source, task_source
 from fastneurons.languages import parse_languages
 from fastneurons.progress import RunProgress
+from fastneurons.shards import Shard
 from fastneurons.store import Store, Verification, open_store, verify_store
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def run(
     keep_bits: bool = True,
     keep_prompts: bool = True,
     keep_folds: bool = True,
+    shard: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool | RunProgress = True,
@@ -84,6 +86,7 @@ def run(
         keep_bits: Whether to store which neurons were activated, or only counts.
         keep_prompts: Whether to store the prompts' texts.
         keep_folds: Whether to count eight parts of a corpus apart as well, which tells how certain findings are.
+        shard: "I/N" measures only the I-th of N shares, from 1 to N; `merge` puts the N stores together.
         resume: Whether to continue an interrupted run, or one whose data or limit has grown.
         overwrite: Whether to replace an existing store.
         progress: Whether to show progress on standard error; or an object whose methods are called instead.
@@ -110,7 +113,8 @@ def run(
     )
     at_least = 1 if position == "corpus" else 2
     codes = None if languages is None else parse_languages(_listed(languages), at_least)
-    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, keep_folds)
+    chosen_shard = None if shard is None else Shard.parse(shard)
+    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, keep_folds, chosen_shard)
     model, engine_arguments = fspath(model), engine_options(**engine)
     if data is None or isinstance(data, str | PathLike | Mapping):
         chosen = data_options or DataOptions()

@@ -8,6 +8,7 @@ import msgspec
 
 from fastneurons.engine_arguments import check_engine_arguments
 from fastneurons.errors import InputError
+from fastneurons.shards import Shard
 
 # Bounds that keep a slip of the keyboard from counting without end or overflowing 64 bits.
 _MOST_WINDOW = 2**20
@@ -167,6 +168,7 @@ class RunOptions:
         resume: Whether to continue an interrupted run, or one whose source has more rows by now.
         overwrite: Whether to replace an existing store.
         block_size: For a corpus: join each language's texts and cut them into blocks of this many tokens.
+        shard: Measure only this share of the rows; None for all.
     """
 
     window: int = 256
@@ -176,6 +178,7 @@ class RunOptions:
     block_size: int | None = None
     keep_prompts: bool = True
     keep_folds: bool = True
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         for name, value, most in (

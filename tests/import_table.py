@@ -17,7 +17,7 @@ BEGIN, END = "<!-- imports: begin -->\n", "<!-- imports: end -->\n"
 # Single modules that packages of any level use; each with the leaves that it may import itself.
 LEAVES: dict[str, set[str]] = {
     "arrays": set(),
-    "config": {"engine_arguments", "errors"},
+    "config": {"engine_arguments", "errors", "shards"},
     "console": {"visible"},
     "engine_arguments": {"errors"},
     "errors": set(),
@@ -28,6 +28,7 @@ LEAVES: dict[str, set[str]] = {
     "model_name": set(),
     "neuron_sets": {"errors"},
     "progress": {"console", "visible"},
+    "shards": {"errors"},
     "streams": {"errors", "visible"},
     "visible": set(),
 }
@@ -52,11 +53,11 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "neuron_sets", "visible"}),
     "engine": (
         {"data", "kernels"},
-        {"arrays", "config", "errors", "languages", "model_name", "neuron_sets", "visible"},
+        {"arrays", "config", "errors", "languages", "model_name", "neuron_sets", "shards", "visible"},
     ),
     "data": (set(), {"errors", "languages", "language_table", "language_tags", "visible"}),
     "scores": (set(), {"errors", "languages", "visible"}),
-    "store": (set(), {"arrays", "errors", "visible"}),
+    "store": (set(), {"arrays", "errors", "shards", "visible"}),
     "kernels": (set(), set()),
 }  # fmt: skip
 

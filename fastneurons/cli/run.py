@@ -12,6 +12,7 @@ from fastneurons.cli import engine_options as opt
 from fastneurons.cli import measure_options as opt_what
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together, parse_engine_args
 from fastneurons.errors import InputError
+from fastneurons.shards import Shard
 from fastneurons.streams import say
 
 _OUTPUT = "Output"
@@ -41,6 +42,15 @@ _KeepFolds = Annotated[
         help="With --position corpus: also count eight parts of the corpus apart, which tells how certain findings "
         "are; the counts take nine times the space.",
         rich_help_panel=_OUTPUT,
+    ),
+]
+_ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Measure only the I-th of N shares, I from 1 to N; `fastneurons merge` puts the N stores together.",
+        rich_help_panel="Many machines",
     ),
 ]
 # The demo's longest prompt has 84 tokens; zeroing memory reserved for longer ones takes time.
@@ -103,6 +113,7 @@ def run(
         ),
     ] = False,
     overwrite: _Overwrite = False,
+    shard: _ShardOption = None,
     dtype: opt.Dtype = "auto",
     revision: opt.Revision = None,
     lora: opt.Lora = None,
@@ -186,6 +197,7 @@ def run(
         resume=resume,
         overwrite=overwrite,
         block_size=block_size,
+        shard=None if shard is None else Shard.parse(shard),
     )
     at_least = 1 if position == "corpus" else 2
     codes = parse_languages(languages, at_least) if languages is not None else None
@@ -201,7 +213,8 @@ def run(
     names, places = tasks_and_data(tasks, data or [])
     source, codes = task_source(model, names, places, codes, data_options, engine, position)
     if out is None:
-        out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}.zarr"
+        part = "" if options.shard is None else f"-{options.shard.number}-of-{options.shard.count}"
+        out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}{part}.zarr"
     store = measure_into_store(model, source, codes, out, measurement, options, engine, verbose=verbose)
     _closing_line(out, store.is_complete)
 

@@ -22,13 +22,14 @@ from fastneurons.data.digest import NO_DIGEST, digest_of_row, digest_of_tokens
 from fastneurons.data.example import Skipped
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.core import Core
-from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Row, Tokenised
+from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Row, ShardEncoder, Tokenised
 from fastneurons.engine.engine import ModelFacts, PatchedEngine
 from fastneurons.engine.feed import Feed
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.reading import ReadingPass, Rows, Slots, Totals
 from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.errors import InputError
+from fastneurons.shards import Shard
 
 if TYPE_CHECKING:
     from fastneurons.engine.observer import ObservationSpec
@@ -162,15 +163,20 @@ class Session:
         window: int = 256,
         block_size: int | None = None,
         add_special_tokens: bool = True,
+        shard: Shard | None = None,
     ) -> Iterator["TokenisedRows"]:
         """Rows tokenised ahead of the engine, in a thread that ends with the context. Arguments as for `measure`.
 
+        Args:
+            shard: Of a corpus, the share of its blocks that is wanted; rows of examples are chosen beforehand.
         Raises:
             InputError: tokens of a window could overflow their counters, or blocks are longer than the model takes.
         """
         if self.measurement.position == "corpus":
             self._check_window(window, block_size)
         encode = self._encoder(block_size, add_special_tokens)
+        if shard is not None and self.measurement.position == "corpus":
+            encode = ShardEncoder(encode, shard, window)
         encoded = TokenisedRows(
             rows, encode, self.languages, self.measurement.position == "corpus", max(256, self.facts.slots)
         )

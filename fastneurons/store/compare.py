@@ -22,6 +22,7 @@ _OPTIONS = {
     "position": "--position",
     "signal": "--signal",
     "top_k": "--attribution --top-k",
+    "shard": "--shard",
 }
 # Compared in ways of their own.
 _APART = ("model", "model_fingerprint", "tokenizer_fingerprint", "tokens", "edits", "lora", "lora_fingerprint")
@@ -55,7 +56,7 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
     if root.header.kind != header.kind:
         began, this_run = _command(root.header.kind), _command(header.kind)
         raise StoreError(f"{path} was begun by fastneurons {began}, not by {this_run}; pass {others}")
-    if root.header.model != header.model and not _same_folder(root.header.model, header.model):
+    if root.header.model != header.model and not same_folder(root.header.model, header.model):
         raise StoreError(
             f"{path} holds {root.header.model}, this run is {header.model}; "
             f"{_if_moved(root.header, header)}pass {others}"
@@ -80,9 +81,11 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
                 f"{path} has {before[0]} of each task, this run {now[0]}, and those of one task come before those of "
                 f"the next; pass {before[1]}, or {others}"
             )
-        has, this = (f"{name.replace('_', ' ')} {_shown(stored, given)}", _shown(given, stored))
+        has, this = (f"{name.replace('_', ' ')} {shown(stored, given)}", shown(given, stored))
         if name == "top_k":
             has, this = _attribution(stored), _attribution(given)
+        if name == "shard":
+            has, this = (f"shard {one}" if one else "no shard" for one in (stored, given))
         option = f"{_OPTIONS[name]} {_spelled(name, stored)}, or " if name in _OPTIONS and stored else ""
         raise StoreError(f"{path} has {has}, this run has {this}; pass {option}{others}")
     has = {*root.arrays, *(spec.name for spec in root.sums)}
@@ -113,10 +116,10 @@ def _other_edits(stored: Header, given: Header) -> str | None:
 
 def _option(name: str, value: Any, other: Any) -> str:
     option = f"--{name.replace('_', '-')}"
-    return f"no {option}" if value is None else f"{option} {_shown(value, other)}"
+    return f"no {option}" if value is None else f"{option} {shown(value, other)}"
 
 
-def _same_folder(stored: str, given: str) -> bool:
+def same_folder(stored: str, given: str) -> bool:
     """Whether two models are one folder, by two paths or through a link."""
     try:
         return Path(stored).samefile(given)
@@ -165,12 +168,12 @@ def _other_tokens(stored: Header, given: Header) -> str | None:
         if before.get(name) != now.get(name):
             has, this = (each.get(name) or "nothing" for each in (before, now))
             return (
-                f"was read with other tokens ({name.replace('_', ' ')}: {_shown(has, this)}, in this run "
-                f"{_shown(this, has)}); pass {_token_option(name, before.get(name))}"
+                f"was read with other tokens ({name.replace('_', ' ')}: {shown(has, this)}, in this run "
+                f"{shown(this, has)}); pass {_token_option(name, before.get(name))}"
             )
     if not before and now.get("removed"):
         return (
-            f"was begun by a version that read {_shown(now['removed'], '')}, which the tokenizer puts after each text; "
+            f"was begun by a version that read {shown(now['removed'], '')}, which the tokenizer puts after each text; "
             "pass "
         )
     if not before and given.position != "last" and not now.get("include_special_tokens"):
@@ -195,7 +198,7 @@ def _spelled(name: str, value: Any) -> str:
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
-def _shown(value: Any, other: Any) -> str:
+def shown(value: Any, other: Any) -> str:
     """A value; of a long one, the part where it begins to differ from the other."""
     text, beside = (
         ",".join(f"{item}" for item in each) if isinstance(each, list) else str(each)

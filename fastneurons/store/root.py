@@ -31,6 +31,8 @@ from fastneurons.store.storage import Storage, one_line
 
 ROOT_KEY = "zarr.json"
 SKIPPED_KEY = "skipped.jsonl"
+# In place of a root object while stores are merged into one.
+MERGING_KEY = "merging.json"
 
 # A root object has some 30 kB, plus a run's options.
 _ROOT_BYTES = 2**26

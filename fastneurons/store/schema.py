@@ -70,6 +70,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         lora_fingerprint: SHA-256 over the adapter's configuration and its weights. None without one.
         tokenizer_fingerprint: SHA-256 over the tokenizer's files. None in stores of earlier versions.
         warnings: What the engine warned of that may change results, a line each.
+        shard: "I/N" in a store that holds one of N shares of the rows; None where it holds all of them.
         created: When the run began, ISO 8601.
         status: "running" or "complete".
         format: Version of the store's layout.
@@ -102,6 +103,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     model_fingerprint: str | None = None
     tokenizer_fingerprint: str | None = None
     warnings: list[str] = []
+    shard: str | None = None
     created: str
     status: str = "running"
     format: int = FORMAT

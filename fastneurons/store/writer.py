@@ -33,7 +33,7 @@ from fastneurons.store.manifest import MANIFESTS, Catalogue, WindowObjects, mani
 from fastneurons.store.objects import StoredObject
 from fastneurons.store.place import locked, storage_at
 from fastneurons.store.reader import Store, check_windows
-from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Commit, Root, Writer, decode, read_root
+from fastneurons.store.root import MERGING_KEY, ROOT_KEY, SKIPPED_KEY, Commit, Root, Writer, decode, read_root
 from fastneurons.store.schema import FORMAT, FORMAT_WITH_MANIFESTS, ArraySpec, Header
 from fastneurons.store.storage import RemovedError, Storage
 from fastneurons.store.window import Window
@@ -206,6 +206,7 @@ class StoreWriter:
             # Readers look for the checkpoints only once the root object says that the run goes on.
             snapshots = {}
             for spec in self._sums:
+                self._storage.remove(spec.checkpoint.name)
                 self._create(spec.checkpoint)
                 counting = before.commit.snapshots(spec)
                 snapshots[spec.name] = self._filler.add(spec, spec.parts(store[spec.name][...]), counting)
@@ -317,7 +318,7 @@ class StoreWriter:
         self._storage.stay()
         self._storage.clean()
         known = {ROOT_KEY, SKIPPED_KEY}
-        for name in self._storage.names() & (_all_names() - known):
+        for name in self._storage.names() & (own_names() - known):
             self._storage.remove(name)
         self._storage.stay()
         self._storage.extend(SKIPPED_KEY, 0, b"")
@@ -425,7 +426,7 @@ class StoreWriter:
         for spec in self._sums:
             counting = self._root.commit.snapshots(spec)
             snapshots[spec.name] = self._filler.add(spec, self._added(spec, window), counting)
-        lines = b"".join(_line(row) for row in window.skipped)
+        lines = b"".join(skipped_line(row) for row in window.skipped)
         before = self._root.commit.skipped_bytes
         if lines:
             self._storage.extend(SKIPPED_KEY, before, lines)
@@ -507,12 +508,13 @@ def _with_choice(stored: Header, given: Header) -> Header:
     return msgspec.structs.replace(stored, config={**stored.config, **chosen})
 
 
-def _all_names() -> set[str]:
+def own_names() -> set[str]:
     """Every name that a store may have in its folder; anything else there is left alone."""
     specs = (*schema.COORDINATES, *schema.ARRAYS)
     checkpoints = (spec.checkpoint for spec in schema.ARRAYS if spec.summed_by)
-    return {ROOT_KEY, SKIPPED_KEY, MANIFESTS, *(spec.name for spec in (*specs, *checkpoints))}
+    return {ROOT_KEY, SKIPPED_KEY, MERGING_KEY, MANIFESTS, *(spec.name for spec in (*specs, *checkpoints))}
 
 
-def _line(row: Mapping[str, Any]) -> bytes:
+def skipped_line(row: Mapping[str, Any]) -> bytes:
+    """Return a line of `skipped.jsonl`."""
     return msgspec.json.encode(dict(row)) + b"\n"
