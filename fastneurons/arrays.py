@@ -20,9 +20,13 @@ STRING = "string"
 # Codes 0, 1, 2, 3, by how many of an example's languages activate a neuron: none, one, some, all.
 CATEGORIES = ("non-activated", "specific", "partial-shared", "all-shared")
 
+# The sign cases of a gated model's two projections, by their codes; NaN is not above 0.
+SIGN_CASES = ("gate>0 up>0", "gate>0 up<=0", "gate<=0 up>0", "gate<=0 up<=0")
+
 # Which runs have an array: all of them; those at position `last`; those that compare languages in each example; those
-# with attribution; those that count the tokens of a corpus.
-Runs = Literal["all", "last", "comparing", "attributing", "counting"]
+# with attribution; those that count the tokens of a corpus; of these, those with histograms; of these, those of gated
+# models.
+Runs = Literal["all", "last", "comparing", "attributing", "counting", "binning", "signing"]
 
 # How the slices of tensor-parallel ranks, each with some of a layer's neurons, make the whole. "neurons": side by side.
 # "bits": likewise, packed. "sum", "max", "min": what their names say. "same": each rank has the whole.
@@ -83,7 +87,14 @@ class Array:
 
 
 def dimension_sizes(
-    *, thresholds: int, languages: int, layers: int, neurons: int, tasks: int = 1, examples: int = 0
+    *,
+    thresholds: int,
+    languages: int,
+    layers: int,
+    neurons: int,
+    tasks: int = 1,
+    examples: int = 0,
+    bins: int = 0,
 ) -> dict[str, int]:
     """Return the size of every dimension of a run's arrays.
 
@@ -91,6 +102,7 @@ def dimension_sizes(
         layers: N, how many are measured.
         neurons: I, of each layer.
         examples: E; 0 for arrays of no examples.
+        bins: B of a histogram; 0 without one.
     """
     return {
         "example": examples,
@@ -101,6 +113,9 @@ def dimension_sizes(
         "byte": -(-neurons // 8),  # of packed bits
         "category": len(CATEGORIES),
         "task": tasks,
+        "bin": bins,
+        "edge": max(0, bins - 1),  # between bins, the first and the last of which are open
+        "case": len(SIGN_CASES),
     }
 
 
@@ -157,6 +172,25 @@ ARRAYS = (
         ranks="neurons", summed_by="language",
     ),
     Array("corpus_tokens", "int64", ("language",), "counting", summed_by="language"),
+    # The lower end of each bin but the first, ascending: the bin of a signal is the number of edges that it reaches.
+    Array("bin_edge", "float32", ("layer", "edge"), "binning", later=True),
+    Array(
+        "histogram", "int64", ("language", "layer", "neuron", "bin"), "binning", later=True, ranks="neurons",
+        summed_by="language",
+    ),
+    # Sums of the signal and of its square; exact within a window, so that its order does not show.
+    Array(
+        "signal_sum", "float64", ("language", "layer", "neuron"), "binning", later=True, ranks="neurons",
+        summed_by="language",
+    ),
+    Array(
+        "signal_square_sum", "float64", ("language", "layer", "neuron"), "binning", later=True, ranks="neurons",
+        summed_by="language",
+    ),
+    Array(
+        "sign_count", "int64", ("language", "layer", "neuron", "case"), "signing", later=True, ranks="neurons",
+        summed_by="language",
+    ),
 )  # fmt: skip
 
 # Further results of workers, from which the store's shares and means are computed.
@@ -226,5 +260,6 @@ def join(parts: Sequence[Arrays], tasks: Sequence[int], num_tasks: int) -> Array
             for part, task in zip(parts, tasks, strict=True):
                 joined[name][task] += part[name]
         else:
-            joined[name] = np.sum([part[name] for part in parts], axis=0)
+            # Of a corpus, a group is a window, whose histograms are too large to be copied for nothing.
+            joined[name] = parts[0][name] if len(parts) == 1 else np.sum([part[name] for part in parts], axis=0)
     return joined

@@ -22,6 +22,8 @@ _OPTIONS = {
     "position": "--position",
     "signal": "--signal",
     "top_k": "--attribution --top-k",
+    "bins": "--histogram",
+    "tokens_per_language": "--tokens-per-language",
 }
 # Compared in ways of their own.
 _APART = ("model", "model_fingerprint", "tokenizer_fingerprint", "tokens")

@@ -12,7 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 from fastneurons import arrays
-from fastneurons.arrays import CATEGORIES, STRING, Array
+from fastneurons.arrays import CATEGORIES, SIGN_CASES, STRING, Array
 
 # Raised when a store written now could be misread by an older fastneurons.
 FORMAT = 2
@@ -52,6 +52,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             "corpus": each token of a text is counted for its language, and there are no categories.
         signal: The site: "gate" (after the activation function) or "product" (before the down projection).
         top_k: Neurons of a layer that count as its most contributing ones; None without attribution.
+        bins: Bins of a corpus's histograms; None without them.
+        counts_signs: Whether a run with histograms has sign cases: those of gated models do.
+        tokens_per_language: Tokens to count of each language of a corpus; None for all that there are.
         tokens: The marks around the texts, and whether they are read: `before` and `after`, the marks that are sent
             with each text; `removed`, those of the tokenizer that are not; `between_texts` of a corpus in blocks;
             `chat_template`, whether prompts are in a chat format; `add_bos_token`, what the user said of it;
@@ -84,6 +87,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     layers: list[int]
     neurons: int
     top_k: int | None = None
+    bins: int | None = None
+    counts_signs: bool = False
+    tokens_per_language: int | None = None
     tokens: dict[str, Any] = {}
     window: int
     config: dict[str, Any] = {}
@@ -135,6 +141,8 @@ class ArraySpec(Array):
             "comparing": not header.is_corpus,
             "attributing": header.has_attribution,
             "counting": header.is_corpus,
+            "binning": header.bins is not None,
+            "signing": header.counts_signs,
         }[self.runs]
 
     @property
@@ -208,18 +216,21 @@ def dimension_sizes(header: Header, num_examples: int) -> dict[str, int]:
         neurons=header.neurons,
         tasks=len(header.tasks),
         examples=num_examples,
+        bins=header.bins or 0,
     )
     return {**sizes, "snapshot": 2}
 
 
 def coordinates(header: Header) -> dict[str, NDArray[Any]]:
     """The labels of dimensions, by dimension; each is an array of its dimension's name."""
-    return {
+    labels: dict[str, NDArray[Any]] = {
         "language": np.array(header.languages, np.dtypes.StringDType()),
         "layer": np.array(header.layers, np.int32),
         "threshold": np.array(header.thresholds, np.float64),
         "category": np.array(CATEGORIES, np.dtypes.StringDType()),
+        "case": np.array(SIGN_CASES, np.dtypes.StringDType()),
     }
+    return {spec.name: labels[spec.name] for spec in COORDINATES if spec.when(header)}
 
 
 def metadata_problem(spec: ArraySpec, metadata: dict[str, Any]) -> str | None:
@@ -272,7 +283,7 @@ def array_specs(header: Header, kept: Collection[str]) -> list[ArraySpec]:
         kept: Names, among which are those of the optional and the later arrays that the store has.
     """
     return [
-        *COORDINATES,
+        *(spec for spec in COORDINATES if spec.when(header)),
         *(
             spec
             for spec in ARRAYS
@@ -321,5 +332,6 @@ COORDINATES = (
     ArraySpec("layer", "int32", ("layer",)),
     ArraySpec("threshold", "float64", ("threshold",)),
     ArraySpec("category", STRING, ("category",), fill=""),
+    ArraySpec("case", STRING, ("case",), "signing", fill=""),
 )
 ARRAYS = tuple(ArraySpec(**{f.name: getattr(spec, f.name) for f in fields(spec)}) for spec in arrays.ARRAYS)
