@@ -79,8 +79,19 @@ class Collector:
             EngineError: the engine failed.
         """
         placement = Placement.of(group, self._num_languages)
-        parity = first // window % 2
-        return Begun(first, placement, self._engine.ask_whole_later("fastneurons_count", parity=parity))
+        languages = np.flatnonzero(placement.token_count.any(0)).tolist()
+        arguments = {"parity": first // window % 2, "languages": languages}
+        later = self._engine.ask_whole_later("fastneurons_count", **arguments)
+        return Begun(first, placement, lambda: self._of_all_languages(later(), languages))
+
+    def _of_all_languages(self, arrays: Arrays, languages: list[int]) -> Arrays:
+        """Add the languages that a window has no tokens of to its distributions."""
+        for name in arrays.keys() - {"activation_count"}:
+            part = arrays[name]
+            # Memory that nothing was written to takes none: a histogram of all languages may be large.
+            arrays[name] = np.zeros((self._num_languages, *part.shape[1:]), part.dtype)
+            arrays[name][languages] = part
+        return arrays
 
     def fetch(self, begun: "Begun") -> MeasuredRows:
         """Wait for a collection; return the rows with their readings.

@@ -219,9 +219,16 @@ class NeuronWorker(_WorkerBase):
             attribution = attribution | {"unembedding": from_wire(attribution["unembedding"])["rows"]}
         return self._later(lambda observer: observer.begin(rows, keep_bits, attribution))
 
-    def fastneurons_count(self, parity: int) -> "_Later":
+    def fastneurons_count(self, parity: int, languages: list[int]) -> "_Later":
         """`Observer.begin_count` of this rank, and its arrays once they are there."""
-        return self._later(lambda observer: observer.begin_count(parity))
+        return self._later(lambda observer: observer.begin_count(parity, languages))
+
+    def fastneurons_set_edges(self, layers: list[int], edges: dict[str, Any]) -> dict[str, Any]:
+        """`Observer.set_edges` of this rank, from the edges of all `layers` of the model."""
+        assert self.observer is not None
+        own = [layers.index(site.layer) for site in self.observer.sites]
+        self.observer.set_edges(from_wire(edges)["edges"][own])
+        return {"error": None, "arrays": {}}
 
     def fastneurons_put_edit(
         self, slot: int, layers: list[int], mask: dict[str, Any], change: dict[str, Any]

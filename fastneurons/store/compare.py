@@ -23,6 +23,8 @@ _OPTIONS = {
     "signal": "--signal",
     "top_k": "--attribution --top-k",
     "shard": "--shard",
+    "bins": "--histogram",
+    "tokens_per_language": "--tokens-per-language",
 }
 # Compared in ways of their own.
 _APART = ("model", "model_fingerprint", "tokenizer_fingerprint", "tokens", "edits", "lora", "lora_fingerprint")

@@ -70,9 +70,13 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
         occupancy: For each task, the snapshot of the checkpoint that holds these examples.
         activation_count: Likewise for each language.
         corpus_tokens: Likewise for each language.
-        neuron_contribution: Likewise for each language; empty in stores that lack the array.
-        fold_activation_count: Likewise for each fold; empty in stores that lack the array.
-        fold_tokens: Likewise for each fold; empty in stores that lack the array.
+        neuron_contribution: Likewise for each language; empty in stores that lack the array, as are the next.
+        histogram: Likewise.
+        signal_sum: Likewise.
+        signal_square_sum: Likewise.
+        sign_count: Likewise.
+        fold_activation_count: Likewise for each fold.
+        fold_tokens: Likewise for each fold.
     """
 
     examples: int
@@ -82,6 +86,10 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     activation_count: list[int] = []
     corpus_tokens: list[int] = []
     neuron_contribution: list[int] = []
+    histogram: list[int] = []
+    signal_sum: list[int] = []
+    signal_square_sum: list[int] = []
+    sign_count: list[int] = []
     fold_activation_count: list[int] = []
     fold_tokens: list[int] = []
 
@@ -315,7 +323,7 @@ def _header_problem(root: Root) -> str | None:
         return f"conditions {header.conditions} of kind {header.kind}"
     sizes = schema.dimension_sizes(header, commit.examples)
     for dimension, size in (*sizes.items(), ("window", header.window)):
-        lowest = 0 if dimension in ("example", "layer", "threshold", "condition") else 1
+        lowest = 0 if dimension in ("example", "layer", "threshold", "condition", "bin", "edge") else 1
         if not lowest <= size < 2**40:
             return f"{dimension} of {size}"
     if not 0 <= commit.skipped_bytes < 2**40:

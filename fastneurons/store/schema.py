@@ -12,7 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 from fastneurons import arrays
-from fastneurons.arrays import CATEGORIES, STRING, Array
+from fastneurons.arrays import CATEGORIES, SIGN_CASES, STRING, Array
 
 # Raised when a store written now could be misread by an older fastneurons.
 FORMAT = 2
@@ -58,6 +58,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             "corpus": each token of a text is counted for its language, and there are no categories.
         signal: The site: "gate" (after the activation function) or "product" (before the down projection).
         top_k: Neurons of a layer that count as its most contributing ones; None without attribution.
+        bins: Bins of a corpus's histograms; None without them.
+        counts_signs: Whether a run with histograms has sign cases: those of gated models do.
+        tokens_per_language: Tokens to count of each language of a corpus; None for all that there are.
         tokens: The marks around the texts, and whether they are read: `before` and `after`, the marks that are sent
             with each text; `removed`, those of the tokenizer that are not; `between_texts` of a corpus in blocks;
             `chat_template`, whether prompts are in a chat format; `add_bos_token`, what the user said of it;
@@ -97,6 +100,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     layers: list[int]
     neurons: int
     top_k: int | None = None
+    bins: int | None = None
+    counts_signs: bool = False
+    tokens_per_language: int | None = None
     tokens: dict[str, Any] = {}
     window: int
     config: dict[str, Any] = {}
@@ -156,6 +162,8 @@ class ArraySpec(Array):
             "comparing": measuring and not header.is_corpus,
             "attributing": measuring and header.has_attribution,
             "counting": measuring and header.is_corpus,
+            "binning": header.bins is not None,
+            "signing": header.counts_signs,
             "scoring": judging if measuring else header.kind != "generate",
             "judging": judging,
             "deactivate": header.kind == "deactivate",
@@ -245,6 +253,7 @@ def dimension_sizes(header: Header, num_examples: int) -> dict[str, int]:
         tasks=len(header.tasks),
         examples=num_examples,
         conditions=len(header.conditions),
+        bins=header.bins or 0,
     )
     return {**sizes, "snapshot": 2}
 
@@ -257,6 +266,8 @@ def coordinates(header: Header) -> dict[str, NDArray[Any]]:
         "threshold": np.array(header.thresholds, np.float64),
         "category": np.array(CATEGORIES, np.dtypes.StringDType()),
     }
+    if header.counts_signs:
+        labels["case"] = np.array(SIGN_CASES, np.dtypes.StringDType())
     if header.conditions:
         labels["condition"] = np.array(header.conditions, np.dtypes.StringDType())
     return labels
@@ -364,6 +375,7 @@ COORDINATES = (
     ArraySpec("layer", "int32", ("layer",)),
     ArraySpec("threshold", "float64", ("threshold",)),
     ArraySpec("category", STRING, ("category",), fill=""),
+    ArraySpec("case", STRING, ("case",), "signing", fill=""),
     ArraySpec("condition", STRING, ("condition",), fill=""),
 )
 ARRAYS = tuple(
