@@ -16,6 +16,7 @@ _MOST_ROWS = 2**62
 _MOST_TOKENS = 2**31 - 1
 _MOST_GIB = 2**20
 _MOST_DEVICES = 2**16
+_MOST_ENGINES = 2**12
 
 # A histogram's; a bin's number has eight bits, and with fewer bins a sample does not tell where they should lie.
 _FEWEST_BINS, _MOST_BINS = 16, 256
@@ -166,6 +167,51 @@ class EngineOptions:
     def world_size(self) -> int:
         """Number of processes over which the model is spread."""
         return self.tensor_parallel_size * self.pipeline_parallel_size
+
+
+@dataclass(frozen=True)
+class ManyEngines:
+    """Options of a run with several engines.
+
+    Args:
+        place: "local": processes of this machine. "ray": actors of a Ray cluster.
+        number: How many; None on a Ray cluster: as many as it has room for.
+        address: Of a Ray cluster; None: the one that this process belongs to, or else one of this machine.
+        window_timeout: Seconds without a word after which an engine that has work counts as hung.
+    """
+
+    place: str
+    number: int | None = None
+    address: str | None = None
+    window_timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.number is not None and not 1 <= self.number <= _MOST_ENGINES:
+            option = "--engines" if self.place == "local" else "--num-engines"
+            raise InputError(f"{option} {self.number}: must be from 1 to {_MOST_ENGINES:,}")
+        if not (isfinite(self.window_timeout) and self.window_timeout > 0):
+            raise InputError(f"--window-timeout {self.window_timeout:g}: must be above 0 (seconds)")
+
+    @classmethod
+    def parse(cls, engines: str, number: int | None = None, window_timeout: float = 600.0) -> "ManyEngines":
+        """Read the value of `--engines`: a number, `ray`, or `ray:ADDRESS`.
+
+        Args:
+            number: That of `--num-engines`.
+            window_timeout: That of `--window-timeout`.
+        Raises:
+            InputError: it is none of these.
+        """
+        place, colon, address = engines.partition(":")
+        if place == "ray" and (address or not colon):
+            return cls("ray", number, address or None, window_timeout)
+        if not (engines.isascii() and engines.isdigit()):
+            raise InputError(f"--engines {engines}: must be a number of engines, ray, or ray:ADDRESS")
+        if number is not None:
+            raise InputError(
+                f"--num-engines {number} goes with --engines ray; --engines {engines} says how many"
+            )
+        return cls("local", int(engines), None, window_timeout)
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,19 @@ def engine_failed(error: Exception) -> EngineError:
     return error if isinstance(error, EngineError) else EngineError(f"the engine failed: {cause(error)}")
 
 
+def tokenizer_of(model: str, options: EngineOptions) -> Any:
+    """The tokenizer that an engine of this model has, without an engine."""
+    with engine_environment(1, False):
+        from vllm.tokenizers import get_tokenizer
+
+    return get_tokenizer(
+        options.tokenizer or model,
+        tokenizer_mode=options.engine_args.get("tokenizer_mode", "auto"),
+        revision=options.engine_args.get("tokenizer_revision", options.revision),
+        trust_remote_code=options.trust_remote_code,
+    )
+
+
 class PatchedEngine:
     """A vLLM engine whose feed-forward layers are observed.
 

@@ -216,8 +216,8 @@ class Session:
             InputError: tokens of a window could overflow their counters, or blocks are longer than the model takes.
         """
         if self.measurement.position == "corpus":
-            self._check_window(window, block_size)
-        encode = self._encoder(block_size, add_special_tokens)
+            check_window(window, block_size, self.facts.max_prompt_tokens)
+        encode = self.encoder(block_size, add_special_tokens)
         if shard is not None and self.measurement.position == "corpus":
             encode = ShardEncoder(encode, shard, window)
         encoded = TokenisedRows(
@@ -292,34 +292,49 @@ class Session:
             only_reads=self._only_reads,
         )
 
-    def _encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:
-        tokenise = self.tokeniser(add_special_tokens)
-        limits = (tokenise, self.languages, self.facts.max_prompt_tokens, self.facts.vocabulary)
-        marks = self.measurement.include_special_tokens
-        if self.measurement.position == "corpus":
-            return BlockEncoder(*limits, block_size, include_special_tokens=marks)
-        if self.measurement.position == "answer":
-            return PromptEncoder(*limits, "appended", own_tokens=True, include_special_tokens=marks)
-        answers = "first token" if self.measurement.attribution else "ignored"
-        own = self.measurement.position == "any"
-        return PromptEncoder(*limits, answers, own_tokens=own, include_special_tokens=marks)
+    def encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:
+        """Make what turns rows into token ids; arguments as for `measure`."""
+        return encoder_for(
+            self.tokeniser(add_special_tokens), self.languages, self.measurement, self.facts, block_size
+        )
 
-    def _check_window(self, window: int, block_size: int | None) -> None:
-        """Within a window, tokens are counted in 32 bits.
 
-        Raises:
-            InputError: they could overflow; or blocks are longer than the model takes.
-        """
-        longest = self.facts.max_prompt_tokens
-        if block_size is not None and block_size > longest:
-            raise InputError(
-                f"--block-size {block_size}: the model takes {longest} tokens (--max-model-len less one)"
-            )
-        if window * (block_size or longest) >= 2**31:
-            raise InputError(
-                f"--window {window}: of a corpus with up to {block_size or longest} tokens a text at most "
-                f"{2**31 // (block_size or longest)}"
-            )
+def encoder_for(
+    tokenise: Tokeniser,
+    languages: tuple[str, ...],
+    measurement: Measurement,
+    facts: ModelFacts,
+    block_size: int | None = None,
+) -> Encoder:
+    """Make what turns rows into token ids, for a measurement with a model."""
+    limits = (tokenise, languages, facts.max_prompt_tokens, facts.vocabulary)
+    marks = measurement.include_special_tokens
+    if measurement.position == "corpus":
+        return BlockEncoder(*limits, block_size, include_special_tokens=marks)
+    if measurement.position == "answer":
+        return PromptEncoder(*limits, "appended", own_tokens=True, include_special_tokens=marks)
+    answers = "first token" if measurement.attribution else "ignored"
+    own = measurement.position == "any"
+    return PromptEncoder(*limits, answers, own_tokens=own, include_special_tokens=marks)
+
+
+def check_window(window: int, block_size: int | None, longest: int) -> None:
+    """Check that a corpus' tokens can be counted: within a window they are, in 32 bits.
+
+    Args:
+        longest: Tokens of the longest prompt that the model takes.
+    Raises:
+        InputError: they could overflow; or blocks are longer than the model takes.
+    """
+    if block_size is not None and block_size > longest:
+        raise InputError(
+            f"--block-size {block_size}: the model takes {longest} tokens (--max-model-len less one)"
+        )
+    if window * (block_size or longest) >= 2**31:
+        raise InputError(
+            f"--window {window}: of a corpus with up to {block_size or longest} tokens a text at most "
+            f"{2**31 // (block_size or longest)}"
+        )
 
 
 class ListedRows:

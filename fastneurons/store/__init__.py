@@ -14,6 +14,7 @@ from fastneurons.store.schema import (
 )
 from fastneurons.store.verify import Damage, Verification, verify_store
 from fastneurons.store.window import Window
+from fastneurons.store.window_writer import StorePlace, WindowWriter, WrittenWindow
 from fastneurons.store.writer import CommittedRow, StoreWriter
 
 __all__ = [
@@ -29,10 +30,13 @@ __all__ = [
     "Outcome",
     "SkippedRow",
     "Store",
+    "StorePlace",
     "StoreWriter",
     "StoredArray",
     "Verification",
     "Window",
+    "WindowWriter",
+    "WrittenWindow",
     "check_output",
     "merge_stores",
     "open_store",

@@ -15,7 +15,7 @@ from fastneurons.store import schema
 from fastneurons.store.parts import Division, Part
 from fastneurons.store.reader import Store
 from fastneurons.store.schema import Outcome
-from fastneurons.store.writer import skipped_line
+from fastneurons.store.window_writer import lines_of
 
 _ROWS_AT_ONCE = 4096
 
@@ -49,7 +49,7 @@ def gather(parts: Sequence[Part], division: Division) -> Contents:
     for number, part in enumerate(parts):
         store = part.opened()
         for name in store:
-            spec = schema.array_spec(name)
+            spec = schema.array_spec(name, store.header)
             if spec.is_constant:
                 _take_constant(arrays, parts[0], part, name, store[name][...])
             elif not spec.grows:
@@ -64,7 +64,7 @@ def gather(parts: Sequence[Part], division: Division) -> Contents:
     if len(twice):
         raise StoreError(_twice(parts, set(twice.tolist())))
     skipped.sort(key=lambda row: row[0])
-    return Contents(arrays, b"".join(skipped_line(row) for _, row in skipped))
+    return Contents(arrays, lines_of([row for _, row in skipped]))
 
 
 def _take_constant(arrays: Arrays, first: Part, part: Part, name: str, values: NDArray[Any]) -> None:
