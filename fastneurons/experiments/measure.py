@@ -133,8 +133,9 @@ def describe(facts: ModelFacts, measurement: Measurement) -> str:
     if facts.workers > 1:
         where = f"{facts.workers} workers, each {where}"
     held = "counts" if measurement.position == "corpus" else f"up to {facts.slots} examples in flight"
+    adapter = f" with adapter {facts.adapter.folder.name} (rank {facts.adapter.rank})" if facts.adapter else ""
     return (
-        f"{short_name(facts.model)}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
+        f"{short_name(facts.model)}{adapter}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
         f"({facts.function}{', gated' if facts.gated else ''}), {facts.dtype}, {where}; "
         f"{held} in {facts.buffer_bytes / 2**20:.1f} of {measurement.memory_bytes / 2**20:,.0f} MiB"
     )
@@ -179,7 +180,8 @@ def header_of(
         revision=engine.revision,
         dtype=facts.dtype,
         quantization=engine.quantization,
-        lora=None,
+        lora=printable(str(facts.adapter.folder)) if facts.adapter is not None else None,
+        lora_fingerprint=facts.adapter.fingerprint if facts.adapter is not None else None,
         task=",".join(source.tasks),
         tasks=list(source.tasks),
         source=printable(source.name) + blocks,
@@ -198,10 +200,12 @@ def header_of(
             "engine": _printable(asdict(engine)),
             "function": facts.function,
             "gated": facts.gated,
+            **({"lora": _printable(facts.adapter.describe())} if facts.adapter is not None else {}),
         },
         model_fingerprint=facts.model_fingerprint,
         tokenizer_fingerprint=facts.tokenizer_fingerprint,
         warnings=list(facts.warnings),
+        shard=None if options.shard is None else str(options.shard),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
     )
@@ -222,6 +226,7 @@ def writer_for(
         "keep_bits": options.keep_bits,
         "keep_coefficients": measurement.keep_coefficients,
         "keep_prompts": options.keep_prompts,
+        "keep_folds": options.keep_folds,
         "constants": constants,
     }
     if options.resume:
@@ -242,16 +247,21 @@ def _measure(
     known = KnownRows(writer.committed_rows())
     corpus = session.measurement.position == "corpus"
     # The blocks of a corpus are not its rows: those that are in the store are known by their tokens.
-    rows = source.rows if corpus else remaining_rows(source.rows, known, stop)
+    rows, total = source.rows, source.total
+    if options.shard is not None and not corpus:
+        rows = options.shard.rows(rows, options.window)
+        total = None if total is None else options.shard.size(total, options.window)
+    if not corpus:
+        rows = remaining_rows(rows, known, stop)
     if first and not writer.is_complete:
         progress.message(f"continuing after {first} examples")
-    progress.start(None if corpus or source.total is None else max(first, source.total), first)
+    progress.start(None if corpus or total is None else max(first, total), first)
     window: list[MeasuredRows] = []
     num_rows, num_skipped = 0, 0
     first_skipped: Skipped | None = None
     try:
         with session.tokenised(
-            rows, options.window, options.block_size, source.add_special_tokens
+            rows, options.window, options.block_size, source.add_special_tokens, options.shard
         ) as encoded:
             if corpus:
                 pass_by_blocks(encoded, known, stop, options.block_size)

@@ -1,6 +1,7 @@
 """The store: a Zarr group that a run fills window by window, and that reports and analyses read."""
 
 from fastneurons.arrays import ATTRIBUTION, CATEGORIES
+from fastneurons.store.merging import merge_stores
 from fastneurons.store.place import check_output
 from fastneurons.store.reader import SkippedRow, Store, StoredArray, open_store
 from fastneurons.store.schema import (
@@ -37,6 +38,7 @@ __all__ = [
     "WindowWriter",
     "WrittenWindow",
     "check_output",
+    "merge_stores",
     "open_store",
     "verify_store",
 ]
