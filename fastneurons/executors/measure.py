@@ -46,6 +46,11 @@ def measure_with_engines(
     measurement, options = measurement or Measurement(), options or RunOptions()
     engine = engine or EngineOptions()
     check_together(measurement, options, engine)
+    if measurement.histogram is not None:
+        raise InputError(
+            "--histogram with --engines: each engine would choose bins of its own from a sample of the texts; leave "
+            "--engines out"
+        )
     if engines.place == "ray" and "distributed_executor_backend" in engine.engine_args:
         raise InputError(
             "--engine-arg distributed_executor_backend with --engines ray: the ranks of an engine are processes of its "

@@ -1,17 +1,20 @@
 """Engines in actors of a Ray cluster of this machine, with stand-ins for vLLM."""
 
 import os
-import signal
+import re
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from fastneurons.config import ManyEngines
 from fastneurons.errors import InputError
-from fastneurons.executors.ray_engines import RayEngines, fit
+from fastneurons.executors.driver import Driver
+from fastneurons.executors.ray_engines import EngineActor, RayEngines, fit
 from tests.executors.stand_in import Fault, StandInJob
 from tests.executors.threads import ThreadEngines
-from tests.executors.writing import ROWS, assert_same, write
+from tests.executors.writing import ROWS, Told, assert_same, write
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,20 +80,20 @@ def test_an_actor_that_hangs_is_replaced(cluster, tmp_path):
     assert told.saying("said nothing for 5 s (--window-timeout)")
 
 
-def test_actors_have_their_own_cores_and_no_low_priority(cluster):
-    import ray
-
-    from fastneurons.executors.ray_engines import EngineActor
-
-    actor = ray.remote(num_cpus=1)(EngineActor).remote()
-    node, niceness = ray.get(actor.where.remote())
-    assert node == ray.get_runtime_context().get_node_id()
-    assert niceness == os.getpriority(os.PRIO_PROCESS, 0) or niceness == 0
-    assert signal.SIGKILL
-    ray.kill(actor)
+def test_actors_have_a_core_each_and_no_low_priority(cluster):
+    with RayEngines(StandInJob(), ManyEngines("ray", 2), 1) as engines:
+        report = Driver(engines, Told(), threading.Event(), 60).start()
+        # As many engines as cores: each has one.
+        [message] = report.messages
+        assert re.fullmatch(r"CPUs \[\d+\], None", message)
+    actor = cluster.remote(num_cpus=1)(EngineActor).remote()
+    node, niceness = cluster.get(actor.where.remote())
+    assert node == cluster.get_runtime_context().get_node_id()
+    assert niceness == os.getpriority(os.PRIO_PROCESS, 0)
+    cluster.kill(actor)
 
 
 def test_ray_that_is_not_installed_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'fastneurons\[ray\]'"):
         RayEngines(StandInJob(), ManyEngines("ray", 2), 1)

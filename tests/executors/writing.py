@@ -19,6 +19,7 @@ from fastneurons.executors.local_process import main
 from fastneurons.executors.measure import write_with_driver
 from fastneurons.executors.messages import Engines
 from fastneurons.executors.shares import Share
+from fastneurons.experiments.interrupts import interruptible
 from fastneurons.experiments.source import example_source
 from fastneurons.progress import Silent
 from fastneurons.store import Store, open_store
@@ -95,4 +96,5 @@ def assert_same(found: Store, wanted: Store) -> None:
 
 if __name__ == "__main__":
     job = StandInJob(row_s=0.05)
-    write(LocalEngines(job, [Share()] * int(sys.argv[2])), Path(sys.argv[1]))
+    with interruptible() as interrupted:
+        write(LocalEngines(job, [Share()] * int(sys.argv[2])), Path(sys.argv[1]), stop=interrupted)
