@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fastneurons.config import EngineOptions, ManyEngines, Measurement, RunOptions, check_together
+from fastneurons.engine.failure import LOG_FOLLOWS, with_log
 from fastneurons.engine.quiet import quiet
-from fastneurons.errors import InputError
+from fastneurons.errors import EngineError, InputError
 from fastneurons.executors.driver import Driver
 from fastneurons.executors.local import LocalEngines
 from fastneurons.executors.messages import Engines, Job
@@ -69,12 +70,19 @@ def measure_with_engines(
             shown.message(remark)
         started = engines_for(engines, job, engine.world_size)
         shown.message(f"loading {short_name(model)} in {started.num_slots} engines")
-        with started:
-            driver = Driver(started, shown, stop, engines.window_timeout)
-            report = driver.start()
-            for line in report.messages:
-                shown.message(line)
-            write_with_driver(driver, report, source, out, options, engine, shown, stop)
+        try:
+            with started:
+                driver = Driver(started, shown, stop, engines.window_timeout)
+                report = driver.start()
+                for line in report.messages:
+                    shown.message(line)
+                write_with_driver(driver, report, source, out, options, engine, shown, stop)
+        except EngineError as error:
+            if hushed.log is None or LOG_FOLLOWS in str(error):
+                raise
+            # An engine that ended before it had a log of its own may have written to this one.
+            hushed.keep = True
+            raise with_log(error, hushed.log) from error
     return open_store(out)
 
 
