@@ -364,8 +364,9 @@ class NeuronWorker(_WorkerBase):
     def _rows_sampled_from(self, batch: Batch) -> NDArray[np.int64]:
         """The last rows of requests whose next tokens are wanted."""
         wanted = np.array([self._own.get(request_id, True) for request_id in batch.request_ids], bool)
-        last: NDArray[np.int64] = (batch.query_start + batch.num_scheduled_tokens - 1).astype(np.int64)
-        return last[wanted]
+        last = np.add(batch.query_start, batch.num_scheduled_tokens, dtype=np.int64) - 1
+        rows: NDArray[np.int64] = last[wanted]
+        return rows
 
     def _max_rows(self) -> int:
         """Rows of the largest forward pass: a full step, or a CUDA graph's padded size."""
