@@ -12,14 +12,14 @@ from fastneurons.data.own_rows import checked_examples
 from fastneurons.data.tasks import tasks_and_data
 from fastneurons.errors import InputError
 from fastneurons.experiments.measure import measure_into_store
-from fastneurons.experiments.source import example_source, task_source
+from fastneurons.experiments.source import Source, example_source, task_source
 from fastneurons.languages import parse_languages
 from fastneurons.progress import RunProgress
 from fastneurons.store import Store, Verification, open_store, verify_store
 
 if TYPE_CHECKING:
-    from fastneurons.report import Findings
-    from fastneurons.report.deactivation import Deactivation
+    from fastneurons.neuron_sets import Edit
+    from fastneurons.report import AnyFindings
 
 Path = str | PathLike[str]
 
@@ -109,6 +109,98 @@ def run(
     codes = None if languages is None else parse_languages(_listed(languages), at_least)
     options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts)
     model, engine_arguments = fspath(model), engine_options(**engine)
+    source, codes = _source(model, data, codes, tasks, data_options, limit, engine_arguments, position)
+    return measure_into_store(
+        model, source, codes, fspath(out), measurement, options, engine_arguments, progress, verbose
+    )
+
+
+def perplexity(
+    model: Path,
+    data: Path | Mapping[str, Path] | Iterable[Example | Skipped] | None,
+    languages: str | Sequence[str] | None,
+    out: Path,
+    *,
+    edits: "Mapping[str, Edit] | Sequence[Path]" = (),
+    tasks: str | Sequence[str] | None = None,
+    data_options: DataOptions | None = None,
+    max_length: int | None = None,
+    stride: int | None = None,
+    block_size: int | None = None,
+    limit: int | None = None,
+    window: int = 256,
+    keep_prompts: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool | RunProgress = True,
+    verbose: bool = False,
+    **engine: Any,
+) -> Store:
+    """Score texts of each language, by the intact model and under edits, into a store.
+
+    Args:
+        model: A Hugging Face model folder, or a name on the Hub.
+        data: As for `run`; texts need not be parallel.
+        languages: Codes, as a sequence or "en,de,zh", in the order of the store's language axis. None takes all
+            languages in the data.
+        out: The store to write: a local path or an fsspec URL.
+        edits: Edits by their names, or files of edits or of sets of neurons, which are then switched off.
+        tasks: As for `run`.
+        data_options: Options that choose examples.
+        max_length: Most tokens that the model reads at once; None takes as many as it takes.
+        stride: Of longer texts, tokens between the beginnings of two windows; None takes half of `max_length`.
+        block_size: Join each language's texts and cut them into blocks of this many tokens.
+        limit: Stop after this many examples of each task.
+        window: Number of examples to write and commit at a time.
+        keep_prompts: Whether to store the texts.
+        resume: Whether to continue an interrupted run, or one whose data or limit has grown.
+        overwrite: Whether to replace an existing store.
+        progress: Whether to show progress on standard error; or an object whose methods are called instead.
+        verbose: Whether to show vLLM's log.
+        engine: vLLM's engine arguments by name.
+    Returns:
+        The complete store, of the kind "perplexity"; after Ctrl-C, the store with what was scored so far.
+    Raises:
+        InputError: an argument, the data, an edit or the model is wrong.
+        EngineError: the engine failed; what was scored before is in the store.
+        StoreError: the store cannot be written or continued.
+    """
+    from fastneurons.experiments.perplexity import Strides, named_edits, perplexity_into_store
+
+    strides = Strides(max_length, stride, block_size)
+    named = (
+        list(edits.items()) if isinstance(edits, Mapping) else named_edits([fspath(path) for path in edits])
+    )
+    codes = None if languages is None else parse_languages(_listed(languages), 1)
+    options = RunOptions(window, resume=resume, overwrite=overwrite, keep_prompts=keep_prompts)
+    source, codes = _source(
+        fspath(model), data, codes, tasks, data_options, limit, engine_options(**engine), "corpus"
+    )
+    return perplexity_into_store(
+        fspath(model),
+        source,
+        codes,
+        fspath(out),
+        named,
+        strides,
+        options,
+        engine_options(**engine),
+        progress,
+        verbose,
+    )
+
+
+def _source(
+    model: str,
+    data: Path | Mapping[str, Path] | Iterable[Example | Skipped] | None,
+    codes: tuple[str, ...] | None,
+    tasks: str | Sequence[str] | None,
+    data_options: DataOptions | None,
+    limit: int | None,
+    engine: EngineOptions,
+    position: str,
+) -> tuple[Source, tuple[str, ...]]:
+    """The source of a place's data, or of a user's own examples, and its languages."""
     if data is None or isinstance(data, str | PathLike | Mapping):
         chosen = data_options or DataOptions()
         if limit is not None:
@@ -117,16 +209,12 @@ def run(
         if isinstance(data, Mapping):
             places = [f"{name}={fspath(place)}" for name, place in data.items()]
         names, by_task = tasks_and_data(None if tasks is None else _listed(tasks), places)
-        source, codes = task_source(model, names, by_task, codes, chosen, engine_arguments, position)
-    else:
-        if codes is None:
-            raise InputError("your own examples need languages, e.g. languages=['en', 'de']")
-        if tasks is not None or data_options is not None:
-            raise InputError("tasks and data_options are for data in a place, not for your own examples")
-        source = example_source("python", type(data).__name__, checked_examples(data), limit)
-    return measure_into_store(
-        model, source, codes, fspath(out), measurement, options, engine_arguments, progress, verbose
-    )
+        return task_source(model, names, by_task, codes, chosen, engine, position)
+    if codes is None:
+        raise InputError("your own examples need languages, e.g. languages=['en', 'de']")
+    if tasks is not None or data_options is not None:
+        raise InputError("tasks and data_options are for data in a place, not for your own examples")
+    return example_source("python", type(data).__name__, checked_examples(data), limit), codes
 
 
 def _listed(names: str | Sequence[str]) -> str:
@@ -159,7 +247,7 @@ def verify(path: Path) -> Verification:
     return verify_store(open_store(fspath(path)))
 
 
-def findings(store: Store | Path, threshold: float | None = None) -> "Findings | Deactivation":
+def findings(store: Store | Path, threshold: float | None = None) -> "AnyFindings":
     """Compute everything that `fastneurons summary` and `plot` show.
 
     Args:

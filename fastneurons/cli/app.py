@@ -17,6 +17,7 @@ from fastneurons.cli import (
     info,
     look,
     neurons,
+    perplexity,
     plot,
     publish,
     recategorise,
@@ -57,6 +58,7 @@ def _root(
 
 app.command(cls=SectionedCommand)(run.run)
 app.command(cls=SectionedCommand)(run.demo)
+app.command(cls=SectionedCommand)(perplexity.perplexity)
 app.command(cls=SectionedCommand)(look.summary)
 app.command(cls=SectionedCommand)(plot.plot)
 app.command(cls=SectionedCommand)(report.report)

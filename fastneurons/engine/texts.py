@@ -69,7 +69,9 @@ class TextEncoder:
     def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
         """Examples tokenised, or skipped for what the tokenizer makes of them."""
         examples = [row for row in rows if isinstance(row, Example)]
-        places = [(k, code) for k, row in enumerate(examples) for code in self._languages if code in row.prompts]
+        places = [
+            (k, code) for k, row in enumerate(examples) for code in self._languages if code in row.prompts
+        ]
         found: list[dict[str, list[int]]] = [{} for _ in examples]
         for (k, code), encoded in zip(
             places, self._tokenise([examples[k].prompts[code] for k, code in places]), strict=True

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.example import Skipped
-from fastneurons.engine.edits import Edits, salt_of
+from fastneurons.engine.edits import Edits, check_edits, salt_of
 from fastneurons.engine.encode import BlockEncoder, Encoder, Tokenised
 from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.failure import LoadError, with_log
+from fastneurons.engine.fingerprint import model_fingerprint
+from fastneurons.engine.model_checks import check_files, is_downloaded, local_folder
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.quiet import quiet
 from fastneurons.engine.scoring import ToScore, score, scoring_engine
@@ -28,7 +30,7 @@ from fastneurons.experiments.interrupts import interruptible
 from fastneurons.experiments.measure import _printable, _too_few, _window
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
 from fastneurons.experiments.source import Source
-from fastneurons.model_name import short_name
+from fastneurons.model_name import is_path, short_name
 from fastneurons.neuron_sets import Edit, load_edit
 from fastneurons.progress import RunProgress, Silent, progress_for
 from fastneurons.store import Header, Store, StoreWriter, check_output, open_store
@@ -241,6 +243,7 @@ def perplexity_into_store(
     """
     strides, options, engine = strides or Strides(), options or RunOptions(), engine or EngineOptions()
     check_output(out, resume=options.resume, overwrite=options.overwrite)
+    _check_edits(edits, model, engine)
     observation = {"edits": len(edits), "edit_values": sum(edit.value is not None for _, edit in edits)}
     with quiet(verbose) as hushed, interruptible() as stop:
         shown = progress if not isinstance(progress, bool) else Silent()
@@ -251,7 +254,9 @@ def perplexity_into_store(
         shown.message(f"loading {short_name(model)}")
         try:
             with scoring_engine(model, engine, verbose=verbose, observation=observation) as running:
-                _run(running, source, languages, out, edits, strides, options, engine, shown, stop)
+                write_perplexity(
+                    running, source, languages, out, edits, strides, options, engine, shown, stop
+                )
         except (EngineError, LoadError) as error:
             if stop.wait(_SIGNALS_APART_S if isinstance(error, LoadError) else 0):
                 raise KeyboardInterrupt from None
@@ -262,7 +267,25 @@ def perplexity_into_store(
     return open_store(out)
 
 
-def _run(
+def _check_edits(edits: Sequence[tuple[str, Edit]], model: str, engine: EngineOptions) -> None:
+    """Check edits before the model is loaded, as far as its files are on this machine.
+
+    Raises:
+        InputError: an edit is for another model, or for some tokens alone.
+    """
+    # A text is neither prompt nor generated.
+    if scoped := [name for name, edit in edits if edit.scope != "both"]:
+        raise InputError(
+            f"--edit {', '.join(scoped)}: is for prompts or for generated tokens alone, and a text is neither; "
+            "perplexity takes edits whose scope is both"
+        )
+    folder = local_folder(model, engine.revision, engine.engine_args.get("download_dir"))
+    if edits and folder is not None and (str(folder) == model or is_path(model) or is_downloaded(folder)):
+        config, tensors = check_files(folder)
+        check_edits(edits, model, config, model_fingerprint(config, tensors))
+
+
+def write_perplexity(
     running: PatchedEngine,
     source: Source,
     languages: tuple[str, ...],
@@ -274,20 +297,16 @@ def _run(
     progress: RunProgress,
     stop: threading.Event,
 ) -> None:
+    """Score a source's texts with an engine that runs already; arguments and errors as of `perplexity_into_store`."""
     facts = running.facts
     length, stride = strides.within(facts.max_prompt_tokens + 1)
     bank = Edits(running)
     slots = [bank.put(edit, name) for name, edit in edits]
     bank.check()
-    # Judged tokens count as generated: where they begin is where such an edit begins to hold, and differs by text.
-    scoped = {slot for slot, (_, edit) in zip(slots, edits, strict=True) if edit.scope != "both"}
-    if scoped:
-        names = ", ".join(name for slot, (name, _) in zip(slots, edits, strict=True) if slot in scoped)
-        raise InputError(
-            f"--edit {names}: is for prompts or for generated tokens alone, and a text is neither; perplexity takes "
-            "edits of both"
-        )
-    conditions: list[tuple[int | None, str | None]] = [(None, None), *((slot, bank.salt(slot, 0)) for slot in slots)]
+    conditions: list[tuple[int | None, str | None]] = [
+        (None, None),
+        *((slot, bank.salt(slot, 0)) for slot in slots),
+    ]
     progress.message(
         f"{short_name(facts.model)}: {facts.dtype}; intact and {len(edits)} edits; windows of {length:,} tokens, "
         f"{stride:,} apart"
@@ -349,6 +368,8 @@ def _run(
             progress.message("the store is complete already; nothing to do")
             return
         writer.finish()
+    for slot in slots:
+        bank.free(slot)
     for note in source.notes():
         if note not in source.remarks:
             progress.message(note)
@@ -413,4 +434,3 @@ def _header(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
     )
-

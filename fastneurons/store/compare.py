@@ -101,6 +101,9 @@ def _other_edits(stored: Header, given: Header) -> str | None:
     before, now = stored.edits, given.edits
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
+            if name.startswith("edit "):
+                edit = name.removeprefix("edit ")
+                return f"was begun with other edits: {edit} is not the same, or is there once only; pass the same, or "
             had = _option(name, before.get(name), now.get(name))
             has = _option(name, now.get(name), before.get(name))
             return f"was begun with {had}, this run has {has}; pass {had}, or "

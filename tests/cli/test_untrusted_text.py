@@ -226,6 +226,8 @@ def test_what_users_name_in_a_call(name, capsys, tmp_path):
         ["run", name, "--data", data, "--languages", "en,de", "--out", tmp_path / "o.zarr"],
         ["run", "m", "--data", data, "--select", name],
         ["run", "m", "--data", data, "--position", name],
+        ["perplexity", name, "--data", data, "--out", tmp_path / "o.zarr"],
+        ["perplexity", "m", "--data", data, "--edit", there],
         ["info", name],
         *([command, there] for command in FINDINGS),
         *([command, tmp_path / f"{name}missing"] for command in FINDINGS),
