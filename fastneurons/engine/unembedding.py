@@ -31,6 +31,7 @@ class Unembedding:
     ) -> None:
         self._compute: Callable[[Tensor], Tensor] = model.compute_logits  # type: ignore[assignment]
         self._gather = gather
+        self._without_adapter = _WithoutAdapter(model)
         shard = find_head(model).shard_indices
         self._first, self._end = int(shard.org_vocab_start_index), int(shard.org_vocab_end_index)
         if gather is not None:
@@ -56,9 +57,10 @@ class Unembedding:
 
     def _of_some(self, hidden_states: Tensor, tokens: Tensor) -> Tensor:
         if self._gather is None:
-            logits = self._compute(hidden_states).float()
+            with self._without_adapter:
+                logits = self._compute(hidden_states).float()
             return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
-        with self._own_part:
+        with self._own_part, self._without_adapter:
             logits = self._compute(hidden_states)
         logits = logits.float()
         # Behind a rank's part of the vocabulary comes what makes all parts equally wide.
@@ -94,6 +96,27 @@ class _OwnPart:
 
     def __exit__(self, *_: object) -> None:
         self._is_on = False
+
+
+class _WithoutAdapter:
+    """A context in which logits are those of the base model's unembedding.
+
+    vLLM's LoRA adds its part to the rows of the tokens that are sampled, of which it keeps count, not to those that are
+    judged. Adapters that change the unembedding are refused where tokens are judged.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        from vllm.lora.layers import LogitsProcessorWithLoRA
+
+        self._processors: list[Any] = [m for m in model.modules() if isinstance(m, LogitsProcessorWithLoRA)]
+
+    def __enter__(self) -> None:
+        for processor in self._processors:
+            processor._get_logits = processor.base_layer._get_logits
+
+    def __exit__(self, *_: object) -> None:
+        for processor in self._processors:
+            del processor._get_logits  # the class's own is behind it
 
 
 def find_head(model: nn.Module) -> Any:

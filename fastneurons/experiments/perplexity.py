@@ -27,7 +27,7 @@ from fastneurons.engine.texts import TextEncoder, windows_of
 from fastneurons.engine.tokenise import Tokeniser, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
 from fastneurons.experiments.interrupts import interruptible
-from fastneurons.experiments.measure import _printable, _too_few, _window
+from fastneurons.experiments.measure import _printable, _too_few, window_of
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
 from fastneurons.experiments.source import Source
 from fastneurons.model_name import is_path, short_name
@@ -378,7 +378,7 @@ def write_perplexity(
 def _commit(
     writer: StoreWriter, parts: list[MeasuredRows], source: Source, languages: tuple[str, ...]
 ) -> None:
-    writer.submit(lambda: _window(parts, source.tasks, languages))
+    writer.submit(lambda: window_of(parts, source.tasks, languages))
 
 
 def _header(

@@ -60,6 +60,14 @@ TOUCHED: dict[str, list[Touch]] = {
             "CPUWorker": "derives from the GPU's worker",
             "CPUWorker.compile_or_warm_up_model": "as the GPU worker's; the tests run the GPU's warm-up here",
         }),
+        *_touches("vllm.v1.worker.gpu_model_runner", {
+            "GPUModelRunner.intermediate_tensors": "where a pipeline stage gets rows from the one before; None until "
+            "the profile run",
+            "GPUModelRunner.max_num_tokens": "most rows of a step",
+        }),
+        *_touches("vllm.model_executor.models.interfaces", {
+            "SupportsPP.make_empty_intermediate_tensors": "makes what `intermediate_tensors` holds",
+        }),
         *_touches("vllm.v1.worker.worker_base", {
             "WorkerBase.vllm_config": "the engine's configuration, as it was given",
             "WorkerBase.model_config": "of that configuration",
@@ -80,14 +88,15 @@ TOUCHED: dict[str, list[Touch]] = {
             "NewRequestData.prompt_token_ids": "the prompt, as it was sent",
         }),
         *_touches("vllm.distributed", {
-            "get_pp_group": "`is_last_rank` says whether this rank has the unembedding",
+            "get_pp_group": "`is_last_rank` says whether this rank has the unembedding, `is_first_rank` whether it has "
+            "the embedding",
             "get_tp_group": "`all_gather(tensor, dim)` puts ranks side by side in their order",
             "get_tensor_model_parallel_rank": "rank r holds the r-th contiguous slice of the neurons",
         }),
         *_touches("vllm.distributed.parallel_state", {
             "GroupCoordinator.all_gather(input_, dim)": "see `get_tp_group`",
             "GroupCoordinator.is_last_rank": "see `get_pp_group`",
-            "GroupCoordinator.is_first_rank": "whether a rank speaks for its group",
+            "GroupCoordinator.is_first_rank": "see `get_pp_group`; of a tensor-parallel group, the rank that speaks for it",
         }),
     ],
     "engine/scheduler.py": [
@@ -212,7 +221,10 @@ TOUCHED: dict[str, list[Touch]] = {
             "answer when it is asked; answers come in the order of calls; overridden",
             "MultiprocExecutor.futures_queue": "the futures of steps under way",
         }),
-        *_touches("vllm.tokenizers", {"cached_tokenizer_from_config(model_config)": "the model's tokenizer"}),
+        *_touches("vllm.tokenizers", {
+            "cached_tokenizer_from_config(model_config)": "the model's tokenizer",
+            "get_tokenizer(tokenizer_name, tokenizer_mode, revision, trust_remote_code)": "the same, without an engine",
+        }),
         *_touches("vllm.distributed", {"cleanup_dist_env_and_memory": "safe to call after `shutdown`"}),
         *_touches("vllm.compilation.wrapper", {
             "TorchCompileWithNoGuardsWrapper.cleanup": "lets go of compiled code",
