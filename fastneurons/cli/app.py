@@ -12,6 +12,7 @@ from fastneurons.cli import (
     compare,
     contribution,
     data,
+    deactivate,
     export,
     inactive,
     info,
@@ -57,6 +58,7 @@ def _root(
 
 app.command(cls=SectionedCommand)(run.run)
 app.command(cls=SectionedCommand)(run.demo)
+app.command(cls=SectionedCommand)(deactivate.deactivate)
 app.command(cls=SectionedCommand)(look.summary)
 app.command(cls=SectionedCommand)(plot.plot)
 app.command(cls=SectionedCommand)(report.report)

@@ -4,15 +4,13 @@ deactivate_into_store(model, source, ("en", "de", "th"), "d.zarr", Deactivation(
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastneurons.arrays import CATEGORIES, Answer, Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
@@ -29,15 +27,20 @@ from fastneurons.engine.scoring import judged_places
 from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.tokenise import Tokeniser, describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
+from fastneurons.experiments.common_sets import (
+    Occupancy,
+    check_store,
+    common_edits,
+    mean_contribution,
+    occupancy_of_store,
+)
 from fastneurons.experiments.design import Deactivation
 from fastneurons.experiments.interrupts import interruptible
 from fastneurons.experiments.measure import describe, described, printable_options, skipped_lines
 from fastneurons.experiments.resume import KnownRows, remaining_rows
 from fastneurons.experiments.source import Source
 from fastneurons.model_name import short_name
-from fastneurons.neuron_sets.edits import Edit
 from fastneurons.neuron_sets.model import ModelNeurons
-from fastneurons.neuron_sets.sets import NeuronSet
 from fastneurons.progress import RunProgress, Silent, progress_for
 from fastneurons.scores import choose, is_chosen
 from fastneurons.store import Header, Store, StoreWriter, Window, check_output, open_store
@@ -52,19 +55,6 @@ _SIGNALS_APART_S = 0.5
 MEASURE = "choice"
 
 
-@dataclass(frozen=True)
-class GivenSets:
-    """Sets that a store says, in place of those that the data would give.
-
-    Args:
-        sets: By category.
-        scores: float [N, I], contribution scores to rank neurons by; None where nothing is ranked.
-    """
-
-    sets: Mapping[str, NeuronSet]
-    scores: NDArray[np.float64] | None = None
-
-
 def deactivate_into_store(
     model: str,
     source: Source,
@@ -76,26 +66,21 @@ def deactivate_into_store(
     engine: EngineOptions | None = None,
     progress: bool | RunProgress = True,
     verbose: bool = False,
-    *,
-    first_source: Source | None = None,
-    given: GivenSets | None = None,
 ) -> Store:
     """Answer each prompt of a source under every condition, into a store.
 
     Args:
         model: A model folder, or a name on the Hub.
-        source: The examples, with answers.
+        source: The examples, with answers; with `min_share` and without `from_store` they are read twice.
         languages: L codes, the order of the store's language axis.
         out: The store: a local path or an fsspec URL.
         deactivation: What is edited.
-        measurement: How categories are read: one threshold, any position but "corpus".
+        measurement: How categories are read: one threshold, any position but "corpus". With `from_store`, as that
+            store was measured.
         options: How it is written.
         engine: Engine arguments; `seed` is that of the first control, too.
         progress: Whether to show progress on standard error, or an object to report it to.
         verbose: Let vLLM's log through.
-        first_source: With `min_share` and without `given`, the same examples once more: all of them are read before
-            any is answered.
-        given: The sets with `min_share`, from a store.
     Returns:
         The finished store. After Ctrl-C, the unfinished one with all that was answered.
     Raises:
@@ -111,6 +96,18 @@ def deactivate_into_store(
     _check(measurement, languages)
     conditions = deactivation.conditions(len(languages), engine.seed)
     check_output(out, resume=options.resume, overwrite=options.overwrite)
+    occupancy: Occupancy | None = None
+    if deactivation.from_store is not None:
+        store = open_store(deactivation.from_store, check=True)
+        check_store(store, deactivation, languages)
+        occupancy, has = occupancy_of_store(store), store.header
+        measurement = replace(
+            measurement,
+            position=has.position,
+            signal=has.signal,
+            thresholds=(has.thresholds[0],),
+            attribution=False,
+        )
     with quiet(verbose) as hushed, interruptible() as stop:
         shown = progress if not isinstance(progress, bool) else Silent()
         if progress is True:
@@ -133,7 +130,7 @@ def deactivate_into_store(
                 shown.message(describe(running.facts, job.measurement))
                 for warning in running.facts.warnings:
                     shown.message(f"warning: {warning}")
-                job.prepare(running, first_source, given, shown, stop)
+                job.prepare(running, occupancy, source, shown, stop)
                 if not stop.is_set():
                     job.run(running, source, out, shown, stop)
         except (EngineError, LoadError) as error:
@@ -210,8 +207,8 @@ class _Job:
     def prepare(
         self,
         engine: PatchedEngine,
-        source: Source | None,
-        given: GivenSets | None,
+        occupancy: Occupancy | None,
+        source: Source,
         shown: RunProgress,
         stop: threading.Event,
     ) -> None:
@@ -221,9 +218,8 @@ class _Job:
             InputError: there is no such layer, or no neuron in a category.
         """
         facts, chosen = engine.facts, self._deactivation
-        model = ModelNeurons(
-            facts.model, facts.model_fingerprint, facts.layers, (facts.neurons,) * len(facts.layers)
-        )
+        widths = (facts.neurons,) * len(facts.layers)
+        model = ModelNeurons(facts.model, facts.model_fingerprint, facts.layers, widths)
         try:
             rows = model.rows(chosen.layers)
         except InputError as error:
@@ -232,92 +228,44 @@ class _Job:
         self._design = replace(self._design, layers=layers)
         if not self._design.is_fixed:
             return
-        if given is None:
-            assert source is not None, "one set for all examples comes from a store, or from the examples"
+        if occupancy is None:
             shown.message("reading all examples first: --min-share makes one set for all of them")
-            given = self._read_sets(engine, source, model, shown, stop)
+            occupancy = self._read(engine, source, model, shown, stop)
             if stop.is_set():
                 return
-        self._design = replace(self._design, edits=self._fixed_edits(given, model))
+        edits = common_edits(occupancy, chosen, self._design.conditions, self._design.seed, model)
+        self._design = replace(self._design, edits=edits)
 
-    def _read_sets(
+    def _read(
         self,
         engine: PatchedEngine,
         source: Source,
         model: ModelNeurons,
         shown: RunProgress,
         stop: threading.Event,
-    ) -> GivenSets:
-        """Read all examples; the neurons that are in each category in at least the wanted share of them."""
-        L, total = len(self._languages), np.zeros((*model.shape, len(CATEGORIES)), np.int64)
+    ) -> Occupancy:
+        """Read all examples, and add up how often each neuron is in each category."""
+        L, number = len(self._languages), 0
+        count = np.zeros((*model.shape, len(CATEGORIES)), np.int64)
         contribution, prompts = np.zeros((L, *model.shape)), np.zeros(L)
-        number = 0
         shown.start(source.total, 0)
         with self._tokenised(engine, source.rows, source.add_special_tokens) as rows:
-            collector = Collector(engine, L, self.measurement)
             passing = ReadingPass(
-                engine, L, self.measurement, collector, Slots(engine.facts.slots), Totals(),
-                rows=rows, first=0, window=self._options.window, keep_bits=False, stop=stop,
+                engine, L, self.measurement, Collector(engine, L, self.measurement), Slots(engine.facts.slots),
+                Totals(), rows=rows, first=0, window=self._options.window, keep_bits=False, stop=stop,
             )  # fmt: skip
             for part in passing:
-                total += part["occupancy"][0]
+                count += part["occupancy"][0]
                 number += int(part["present"].any(1).sum())
                 prompts += part["present"].sum(0)
                 if "neuron_contribution" in part:
                     contribution += part["neuron_contribution"]
                 shown.advance(len(part.rows), int(part["present"].sum()), int(part["token_count"].sum()))
         shown.stop()
-        if stop.is_set():
-            return GivenSets({})
-        if not number:
+        if not number and not stop.is_set():
             raise InputError("no example could be read, so no neuron is in any category")
-        share = self._deactivation.min_share
-        assert share is not None
-        member = total >= ceil(round(share * number, 9))
-        sets = {
-            name: NeuronSet.from_bits(
-                model,
-                member[..., CATEGORIES.index(name)],
-                "categories",
-                {"categories": [name], "min_share": share, "examples": number},
-            )
-            for name in self._deactivation.of(L)
-        }
-        scores = (contribution / np.maximum(prompts, 1)[:, None, None]).mean(0)
-        return GivenSets(sets, scores if self.measurement.attribution else None)
-
-    def _fixed_edits(self, given: GivenSets, model: ModelNeurons) -> tuple[Edit | None, ...]:
-        """The edit of each condition."""
-        chosen, design = self._deactivation, self._design
-        sets: dict[str, NeuronSet] = {}
-        for name in chosen.of(len(self._languages)):
-            found = given.sets[name]
-            problem = found.among.why_not_of(model)
-            if problem is not None:
-                raise InputError(f"--from {chosen.from_store}: is of another model: {problem}")
-            if chosen.layers is not None:
-                found = found.in_layers(chosen.layers)
-            if chosen.rank == "contribution":
-                assert given.scores is not None
-                found = found.highest(chosen.fraction, given.scores, "contribution")
-            elif chosen.fraction < 1:
-                found = found.sample(chosen.fraction, design.seed)
-            if not len(found):
-                share = f"in at least {100 * (chosen.min_share or 0):g} % of the examples"
-                where = "" if chosen.layers is None else f" of layers {chosen.layers}"
-                raise InputError(
-                    f"--min-share {chosen.min_share:g}: no neuron{where} is {name} {share}; pass a lower one, or leave "
-                    f"{name} out of --category"
-                )
-            sets[name] = found
-
-        def edit(category: str | None, control: int | None) -> Edit | None:
-            if category is None:
-                return None
-            of = sets[category] if control is None else sets[category].random_like(control)
-            return Edit(of, scale=chosen.scale, scope=chosen.scope)
-
-        return tuple(edit(condition.category, condition.control) for condition in design.conditions)
+        scores = mean_contribution(contribution, prompts) if self.measurement.attribution else None
+        return Occupancy(model, number, count, scores)
 
     # -- answering -------------------------------------------------------------------------------------
 
