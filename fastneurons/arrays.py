@@ -27,15 +27,23 @@ class Answer(IntEnum):
 
 STRING = "string"
 
+# Parts of a corpus that are also counted apart. Eight random groups are enough for the spread of an estimate to be known
+# to a quarter of itself, and make the counts eight times as large.
+FOLDS = 8
+
 # Codes 0, 1, 2, 3, by how many of an example's languages activate a neuron: none, one, some, all.
 CATEGORIES = ("non-activated", "specific", "partial-shared", "all-shared")
+
+# The sign cases of a gated model's two projections, by their codes; NaN is not above 0.
+SIGN_CASES = ("gate>0 up>0", "gate>0 up<=0", "gate<=0 up>0", "gate<=0 up<=0")
 
 # The kinds of stores, by the command that writes them: `run`, `deactivate`, `generate`, `perplexity`.
 KINDS = ("measure", "deactivate", "generate", "perplexity")
 
 # Which stores have an array: all of them; those whose examples have prompts; of the kind "measure", those at position
 # `last`, those that compare languages in each example, those with attribution, and those that count the tokens of a
-# corpus; those with log-probabilities; those whose answers are judged; those of one kind.
+# corpus; of these, those with histograms; of these, those of gated models; those with log-probabilities; those whose
+# answers are judged; those of one kind.
 Runs = Literal[
     "all",
     "prompting",
@@ -43,6 +51,8 @@ Runs = Literal[
     "comparing",
     "attributing",
     "counting",
+    "binning",
+    "signing",
     "scoring",
     "judging",
     "deactivate",
@@ -71,6 +81,8 @@ class Array:
             stages lie one after another on the layer axis.
         summed_by: Of a sum over examples: the dimension of which a window may change one index and not the next, and
             which is therefore written index by index while the run goes on.
+        folds_of: The sum that it divides into folds, its first dimension: the counts of window w are added to fold
+            w mod `FOLDS`. The store's writer computes it.
     """
 
     name: str
@@ -82,6 +94,7 @@ class Array:
     fill: int | float | str = 0
     ranks: Ranks | None = None
     summed_by: str | None = None
+    folds_of: str | None = None
 
     @property
     def grows(self) -> bool:
@@ -116,6 +129,7 @@ def dimension_sizes(
     tasks: int = 1,
     examples: int = 0,
     conditions: int = 0,
+    bins: int = 0,
 ) -> dict[str, int]:
     """Return the size of every dimension of a run's arrays.
 
@@ -124,6 +138,7 @@ def dimension_sizes(
         neurons: I, of each layer.
         examples: E; 0 for arrays of no examples.
         conditions: C; 0 where the model runs only as it is.
+        bins: B of a histogram; 0 without one.
     """
     return {
         "example": examples,
@@ -135,6 +150,10 @@ def dimension_sizes(
         "category": len(CATEGORIES),
         "task": tasks,
         "condition": conditions,
+        "fold": FOLDS,
+        "bin": bins,
+        "edge": max(0, bins - 1),  # between bins, the first and the last of which are open
+        "case": len(SIGN_CASES),
     }
 
 
@@ -203,6 +222,34 @@ ARRAYS = (
         ranks="neurons", summed_by="language",
     ),
     Array("corpus_tokens", "int64", ("language",), "counting", summed_by="language"),
+    # The lower end of each bin but the first, ascending: the bin of a signal is the number of edges that it reaches.
+    Array("bin_edge", "float32", ("layer", "edge"), "binning", later=True),
+    Array(
+        "histogram", "int64", ("language", "layer", "neuron", "bin"), "binning", later=True, ranks="neurons",
+        summed_by="language",
+    ),
+    # Sums of the signal and of its square; exact within a window, so that its order does not show.
+    Array(
+        "signal_sum", "float64", ("language", "layer", "neuron"), "binning", later=True, ranks="neurons",
+        summed_by="language",
+    ),
+    Array(
+        "signal_square_sum", "float64", ("language", "layer", "neuron"), "binning", later=True, ranks="neurons",
+        summed_by="language",
+    ),
+    Array(
+        "sign_count", "int64", ("language", "layer", "neuron", "case"), "signing", later=True, ranks="neurons",
+        summed_by="language",
+    ),
+    # Both again by parts of the corpus, for the uncertainty of what is computed from them.
+    Array(
+        "fold_activation_count", "int64", ("fold", "threshold", "language", "layer", "neuron"), "counting",
+        optional=True, later=True, summed_by="fold", folds_of="activation_count",
+    ),
+    Array(
+        "fold_tokens", "int64", ("fold", "language"), "counting", optional=True, later=True, summed_by="fold",
+        folds_of="corpus_tokens",
+    ),
 )  # fmt: skip
 
 # Further results of workers, from which the store's shares and means are computed.
@@ -272,5 +319,6 @@ def join(parts: Sequence[Arrays], tasks: Sequence[int], num_tasks: int) -> Array
             for part, task in zip(parts, tasks, strict=True):
                 joined[name][task] += part[name]
         else:
-            joined[name] = np.sum([part[name] for part in parts], axis=0)
+            # Of a corpus, a group is a window, whose histograms are too large to be copied for nothing.
+            joined[name] = parts[0][name] if len(parts) == 1 else np.sum([part[name] for part in parts], axis=0)
     return joined

@@ -148,6 +148,7 @@ def deactivate(
     dtype: opt.Dtype = "auto",
     revision: opt.Revision = None,
     tokenizer: opt.TokenizerName = None,
+    lora: opt.Lora = None,
     quantization: opt.Quantization = None,
     trust_remote_code: opt.TrustRemoteCode = False,
     seed: opt.Seed = 0,
@@ -170,7 +171,7 @@ def deactivate(
     A category is that of each example, unless --min-share makes one set for all of them.
     """
     from fastneurons.data.options import DataOptions, parse_chat_template_kwargs
-    from fastneurons.engine.model_checks import check_place
+    from fastneurons.engine.adapters import check_place
     from fastneurons.experiments.design import Deactivation
     from fastneurons.languages import parse_languages
     from fastneurons.model_name import short_name
@@ -180,6 +181,7 @@ def deactivate(
         dtype=dtype,
         revision=revision,
         tokenizer=tokenizer,
+        lora=lora,
         quantization=quantization,
         trust_remote_code=trust_remote_code,
         seed=seed,
@@ -223,7 +225,7 @@ def deactivate(
     options = RunOptions(window, resume=resume, overwrite=overwrite, keep_prompts=keep_prompts)
     codes = parse_languages(languages) if languages is not None else None
     check_together(measurement, options, engine)
-    check_place(model)
+    check_place(model, lora)
     # Imported late: mistakes that need neither data nor an engine to find are reported at once.
     from fastneurons.data.tasks import tasks_and_data
     from fastneurons.experiments.deactivate import deactivate_into_store

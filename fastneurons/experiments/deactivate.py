@@ -6,10 +6,10 @@ deactivate_into_store(model, source, ("en", "de", "th"), "d.zarr", Deactivation(
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from fastneurons.arrays import CATEGORIES, Answer, Arrays
@@ -26,7 +26,7 @@ from fastneurons.engine.reading import ReadingPass, Slots, Totals
 from fastneurons.engine.scoring import judged_places
 from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.tokenise import Tokeniser, describe_tokens, token_facts
-from fastneurons.errors import EngineError, InputError, StoreError, printable
+from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.experiments.common_sets import (
     Occupancy,
     check_store,
@@ -36,7 +36,7 @@ from fastneurons.experiments.common_sets import (
 )
 from fastneurons.experiments.design import Deactivation
 from fastneurons.experiments.interrupts import interruptible
-from fastneurons.experiments.measure import describe, described, printable_options, skipped_lines
+from fastneurons.experiments.measure import describe, described, header_of, skipped_lines
 from fastneurons.experiments.resume import KnownRows, remaining_rows
 from fastneurons.experiments.source import Source
 from fastneurons.model_name import short_name
@@ -158,6 +158,16 @@ def _check(measurement: Measurement, languages: tuple[str, ...]) -> None:
         raise InputError("--threshold: given more than once; categories are edited at one threshold")
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What a header says of how prompts are read."""
+
+    facts: ModelFacts
+    measurement: Measurement
+    languages: tuple[str, ...]
+    top_k: int | None = None
+
+
 class _Job:
     """One deactivation: its options, and what they become once the model is loaded."""
 
@@ -275,7 +285,7 @@ class _Job:
         """Answer all prompts, into the store."""
         tokenise = self._tokeniser(engine, source.add_special_tokens)
         shown.message(describe_tokens(tokenise, self.measurement))
-        header = self._header(engine.facts, source, token_facts(tokenise, self.measurement, False))
+        header = self._header(engine, source, token_facts(tokenise, self.measurement, False))
         prompts, overwrite = self._options.keep_prompts, self._options.overwrite
         if self._options.resume:
             opened = StoreWriter.resume(out, header, keep_prompts=prompts)
@@ -381,44 +391,15 @@ class _Job:
         )
         return closing(TokenisedRows(rows, encode, self._languages, False, max(256, facts.slots)))
 
-    def _header(self, facts: ModelFacts, source: Source, tokens: dict[str, Any]) -> Header:
-        import fastneurons
-
-        engine, measurement = self._engine_options, self.measurement
-        return Header(
-            version=fastneurons.__version__,
+    def _header(self, engine: PatchedEngine, source: Source, tokens: dict[str, Any]) -> Header:
+        read = _Read(engine.facts, self.measurement, self._languages)
+        header = header_of(read, source, self._options, self._engine_options, tokens)
+        return msgspec.structs.replace(
+            header,
             kind="deactivate",
             conditions=[condition.label for condition in self._design.conditions],
             edits=self._deactivation.recorded(len(self._languages)),
             measures=dict.fromkeys(source.tasks, MEASURE),
-            model=printable(facts.model),
-            revision=engine.revision,
-            dtype=facts.dtype,
-            quantization=engine.quantization,
-            lora=None,
-            task=",".join(source.tasks),
-            tasks=list(source.tasks),
-            source=printable(source.name),
-            languages=list(self._languages),
-            position=measurement.position,
-            signal=measurement.signal,
-            thresholds=list(measurement.thresholds),
-            layers=list(facts.layers),
-            neurons=facts.neurons,
-            tokens=tokens,
-            window=self._options.window,
-            config={
-                "limit": source.limit,
-                "data": printable_options(dict(source.options)),
-                "engine": printable_options(asdict(engine)),
-                "function": facts.function,
-                "gated": facts.gated,
-            },
-            model_fingerprint=facts.model_fingerprint,
-            tokenizer_fingerprint=facts.tokenizer_fingerprint,
-            warnings=list(facts.warnings),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            status="running",
         )
 
     def _window(self, outcomes: Sequence[Outcome], first: int, tasks: tuple[str, ...]) -> Window:

@@ -24,7 +24,7 @@ from fastneurons.store.failures import reading
 from fastneurons.store.manifest import Catalogue
 from fastneurons.store.objects import DamagedError
 from fastneurons.store.place import storage_at
-from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Root, decode, read_root
+from fastneurons.store.root import MERGING_KEY, ROOT_KEY, SKIPPED_KEY, Root, decode, read_root
 from fastneurons.store.schema import ArraySpec, Header
 from fastneurons.store.storage import Storage, one_line
 
@@ -410,8 +410,13 @@ def open_store(path: str, check: bool = False) -> Store:
     storage = storage_at(path)
     with reading(path):
         data = read_root(storage)
-        if data is None and not storage.names():
+        names = storage.names() if data is None else set()
+        if data is None and not names:
             raise StoreError(f"{path}: does not exist")
+        if MERGING_KEY in names:
+            raise StoreError(
+                f"{path} is being merged, or its merge was interrupted: run fastneurons merge again"
+            )
         while True:
             try:
                 return _opened(path, storage, data, check)

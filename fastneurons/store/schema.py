@@ -12,7 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 from fastneurons import arrays
-from fastneurons.arrays import CATEGORIES, STRING, Array
+from fastneurons.arrays import CATEGORIES, SIGN_CASES, STRING, Array
 
 # Raised when a store written now could be misread by an older fastneurons.
 FORMAT = 2
@@ -58,6 +58,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             "corpus": each token of a text is counted for its language, and there are no categories.
         signal: The site: "gate" (after the activation function) or "product" (before the down projection).
         top_k: Neurons of a layer that count as its most contributing ones; None without attribution.
+        bins: Bins of a corpus's histograms; None without them.
+        counts_signs: Whether a run with histograms has sign cases: those of gated models do.
+        tokens_per_language: Tokens to count of each language of a corpus; None for all that there are.
         tokens: The marks around the texts, and whether they are read: `before` and `after`, the marks that are sent
             with each text; `removed`, those of the tokenizer that are not; `between_texts` of a corpus in blocks;
             `chat_template`, whether prompts are in a chat format; `add_bos_token`, what the user said of it;
@@ -67,8 +70,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         config: The run's other options; kept for the record, not compared when a run is resumed.
         model_fingerprint: SHA-256 over the model's configuration and its tensors' names, dtypes and shapes; weights
             are not hashed. None in stores of earlier versions.
+        lora_fingerprint: SHA-256 over the adapter's configuration and its weights. None without one.
         tokenizer_fingerprint: SHA-256 over the tokenizer's files. None in stores of earlier versions.
         warnings: What the engine warned of that may change results, a line each.
+        shard: "I/N" in a store that holds one of N shares of the rows; None where it holds all of them.
         created: When the run began, ISO 8601.
         status: "running" or "complete".
         format: Version of the store's layout.
@@ -84,6 +89,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     quantization: str | None = None
     lora: str | None = None
+    lora_fingerprint: str | None = None
     task: str
     tasks: list[str]
     source: str
@@ -94,12 +100,16 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     layers: list[int]
     neurons: int
     top_k: int | None = None
+    bins: int | None = None
+    counts_signs: bool = False
+    tokens_per_language: int | None = None
     tokens: dict[str, Any] = {}
     window: int
     config: dict[str, Any] = {}
     model_fingerprint: str | None = None
     tokenizer_fingerprint: str | None = None
     warnings: list[str] = []
+    shard: str | None = None
     created: str
     status: str = "running"
     format: int = FORMAT
@@ -152,6 +162,8 @@ class ArraySpec(Array):
             "comparing": measuring and not header.is_corpus,
             "attributing": measuring and header.has_attribution,
             "counting": measuring and header.is_corpus,
+            "binning": header.bins is not None,
+            "signing": header.counts_signs,
             "scoring": judging if measuring else header.kind != "generate",
             "judging": judging,
             "deactivate": header.kind == "deactivate",
@@ -179,6 +191,11 @@ class ArraySpec(Array):
         """The index on a sum's axes of one entry of `summed_by`."""
         assert self.summed_by is not None
         return (*(slice(None) for _ in range(self.dims.index(self.summed_by))), index)
+
+    def parts(self, values: NDArray[Any]) -> dict[int, NDArray[Any]]:
+        """Cut a sum into its entries of `summed_by`, by index."""
+        assert self.summed_by is not None
+        return {index: values[self.part(index)] for index in range(values.shape[self.dims.index(self.summed_by)])}
 
     def shape(self, header: Header, num_examples: int) -> tuple[int, ...]:
         """Its shape in a store of that many examples."""
@@ -236,6 +253,7 @@ def dimension_sizes(header: Header, num_examples: int) -> dict[str, int]:
         tasks=len(header.tasks),
         examples=num_examples,
         conditions=len(header.conditions),
+        bins=header.bins or 0,
     )
     return {**sizes, "snapshot": 2}
 
@@ -248,6 +266,8 @@ def coordinates(header: Header) -> dict[str, NDArray[Any]]:
         "threshold": np.array(header.thresholds, np.float64),
         "category": np.array(CATEGORIES, np.dtypes.StringDType()),
     }
+    if header.counts_signs:
+        labels["case"] = np.array(SIGN_CASES, np.dtypes.StringDType())
     if header.conditions:
         labels["condition"] = np.array(header.conditions, np.dtypes.StringDType())
     return labels
@@ -339,6 +359,7 @@ COEFFICIENT = "coefficient"
 DIGEST = "digest"
 EXAMPLE_ID = "example_id"
 OUTCOME = "outcome"
+FOLD_TOKENS = "fold_tokens"
 LAST_TOKEN = "last_token"
 PROMPT = "prompt"
 TEXT = "text"
@@ -354,6 +375,10 @@ COORDINATES = (
     ArraySpec("layer", "int32", ("layer",)),
     ArraySpec("threshold", "float64", ("threshold",)),
     ArraySpec("category", STRING, ("category",), fill=""),
+    ArraySpec("case", STRING, ("case",), "signing", fill=""),
     ArraySpec("condition", STRING, ("condition",), fill=""),
 )
-ARRAYS = tuple(ArraySpec(**{f.name: getattr(spec, f.name) for f in fields(spec)}) for spec in arrays.ARRAYS)
+ARRAYS = tuple(
+    ArraySpec(**{f.name: getattr(spec, f.name) for f in fields(spec)}, apart=("fold",) if spec.folds_of else ())
+    for spec in arrays.ARRAYS
+)
