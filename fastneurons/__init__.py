@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastneurons.errors import EngineError, FastneuronsError, InputError, StoreError
 
 if TYPE_CHECKING:
-    from fastneurons.api import findings, open, perplexity, run, verify, write_report
+    from fastneurons.api import deactivate, findings, open, perplexity, run, verify, write_report
     from fastneurons.data import Example, Skipped
     from fastneurons.data.options import DataOptions
 
@@ -27,6 +27,7 @@ __all__ = [
     "Skipped",
     "StoreError",
     "__version__",
+    "deactivate",
     "findings",
     "open",
     "perplexity",
@@ -37,7 +38,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("findings", "open", "perplexity", "run", "verify", "write_report"):
+    if name in ("deactivate", "findings", "open", "perplexity", "run", "verify", "write_report"):
         from fastneurons import api
 
         return getattr(api, name)

@@ -20,6 +20,7 @@ from fastneurons.store import Store, Verification, open_store, verify_store
 
 if TYPE_CHECKING:
     from fastneurons.neuron_sets import Edit
+    from fastneurons.neuron_sets.edits import Scope
     from fastneurons.report import AnyFindings
     from fastneurons.training.progress import TrainingProgress
 
@@ -111,14 +112,118 @@ def run(
         include_special_tokens,
         add_bos_token,
     )
-    at_least = 1 if position == "corpus" else 2
-    codes = None if languages is None else parse_languages(_listed(languages), at_least)
     chosen_shard = None if shard is None else Shard.parse(shard)
     options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, keep_folds, chosen_shard)
     model, engine_arguments = fspath(model), engine_options(**engine)
-    source, codes = _source(model, data, codes, tasks, data_options, limit, engine_arguments, position)
+    source, codes = _source(model, data, languages, tasks, data_options, limit, engine_arguments, position)
     return measure_into_store(
         model, source, codes, fspath(out), measurement, options, engine_arguments, progress, verbose
+    )
+
+
+def deactivate(
+    model: Path,
+    data: Path | Mapping[str, Path] | Iterable[Example | Skipped] | None,
+    languages: str | Sequence[str] | None,
+    out: Path,
+    *,
+    tasks: str | Sequence[str] | None = None,
+    data_options: DataOptions | None = None,
+    categories: str | Sequence[str] | None = None,
+    controls: int = 5,
+    operation: str = "zero",
+    scope: "Scope" = "both",
+    layers: str | None = None,
+    fraction: float = 1.0,
+    rank: str = "random",
+    min_share: float | None = None,
+    from_store: Path | None = None,
+    threshold: float = 0.0,
+    position: str = "last",
+    signal: str = "gate",
+    observe_memory: float | None = None,
+    include_special_tokens: bool = False,
+    add_bos_token: bool | None = None,
+    limit: int | None = None,
+    window: int = 16,
+    keep_prompts: bool = True,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool | RunProgress = True,
+    verbose: bool = False,
+    **engine: Any,
+) -> Store:
+    """Answer each prompt intact, without each category's neurons, and without as many random ones, into a store.
+
+    `fastneurons.analysis.deactivation.deactivation` computes the differences, with intervals.
+
+    Args:
+        model: A Hugging Face model folder, or a name on the Hub.
+        data: As for `run`; examples need answers.
+        languages: As for `run`.
+        out: The store to write: a local path or an fsspec URL.
+        tasks: As for `run`.
+        data_options: As for `run`.
+        categories: Which categories to edit, one at a time, as a sequence or "all-shared,specific"; None takes all.
+        controls: Number of random sets for each category, drawn by the engine's `seed` and those after it.
+        operation: "zero" holds the neurons at 0; "scale=1.5" multiplies them.
+        scope: Whether to edit tokens of the "prompt", of the answer ("generation") or "both".
+        layers: "10-20", both ends included; None takes all layers.
+        fraction: Share of a category's neurons in each layer to edit.
+        rank: With a fraction, whether to take a "random" one or the neurons with the highest "contribution".
+        min_share: Edit one set for all examples: the neurons that are in the category in at least this share of
+            them. None edits each example's own.
+        from_store: With `min_share`, a store that says how often each neuron is in each category. None reads the
+            examples first.
+        threshold: A neuron is activated if its signal is above the threshold.
+        position: As for `run`, except "corpus".
+        signal: As for `run`, and so are all other arguments.
+        window: Number of examples to write and commit at a time.
+    Returns:
+        The complete store; after Ctrl-C, the store with what was answered so far.
+    Raises:
+        InputError: an argument, the data or the model is wrong.
+        EngineError: the engine failed; what was answered before is in the store.
+        StoreError: the store cannot be written or continued.
+    """
+    from fastneurons.experiments.deactivate import deactivate_into_store
+    from fastneurons.experiments.design import Deactivation
+
+    names = None if categories is None else _listed(categories).split(",")
+    wanted = Deactivation(
+        None if names is None else tuple(name.strip() for name in names),
+        controls,
+        operation,
+        scope,
+        layers,
+        fraction,
+        rank,
+        min_share,
+        None if from_store is None else fspath(from_store),
+    )
+    measurement = Measurement(
+        (float(threshold),),
+        position,
+        signal,
+        observe_memory=observe_memory,
+        include_special_tokens=include_special_tokens,
+        add_bos_token=add_bos_token,
+    )
+    options = RunOptions(window, resume=resume, overwrite=overwrite, keep_prompts=keep_prompts)
+    model, engine_arguments = fspath(model), engine_options(**engine)
+    source, codes = _source(
+        model,
+        data,
+        languages,
+        tasks,
+        data_options,
+        limit,
+        engine_arguments,
+        position,
+        again=min_share is not None,
+    )
+    return deactivate_into_store(
+        model, source, codes, fspath(out), wanted, measurement, options, engine_arguments, progress, verbose
     )
 
 
@@ -178,10 +283,9 @@ def perplexity(
     named = (
         list(edits.items()) if isinstance(edits, Mapping) else named_edits([fspath(path) for path in edits])
     )
-    codes = None if languages is None else parse_languages(_listed(languages), 1)
     options = RunOptions(window, resume=resume, overwrite=overwrite, keep_prompts=keep_prompts)
     source, codes = _source(
-        fspath(model), data, codes, tasks, data_options, limit, engine_options(**engine), "corpus"
+        fspath(model), data, languages, tasks, data_options, limit, engine_options(**engine), "corpus"
     )
     return perplexity_into_store(
         fspath(model),
@@ -200,14 +304,24 @@ def perplexity(
 def _source(
     model: str,
     data: Path | Mapping[str, Path] | Iterable[Example | Skipped] | None,
-    codes: tuple[str, ...] | None,
+    languages: str | Sequence[str] | None,
     tasks: str | Sequence[str] | None,
     data_options: DataOptions | None,
     limit: int | None,
     engine: EngineOptions,
     position: str,
+    again: bool = False,
 ) -> tuple[Source, tuple[str, ...]]:
-    """The source of a place's data, or of a user's own examples, and its languages."""
+    """Make a source from what `run` and others take as data; return it with its languages.
+
+    Args:
+        again: Whether the source is read more than once.
+    Raises:
+        InputError: the arguments contradict each other, or the data is wrong.
+    """
+    codes = (
+        None if languages is None else parse_languages(_listed(languages), 1 if position == "corpus" else 2)
+    )
     if data is None or isinstance(data, str | PathLike | Mapping):
         chosen = data_options or DataOptions()
         if limit is not None:
@@ -221,7 +335,8 @@ def _source(
         raise InputError("your own examples need languages, e.g. languages=['en', 'de']")
     if tasks is not None or data_options is not None:
         raise InputError("tasks and data_options are for data in a place, not for your own examples")
-    return example_source("python", type(data).__name__, checked_examples(data), limit), codes
+    rows = checked_examples(data)
+    return example_source("python", type(data).__name__, list(rows) if again else rows, limit), codes
 
 
 def align(

@@ -13,6 +13,7 @@ from fastneurons.cli import (
     compare,
     contribution,
     data,
+    deactivate,
     export,
     inactive,
     info,
@@ -59,6 +60,7 @@ def _root(
 
 app.command(cls=SectionedCommand)(run.run)
 app.command(cls=SectionedCommand)(run.demo)
+app.command(cls=SectionedCommand)(deactivate.deactivate)
 app.command(cls=SectionedCommand)(perplexity.perplexity)
 app.command(cls=SectionedCommand)(align.align)
 app.command(cls=SectionedCommand)(look.summary)
