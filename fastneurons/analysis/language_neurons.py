@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.analysis.bootstrap import Floats
-from fastneurons.analysis.lape import Rates, active, check_shape, entropies, lape
+from fastneurons.analysis.lape import RIGHT_TO, Rates, active, check_shape, entropies, lape
 from fastneurons.analysis.probability_ranks import Counts, probability_at_ranks, rank_of
 
 RELATED, AGNOSTIC = "related", "agnostic"
@@ -92,7 +92,7 @@ class LapeMethod:
     def count_alike(self, found: LanguageNeurons, counts: Counts, tokens: NDArray[np.int64]) -> int:
         """Neurons that pass the filter's bar with an entropy no higher than the highest selected."""
         bar, highest = found.limits
-        return int((entropies(counts, tokens, bar) <= highest).sum())
+        return int((entropies(counts, tokens, bar) <= highest + RIGHT_TO).sum())
 
 
 class KOfL:

@@ -6,9 +6,9 @@
     counts > counts_above(bar, tokens)[:, None, None]        # where the probability exceeds it
 
 A probability is a count divided by a language's tokens. As float64, two that differ may become equal (with 2**40 tokens
-in one language and one less in another, say), and a comparison of them would then go the wrong way. Rounding never
-reverses an order, though, so floats find the place of a rank, and fractions decide among those that are equal as floats:
-of each language that is a single count, hence a handful of fractions. All further comparisons are of integers.
+in one language and one less in another, say), and "exceeds" would then be wrong. Rounding never reverses an order,
+though, so floats find the place of a rank, and fractions decide among those that are equal as floats: in each language,
+these have one and the same count, hence a handful of fractions. All further comparisons are of integers.
 """
 
 from collections.abc import Iterable, Sequence
@@ -63,9 +63,7 @@ def check_counts(block: NDArray[np.int64], tokens: NDArray[np.int64]) -> None:
         raise ContradictionError("activation_count", "more tokens activate a neuron than were read")
 
 
-def probability_at_ranks(
-    counts: Counts, tokens: NDArray[np.int64], ranks: Sequence[int]
-) -> list[Fraction]:
+def probability_at_ranks(counts: Counts, tokens: NDArray[np.int64], ranks: Sequence[int]) -> list[Fraction]:
     """The activation probabilities at some ranks of all languages' and neurons' together, in ascending order.
 
     Five passes over the counts, in memory for one block and a histogram of 2**16 numbers for each rank.

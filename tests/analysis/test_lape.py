@@ -56,7 +56,9 @@ def test_lape_is_its_definition(kind, rates):
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9])
 def test_the_number_of_languages_is_its_definition(kind, ratio):
     count, tokens = drawn(kind)
-    found = METHODS["k-of-l"](("en", "de", "th", "zh"), Rates(activation_bar_ratio=ratio)).find([count], tokens)
+    found = METHODS["k-of-l"](("en", "de", "th", "zh"), Rates(activation_bar_ratio=ratio)).find(
+        [count], tokens
+    )
     assert found.sets == ("en", "de", "th", "zh", "related", "agnostic")
     assert np.array_equal(found.member, slow_k_of_l(count, tokens, ratio))
 
@@ -115,7 +117,10 @@ def test_counts_by_hand():
     # Sorted: 0 0 .1 .1 .2 .5 .5 .8 .9 .9; rank 5 is 0.2. Neuron 3 exceeds it nowhere; 0 and 2 have entropy 0.
     assert found.filter_bar == found.activation_bar == Fraction(1, 5)
     assert np.isinf(found.entropy).tolist() == [[False, False, False, True, False]]
-    assert found.member[:, 0].tolist() == [[True, False, False, False, False], [False, False, True, False, False]]
+    assert found.member[:, 0].tolist() == [
+        [True, False, False, False, False],
+        [False, False, True, False, False],
+    ]
     assert found.entropy[0, 1] == pytest.approx(np.log(2))
 
 
