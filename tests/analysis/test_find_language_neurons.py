@@ -65,7 +65,7 @@ def written(path, windows: list[Window], keep_folds: bool = True, **changed) -> 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Store:
-    return written(tmp_path_factory.mktemp("lape") / "run.zarr", planted(48))
+    return written(tmp_path_factory.mktemp("lape") / "run.zarr", planted(24))
 
 
 # Of 240 probabilities, 34 are 0.5.
@@ -137,7 +137,7 @@ def test_overlaps_are_beside_their_chance(tmp_path):
 
 
 def test_weighted_parts_are_sums_of_windows(tmp_path):
-    windows = planted(30, seed=7)
+    windows = planted(26, seed=7)
     store = written(tmp_path / "run.zarr", windows)
     counts = CorpusCounts.of(store)
     folds, rng = counts.folds, np.random.default_rng(1)
@@ -159,7 +159,7 @@ def test_weighted_parts_are_sums_of_windows(tmp_path):
 
 def test_languages_that_do_not_differ_have_as_many_neurons_as_chance_gives(tmp_path):
     rng = np.random.default_rng(2)
-    windows = planted(96, seed=2)
+    windows = planted(24, seed=2)
     for window in windows:
         tokens = window.arrays["corpus_tokens"]
         alike = rng.beta(2, 6, (2, 40))  # differs from text to text, and not from language to language
@@ -178,12 +178,12 @@ def test_planted_neurons_are_not_there_by_chance(store):
 
 
 def test_a_language_without_tokens_is_left_out_and_named(tmp_path):
-    windows = planted(24)[::3] + planted(24)[1::3]
+    windows = planted(12)[::3] + planted(12)[1::3]
     windows = [Window(k, window.arrays) for k, window in enumerate(windows)]
     found = language_neurons(written(tmp_path / "run.zarr", windows), rates=RATES, resamples=5)
     assert found["set"].values.tolist() == ["en", "de"]
     assert found.attrs["without_tokens"] == ["th"]
-    one = [Window(k, window.arrays) for k, window in enumerate(planted(24)[::3])]
+    one = [Window(k, window.arrays) for k, window in enumerate(planted(6)[::3])]
     with pytest.raises(InputError, match="has tokens in 1 of the languages en, de, th: neurons are compared"):
         language_neurons(written(tmp_path / "one.zarr", one))
 

@@ -63,8 +63,10 @@ def test_the_number_of_languages_is_its_definition(kind, ratio):
     assert np.array_equal(found.member, slow_k_of_l(count, tokens, ratio))
 
 
+@pytest.mark.parametrize("held", [0, 2**22], ids=["by digits", "by partition"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_probability_at_any_rank_is_that_of_the_sorted_fractions(kind):
+def test_a_probability_at_any_rank_is_that_of_the_sorted_fractions(kind, held, monkeypatch):
+    monkeypatch.setattr("fastneurons.analysis.probability_ranks._HELD", held)
     count, tokens = drawn(kind)
     values = sorted(v for language in probabilities(count, tokens) for layer in language for v in layer)
     ranks = [1, 2, 3, 50, 100, 101, 150, len(values) - 1, len(values)]
