@@ -11,6 +11,7 @@ activate each neuron. Some also have `average_activations`, float [N, I], the me
 Source: activation.py of github.com/RUCAIBox/Language-Specific-Neurons (Tang et al. 2024, arXiv:2402.16438).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -113,9 +114,10 @@ def language_of(path: Path) -> str:
     Raises:
         InputError: it says none, or more than one.
     """
-    parts = [part for part in path.name.replace("_", ".").replace("-", ".").split(".") if part]
+    name = path.name.removesuffix(".pth").removesuffix(".pt")  # no Portuguese
+    parts = [part for part in re.split(r"[-_.]", name) if part]
     if len(parts) > 1 and parts[0] in ("activation", "activations"):
-        whole = path.name.split(".")[1] if path.name.count(".") else parts[1]
+        whole = name.split(".")[1] if "." in name else parts[1]  # zho_Hans
         parts = [whole] if read_code(whole) else [parts[1]]
     codes = {reading.code for reading in map(read_code, parts) if reading is not None}
     if len(codes) != 1:
