@@ -114,6 +114,18 @@ class CorpusCounts:
 
         return _Blocks(read, N, 8 * L * neurons)
 
+    def histograms(self) -> Iterator[NDArray[np.int64]]:
+        """Histograms of the signal, int64 [L, I, B] for each layer, in order.
+
+        Raises:
+            InputError: the store has none.
+        """
+        if "histogram" not in self.store:
+            raise InputError(f"{self.store.path} has no histograms of the signal; measure with --histogram")
+        array, (_, N, _) = self.store["histogram"], self.shape
+        for layer in range(N):
+            yield np.stack([array[k, layer] for k in self.language_index])
+
     @cached_property
     def folds(self) -> "Folds":
         """The parts of the corpus. The store must have them."""
@@ -194,7 +206,8 @@ class Folds:
 
     def tokens_of(self, weights: NDArray[np.int64]) -> NDArray[np.int64]:
         """Tokens of such sums, int64 [L]."""
-        return np.einsum("kgl,gl->k", weights, self.tokens)
+        tokens: NDArray[np.int64] = np.einsum("kgl,gl->k", weights, self.tokens)
+        return tokens
 
     def resampled(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Weights that draw, for each language by itself, as many of its parts as it has, with replacement."""

@@ -16,11 +16,12 @@ import numpy as np
 import xarray
 from numpy.typing import NDArray
 
+from fastneurons.analysis.average_precision import best_detectors
 from fastneurons.analysis.bootstrap import Estimate
 from fastneurons.analysis.checks import ContradictionError
 from fastneurons.analysis.corpus_counts import CorpusCounts
 from fastneurons.analysis.language_neuron_stability import Stability, affordable, jaccard, stability
-from fastneurons.analysis.language_neurons import METHODS, LanguageNeurons
+from fastneurons.analysis.language_neurons import AVERAGE_PRECISION, METHODS, TITLES, LanguageNeurons
 from fastneurons.analysis.lape import Rates
 from fastneurons.analysis.multiple import adjusted, two_sided
 from fastneurons.analysis.reading import add_estimate
@@ -43,7 +44,7 @@ def language_neurons(
 
     Args:
         store: A store of a corpus, complete or not.
-        method: One of `METHODS`.
+        method: One of `TITLES`.
         languages: Codes; empty for all. Those without tokens are left out, and named in `without_tokens`.
         threshold: One of the store's; None for its first.
         rates: LAPE's options; other methods use those that they name.
@@ -55,8 +56,8 @@ def language_neurons(
         `layer_count`, both with bootstrap intervals over parts of the corpus (`_low` and `_high`); `agreement`,
         `agreement_chance`, `again` and `stable` as in `Stability`. By `pair` of sets: `common` neurons, `common_chance`
         if each layer's were drawn at random, `jaccard`, `jaccard_chance`, `p` two-sided and `q`, corrected over the
-        pairs. By `entry`, each member of a set: `set_name`, `layer_number`, `neuron`, and `score` if the method has
-        one. `member`, bool by set, layer and neuron. `corpus_tokens` by language. Attributes: the options, what the
+        pairs. By `entry`, each member of a set: `set_name`, `layer_number`, `neuron_number`, and `score` if the method
+        has one. `member`, bool by set, layer and neuron. `corpus_tokens` by language. Attributes: the options, what the
         method found, `chosen` neurons and `chosen_by_chance`. If nothing is known of stability, `no_stability` says
         why, and its variables are NaN.
     Raises:
@@ -64,17 +65,20 @@ def language_neurons(
             two languages have tokens.
         StoreError: an array is damaged.
     """
-    if method not in METHODS:
-        raise InputError(f"no method {method}; there are {', '.join(METHODS)}")
+    if method not in TITLES:
+        raise InputError(f"no method {method}; there are {', '.join(TITLES)}")
     rates = rates or Rates()
     counts = CorpusCounts.of(store, languages, threshold)
-    finder = METHODS[method](counts.languages, rates)
+    stable, why_not = None, _why_no_stability(counts, method, resamples)
     with _damage(store):
-        whole = finder.find(counts.whole(), counts.tokens)
-        stable, why_not = None, _why_no_stability(counts, resamples)
-        if why_not is None:
-            folds = counts.folds
-            stable = stability(folds, finder, whole, affordable(folds, resamples), seed)
+        if method == AVERAGE_PRECISION:
+            whole = best_detectors(counts.histograms(), counts.languages, rates.top_rate)
+        else:
+            finder = METHODS[method](counts.languages, rates)
+            whole = finder.find(counts.whole(), counts.tokens)
+            if why_not is None:
+                folds = counts.folds
+                stable = stability(folds, finder, whole, affordable(folds, resamples), seed)
     found = xarray.Dataset(
         {
             "member": (("set", "layer", "neuron"), whole.member),
@@ -83,6 +87,7 @@ def language_neurons(
         {"set": list(whole.sets), "layer": list(store.header.layers), "language": list(counts.languages)},
         counts.attributes()
         | {"method": method, **asdict(rates), **whole.details, "chosen": whole.chosen}
+        | {"exclusive": int(whole.exclusive)}
         | {
             "chosen_by_chance": stable.by_chance if stable else float("nan"),
             "replicates": stable.replicates if stable else 0,
@@ -110,10 +115,12 @@ def sets_of(store: Store, found: xarray.Dataset) -> dict[str, NeuronSet]:
     }
 
 
-def _why_no_stability(counts: CorpusCounts, resamples: int | None) -> str | None:
+def _why_no_stability(counts: CorpusCounts, method: str, resamples: int | None) -> str | None:
     """Why a corpus does not tell how stable its neurons are; None if it does."""
     if resamples == 0:
         return "none was asked for"
+    if method == AVERAGE_PRECISION:
+        return "histograms are not kept by parts of the corpus"
     if not counts.has_folds:
         return "the store has no counts by parts of the corpus"
     folds = counts.folds
@@ -130,9 +137,12 @@ def _add_entries(found: xarray.Dataset, whole: LanguageNeurons) -> None:
     place, row, neuron = np.nonzero(whole.member)
     found["set_name"] = "entry", np.array(whole.sets, np.object_)[place]
     found["layer_number"] = "entry", found["layer"].values[row]
-    found["neuron"] = "entry", neuron
+    found["neuron_number"] = "entry", neuron
     if whole.score is not None:
-        found["score"] = "entry", whole.score[row, neuron]
+        found["score"] = (
+            "entry",
+            whole.score[row, neuron] if whole.score.ndim == 2 else whole.score[whole.member],
+        )
 
 
 def _add_sizes(found: xarray.Dataset, whole: LanguageNeurons, stable: Stability | None) -> None:

@@ -97,13 +97,13 @@ def lape(
     kind, and which languages share neurons, next to what chance would give. --csv writes the list of neurons.
     """
     if method == _LIST:
-        from fastneurons.analysis.language_neurons import METHODS
+        from fastneurons.analysis.language_neurons import TITLES
 
-        for name, each in METHODS.items():
-            print(f"{name:20}{each.title}")
+        for name, title in TITLES.items():
+            print(f"{name:20}{title}")
         return
     if store is None:
-        raise InputError("names no store; give one of run --position corpus")
+        raise InputError("STORE is missing: name a store of run --position corpus, or --method list")
     if save is not None:
         _check_folder(save)
     from_store = opened(store, csv_file)
@@ -113,7 +113,7 @@ def lape(
 
     rates = Rates(top_rate, filter_rate, activation_bar_ratio)
     found = language_neurons(from_store, method, wanted.languages, threshold, rates, resamples, seed)
-    variables = ["set_name", "layer_number", "neuron", *(["score"] if "score" in found else [])]
+    variables = ["set_name", "layer_number", "neuron_number", *(["score"] if "score" in found else [])]
     show(found.drop_vars("member"), language_neuron_tables, as_json, csv_file, variables)
     if save is not None:
         from fastneurons.exchange.masks import save_sets
@@ -153,7 +153,7 @@ def language_neuron_tables(found: "xarray.Dataset") -> Iterator[ResultTable]:
         yield ResultTable(columns, rows, 0, title, _notes(found) if last else (), last_is_total=True)
         title = ""
     yield _stability(found, names)
-    if found.sizes["pair"]:
+    if not of["exclusive"]:
         yield _overlaps(found)
 
 
@@ -166,6 +166,9 @@ def _notes(found: "xarray.Dataset") -> tuple[str, ...]:
         share = f" ({plain_percent(by_chance / of['chosen'])} %)" if of["chosen"] else ""
         chosen += f"; by chance, at most: {expected(by_chance)}{share}"
     lines = [f"{chosen}."]
+    if of["method"] == "average-precision":
+        lowest = min(found["score"].values.tolist(), default=float("nan"))
+        return (*lines, f"The best detectors of each language, of average precision {lowest:.3f} or more.")
     if of["method"] == "lape":
         highest = (
             "" if of["highest_entropy"] != of["highest_entropy"] else f" up to {of['highest_entropy']:.4f}"

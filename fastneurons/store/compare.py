@@ -78,9 +78,9 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
             has, this = _attribution(stored), _attribution(given)
         option = f"{_OPTIONS[name]} {_spelled(name, stored)}, or " if name in _OPTIONS and stored else ""
         raise StoreError(f"{path} has {has}, this run has {this}; pass {option}{others}")
-    has = {*root.arrays, *(spec.name for spec in root.sums)}
+    there = {*root.arrays, *(spec.name for spec in root.sums)}
     for spec in schema.ARRAYS if root.arrays else ():
-        stored, given = spec.name in has, spec.name in kept
+        stored, given = spec.name in there, spec.name in kept
         if given and not stored and spec.later:
             continue  # a store of an earlier version goes on without it
         if spec.name in _KEPT and spec.when(header) and stored != given:

@@ -102,7 +102,8 @@ def test_it_is_what_the_array_function_finds(tmp_path):
         assert np.array_equal(found["member"].values, expected.member)
         places = list(
             zip(
-                *(found[name].values.tolist() for name in ("set_name", "layer_number", "neuron")), strict=True
+                *(found[name].values.tolist() for name in ("set_name", "layer_number", "neuron_number")),
+                strict=True,
             )
         )
         assert places == [(["th", "en"][k], n, i) for k, n, i in np.argwhere(expected.member).tolist()]
@@ -211,7 +212,7 @@ def test_the_same_seed_gives_the_same(store):
 
 
 def test_wrong_calls_and_damaged_counts(tmp_path, store):
-    with pytest.raises(InputError, match="no method entropy; there are lape, k-of-l"):
+    with pytest.raises(InputError, match="no method entropy; there are lape, k-of-l, average-precision"):
         language_neurons(store, "entropy")
     with pytest.raises(InputError, match="has no threshold 3"):
         language_neurons(store, threshold=3)

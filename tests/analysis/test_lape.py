@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from fastneurons.analysis.average_precision import average_precision, best_detectors
 from fastneurons.analysis.checks import ContradictionError
 from fastneurons.analysis.language_neurons import METHODS
 from fastneurons.analysis.lape import Rates, lape
@@ -164,3 +165,37 @@ def test_counts_that_cannot_be():
         lape([-np.ones_like(count)], tokens)
     with pytest.raises(ContradictionError, match="at most 2"):
         lape([count], tokens + 2**53)
+
+
+def test_average_precision_is_that_of_tokens_one_by_one():
+    rng = np.random.default_rng(4)
+    histogram = rng.integers(0, 6, (3, 5, 4)) * (rng.random((3, 5, 4)) < 0.7)
+    histogram[:, 0] = [[0, 0, 0, 9], [4, 0, 0, 0], [2, 2, 0, 0]]  # a perfect detector of the first language
+    histogram[:, 1] = 3  # one that knows nothing
+    found = average_precision(histogram.astype(np.int64))
+    assert found[0, 0] == 1
+    assert found[:, 1] == pytest.approx([1 / 3] * 3)
+    for language in range(3):
+        for neuron in range(5):
+            weights = [1 / histogram[k, neuron].sum() if histogram[k, neuron].any() else 0 for k in range(3)]
+            tokens = [(b, k == language, weights[k]) for k in range(3) for b in range(4)
+                      for _ in range(histogram[k, neuron, b])]  # fmt: skip
+            total = 0.0
+            for level in {b for b, _, _ in tokens}:
+                above = [(own, weight) for b, own, weight in tokens if b >= level]
+                hits = sum(weight for own, weight in above if own)
+                gain = sum(weight for b, own, weight in tokens if b == level and own)
+                total += gain * hits / sum(weight for _, weight in above)
+            assert found[language, neuron] == pytest.approx(total, rel=1e-12), (language, neuron)
+
+
+def test_the_best_detectors_of_each_language():
+    histogram = np.zeros((2, 4, 3), np.int64)
+    histogram[0], histogram[1] = [5, 0, 0], [5, 0, 0]
+    histogram[0, 2], histogram[1, 1] = [0, 0, 5], [0, 5, 0]
+    found = best_detectors([histogram, histogram], ("en", "de"), 2 / 8)
+    assert [np.argwhere(own).tolist() for own in found.member] == [[[0, 2], [1, 2]], [[0, 1], [1, 1]]]
+    assert found.score[0, 0].tolist() == [0.5, 0.5, 1, 0.5]
+    assert found.chosen == 4
+    with pytest.raises(InputError, match="--top-rate 2: must be above 0"):
+        best_detectors([histogram], ("en", "de"), 2)
