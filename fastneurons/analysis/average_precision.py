@@ -34,7 +34,8 @@ def average_precision(histogram: NDArray[np.int64]) -> Floats:
         float64 [L, I]; NaN where a language has no tokens.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = histogram / histogram.sum(-1, keepdims=True)  # of each language's tokens
+        # Of each language's tokens; a language without any takes no part.
+        share = np.nan_to_num(histogram / histogram.sum(-1, keepdims=True))
         recall = np.cumsum(share[..., ::-1], axis=-1)
         precision = recall / recall.sum(0)
         found: Floats = np.where(share[..., ::-1] > 0, share[..., ::-1] * precision, 0).sum(-1)
