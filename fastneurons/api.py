@@ -15,10 +15,13 @@ from fastneurons.experiments.measure import measure_into_store
 from fastneurons.experiments.source import example_source, task_source
 from fastneurons.languages import parse_languages
 from fastneurons.progress import RunProgress
+from fastneurons.shards import Shard
 from fastneurons.store import Store, Verification, open_store, verify_store
 
 if TYPE_CHECKING:
     from fastneurons.report import Findings
+    from fastneurons.report.deactivation import Deactivation
+    from fastneurons.training.progress import TrainingProgress
 
 Path = str | PathLike[str]
 
@@ -46,6 +49,7 @@ def run(
     keep_bits: bool = True,
     keep_prompts: bool = True,
     keep_folds: bool = True,
+    shard: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool | RunProgress = True,
@@ -82,6 +86,7 @@ def run(
         keep_bits: Whether to store which neurons were activated, or only counts.
         keep_prompts: Whether to store the prompts' texts.
         keep_folds: Whether to count eight parts of a corpus apart as well, which tells how certain findings are.
+        shard: "I/N" measures only the I-th of N shares, from 1 to N; `merge` puts the N stores together.
         resume: Whether to continue an interrupted run, or one whose data or limit has grown.
         overwrite: Whether to replace an existing store.
         progress: Whether to show progress on standard error; or an object whose methods are called instead.
@@ -108,7 +113,8 @@ def run(
     )
     at_least = 1 if position == "corpus" else 2
     codes = None if languages is None else parse_languages(_listed(languages), at_least)
-    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, keep_folds)
+    chosen_shard = None if shard is None else Shard.parse(shard)
+    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, keep_folds, chosen_shard)
     model, engine_arguments = fspath(model), engine_options(**engine)
     if data is None or isinstance(data, str | PathLike | Mapping):
         chosen = data_options or DataOptions()
@@ -128,6 +134,91 @@ def run(
     return measure_into_store(
         model, source, codes, fspath(out), measurement, options, engine_arguments, progress, verbose
     )
+
+
+def align(
+    model: Path,
+    data: Path | Mapping[str, Path] | Sequence[str],
+    languages: str | Sequence[str] | None,
+    out: Path,
+    *,
+    tasks: str | Sequence[str] | None = None,
+    data_options: DataOptions | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: "bool | TrainingProgress" = True,
+    **training: Any,
+) -> bool:
+    """Fine-tune a model on parallel data, into a LoRA adapter, or into a model with `merge` or `neurons`.
+
+    Args:
+        model: A Hugging Face model folder, or a name on the Hub.
+        data: A place (a file, folder, pattern, URL or Hub name); a mapping from tasks to places; or a sequence of
+            places as on the command line.
+        languages: Codes, as a sequence or "en,de,zh". None takes all languages in the data.
+        out: The folder to write.
+        tasks: Known data sets, as a sequence or "xnli,mgsm"; without them a place holds your own examples.
+        data_options: Options that choose examples and format their prompts.
+        revision: Branch, tag or commit of a Hub model.
+        trust_remote_code: Whether to run Python code that comes with the model.
+        resume: Whether to continue an interrupted training from its last checkpoint.
+        overwrite: Whether to replace an earlier training.
+        progress: Whether to show progress on standard error; or an object whose methods are called instead.
+        training: The options of `fastneurons.training.TrainingOptions` by name: `objective="translate"`,
+            `max_steps=200`, `lora_rank=8`, ...
+    Returns:
+        Whether the training is complete; False after Ctrl-C, with a checkpoint to resume from.
+    Raises:
+        InputError: an argument, the data or the model is wrong, or libraries are missing.
+        TrainingError: the training failed.
+    """
+    from pathlib import Path as LocalPath
+
+    from fastneurons.data.chat import ChatTemplate
+    from fastneurons.data.tasks import open_tasks
+    from fastneurons.experiments.interrupts import interruptible
+    from fastneurons.training import TrainingOptions
+    from fastneurons.training import align as train
+    from fastneurons.training.align import BaseModel
+
+    unknown = sorted(training.keys() - set(TrainingOptions.__dataclass_fields__))
+    if unknown:
+        raise InputError(f"{unknown[0]}: align has no option of that name")
+    options, chosen = TrainingOptions(**training), data_options or DataOptions()
+    codes = None
+    if languages is not None:
+        codes = parse_languages(_listed(languages), 2 if options.objective == "translate" else 1)
+    if isinstance(data, Mapping):
+        places = [f"{name}={fspath(place)}" for name, place in data.items()]
+    else:
+        places = [fspath(data)] if isinstance(data, str | PathLike) else list(data)
+    names, by_task = tasks_and_data(None if tasks is None else _listed(tasks), places)
+    base = BaseModel(fspath(model), revision, trust_remote_code)
+    chat = None
+    if chosen.apply_chat_template:
+        chat = ChatTemplate(base.name, revision, trust_remote_code, chosen.chat_template_kwargs)
+    source = open_tasks(names, by_task, codes, chosen, chat)
+    source.check()
+    with interruptible() as stop:
+        return train(
+            base,
+            source,
+            LocalPath(fspath(out)),
+            options,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+            stop=stop,
+            version=_version(),
+        )
+
+
+def _version() -> str:
+    from fastneurons import __version__
+
+    return __version__
 
 
 def _listed(names: str | Sequence[str]) -> str:
@@ -160,7 +251,7 @@ def verify(path: Path) -> Verification:
     return verify_store(open_store(fspath(path)))
 
 
-def findings(store: Store | Path, threshold: float | None = None) -> "Findings":
+def findings(store: Store | Path, threshold: float | None = None) -> "Findings | Deactivation":
     """Compute everything that `fastneurons summary` and `plot` show.
 
     Args:

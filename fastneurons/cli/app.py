@@ -6,6 +6,7 @@ import typer
 
 import fastneurons
 from fastneurons.cli import (
+    align,
     alignment,
     bench,
     categories,
@@ -59,6 +60,7 @@ def _root(
 
 app.command(cls=SectionedCommand)(run.run)
 app.command(cls=SectionedCommand)(run.demo)
+app.command(cls=SectionedCommand)(align.align)
 app.command(cls=SectionedCommand)(look.summary)
 app.command(cls=SectionedCommand)(plot.plot)
 app.command(cls=SectionedCommand)(report.report)

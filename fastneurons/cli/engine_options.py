@@ -23,6 +23,15 @@ TokenizerName = Annotated[
 Quantization = Annotated[
     str | None, typer.Option(help="Quantization method, by vLLM's name for it.", rich_help_panel=_ENGINE)
 ]
+Lora = Annotated[
+    str | None,
+    typer.Option(
+        "--lora",
+        metavar="FOLDER",
+        help="A LoRA adapter of the model, as PEFT saves it; every prompt uses it.",
+        rich_help_panel=_ENGINE,
+    ),
+]
 TrustRemoteCode = Annotated[
     bool,
     typer.Option(

@@ -120,7 +120,8 @@ def plot(
     compare two stores: plot A.zarr compare B.zarr.
 
     summary draws the share of each category by layer, and the share of neurons that each language activates; for a
-    corpus, the activation probability by layer, with one line per language.
+    corpus, the activation probability by layer, with one line per language; for a store of deactivate, what each
+    category costs in each language, set against random neurons.
     """
     if every and figure is not None:
         raise InputError(f"--all draws every figure: drop {figure.value} or --all")
@@ -173,7 +174,9 @@ def _draw_all(request: "Request", folder: Path, ending: str, width: float) -> No
 
     [store] = request.stores
     names = [each.value for each in Figure if each not in (Figure.SUMMARY, Figure.COMPARE, Figure.LAPE)]
-    if store.header.is_corpus:
+    if not store.header.is_measuring:
+        names = []
+    elif store.header.is_corpus:
         names = ["inactive", "lape"]
     if len(store.header.thresholds) == 1:
         names = [name for name in names if name != "thresholds"]
@@ -181,7 +184,7 @@ def _draw_all(request: "Request", folder: Path, ending: str, width: float) -> No
     path = folder / f"summary.{ending}"
     _draw_summary(store, path, request.selection.threshold)
     print(path)
-    for name, found in analyses(names, request):
+    for name, found in analyses(names, request) if names else ():
         if isinstance(found, InputError):
             print(f"no {name}: {found}", file=sys.stderr)
             continue

@@ -251,7 +251,7 @@ def assert_holds(path: Path | str, run: Run, keep_bits: bool = True) -> None:
     found, expected = raw_arrays(path), run.arrays()
     if not keep_bits:
         del expected["activated"]
-    labels = {"language", "layer", "threshold", "category"}
+    labels = {"language", "layer", "threshold", "category", *(["condition"] if run.header.conditions else [])}
     assert found.keys() == expected.keys() | labels
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
