@@ -14,9 +14,11 @@ from fastneurons.cli import (
     contribution,
     data,
     deactivate,
+    exchange,
     export,
     inactive,
     info,
+    lape,
     look,
     neurons,
     perplexity,
@@ -69,6 +71,10 @@ app.command(cls=SectionedCommand)(report.report)
 app.command(cls=SectionedCommand)(export.export)
 app.command(cls=SectionedCommand)(publish.publish)
 app.command(cls=SectionedCommand)(verify.verify)
+app.command(cls=SectionedCommand)(exchange.import_counts)
+app.command(cls=SectionedCommand)(exchange.export_counts)
+app.command(cls=SectionedCommand)(exchange.import_masks)
+app.command(cls=SectionedCommand)(exchange.export_masks)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
 app.add_typer(sets.sets)
@@ -86,5 +92,6 @@ for _command in (
     alignment.alignment,
     neurons.neurons,
     contribution.contribution,
+    lape.lape,
 ):
     app.command(cls=SectionedCommand, rich_help_panel="Findings")(_command)

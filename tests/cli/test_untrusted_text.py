@@ -198,6 +198,8 @@ FINDINGS = (
     "categories", "thresholds", "repeating", "inactive", "recategorise", "sharing", "alignment", "neurons",
     "contribution",
 )  # fmt: skip
+# Files of others, and what is made of a corpus.
+OTHERS = ("import-counts", "export-counts", "import-masks", "export-masks")
 
 
 @pytest.mark.parametrize("name", [NAME, NAME + BYTE])
@@ -240,6 +242,14 @@ def test_what_users_name_in_a_call(name, capsys, tmp_path):
         ["export", there, "--format", name],
         ["publish", there, "--to", tmp_path / "a"],
         ["plot", there, name],
+        ["lape", there],
+        ["lape", tmp_path / f"{name}missing"],
+        ["lape", there, "--method", name],
+        ["lape", there, "--languages", name],
+        *([command, there, "-o", tmp_path / "a"] for command in OTHERS),
+        *([command, tmp_path / f"{name}missing", "-o", tmp_path / "a"] for command in OTHERS),
+        ["import-masks", there, "-o", tmp_path / "a", "--width", 4],
+        ["import-masks", there, "-o", tmp_path / "a", "--like", there],
         ["sets", "show", there],
         ["sets", name],
         ["sets", "combine", there, tmp_path / f"{name}missing", "--by", "union", "--save", tmp_path / "a"],
