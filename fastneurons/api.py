@@ -5,7 +5,7 @@ from dataclasses import replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from fastneurons.config import EngineOptions, Measurement, RunOptions
+from fastneurons.config import EngineOptions, Measurement, RunOptions, many_engines
 from fastneurons.data import Example, Skipped
 from fastneurons.data.options import DataOptions
 from fastneurons.data.own_rows import checked_examples
@@ -53,6 +53,9 @@ def run(
     shard: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    engines: int | str | None = None,
+    num_engines: int | None = None,
+    window_timeout: float = 600.0,
     progress: bool | RunProgress = True,
     verbose: bool = False,
     **engine: Any,
@@ -90,6 +93,10 @@ def run(
         shard: "I/N" measures only the I-th of N shares, from 1 to N; `merge` puts the N stores together.
         resume: Whether to continue an interrupted run, or one whose data or limit has grown.
         overwrite: Whether to replace an existing store.
+        engines: Run this many engines on this machine, each with its share of the cores or GPUs; or "ray" or
+            "ray:ADDRESS" for a Ray cluster. None runs one, in this process.
+        num_engines: With "ray": how many; None takes as many as the cluster has room for.
+        window_timeout: Seconds after which an engine that has work and reports nothing counts as hung.
         progress: Whether to show progress on standard error; or an object whose methods are called instead.
         verbose: Whether to show vLLM's log.
         engine: vLLM's engine arguments by name: `dtype="bfloat16"`, `max_model_len=4096`,
@@ -114,10 +121,17 @@ def run(
     )
     chosen_shard = None if shard is None else Shard.parse(shard)
     options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, keep_folds, chosen_shard)
+    many = many_engines(engines, num_engines, window_timeout)
     model, engine_arguments = fspath(model), engine_options(**engine)
     source, codes = _source(model, data, languages, tasks, data_options, limit, engine_arguments, position)
-    return measure_into_store(
-        model, source, codes, fspath(out), measurement, options, engine_arguments, progress, verbose
+    if many is None:
+        return measure_into_store(
+            model, source, codes, fspath(out), measurement, options, engine_arguments, progress, verbose
+        )
+    from fastneurons.executors.measure import measure_with_engines
+
+    return measure_with_engines(
+        model, source, codes, fspath(out), many, measurement, options, engine_arguments, progress, verbose
     )
 
 

@@ -10,7 +10,14 @@ import typer
 from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
 from fastneurons.cli import measure_options as opt_what
-from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together, parse_engine_args
+from fastneurons.config import (
+    EngineOptions,
+    Measurement,
+    RunOptions,
+    check_together,
+    many_engines,
+    parse_engine_args,
+)
 from fastneurons.errors import InputError
 from fastneurons.shards import Shard
 from fastneurons.streams import say
@@ -129,6 +136,9 @@ def run(
     tensor_parallel_size: opt.TensorParallelSize = 1,
     pipeline_parallel_size: opt.PipelineParallelSize = 1,
     engine_arg: opt.EngineArg = None,
+    engines: opt.Engines = None,
+    num_engines: opt.NumEngines = None,
+    window_timeout: opt.WindowTimeout = 600.0,
     verbose: opt.Verbose = False,
 ) -> None:
     """Measure which neurons each language activates, into a Zarr store.
@@ -203,6 +213,7 @@ def run(
     codes = parse_languages(languages, at_least) if languages is not None else None
     for note in notes_on_varieties(re.split(r"[,\s]+", languages or "")):
         say(f"--languages: {note}")
+    many = many_engines(engines, num_engines, window_timeout)
     check_together(measurement, options, engine)
     check_place(model, lora)
     # Imported late: mistakes that need neither data nor an engine to find are reported at once.
@@ -215,7 +226,14 @@ def run(
     if out is None:
         part = "" if options.shard is None else f"-{options.shard.number}-of-{options.shard.count}"
         out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}{part}.zarr"
-    store = measure_into_store(model, source, codes, out, measurement, options, engine, verbose=verbose)
+    if many is None:
+        store = measure_into_store(model, source, codes, out, measurement, options, engine, verbose=verbose)
+    else:
+        from fastneurons.executors.measure import measure_with_engines
+
+        store = measure_with_engines(
+            model, source, codes, out, many, measurement, options, engine, verbose=verbose
+        )
     _closing_line(out, store.is_complete)
 
 

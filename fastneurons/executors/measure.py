@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from fastneurons.config import EngineOptions, ManyEngines, Measurement, RunOptions, check_together
 from fastneurons.engine.quiet import quiet
+from fastneurons.errors import InputError
 from fastneurons.executors.driver import Driver
 from fastneurons.executors.local import LocalEngines
 from fastneurons.executors.messages import Engines, Job
@@ -45,6 +46,11 @@ def measure_with_engines(
     measurement, options = measurement or Measurement(), options or RunOptions()
     engine = engine or EngineOptions()
     check_together(measurement, options, engine)
+    if engines.place == "ray" and "distributed_executor_backend" in engine.engine_args:
+        raise InputError(
+            "--engine-arg distributed_executor_backend with --engines ray: the ranks of an engine are processes of its "
+            "node; leave it out"
+        )
     check_languages(measurement, languages)
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     job = MeasureJob(
