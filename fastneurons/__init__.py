@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastneurons.errors import EngineError, FastneuronsError, InputError, StoreError
 
 if TYPE_CHECKING:
-    from fastneurons.api import deactivate, findings, open, perplexity, run, verify, write_report
+    from fastneurons.api import deactivate, findings, merge, open, perplexity, run, verify, write_report
     from fastneurons.data import Example, Skipped
     from fastneurons.data.options import DataOptions
 
@@ -29,6 +29,7 @@ __all__ = [
     "__version__",
     "deactivate",
     "findings",
+    "merge",
     "open",
     "perplexity",
     "run",
@@ -38,7 +39,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("deactivate", "findings", "open", "perplexity", "run", "verify", "write_report"):
+    if name in ("deactivate", "findings", "merge", "open", "perplexity", "run", "verify", "write_report"):
         from fastneurons import api
 
         return getattr(api, name)

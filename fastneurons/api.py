@@ -1,5 +1,6 @@
 """The Python interface: the commands as functions."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
@@ -14,9 +15,9 @@ from fastneurons.errors import InputError
 from fastneurons.experiments.measure import measure_into_store
 from fastneurons.experiments.source import Source, example_source, task_source
 from fastneurons.languages import parse_languages
-from fastneurons.progress import RunProgress
+from fastneurons.progress import RunProgress, Silent, progress_for
 from fastneurons.shards import Shard
-from fastneurons.store import Store, Verification, open_store, verify_store
+from fastneurons.store import Store, Verification, merge_stores, open_store, verify_store
 
 if TYPE_CHECKING:
     from fastneurons.neuron_sets import Edit
@@ -466,6 +467,44 @@ def verify(path: Path) -> Verification:
         StoreError: nothing exists there, or it is not a store, or it is too damaged to open.
     """
     return verify_store(open_store(fspath(path)))
+
+
+def merge(
+    parts: Sequence[Path], out: Path, *, overwrite: bool = False, progress: bool | RunProgress = True
+) -> Store:
+    """Merge finished stores into one, as a single run would have left it.
+
+    The parts are either all shards of one run, in any order, or whole stores, whose rows follow one another in the
+    order given. A merge that was interrupted goes on when it is called again.
+
+    Args:
+        parts: Local paths or fsspec URLs.
+        out: The store to write: a local path or an fsspec URL.
+        overwrite: Whether to replace an existing store.
+        progress: Whether to show progress on standard error; or an object whose methods are called instead.
+    Returns:
+        The merged store.
+    Raises:
+        InputError: a shard is missing, given twice or too short, or `out` may not be written.
+        StoreError: the parts are of different runs, overlap or are damaged, or a store cannot be read or written.
+    """
+    shown = progress if not isinstance(progress, bool) else Silent()
+    if progress is True:
+        shown = progress_for(sys.stderr, "merging")
+    done: int | None = None
+
+    def advance(now: int, total: int) -> None:
+        nonlocal done
+        if done is None:
+            shown.start(total, now)
+        else:
+            shown.advance(now - done, 0, 0)
+        done = now
+
+    try:
+        return merge_stores([fspath(part) for part in parts], fspath(out), overwrite, advance)
+    finally:
+        shown.stop()
 
 
 def findings(store: Store | Path, threshold: float | None = None) -> "AnyFindings":

@@ -20,8 +20,10 @@ from fastneurons.cli import (
     info,
     lape,
     look,
+    merge,
     neurons,
     perplexity,
+    plan,
     plot,
     publish,
     recategorise,
@@ -75,9 +77,11 @@ app.command(cls=SectionedCommand)(exchange.import_counts)
 app.command(cls=SectionedCommand)(exchange.export_counts)
 app.command(cls=SectionedCommand)(exchange.import_masks)
 app.command(cls=SectionedCommand)(exchange.export_masks)
+app.command(cls=SectionedCommand)(merge.merge)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
 app.add_typer(sets.sets)
+app.command(cls=SectionedCommand)(plan.plan)
 app.command(cls=SectionedCommand)(bench.bench)
 app.command(cls=SectionedCommand)(info.info)
 

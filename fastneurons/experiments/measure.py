@@ -248,15 +248,12 @@ def _measure(
     known = KnownRows(writer.committed_rows())
     corpus = session.measurement.position == "corpus"
     # The blocks of a corpus are not its rows: those that are in the store are known by their tokens.
-    rows, total = source.rows, source.total
-    if options.shard is not None and not corpus:
-        rows = options.shard.rows(rows, options.window)
-        total = None if total is None else options.shard.size(total, options.window)
     if not corpus:
-        rows = remaining_rows(rows, known, stop)
+        source = source.part(options.shard, options.window)
+    rows = source.rows if corpus else remaining_rows(source.rows, known, stop)
     if first and not writer.is_complete:
         progress.message(f"continuing after {first} examples")
-    progress.start(None if corpus or total is None else max(first, total), first)
+    progress.start(None if corpus or source.total is None else max(first, source.total), first)
     window: list[MeasuredRows] = []
     num_rows, num_skipped = 0, 0
     first_skipped: Skipped | None = None
