@@ -71,7 +71,9 @@ class Unembedding:
         chosen = logits.gather(1, torch.where(is_own, own, 0)[:, None])[:, 0]
         # Another rank's token: minus infinity, the least that any logit is.
         chosen = chosen.masked_fill(~is_own, -torch.inf)
-        both = self._gather(torch.stack((logits.logsumexp(1), chosen), 1)).unflatten(1, (-1, 2))  # [J, ranks, 2]
+        both = self._gather(torch.stack((logits.logsumexp(1), chosen), 1)).unflatten(
+            1, (-1, 2)
+        )  # [J, ranks, 2]
         return both[:, :, 1].amax(1) - both[:, :, 0].logsumexp(1)
 
 

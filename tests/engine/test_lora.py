@@ -119,7 +119,9 @@ def test_every_position(position, model, adapter, merged, open_session, tmp_path
     if position == "answer":
         # Where prompt and answer part is the encoder's business: it writes the space.
         joined = [
-            row.prompts[code] + ("" if code == "th" else " ") + answers[code] for row in rows for code in LANGUAGES
+            row.prompts[code] + ("" if code == "th" else " ") + answers[code]
+            for row in rows
+            for code in LANGUAGES
         ]
         values = [
             of_prompt[len(text.encode()) :]
