@@ -73,12 +73,11 @@ class Adapter:
 
     def describe(self) -> dict[str, Any]:
         """Facts about it for a store's header."""
-        facts = {
+        return {
             "rank": self.rank,
             "base_model": self.base_model,
             "base_revision": self.config.get("revision"),
         }
-        return facts | ({"alignment": self.record} if self.record is not None else {})
 
 
 def read_adapter(folder: str | os.PathLike[str]) -> Adapter:
@@ -111,8 +110,12 @@ def read_adapter(folder: str | os.PathLike[str]) -> Adapter:
         raise InputError(
             f"--lora {folder}: {WEIGHTS} holds no LoRA weights (such as ...down_proj.lora_A.weight)"
         )
-    record = read_object(path / RECORD) if (path / RECORD).exists() else None
-    return Adapter(path, config, tensors, rank, _fingerprint(path, config), record)
+    return Adapter(path, config, tensors, rank, _fingerprint(path, config), read_record(path))
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """How `fastneurons align` made a folder's weights; None if it did not. Raises InputError as `read_object` does."""
+    return read_object(folder / RECORD) if (folder / RECORD).exists() else None
 
 
 def check_fits(adapter: Adapter, model: str, files: ModelFiles) -> None:

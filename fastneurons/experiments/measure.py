@@ -178,6 +178,7 @@ def _header(
             "function": facts.function,
             "gated": facts.gated,
             **({"lora": _printable(facts.adapter.describe())} if facts.adapter is not None else {}),
+            **({"alignment": _printable(facts.alignment)} if facts.alignment is not None else {}),
         },
         model_fingerprint=facts.model_fingerprint,
         tokenizer_fingerprint=facts.tokenizer_fingerprint,

@@ -179,7 +179,7 @@ def test_folders_that_hold_no_adapter(model, adapter, tmp_path):
         (missing, "it has no adapter_model.safetensors"),
         (pickled, "adapter_model.bin is pickled"),
     ):
-        with pytest.raises(InputError, match="^--lora ") as refused:
+        with pytest.raises(InputError, match=r"^--lora ") as refused:
             check_place(str(model), str(folder))
         assert said in str(refused.value)
 

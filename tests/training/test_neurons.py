@@ -63,7 +63,7 @@ def test_weights_outside_the_set_stay_bit_equal(architecture, models):
 
 def test_sets_of_other_models_are_refused(models):
     model = transformers.AutoModelForCausalLM.from_pretrained(models("Llama"))
-    with pytest.raises(InputError, match="96 neurons in a layer, .*gate_proj of the model has 88"):
+    with pytest.raises(InputError, match=r"96 neurons in a layer, .*gate_proj of the model has 88"):
         train_only(model, chosen(width=96))
     deeper = ModelNeurons("m", None, (0, 7), (88, 88))
     with pytest.raises(InputError, match="layer 7, which the model has not"):

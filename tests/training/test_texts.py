@@ -78,7 +78,7 @@ def test_a_template_words_translations_by_target_language(tmp_path):
     file.write_text('["*"]\nprompt = "{source} {sauce}"\n')
     with pytest.raises(InputError, match="no field 'sauce'"):
         _translation_template(str(file), ("en", "de"))
-    with pytest.raises(InputError, match="^--translation-template "):
+    with pytest.raises(InputError, match=r"^--translation-template "):
         _translation_template(str(tmp_path / "nowhere.toml"), ("en",))
 
 
