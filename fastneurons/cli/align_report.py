@@ -21,6 +21,7 @@ from fastneurons.cli.analysis_options import (
     show,
 )
 from fastneurons.cli.paths import check_picture
+from fastneurons.visible import visible
 
 if TYPE_CHECKING:
     import xarray
@@ -79,7 +80,6 @@ def align_report(
 
 def _tables(found: "xarray.Dataset") -> Iterator[ResultTable]:
     from fastneurons.report.cells import CATEGORY_HEADINGS, LONGEST_LIST, count
-    from fastneurons.visible import visible
 
     of = found.attrs
     categories = range(found.sizes["category"])
@@ -138,33 +138,51 @@ def _tables(found: "xarray.Dataset") -> Iterator[ResultTable]:
 
 
 def _answers(found: "xarray.Dataset") -> Iterator[ResultTable]:
-    """Changes by language, and by group of languages, of each comparison."""
-    from fastneurons.visible import visible
+    """Answers, and the neurons that each language activates, by language and by group of languages."""
+    from fastneurons.report.cells import CATEGORY_HEADINGS
 
     groups = [k for k in range(found.sizes["group"]) if found.attrs["trained"] or k == 0]
-    columns = ("accuracy", "log-probability", "specific", "partial-\nshared", "all-\nshared")
     for k, name in enumerate(found["comparison"].values):
         of = found.isel(comparison=k)
-        rows = [
-            [visible(str(code)), *_cells(of.isel(language=n), "")]
-            for n, code in enumerate(found["language"].values)
-        ]
-        rows += [[str(found["group"].values[g]), *_cells(of.isel(group=g), "group_")] for g in groups]
-        notes = (
-            "accuracy: in points; log-probability: of the right answer, in nats per token; the others: of the",
-            "neurons that the language activates, in points. all, trained, untrained: means over languages.",
+        places = [({"language": n}, "") for n in range(found.sizes["language"])]
+        places += [({"group": g}, "group_") for g in groups]
+        labels = [*map(str, found["language"].values), *(str(found["group"].values[g]) for g in groups)]
+        if found.attrs["has_scores"]:
+            yield ResultTable(
+                ("language", "accuracy", "log-probability"),
+                [
+                    [
+                        visible(label),
+                        _points(of.isel(at), f"{prefix}accuracy_change"),
+                        _points(of.isel(at), f"{prefix}log_probability_change", scale=1, digits=3),
+                    ]
+                    for label, (at, prefix) in zip(labels, places, strict=True)
+                ],
+                1,
+                f"{name}: answers, by language",
+                (
+                    "accuracy: in points; log-probability: of the right answer, in nats per token.",
+                    "all, trained, untrained: means over languages.",
+                )
+                if k == 0
+                else (),
+            )
+        yield ResultTable(
+            ("language", *CATEGORY_HEADINGS[1:]),
+            [
+                [
+                    visible(label),
+                    *(
+                        _points(of.isel(at | {"of_language": c}), f"{prefix}language_change")
+                        for c in range(3)
+                    ),
+                ]
+                for label, (at, prefix) in zip(labels, places, strict=True)
+            ],
+            1,
+            f"{name}: of the neurons that each language activates",
+            ("In points; all, trained, untrained: means over languages.",) if k == 0 else (),
         )
-        title = f"{name}, by language"
-        yield ResultTable(("language", *columns), rows, 1, title, notes if k == 0 else ())
-
-
-def _cells(of: "xarray.Dataset", prefix: str) -> list[str]:
-    kinds = range(of.sizes["of_language"])
-    return [
-        _points(of, f"{prefix}accuracy_change"),
-        _points(of, f"{prefix}log_probability_change", scale=1, digits=3),
-        *(_points(of.isel(of_language=c), f"{prefix}language_change") for c in kinds),
-    ]
 
 
 def _growth(found: "xarray.Dataset") -> Iterator[ResultTable]:
