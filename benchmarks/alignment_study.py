@@ -27,10 +27,10 @@ LANGUAGES, TRAINED = ("en", "de", "fr", "es"), ("en", "de", "fr")
 TRAIN_RELATIONS = ("language", "currency")
 CONDITIONS = ("aligned", "shuffled", "english")
 SEEDS = (0, 1, 2)
-STEPS = 40
+STEPS = 24
 TRAINING = (
     "--lora-rank", "8", "--learning-rate", "1e-3", "--warmup-steps", "4", "--per-device-train-batch-size", "6",
-    "--dtype", "float32", "--logging-steps", "5", "--eval-steps", "20", "--validation-share", "0.04",
+    "--dtype", "float32", "--logging-steps", "5", "--eval-steps", "1000", "--validation-share", "0.02",
 )  # fmt: skip
 OF_CONDITION: dict[str, tuple[str, ...]] = {
     "aligned": ("--objective", "translate", "--languages", ",".join(TRAINED)),
@@ -40,6 +40,7 @@ OF_CONDITION: dict[str, tuple[str, ...]] = {
 
 
 def main() -> None:
+    """Train, measure and report, as asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -62,6 +63,7 @@ def main() -> None:
 
 
 def model() -> str:
+    """Return the demo's model, made if it is not there."""
     from fastneurons.data.demo.model import demo_model
 
     return str(demo_model())
@@ -99,6 +101,7 @@ def one_model(folder: Path, name: str, steps: int) -> None:
 
 
 def command(*arguments: str) -> None:
+    """Run a command of fastneurons."""
     run([sys.executable, "-m", "fastneurons", *arguments])
 
 
@@ -129,17 +132,22 @@ def judge(data: Path, adapter: Path, out: Path) -> None:
         judged = peft.PeftModel.from_pretrained(judged, adapter)
     logs = np.full((len(rows), len(LANGUAGES)), np.nan)
     correct = np.full_like(logs, np.nan)
-    for e, row in enumerate(rows):
-        for k, code in enumerate(LANGUAGES):
-            before = row["prompts"][code] + gap(code, row["prompts"][code])
-            found = tokenizer(before + row["answers"][code], return_offsets_mapping=True)
-            first = next(n for n, (_, end) in enumerate(found["offset_mapping"]) if end > len(before))
-            ids = torch.tensor([found["input_ids"]])
-            with torch.no_grad():
-                of_answer = judged(ids).logits[0, first - 1 : -1].log_softmax(-1)
-            answer = ids[0, first:]
-            logs[e, k] = float(of_answer.gather(1, answer[:, None]).mean())
-            correct[e, k] = float((of_answer.argmax(-1) == answer).all())
+    prompts = []
+    for place in np.ndindex(logs.shape):
+        row, code = rows[place[0]], LANGUAGES[place[1]]
+        before = row["prompts"][code] + gap(code, row["prompts"][code])
+        found = tokenizer(before + row["answers"][code], return_offsets_mapping=True)
+        first = next(n for n, (_, end) in enumerate(found["offset_mapping"]) if end > len(before))
+        prompts.append((place, found["input_ids"], first))
+    # Of one length at a time, so that nothing is padded.
+    for length in sorted({len(ids) for _, ids, _ in prompts}):
+        batch = [each for each in prompts if len(each[1]) == length]
+        with torch.no_grad():
+            logits = judged(torch.tensor([ids for _, ids, _ in batch])).logits
+        for (place, ids, first), of_one in zip(batch, logits, strict=True):
+            of_answer, answer = of_one[first - 1 : -1].log_softmax(-1), torch.tensor(ids[first:])
+            logs[place] = float(of_answer.gather(1, answer[:, None]).mean())
+            correct[place] = float((of_answer.argmax(-1) == answer).all())
     np.savez(out, log_probability=logs, correct=correct, examples=[row["id"] for row in rows])
 
 
@@ -167,8 +175,7 @@ def report(folder: Path) -> None:
         draw_align_report(found, folder / f"seed-{seed}.png")
         losses = [json.loads((folder / name / "alignment.json").read_text()) for name in names[1:]]
         for k, comparison in enumerate(found["comparison"].values):
-            row: dict[str, Any] = {"seed": seed, "comparison": named(str(comparison)), "examples": len(found.example)
-                                   if "example" in found.dims else found.attrs["examples"]}  # fmt: skip
+            row: dict[str, Any] = {"seed": seed, "comparison": named(str(comparison))}
             for c, category in enumerate(found["category"].values):
                 row[str(category)] = interval(found, "overall_change", comparison=k, category=c)
             for g, group in enumerate(found["group"].values):
@@ -205,10 +212,12 @@ def named(comparison: str) -> str:
 
 
 def interval(found: Any, name: str, **at: int) -> list[float]:
+    """Return a number with the ends of its interval."""
     return [float(found[f"{name}{end}"].isel(at)) for end in ("", "_low", "_high")]
 
 
 def show(rows: list[dict[str, Any]]) -> None:
+    """Print the changes, a line for each comparison and seed."""
     columns = {
         "all-shared": 100, "partial-shared": 100, "specific": 100, "accuracy all": 100, "accuracy untrained": 100,
         "log_probability all": 1, "log_probability untrained": 1,
