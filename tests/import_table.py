@@ -40,8 +40,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "__main__": ({"cli"}, set()),
     "cli": (
         {"analysis", "api", "bench", "data", "engine", "exchange", "executors", "experiments", "machine", "planning",
-         "report",
-         "scores", "store", "training"},
+         "report", "scores", "store", "training"},
         set(LEAVES),
     ),
     "api": ({"data", "executors", "experiments", "report", "store", "training"}, set(LEAVES)),

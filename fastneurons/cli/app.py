@@ -7,6 +7,7 @@ import typer
 import fastneurons
 from fastneurons.cli import (
     align,
+    align_report,
     alignment,
     bench,
     categories,
@@ -92,6 +93,7 @@ for _command in (
     inactive.inactive,
     recategorise.recategorise,
     compare.compare,
+    align_report.align_report,
     sharing.sharing,
     alignment.alignment,
     neurons.neurons,

@@ -525,9 +525,7 @@ class Observer:
                 f"{spec.edits} edits, {spec.edit_values} of them with values, take {needed / 2**20:,.1f} MiB of each "
                 f"device, more than --observe-memory {spec.memory_bytes / 2**30:g} (GiB)"
             )
-        return EditBank(
-            spec.edits, spec.edit_values, self.sites, self.device, self.max_rows, self.gather
-        )
+        return EditBank(spec.edits, spec.edit_values, self.sites, self.device, self.max_rows, self.gather)
 
     def _slots_that_fit(self) -> int:
         spec = self.spec

@@ -27,7 +27,15 @@ _OPTIONS = {
     "tokens_per_language": "--tokens-per-language",
 }
 # Compared in ways of their own.
-_APART = ("model", "model_fingerprint", "tokenizer_fingerprint", "tokens", "edits", "lora", "lora_fingerprint")
+_APART = (
+    "model",
+    "model_fingerprint",
+    "tokenizer_fingerprint",
+    "tokens",
+    "edits",
+    "lora",
+    "lora_fingerprint",
+)
 _FREE = ("version", "config", "created", "status", "format", "warnings")
 _FINGERPRINTS = {
     "model_fingerprint": (
@@ -154,7 +162,9 @@ def _other_adapter(stored: Header, given: Header) -> str:
     if stored.lora is None:
         return f"was measured without an adapter, this run has --lora {given.lora}; drop --lora, or "
     if given.lora is None:
-        return f"was measured with the adapter {stored.lora}, this run has none; pass --lora {stored.lora}, or "
+        return (
+            f"was measured with the adapter {stored.lora}, this run has none; pass --lora {stored.lora}, or "
+        )
     if stored.lora == given.lora:
         return f"was measured with the adapter {stored.lora}, whose files have changed since the run began; "
     return (
