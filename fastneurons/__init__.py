@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 from fastneurons.errors import EngineError, FastneuronsError, InputError, StoreError, TrainingError
 
 if TYPE_CHECKING:
-    from fastneurons.api import align, deactivate, findings, merge, open, perplexity, run, verify, write_report
+    from fastneurons.api import (
+        align,
+        deactivate,
+        findings,
+        merge,
+        open,
+        perplexity,
+        run,
+        verify,
+        write_report,
+    )
     from fastneurons.data import Example, Skipped
     from fastneurons.data.options import DataOptions
 

@@ -468,7 +468,7 @@ def _add_growth(
             run.log_probability if run.log_probability is not None else no_scores
             for run in (runs[0], runs[one])
         ]
-        of_one = growth_by_outcome(growth, *right, replicates, seed)
+        of_one = growth_by_outcome(growth, right[0], right[1], replicates, seed)
         number.append(of_one.number)
         means.append(of_one.mean)
         gained.append(of_one.gained)
