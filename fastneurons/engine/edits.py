@@ -23,7 +23,7 @@ from fastneurons.arrays import CATEGORIES, Arrays
 from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.model_checks import decoder_shape
 from fastneurons.engine.wire import to_wire
-from fastneurons.errors import EngineError, InputError
+from fastneurons.errors import EngineError
 from fastneurons.neuron_sets.edits import Edit, Scope, Site
 from fastneurons.neuron_sets.model import ModelNeurons
 

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,13 @@ from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.core import Core
 from fastneurons.engine.edges import ROUNDS, better_edges, first_edges, sample_of
+from fastneurons.engine.edits import Edits
 from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Row, ShardEncoder, Tokenised
 from fastneurons.engine.engine import ModelFacts, PatchedEngine
 from fastneurons.engine.feed import Feed
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.reading import ReadingPass, Rows, Slots, Totals
+from fastneurons.engine.scoring import judged_places
 from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.engine.wire import to_wire
 from fastneurons.errors import InputError
@@ -54,7 +57,10 @@ class Session:
         options: Engine arguments.
         verbose: Let vLLM's log through.
         only_reads: Skip work that no reading depends on (logits, unread rows of the last layer). Benchmarks turn this
-            off.
+            off. Requests of which the next token is wanted, or that are scored, are computed all the same.
+        num_edits: Slots of the workers' bank of edits, for `edits`.
+        num_edit_values: Rows of values that these may add.
+        judges: Whether texts may be scored as well (`engine/scoring.py`).
     Raises:
         InputError: the model cannot be loaded, or its neurons cannot be measured.
     """
@@ -68,11 +74,15 @@ class Session:
         verbose: bool = False,
         *,
         only_reads: bool = True,
+        num_edits: int = 0,
+        num_edit_values: int = 0,
+        judges: bool = False,
     ) -> None:
         self.languages = languages
         self.measurement = measurement or Measurement()
         self.totals = Totals()
-        self._only_reads = only_reads
+        self._only_reads, self._judges = only_reads, judges
+        self._bank = {"edits": num_edits, "edit_values": num_edit_values}
         options = options or EngineOptions()
         check_together(self.measurement, RunOptions(), options)
         self.engine = PatchedEngine(
@@ -108,6 +118,11 @@ class Session:
     def core(self) -> Core:
         """vLLM's engine core."""
         return self.engine.core
+
+    @cached_property
+    def edits(self) -> Edits:
+        """The engine's bank of edits."""
+        return Edits(self.engine)
 
     @property
     def top_k(self) -> int | None:
@@ -290,6 +305,8 @@ class Session:
             memory_bytes=measurement.memory_bytes,
             bins=measurement.histogram,
             only_reads=self._only_reads,
+            judged_places=judged_places(config) if self._judges else 0,
+            **self._bank,
         )
 
     def encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:

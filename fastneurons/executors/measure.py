@@ -129,6 +129,8 @@ def write_with_driver(
         known = KnownRows(writer.committed_rows())
         if first and not writer.is_complete:
             progress.message(f"continuing after {first} examples")
+        if not corpus:
+            source = source.part(options.shard, options.window)
         reopen = _Reopening(progress, first, lambda: writer.is_complete, writer.reopen)
         progress.start(None if corpus or source.total is None else max(first, source.total), first)
         try:

@@ -119,7 +119,9 @@ def test_every_position(position, model, adapter, merged, open_session, tmp_path
     if position == "answer":
         # Where prompt and answer part is the encoder's business: it writes the space.
         joined = [
-            row.prompts[code] + ("" if code == "th" else " ") + answers[code] for row in rows for code in LANGUAGES
+            row.prompts[code] + ("" if code == "th" else " ") + answers[code]
+            for row in rows
+            for code in LANGUAGES
         ]
         values = [
             of_prompt[len(text.encode()) :]
@@ -177,7 +179,7 @@ def test_folders_that_hold_no_adapter(model, adapter, tmp_path):
         (missing, "it has no adapter_model.safetensors"),
         (pickled, "adapter_model.bin is pickled"),
     ):
-        with pytest.raises(InputError, match="^--lora ") as refused:
+        with pytest.raises(InputError, match=r"^--lora ") as refused:
             check_place(str(model), str(folder))
         assert said in str(refused.value)
 

@@ -111,7 +111,9 @@ def test_a_run_may_count_no_folds(tmp_path):
     path = str(tmp_path / "run.zarr")
     with StoreWriter.create(path, CORPUS.header, keep_folds=False) as writer:
         writer.commit(CORPUS.window(0, 4))
-    with StoreWriter.resume(path, CORPUS.header) as writer:  # goes on without, as with a store of an earlier version
+    with StoreWriter.resume(
+        path, CORPUS.header
+    ) as writer:  # goes on without, as with a store of an earlier version
         for window in CORPUS.windows(4):
             writer.commit(window)
         writer.finish()
