@@ -56,6 +56,10 @@ class Shard:
         """Whether a window of the whole, counted from 0, belongs to this shard."""
         return window % self.count == self.number - 1
 
+    def whole_window(self, window: int) -> int:
+        """The number in the whole of one of this shard's windows, both counted from 0."""
+        return window * self.count + self.number - 1
+
     def rows(self, rows: Iterable[_T], window: int) -> Iterator[_T]:
         """This shard's rows of a source.
 

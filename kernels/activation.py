@@ -2,7 +2,8 @@
 
 In:    x           bf16, fp16 or fp32, [T, 2I] gated (gate first, then up) or [T, I] plain; last stride 1
        reading     which rows to read, and the outputs (`reading.py`); None: nothing
-Out:   out         [T, I] in x's dtype: the coefficients, a * up gated, a plain
+       editing     which rows take which edit, and the bank of edits (`editing.py`); None: none
+Out:   out         [T, I] in x's dtype: the coefficients, a * up gated, a plain; edited
        calls       int64 [1] or None: 1 is added per launch, on the device, so that replays of a CUDA graph
                    count too (T == 0 launches nothing)
        and of the reading, for the rows of x with a target in [0, R) (-1: not read), s being the signal (a, or the
@@ -10,13 +11,15 @@ Out:   out         [T, I] in x's dtype: the coefficients, a * up gated, a plain
        "last"      words: bit i % 32 of word i // 32 is 1 where s > t; bits past I are 0. As uint8, a row's first
                    ceil(I / 8) bytes are numpy's packbits(bitorder="little"). near: of each 1024 neurons, how many
                    have abs(s - t) <= NEAR_MARGIN: those that rounding might have tipped. coefficients: the row of
-                   out. All are overwritten, so that nothing has to be zeroed before; no target comes twice
+                   out, before the edit. All are overwritten, so that nothing has to be zeroed before; no target comes twice
        "any"       into words the bits of s > t are OR-ed over the rows of a target, which lie next to each other;
                    likewise into edges s - t >= -NEAR_MARGIN and s - t > NEAR_MARGIN. Zero a target's before its
                    first row: a prompt may come in several calls
-       "corpus"    counts: the number of rows with s > t is added
+       "corpus"    counts: the number of rows with s > t is added. Of s itself, the distribution, if there is one:
+                   see `histogram.py`
 Rule:  a = act(gate), computed in float32 and rounded to x's dtype; out = a * up from that rounded a, rounded
        again: the steps of vLLM's own CUDA kernels. Comparisons are in float32; +inf is above any threshold, NaN never.
+       What is read is read before the edit.
 Exact: given a, everything. Two implementations of exp or erf may differ in the last places of a, and so in a
        bit that hangs on them; relu, relu2 and fatrelu are the same everywhere.
 
@@ -31,7 +34,16 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
+from fastneurons_kernels.editing import GATE, Editing, edit_reference
 from fastneurons_kernels.functions import activate, get_function
+from fastneurons_kernels.histogram import (
+    add_reference,
+    count_bin,
+    flush_signs,
+    flush_sums,
+    sign_case,
+    two_parts,
+)
 from fastneurons_kernels.reading import (
     ABOVE,
     BLOCK_NEURONS,
@@ -50,6 +62,7 @@ from fastneurons_kernels.reading import (
 def activation_reference(
     x: torch.Tensor,
     reading: Reading | None = None,
+    editing: Editing | None = None,
     *,
     function: str,
     gated: bool,
@@ -62,16 +75,22 @@ def activation_reference(
     a = get_function(function)(x[:, :num_neurons].float(), parameters).to(x.dtype)
     product = (a.float() * x[:, num_neurons:].float()).to(x.dtype) if gated else a.clone()
     if reading is not None:
-        read_reference(reading, a, product)
+        read_reference(reading, a, product, x)
+    if editing is not None:
+        editing.check(num_rows, num_neurons)
+        product = edit_reference(editing, a, x[:, num_neurons:] if gated else None, product)
     if calls is not None and num_rows:
         calls += 1
     return product if out is None else out.copy_(product)
 
 
-def read_reference(reading: Reading, a: torch.Tensor, product: torch.Tensor) -> None:
+def read_reference(
+    reading: Reading, a: torch.Tensor, product: torch.Tensor, x: torch.Tensor | None = None
+) -> None:
     """The definition of the reading, from activations and coefficients, both [T, I] in one dtype.
 
-    Here no implementation has a choice: a kernel is right if this gives the same of its own activations.
+    Here no implementation has a choice: a kernel is right if this gives the same of its own activations. Of x, only
+    the signs of gate and up are read, for a distribution.
     """
     num_rows, num_neurons = a.shape
     reading.check(a.dtype, num_rows, num_neurons)
@@ -79,6 +98,9 @@ def read_reference(reading: Reading, a: torch.Tensor, product: torch.Tensor) -> 
     for row, target in enumerate(reading.targets[:num_rows].tolist()):
         if target >= 0:
             _read_row(reading, target, signal[row], product[row])
+            if reading.distribution is not None:
+                assert x is not None
+                add_reference(reading.distribution, target, signal[row].float(), x[row])
 
 
 def _read_row(reading: Reading, target: int, value: torch.Tensor, coefficients: torch.Tensor) -> None:
@@ -116,6 +138,44 @@ def _pack(mask, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     return tl.sum(tl.reshape(mask, [BLOCK // 32, 32]) << tl.arange(0, 32)[None, :], axis=1)
 
 
+@triton.jit  # type: ignore[untyped-decorator]
+def _edited(  # type: ignore[no-untyped-def]
+    product,
+    a,
+    up,  # None without a gate
+    edit,
+    masks_ptr,
+    scales_ptr,
+    sites_ptr,
+    value_rows_ptr,
+    values_ptr,  # None: no edit has values
+    stride_masks,
+    stride_values,
+    column,
+    inside,
+    AT_GATE: tl.constexpr,  # the code of this site
+):
+    """The coefficients of a row with an edit; its own if it marks none of them."""
+    edit = edit.to(tl.int64)
+    word = tl.load(masks_ptr + edit * stride_masks + column // 32, mask=inside, other=0)
+    is_marked = ((word >> (column % 32)) & 1) != 0
+    scale = tl.load(scales_ptr + edit)
+    at_gate = tl.load(sites_ptr + edit) == AT_GATE
+    before = tl.where(at_gate, a, product).to(tl.float32)
+    after = tl.where(scale == 0.0, 0.0, before * scale)
+    if values_ptr is not None:
+        value_row = tl.load(value_rows_ptr + edit).to(tl.int64)
+        if value_row >= 0:
+            after += tl.load(
+                values_ptr + value_row * stride_values + column, mask=inside & is_marked, other=0.0
+            )
+    after = after.to(product.dtype)
+    if up is not None:
+        through_gate = (after.to(tl.float32) * up.to(tl.float32)).to(product.dtype)
+        after = tl.where(at_gate, through_gate, after)
+    return tl.where(is_marked, after, product)
+
+
 # Strides are not specialised on: they change with the batch and the buffers, the code does not. What the
 # compiler has to know of them, that rows start on 16-byte boundaries, ALIGNMENT tells it.
 @triton.jit(  # type: ignore[untyped-decorator]
@@ -127,6 +187,8 @@ def _pack(mask, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
         "stride_near",
         "stride_near_s",
         "stride_coefficients",
+        "stride_masks",
+        "stride_values",
     )
 )
 def _row_kernel(  # type: ignore[no-untyped-def]
@@ -137,6 +199,12 @@ def _row_kernel(  # type: ignore[no-untyped-def]
     words_ptr,
     near_ptr,
     coefficients_ptr,  # None: they are not kept
+    edits_ptr,  # the edit of each row; None: nothing is edited
+    masks_ptr,
+    scales_ptr,
+    sites_ptr,
+    value_rows_ptr,
+    values_ptr,
     calls_ptr,  # None: calls are not counted
     stride_x,
     stride_out,
@@ -145,6 +213,8 @@ def _row_kernel(  # type: ignore[no-untyped-def]
     stride_near,
     stride_near_s,
     stride_coefficients,
+    stride_masks,
+    stride_values,
     p0,
     p1,
     p2,
@@ -155,6 +225,7 @@ def _row_kernel(  # type: ignore[no-untyped-def]
     I: tl.constexpr,  # noqa: E741
     S: tl.constexpr,
     NEAR: tl.constexpr,
+    AT_GATE: tl.constexpr,
     ALIGNMENT: tl.constexpr,  # rows of x, out and coefficients start at multiples of so many elements
     BLOCK: tl.constexpr,
 ):
@@ -162,6 +233,8 @@ def _row_kernel(  # type: ignore[no-untyped-def]
     block = tl.program_id(1)
     if targets_ptr is not None:
         target = tl.load(targets_ptr + row).to(tl.int64)
+    if edits_ptr is not None:
+        edit = tl.load(edits_ptr + row)
     if calls_ptr is not None:  # noqa: SIM102  # known at compile time, what stands in it is not
         if (row == 0) & (block == 0):
             tl.atomic_add(calls_ptr, 1)
@@ -175,7 +248,14 @@ def _row_kernel(  # type: ignore[no-untyped-def]
     a = activate(gate.to(tl.float32), p0, p1, p2, p3, FUNCTION).to(gate.dtype)
     value = a.to(tl.float32)
     product = (value * up.to(tl.float32)).to(gate.dtype) if GATED else a
-    tl.store(out_ptr + tl.multiple_of(row * stride_out, ALIGNMENT) + column, product, mask=inside)
+    written = product
+    if edits_ptr is not None:
+        if edit >= 0:
+            written = _edited(
+                product, a, up if GATED else None, edit, masks_ptr, scales_ptr, sites_ptr, value_rows_ptr, values_ptr,
+                stride_masks, stride_values, column, inside, AT_GATE,
+            )  # fmt: skip
+    tl.store(out_ptr + tl.multiple_of(row * stride_out, ALIGNMENT) + column, written, mask=inside)
 
     if targets_ptr is not None:  # noqa: SIM102
         if target >= 0:
@@ -265,6 +345,11 @@ def _flush_counts(  # type: ignore[no-untyped-def]
         "stride_edges_plane",
         "stride_counts",
         "stride_counts_s",
+        "stride_bins",
+        "stride_sums",
+        "stride_signs",
+        "stride_masks",
+        "stride_values",
     )
 )
 def _rows_kernel(  # type: ignore[no-untyped-def]
@@ -275,6 +360,17 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
     words_ptr,  # position "any": words and edges; else None
     edges_ptr,
     counts_ptr,  # position "corpus"; else None
+    bins_ptr,  # with a distribution: its counts, sums, table and anchors; else None
+    sums_ptr,
+    table_ptr,
+    anchors_ptr,
+    signs_ptr,  # None: they are not counted
+    edits_ptr,  # as in _row_kernel, and so the next
+    masks_ptr,
+    scales_ptr,
+    sites_ptr,
+    value_rows_ptr,
+    values_ptr,
     calls_ptr,  # None: calls are not counted
     T,
     stride_x,
@@ -286,6 +382,11 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
     stride_edges_plane,
     stride_counts,
     stride_counts_s,
+    stride_bins,
+    stride_sums,
+    stride_signs,
+    stride_masks,
+    stride_values,
     p0,
     p1,
     p2,
@@ -295,7 +396,9 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
     OF_PRODUCT: tl.constexpr,
     I: tl.constexpr,  # noqa: E741
     S: tl.constexpr,
+    BINS: tl.constexpr,
     NEAR: tl.constexpr,
+    AT_GATE: tl.constexpr,
     ALIGNMENT: tl.constexpr,
     ROWS: tl.constexpr,
     PER_PROGRAM: tl.constexpr,  # thresholds
@@ -315,6 +418,13 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
     first = tl.program_id(0) * ROWS
     end = tl.minimum(first + ROWS, T)
     found = tl.zeros([BLOCK], tl.int32)
+    if bins_ptr is not None:
+        coarse = tl.zeros([BLOCK], tl.float64)
+        fine = tl.zeros([BLOCK], tl.float64)
+        coarse_of_squares = tl.zeros([BLOCK], tl.float64)
+        fine_of_squares = tl.zeros([BLOCK], tl.float64)
+    if signs_ptr is not None:
+        signs = tl.zeros([BLOCK], tl.int32)
     target = tl.full([], -1, tl.int64)
     # One turn more than there are rows: in it the last target's findings are handed on.
     for k in range(ROWS + 1):
@@ -333,7 +443,23 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
                         found, words_ptr + target * stride_words, edges_ptr + target * stride_edges, stride_words_s,
                         stride_edges_s, stride_edges_plane, first_threshold, word, I, S, PER_PROGRAM, BITS, BLOCK,
                     )  # fmt: skip
+                if bins_ptr is not None:  # noqa: SIM102
+                    if first_threshold == 0:
+                        flush_sums(
+                            coarse, fine, coarse_of_squares, fine_of_squares, sums_ptr + target * stride_sums, column,
+                            inside, I,
+                        )  # fmt: skip
+                if signs_ptr is not None:  # noqa: SIM102
+                    if first_threshold == 0:
+                        flush_signs(signs, signs_ptr + target * stride_signs, column, inside, I, BITS)
             found = tl.zeros([BLOCK], tl.int32)
+            if bins_ptr is not None:
+                coarse = tl.zeros([BLOCK], tl.float64)
+                fine = tl.zeros([BLOCK], tl.float64)
+                coarse_of_squares = tl.zeros([BLOCK], tl.float64)
+                fine_of_squares = tl.zeros([BLOCK], tl.float64)
+            if signs_ptr is not None:
+                signs = tl.zeros([BLOCK], tl.int32)
             target = own
         if is_row:
             gate_ptr = x_ptr + tl.multiple_of(row * stride_x, ALIGNMENT)
@@ -344,7 +470,15 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
             value = a.to(tl.float32)
             product = (value * up.to(tl.float32)).to(gate.dtype) if GATED else a
             if first_threshold == 0:
-                tl.store(out_ptr + tl.multiple_of(row * stride_out, ALIGNMENT) + column, product, mask=inside)
+                written = product
+                if edits_ptr is not None:
+                    edit = tl.load(edits_ptr + row)
+                    if edit >= 0:
+                        written = _edited(
+                            product, a, up if GATED else None, edit, masks_ptr, scales_ptr, sites_ptr, value_rows_ptr,
+                            values_ptr, stride_masks, stride_values, column, inside, AT_GATE,
+                        )  # fmt: skip
+                tl.store(out_ptr + tl.multiple_of(row * stride_out, ALIGNMENT) + column, written, mask=inside)
             if own >= 0:
                 signal = product.to(tl.float32) if OF_PRODUCT else value
                 for s in tl.static_range(PER_PROGRAM):
@@ -359,6 +493,18 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
                         reached = ((signal - threshold >= -NEAR) & inside).to(tl.int32)
                         above = ((signal - threshold > NEAR) & inside).to(tl.int32)
                         found |= (here | (reached << 1) | (above << 2)) << (BITS * s)
+                if bins_ptr is not None:  # noqa: SIM102
+                    if first_threshold == 0:
+                        count_bin(signal, bins_ptr + own * stride_bins, table_ptr, column, inside, BINS)
+                        number = signal.to(tl.float64)
+                        more_coarse, more_fine = two_parts(number, anchors_ptr)
+                        coarse += more_coarse
+                        fine += more_fine
+                        more_coarse, more_fine = two_parts(number * number, anchors_ptr + 2)
+                        coarse_of_squares += more_coarse
+                        fine_of_squares += more_fine
+                        if signs_ptr is not None:
+                            signs += 1 << (BITS * sign_case(gate.to(tl.float32), up.to(tl.float32)))
 
 
 # Not tuned, but 2.9 TB/s on an H100 (benchmarks/results/h100.md). 1024 columns in 4 warps give a thread eight
@@ -371,10 +517,12 @@ _VECTOR_BYTES = 16
 class ActivationLauncher:
     """Launches the contract's kernel for one layer many times; arguments that do not change are checked once.
 
-    Compiled once per function, gated or plain, I, S, dtype, alignment, position and signal; not for a new T or stride.
+    Compiled once per function, gated or plain, I, S, dtype, alignment, position, signal, and whether there is a bank of
+    edits and one of values; not for a new T or stride, nor for another edit.
 
     Args:
         reading: What is read, and where it goes; None: nothing.
+        editing: What is edited, and how; None: nothing.
         dtype: That of the inputs.
         num_neurons: I.
         function, gated, parameters: The activation.
@@ -391,12 +539,18 @@ class ActivationLauncher:
         function: str,
         gated: bool,
         parameters: Sequence[float] = (),
+        editing: Editing | None = None,
     ) -> None:
         if reading is not None:
             reading.check(dtype, 0, num_neurons)
+        if editing is not None:
+            editing.check(0, num_neurons)
         self._dtype, self._num_neurons = dtype, num_neurons
         self._num_columns = num_neurons * (2 if gated else 1)
-        self._most_rows = sys.maxsize if reading is None else reading.targets.numel()
+        self._most_rows = min(
+            sys.maxsize if reading is None else reading.targets.numel(),
+            sys.maxsize if editing is None else editing.rows.numel(),
+        )
         position = "last" if reading is None else reading.position
         num_thresholds = 0 if reading is None else reading.thresholds.numel()
         kept = None if reading is None else reading.coefficients
@@ -404,6 +558,7 @@ class ActivationLauncher:
         self._vector = _VECTOR_BYTES // dtype.itemsize
         # I counts as well: up starts I elements after gate, and rows of a new output lie I apart.
         starts = [num_neurons, *([] if kept is None else [kept.stride(0)])]
+        bank, bank_strides = _bank(editing)
         self._is_aligned = all(size % self._vector == 0 for size in starts)
         self._options: dict[str, Any] = {
             "FUNCTION": function,
@@ -412,6 +567,7 @@ class ActivationLauncher:
             "I": num_neurons,
             "S": num_thresholds,
             "NEAR": NEAR_MARGIN,
+            "AT_GATE": GATE,
             "BLOCK": BLOCK_NEURONS,
             "num_warps": _NUM_WARPS,
             "enable_fp_fusion": False,  # in fp32, a - t fused with the product in a would skip a's rounding
@@ -423,22 +579,32 @@ class ActivationLauncher:
         }
         if self._of_one_row:
             names: tuple[str, ...] = ("targets", "thresholds", "words", "near")
-            self._tensors = (*(outputs[name] for name in names), kept)
+            self._tensors = (*(outputs[name] for name in names), kept, *bank)
             self._strides = (
-                *_strides(outputs["words"], 2), *_strides(outputs["near"], 2), *_strides(kept, 1), *numbers
+                *_strides(outputs["words"], 2), *_strides(outputs["near"], 2), *_strides(kept, 1), *bank_strides,
+                *numbers,
             )  # fmt: skip
             self._grid: tuple[int, ...] = (near_parts(num_neurons),)
             return
         names = ("targets", "thresholds", "words", "edges", "counts")
-        self._tensors = tuple(outputs[name] for name in names)
+        of = None if reading is None else reading.distribution
+        if of is not None:
+            of.check(num_neurons, gated)
+        distribution: tuple[Any, ...] = (
+            (None,) * 5 if of is None else (of.counts, of.sums, of.table, of.anchors, of.signs)
+        )
+        self._tensors = (*(outputs[name] for name in names), *distribution, *bank)
         self._strides = (
-            *_strides(outputs["words"], 2), *_strides(outputs["edges"], 3), *_strides(outputs["counts"], 2), *numbers
+            *_strides(outputs["words"], 2), *_strides(outputs["edges"], 3), *_strides(outputs["counts"], 2),
+            *(stride for tensor in (*distribution[:2], distribution[4]) for stride in _strides(tensor, 1)),
+            *bank_strides, *numbers,
         )  # fmt: skip
         self._grid = (near_parts(num_neurons), max(1, triton.cdiv(num_thresholds, _THRESHOLDS_PER_PROGRAM)))
         self._options |= {
             "ROWS": _ROWS_PER_PROGRAM,
             "PER_PROGRAM": min(_THRESHOLDS_PER_PROGRAM, max(1, num_thresholds)),
             "BITS": _COUNT_BITS if position == "corpus" else _FLAG_BITS,
+            "BINS": 0 if of is None else of.num_bins,
         }
 
     def __call__(
@@ -486,6 +652,7 @@ class ActivationLauncher:
 def activation_triton(
     x: torch.Tensor,
     reading: Reading | None = None,
+    editing: Editing | None = None,
     *,
     function: str,
     gated: bool,
@@ -497,10 +664,21 @@ def activation_triton(
     num_rows, num_neurons = check_input(x, function, gated, parameters, out)
     if reading is not None:
         reading.check(x.dtype, num_rows, num_neurons)
+    if editing is not None:
+        editing.check(num_rows, num_neurons)
     launch = ActivationLauncher(
-        reading, x.dtype, num_neurons, function=function, gated=gated, parameters=parameters
+        reading, x.dtype, num_neurons, function=function, gated=gated, parameters=parameters, editing=editing
     )
     return launch(x, calls, out)
+
+
+def _bank(editing: Editing | None) -> tuple[tuple[torch.Tensor | None, ...], tuple[int, int]]:
+    """The kernels' arguments for a bank of edits: its tensors, and the strides of its masks and values."""
+    if editing is None:
+        return (None,) * 6, (0, 0)
+    values = editing.values if len(editing.values) else None
+    tensors = (editing.rows, editing.masks, editing.scales, editing.sites, editing.value_rows, values)
+    return tensors, (editing.masks.stride(0), editing.values.stride(0))
 
 
 def _strides(tensor: torch.Tensor | None, number: int) -> tuple[int, ...]:

@@ -117,3 +117,25 @@ def float32_of(typing: Any, bits: Any, is_half: Any) -> _Typed:
         return builder.select(arguments[1], half, upper)
 
     return types.float32(bits, types.boolean), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def rounded_bits(typing: Any, value: Any, like: Any, is_half: Any) -> _Typed:
+    """The bits of a float32, rounded to nearest, ties to even, to the format that `float32_of` reads from `like`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, _, is_half = arguments
+        wide = ir.IntType(32)
+        bits = builder.bitcast(value, wide)
+        if like.bitwidth == 32:
+            return bits
+        half = builder.bitcast(builder.fptrunc(value, ir.HalfType()), ir.IntType(16))
+        odd = builder.and_(builder.lshr(bits, ir.Constant(wide, 16)), ir.Constant(wide, 1))
+        nearest = builder.add(bits, builder.add(odd, ir.Constant(wide, 0x7FFF)))
+        # Adding could carry a NaN over into an infinity or a zero.
+        is_nan = builder.fcmp_unordered("uno", value, value)
+        quiet = builder.or_(bits, ir.Constant(wide, 0x400000))
+        upper = builder.lshr(builder.select(is_nan, quiet, nearest), ir.Constant(wide, 16))
+        return builder.select(is_half, half, builder.trunc(upper, ir.IntType(16)))
+
+    return like(types.float32, like, types.boolean), generate

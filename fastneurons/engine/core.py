@@ -17,6 +17,16 @@ from typing import Any
 from fastneurons.engine.processes import DeathWatch, out_of_terminals_reach
 from fastneurons.errors import EngineError
 
+# vLLM's number of the adapter of an engine, which has one at most.
+ADAPTER_NUMBER = 1
+
+
+def lora_request(name: str, folder: str) -> Any:
+    """vLLM's `LoRARequest` for the engine's adapter; name and folder are part of the keys of its prefix cache."""
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest(lora_name=name, lora_int_id=ADAPTER_NUMBER, lora_path=folder)
+
 
 class Core:
     """An engine core: in this process, or, for several workers, in a process of its own.
@@ -88,12 +98,20 @@ class Core:
         return cached_tokenizer_from_config(self.config.model_config)
 
     def send(
-        self, request_id: str, token_ids: list[int], extra: dict[str, Any], parameters: Any = None
+        self,
+        request_id: str,
+        token_ids: list[int],
+        extra: dict[str, Any],
+        parameters: Any = None,
+        cache_salt: str | None = None,
+        lora: Any = None,
     ) -> None:
         """Queue a prompt; `extra` reaches the workers with it.
 
         Args:
+            lora: vLLM's `LoRARequest`; None for the base model.
             parameters: vLLM's `SamplingParams`; None asks for one token greedily, the least that vLLM takes.
+            cache_salt: Prompts share cached prefixes with those of the same salt alone.
         """
         # Copied, because making a new one checks it, which takes longer than everything else here.
         parameters = copy.copy(parameters or self._parameters)
@@ -106,8 +124,8 @@ class Core:
                 sampling_params=parameters,
                 pooling_params=None,
                 arrival_time=time.time(),
-                lora_request=None,
-                cache_salt=None,
+                lora_request=lora,
+                cache_salt=cache_salt,
                 data_parallel_rank=None,
             )
         )

@@ -35,6 +35,30 @@ class Tokenised:
         ids = self.token_ids[index]
         return [0, len(ids)] if ids else []
 
+    def cut(self, index: int, tokens: int) -> "Tokenised | None":
+        """The same text cut after this many tokens that are read; None if that leaves none.
+
+        Args:
+            index: Of the language; the only one of a text of a corpus.
+            tokens: At most.
+        """
+        spans, left = [], tokens
+        numbers = self.read(index)
+        for first, end in zip(numbers[::2], numbers[1::2], strict=True):
+            end = min(end, first + left)
+            if first < end:
+                spans += [first, end]
+                left -= end - first
+        if not spans:
+            return None
+        ids = self.token_ids[index]
+        assert ids is not None
+        token_ids: list[list[int] | None] = [None] * len(self.token_ids)
+        token_ids[index] = ids[: spans[-1]]
+        read: list[list[int]] = [[] for _ in self.token_ids]
+        read[index] = spans
+        return Tokenised(self.example, token_ids, None, read)
+
     def num_read(self, index: int) -> int:
         """Number of tokens in these spans."""
         numbers = self.read(index)

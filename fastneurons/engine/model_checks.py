@@ -19,6 +19,8 @@ from fastneurons.model_name import is_path
 # No model comes near; vLLM would build them one by one.
 _MOST_LAYERS = 10_000
 
+# Only names that mean the width of a dense MLP wherever they stand.
+_WIDTHS = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
 _NUM_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 # num_experts, num_local_experts, n_routed_experts, moe_num_experts, ...; not num_experts_per_tok.
 _NUM_EXPERTS = re.compile(r"(^|_)(num|n)_(\w+_)?experts$")
@@ -35,18 +37,6 @@ _OPTIONAL = re.compile(
 )
 # Parts of a layer that are useless without each other.
 _TOGETHER = (("gate_proj", "up_proj", "down_proj"), ("up_proj", "down_proj"))
-
-
-def check_place(model: str) -> None:
-    """Refuse a folder that holds no model that can be measured; names on the Hub are left to the session.
-
-    Raises:
-        InputError: as `check_files` raises it, or where no folder is.
-    """
-    if is_path(model) or Path(model).exists():
-        folder = local_folder(model, None)
-        assert folder is not None
-        check_files(folder)
 
 
 def local_folder(model: str, revision: str | None, cache: str | None = None) -> Path | None:
@@ -123,6 +113,18 @@ def check_config(config: dict[str, Any]) -> None:
     layers = _num_layers(config)
     if layers is not None and not 0 < layers <= _MOST_LAYERS:
         raise InputError(f"config.json says {layers:,} layers; 1 to {_MOST_LAYERS:,} can be read")
+
+
+def decoder_shape(config: dict[str, Any]) -> tuple[int, int] | None:
+    """Numbers of decoder layers and of neurons in each, as the configuration says; None if it does not say so plainly."""
+    text = _text_config(config)
+    layers = _num_layers(config)
+    widths = {text[name] for name in _WIDTHS if text.get(name) is not None}
+    # One width, for all layers: some models have a list, or a doubled one.
+    if layers is None or len(widths) != 1 or "block_configs" in text or text.get("use_double_wide_mlp"):
+        return None
+    [width] = widths
+    return (layers, width) if isinstance(width, int) and width > 0 and layers > 0 else None
 
 
 def num_experts(config: dict[str, Any]) -> tuple[str, int] | None:
@@ -256,6 +258,14 @@ def _decoder_layers(tensors: Iterable[TensorHeader]) -> dict[int, dict[str, Tens
         if match and not _OTHER_PARTS.search(match["prefix"]):
             stacks[match["prefix"]][int(match["index"])][match["suffix"]] = tensor
     return dict(stacks[max(stacks, key=lambda prefix: len(stacks[prefix]))]) if stacks else {}
+
+
+def place_in_layer(name: str) -> tuple[int, str] | None:
+    """Layer and name within it of a decoder layer's tensor; None for others."""
+    match = _LAYER.match(name)
+    if match is None or _OTHER_PARTS.search(match["prefix"]):
+        return None
+    return int(match["index"]), match["suffix"]
 
 
 def _kind_of_layer(config: dict[str, Any], index: int) -> str:

@@ -18,11 +18,17 @@ from fastneurons_kernels.activation import ActivationLauncher
 from fastneurons_kernels.activation_cpu import Reader, RowsToRead
 from fastneurons_kernels.attribution import contributions
 from fastneurons_kernels.categories import categories
+from fastneurons_kernels.editing import Editing
+from fastneurons_kernels.editing_cpu import Editor, RowsToEdit
+from fastneurons_kernels.histogram import FEWEST_BINS, NUM_CELLS, Distribution, anchors, tables
 from fastneurons_kernels.reading import Reading, near_parts, near_threshold_count, num_words
 from fastneurons_kernels.top import top_count
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastneurons.engine.discovery import Site
+from fastneurons.engine.edges import first_edges
+from fastneurons.engine.edit_bank import EditBank, bank_bytes
 from fastneurons.engine.finite import NOT_FINITE
 from fastneurons.engine.host_memory import HostMemory
 from fastneurons.engine.rows import (
@@ -34,12 +40,18 @@ from fastneurons.engine.rows import (
     row_targets,
 )
 from fastneurons.engine.streams import Collection, CollectStream, collect_stream
-from fastneurons.engine.values import ValueVectors
+from fastneurons.engine.values import AdaptedValueVectors, ValueVectors
 
 _Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
 # Share of the memory budget for products of value vectors and answers while examples are collected.
 _PROJECTIONS_SHARE = 1 / 8
+
+# Buffers of distributions, by the kernel's names for them.
+_DISTRIBUTION = {"bin_counts": "counts", "sums": "sums", "signs": "signs"}
+
+# Sums of values up to this many times as large as a layer's outermost edge are exact.
+_BEYOND_EDGES = 2**8
 
 # Comes with the arrays of a collection: whether the model has computed finite numbers.
 _ALL_FINITE = "all_finite"
@@ -69,6 +81,10 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     signal: str = "gate"
     attribution: bool = False
     memory_bytes: int = 2**30
+    edits: int = 0  # slots of the workers' bank of edits
+    edit_values: int = 0  # rows of values that these may add
+    judged_places: int = 0  # judged tokens in flight whose log-probabilities the workers hold
+    bins: int | None = None  # of a corpus's histograms; None: there are none
     # Whether the engine only reads, so that work that no reading depends on may be skipped.
     only_reads: bool = False
 
@@ -80,10 +96,11 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def compute_hash(self) -> str:
         """Return a hash of what compiled code depends on: the ops, and the engine's number, which graphs hold.
 
-        Nothing else: thresholds, languages and sizes of buffers are behind the ops, and no graph on disk holds an
-        address. With them in the key, each other run would compile anew.
+        Nothing else: thresholds, languages, the number of edits and sizes of buffers are behind the ops, and no graph on disk
+        holds an address. With them in the key, each other run would compile anew.
         """
-        return hashlib.sha256(f"fastneurons {self.patch} {self.engine}".encode()).hexdigest()
+        edits = " with edits" if self.edits else ""
+        return hashlib.sha256(f"fastneurons {self.patch} {self.engine}{edits}".encode()).hexdigest()
 
 
 @dataclass
@@ -119,6 +136,11 @@ class LayerObserver:
     # On CPUs: the reader, and the rows to read in the next forward pass; None: read no row.
     reader: Reader | None = None
     rows_to_read: RowsToRead | None = None
+    # This layer's view of the bank of edits; None: the engine edits nothing. On CPUs also the editor, and the rows that
+    # the next forward pass edits; None: no row.
+    editing: Editing | None = None
+    editor: Editor | None = None
+    rows_to_edit: RowsToEdit | None = None
     # On GPUs: launches the kernel; made at the first forward pass.
     launcher: ActivationLauncher | None = None
 
@@ -132,8 +154,13 @@ class LayerObserver:
         if self.reader is not None and self.rows_to_read is not None:
             self.reader(x, product, self.rows_to_read)
 
+    def edit(self, x: Tensor, product: Tensor) -> None:
+        """Change the product [T, I], in place, where rows have an edit; after `observe`, on the CPU's path."""
+        if self.editor is not None and self.rows_to_edit is not None:
+            self.editor(x, product, self.rows_to_edit)
+
     def activation(self, x: Tensor, calls: Tensor) -> Tensor:
-        """The activated product [T, I], reading the targeted rows on the way; the GPU's path."""
+        """The activated product [T, I], reading and editing rows on the way; the GPU's path."""
         if self.launcher is None:
             kind = self.site.kind
             self.launcher = ActivationLauncher(
@@ -143,6 +170,7 @@ class LayerObserver:
                 function=kind.function,
                 gated=kind.gated,
                 parameters=kind.parameters,
+                editing=self.editing,
             )
         return self.launcher(x, calls)
 
@@ -184,12 +212,18 @@ class Observer:
 
     def __post_init__(self) -> None:
         self.neurons = self.sites[0].neurons if self.sites else 0
+        self.bank = self._make_bank()
         self.num_slots = self._slots_that_fit()
         self._buffers = self._allocate()
         self.targets = torch.full((self.max_rows,), -1, dtype=torch.int32, device=self.device)
         # The last layer's, which may compute fewer rows than the others.
         self.last_targets = self.targets.clone()
         self.thresholds = torch.tensor(self.spec.thresholds, dtype=torch.float32, device=self.device)
+        if self.spec.bins is not None:
+            layers = len(self.sites)
+            self.bin_tables = torch.zeros((layers, NUM_CELLS), dtype=torch.uint8, device=self.device)
+            self.anchors = torch.zeros((layers, 4), dtype=torch.float64, device=self.device)
+            self.set_edges(np.tile(first_edges(self.spec.bins), (layers, 1)))
         self.calls = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in self.sites]
         self.layers = [
             LayerObserver(
@@ -199,27 +233,31 @@ class Observer:
                     targets=self.targets if n + 1 < len(self.sites) else self.last_targets,
                     thresholds=self.thresholds,
                     signal=self.spec.signal,
+                    distribution=self._distribution(n),
                     **{
                         name: buffer[:, n] if name == "coefficients" else buffer[:, :, n]
                         for name, buffer in self._buffers.items()
+                        if name not in _DISTRIBUTION
                     },
                 ),
                 calls=self.calls[n],
                 fused=uses_fused_kernel(self.device),
                 tally=self.tally,
+                editing=self.bank.of_layer(n) if self.bank is not None else None,
             )
             for n, site in enumerate(self.sites)
         ]
         for layer in self.layers:
             if not layer.fused:
-                layer.reader = Reader(
-                    layer.reading,
-                    self.dtype,
-                    layer.neurons,
-                    function=layer.site.kind.function,
-                    gated=layer.site.kind.gated,
-                    parameters=layer.site.kind.parameters,
-                )
+                kind = layer.site.kind
+                activation: dict[str, Any] = {
+                    "function": kind.function,
+                    "gated": kind.gated,
+                    "parameters": kind.parameters,
+                }
+                layer.reader = Reader(layer.reading, self.dtype, layer.neurons, **activation)
+                if layer.editing is not None:
+                    layer.editor = Editor(layer.editing, self.dtype, layer.neurons, **activation)
         # Whether all numbers so far were finite; comes with each collection, since asking waits for the device.
         self.all_finite = torch.ones((), dtype=torch.bool, device=self.device)
         self._stream = self.stream or collect_stream(self.device, beside=not self._exchanges_candidates)
@@ -230,12 +268,14 @@ class Observer:
         self._requests: dict[str, _Request] = {}
         self._read_rows: Tensor | None = None
         self._armed = False
+        self._adapted: AdaptedValueVectors | None = None
 
     @property
     def buffer_bytes(self) -> int:
         """Device memory held in addition to the model."""
         held = [self.targets, self.last_targets, *self._buffers.values()]
-        return sum(t.numel() * t.element_size() for t in held) + (self.values.bytes if self.values else 0)
+        beside = [part.bytes for part in (self.values, self.bank) if part is not None]
+        return sum(t.numel() * t.element_size() for t in held) + sum(beside)
 
     def scheduled(self, request_id: str, row: int, spans: Sequence[int], num_cached_tokens: int) -> None:
         """A request enters the engine, or re-enters it after a preemption.
@@ -250,19 +290,21 @@ class Observer:
         self._requests[request_id] = _Request(row, spans, num_cached_tokens)
         self.tally.cached_tokens += num_cached_tokens
 
-    def knows(self, request_id: str) -> bool:
-        """Whether any request in the engine is to be read."""
-        return request_id in self._requests
-
     def finished(self, request_id: str) -> None:
         """A request has left the engine."""
         self._requests.pop(request_id, None)
+        if self.bank is not None:
+            self.bank.finished(request_id)
 
-    def arm(self, batch: Batch) -> None:
+    def arm(self, batch: Batch, needed: NDArray[np.int64] | None = None) -> None:
         """Set the targets of the next forward pass's rows.
 
         Those that are not read have target -1: the other prompt tokens, generated tokens, padding, and
         the rows of requests that are not ours.
+
+        Args:
+            batch: The step's requests.
+            needed: int64, rows that the last layer must compute although nothing is read of them.
         """
         self.tally.forwards += 1
         requests = [self._requests.get(request_id) for request_id in batch.request_ids]
@@ -275,7 +317,7 @@ class Observer:
         targets, num_read = row_targets(
             batch, target, unread if self.spec.is_corpus else spans, self.max_rows
         )
-        if self.spec.position in ("any", "answer"):
+        if not self.spec.is_corpus:
             num_read = num_rows_read(batch, target, unread)
         self._empty([r.row for r in requests if r and r.is_new])
         new = new_prompt_tokens(batch, seen)
@@ -289,8 +331,11 @@ class Observer:
         self.targets.copy_(self._to_device(targets), non_blocking=True)
         self.last_targets.copy_(self.targets)
         num_rows = int(batch.num_scheduled_tokens.sum())
-        self._read_rows = self._rows_that_matter(targets, num_rows)
+        self._read_rows = self._rows_that_matter(targets, num_rows, needed)
         self._tell_readers(self.layers, targets[:num_rows])
+        rows_to_edit = self.bank.arm(batch) if self.bank is not None else None
+        for layer in self.layers:
+            layer.rows_to_edit = rows_to_edit
         self._armed = True
 
     def disarm(self) -> None:
@@ -299,8 +344,10 @@ class Observer:
             self._stream.step_queued(self.tally.forwards)
             self.targets.fill_(-1)
             self.last_targets.fill_(-1)
+            if self.bank is not None:
+                self.bank.disarm()
             for layer in self.layers:
-                layer.rows_to_read = None
+                layer.rows_to_read = layer.rows_to_edit = None
             self._armed = False
 
     def rows_of_last_layer(self) -> Tensor | None:
@@ -314,6 +361,8 @@ class Observer:
             self.last_targets[: len(index)] = self.targets[index]
             if self.layers[-1].reader is not None:
                 self._tell_readers(self.layers[-1:], self.last_targets[: len(index)].numpy())
+            if self.bank is not None:
+                self.layers[-1].rows_to_edit = self.bank.choose_last_rows(index)
         return index
 
     def num_calls(self) -> int:
@@ -331,19 +380,66 @@ class Observer:
             rows: For each of E examples, the row of each of the L languages; -1 where it has none.
             keep_bits: Whether `activated` comes along.
             attribution: None without it. `index`, as `rows`: which of the answer tokens it is, -1 for none;
-                `unembedding`, float32 [U, H]: the tokens' rows; `top_k`; `keep_coefficients`.
+                `unembedding`, float32 [U, H]: the tokens' rows; `top_k`; `keep_coefficients`; `adapted`: whether
+                the examples were computed with the adapter.
         """
         used = np.array(rows, np.int64)
         return self._begin(used[used >= 0], lambda: self._collect(rows, keep_bits, attribution))
 
-    def begin_count(self, parity: int) -> Collection:
+    def begin_count(self, parity: int, languages: Sequence[int]) -> Collection:
         """Begin to collect the counts of a window of a corpus, and reset its half of the buffer to 0.
 
         Args:
             parity: Which half: windows take them by turns.
+            languages: Those that the window has tokens of, by index; nothing was counted for the others.
         """
         half = np.arange(self.spec.languages) + parity * self.spec.languages
-        return self._begin(half, lambda: self._count(parity))
+        return self._begin(half, lambda: self._count(parity, languages))
+
+    def set_edges(self, edges: np.ndarray) -> None:
+        """Sort the signal into bins with other edges from the next forward pass on.
+
+        Args:
+            edges: float32 [N, B - 1], of this rank's layers.
+        """
+        largest = _BEYOND_EDGES * np.abs(edges).max(1, initial=0.0)
+        self.bin_tables.copy_(torch.from_numpy(tables(edges)))
+        self.anchors.copy_(torch.from_numpy(np.stack([anchors(float(each)) for each in largest])))
+
+    def fill_edits(
+        self,
+        rows: list[list[int]],
+        fills: Sequence[dict[str, Any]],
+        threshold: int = 0,
+    ) -> Collection:
+        """Fill slots of the bank from the categories of examples that were read, ahead of the steps to come.
+
+        Args:
+            rows: As for `begin`.
+            fills: See `EditBank.fill`.
+            threshold: Index of the threshold that categories are by.
+        Returns:
+            Has the arrays of `EditBank.fill`.
+        """
+        assert self.bank is not None, "the engine has no bank of edits"
+        index = torch.tensor(rows, dtype=torch.int32)
+        words = self._buffers["words"][:, threshold : threshold + 1]
+        planes = categories(words, self._page_locked(index), self.neurons, planes=True).planes
+        assert planes is not None
+        scores = None
+        if any(fill.get("by_score") for fill in fills):
+            assert self.values is not None, "contributions need attribution"
+            gathered, missing = self._to_device(index.clamp(min=0).long()), self._to_device(index < 0)
+            norms = self.values_of(self._adapted is not None).norms
+            scores = self._buffers["coefficients"][gathered].float().abs() * norms  # [E, L, N, I]
+            scores = scores.masked_fill_(missing[..., None, None], 0).sum(1)
+        filled = self.bank.fill(planes[:, 0], fills, scores)
+        # Queued among the forward passes, as the bank is what these read; the few numbers follow by themselves.
+        return self._stream.begin(
+            next(self._collections_begun),
+            self.tally.forwards,
+            lambda: filled | {_ALL_FINITE: self.all_finite.clone()},
+        )
 
     def fetch(self, collection: Collection) -> dict[str, np.ndarray]:
         """Wait for a collection that has begun; its arrays, on the host.
@@ -356,7 +452,9 @@ class Observer:
             E examples; what `contributions` gives, but for the largest scores `top_count` int32 [E, L, N, 4], of
             the neurons of all tensor-parallel ranks; `present` and `answered` bool [E, L]; and `coefficient`
             float16 [E, L, N, I] if it is to be kept (NaN where a language is missing). Of a corpus:
-            `activation_count`, int64 [S, L, N, I].
+            `activation_count`, int64 [S, L, N, I]; with histograms, of the l languages asked for, `histogram` int32
+            [l, N, I, B], `signal_sum` and `signal_square_sum` float64 [l, N, I], and of a gated model `sign_count`
+            int32 [l, N, I, 4].
         """
         arrays = collection.arrays()
         self.check_finite(bool(arrays.pop(_ALL_FINITE)))
@@ -367,10 +465,24 @@ class Observer:
         if not all_finite and self.tally.error is None:
             self.tally.error = NOT_FINITE
 
-    def constants(self) -> dict[str, np.ndarray]:
-        """Copy attribution's constants of the model to the host: `value_norm`, float32 [N, I]."""
-        assert self.values is not None
-        norms = self.values.norms
+    def adapt(self, factors: Sequence[tuple[Tensor, Tensor] | None]) -> None:
+        """Take the value vectors under a LoRA adapter, for collections with `adapted`; see `AdaptedValueVectors`."""
+        if self.values is not None:
+            self._adapted = AdaptedValueVectors(self.values, factors)
+
+    def values_of(self, adapted: bool) -> ValueVectors | AdaptedValueVectors:
+        """The value vectors of the base model, or those under the adapter."""
+        values = self._adapted if adapted else self.values
+        assert values is not None
+        return values
+
+    def constants(self, adapted: bool = False) -> dict[str, np.ndarray]:
+        """Copy attribution's constants of the model to the host: `value_norm`, float32 [N, I].
+
+        Args:
+            adapted: Whether those under the adapter.
+        """
+        norms = self.values_of(adapted).norms
         return self.beside_forward_passes(lambda: {"value_norm": norms.contiguous()})
 
     def collect_into(self, memory: HostMemory) -> None:
@@ -391,7 +503,13 @@ class Observer:
         S, N = len(self.spec.thresholds), len(self.sites)
         W, P = num_words(self.neurons), near_parts(self.neurons)
         if self.spec.is_corpus:
-            return {"counts": ((S, N, self.neurons), torch.int32)}
+            corpus: _Shapes = {"counts": ((S, N, self.neurons), torch.int32)}
+            if self.spec.bins is not None:
+                corpus["bin_counts"] = ((N, self.neurons, self.spec.bins), torch.int32)
+                corpus["sums"] = ((N, 4, self.neurons), torch.float64)
+                if self.sites and self.sites[0].kind.gated:
+                    corpus["signs"] = ((N, 4, self.neurons), torch.int32)
+            return corpus
         shapes: _Shapes = {"words": ((S, N, W), torch.int32)}
         if self.spec.position == "last":
             shapes["near"] = ((S, N, P), torch.int32)
@@ -401,21 +519,54 @@ class Observer:
             shapes["coefficients"] = ((N, self.neurons), self.dtype)
         return shapes
 
+    def _make_bank(self) -> EditBank | None:
+        spec = self.spec
+        if not spec.edits:
+            return None
+        needed = bank_bytes(spec.edits, spec.edit_values, len(self.sites), self.neurons, self.max_rows)
+        if needed > spec.memory_bytes:
+            raise TooLargeError(
+                f"{spec.edits} edits, {spec.edit_values} of them with values, take {needed / 2**20:,.1f} MiB of each "
+                f"device, more than --observe-memory {spec.memory_bytes / 2**30:g} (GiB)"
+            )
+        return EditBank(spec.edits, spec.edit_values, self.sites, self.device, self.max_rows, self.gather)
+
     def _slots_that_fit(self) -> int:
         spec = self.spec
         row = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self._row_shapes().values())
         slot = row * spec.languages
-        fixed = 2 * 4 * self.max_rows + (self.values.bytes if self.values else 0)
+        bank = self.bank.bytes if self.bank is not None else 0
+        fixed = 2 * 4 * self.max_rows + (self.values.bytes if self.values else 0) + bank
         needed = fixed + 2 * slot
         if needed > spec.memory_bytes:
             what = "two windows of counts" if spec.is_corpus else "two examples in flight"
             values = ", value vectors" if self.values else ""
+            values += f", {spec.edits} edits" if spec.edits else ""
+            values += "" if spec.bins is None else f", {spec.bins} bins"
             raise TooLargeError(
                 f"{what} take {needed / 2**20:,.1f} MiB of each device ({spec.languages} languages, "
                 f"{len(spec.thresholds)} thresholds{values}), more than --observe-memory "
                 f"{spec.memory_bytes / 2**30:g}: give {np.ceil(100 * needed / 2**30) / 100:g} or more (GiB)"
+                f"{self._bins_that_fit(needed)}"
             )
         return 2 if spec.is_corpus else min(spec.most_slots, (spec.memory_bytes - fixed) // max(1, slot))
+
+    def _bins_that_fit(self, needed: int) -> str:
+        """Say how many bins the budget holds, if any."""
+        if self.spec.bins is None:
+            return ""
+        of_a_bin = 2 * self.spec.languages * len(self.sites) * self.neurons * 4
+        fitting = self.spec.bins - -(-(needed - self.spec.memory_bytes) // of_a_bin)
+        return f"; --histogram {fitting} fits" if fitting >= FEWEST_BINS else "; without --histogram it fits"
+
+    def _distribution(self, layer: int) -> Distribution | None:
+        """A layer's view of the buffers for distributions; None without them."""
+        if self.spec.bins is None:
+            return None
+        buffers = {
+            _DISTRIBUTION[name]: t[:, layer] for name, t in self._buffers.items() if name in _DISTRIBUTION
+        }
+        return Distribution(table=self.bin_tables[layer], anchors=self.anchors[layer], **buffers)
 
     def _allocate(self) -> dict[str, Tensor]:
         rows = self.num_slots * self.spec.languages
@@ -428,9 +579,13 @@ class Observer:
 
     def _spans(self, batch: Batch, requests: list[_Request | None]) -> Spans:
         """The tokens to read in each request of a step."""
-        if self.spec.position == "last":
+        if self.spec.position == "last" and not any(r.spans for r in requests if r):
             return Spans.last_tokens(batch)
-        return Spans.of([r.spans if r else () for r in requests])
+        spans = [r.spans if r else () for r in requests]
+        if self.spec.position == "last":
+            # Others may have an answer behind their prompt, which is scored.
+            spans = [own or (n - 1, n) for own, n in zip(spans, batch.num_prompt_tokens, strict=True)]
+        return Spans.of(spans)
 
     def _tell_readers(self, layers: Sequence[LayerObserver], targets: np.ndarray) -> None:
         """Set the rows that the CPU reads in the next forward pass; `targets` [T]."""
@@ -446,9 +601,15 @@ class Observer:
             for buffer in self._buffers.values():
                 buffer.index_fill_(0, index, 0)
 
-    def _rows_that_matter(self, targets: np.ndarray, num_rows: int) -> Tensor | None:
-        """A step's rows to read; None if leaving out the others is not wanted or gains nothing."""
-        read = np.flatnonzero(targets >= 0) if self.spec.only_reads else np.arange(num_rows)
+    def _rows_that_matter(
+        self, targets: np.ndarray, num_rows: int, needed: NDArray[np.int64] | None = None
+    ) -> Tensor | None:
+        """A step's rows to read, and others that are needed; None if leaving out the rest gains nothing, or is off."""
+        if not self.spec.only_reads:
+            return None
+        read = np.flatnonzero(targets >= 0)
+        if needed is not None and len(needed):
+            read = np.union1d(read, needed)
         if 2 * len(read) > num_rows:
             return None
         # A step that reads nothing, in the middle of a long prompt, still computes a row: no layer accepts zero rows.
@@ -504,7 +665,7 @@ class Observer:
         if attribution is not None:
             assert counted.planes is not None
             out |= self._contributions(index, counted.planes[:, 0], attribution)
-            out["neuron_contribution"] = self._neuron_contribution(gathered, missing)
+            out["neuron_contribution"] = self._neuron_contribution(gathered, missing, attribution["adapted"])
             if attribution["keep_coefficients"]:
                 coefficient = self._buffers["coefficients"][gathered].half()
                 coefficient.masked_fill_(missing, torch.nan)
@@ -512,12 +673,28 @@ class Observer:
         # Transposed on the device: a copy to the host keeps strides, and the host is slow at this.
         return {name: tensor.contiguous() for name, tensor in out.items()}
 
-    def _count(self, parity: int) -> dict[str, Tensor]:
+    def _count(self, parity: int, languages: Sequence[int]) -> dict[str, Tensor]:
         """Queue the gathering for `begin_count`; likewise."""
         half = self._buffers["counts"].unflatten(0, (2, -1))[parity]  # [L, S, N, I]
         counts = half.transpose(0, 1).long().contiguous()
         half.zero_()
-        return {"activation_count": counts}
+        out = {"activation_count": counts}
+        if self.spec.bins is None:
+            return out
+        first = parity * self.spec.languages
+        rows = self._to_device(np.array([first + index for index in languages], np.int64))
+        taken = {}
+        for name in _DISTRIBUTION:
+            if name in self._buffers:
+                taken[name] = self._buffers[name][rows]
+                self._buffers[name].index_fill_(0, rows, 0)
+        sums = taken["sums"]
+        out["histogram"] = taken["bin_counts"]
+        out["signal_sum"] = sums[:, :, 0] + sums[:, :, 1]
+        out["signal_square_sum"] = sums[:, :, 2] + sums[:, :, 3]
+        if "signs" in taken:
+            out["sign_count"] = taken["signs"].transpose(2, 3).contiguous()
+        return out
 
     def _near_threshold_count(self, rows: Tensor) -> Tensor:
         """int32 [*rows, S, N]."""
@@ -531,7 +708,7 @@ class Observer:
 
         An answer's projection is as large as a row of coefficients in float32.
         """
-        assert self.values is not None
+        values = self.values_of(attribution["adapted"])
         index = torch.tensor(attribution["index"], dtype=torch.int32)
         unembedding = torch.tensor(attribution["unembedding"])
         answer_bytes = 4 * len(self.sites) * self.neurons
@@ -546,8 +723,8 @@ class Observer:
                 self._buffers["coefficients"],
                 self._page_locked(rows[some]),
                 planes[some],
-                self.values.norms,
-                self.values.projections(self._to_device(unembedding[tokens.long()])),
+                values.norms,
+                values.projections(self._to_device(unembedding[tokens.long()])),
                 self._page_locked(own.int()),
                 attribution["top_k"],
             )._asdict()
@@ -568,17 +745,17 @@ class Observer:
             return False
         return self.sites[0].neurons != self.sites[0].total_neurons
 
-    def _neuron_contribution(self, rows: Tensor, missing: Tensor) -> Tensor:
+    def _neuron_contribution(self, rows: Tensor, missing: Tensor, adapted: bool) -> Tensor:
         """Contribution scores, summed over examples: float64 [L, N, I], of `rows` [E, L] without those missing.
 
         An example at a time: the scores of all are several times as large as their coefficients.
         """
-        assert self.values is not None
+        norms = self.values_of(adapted).norms
         shape = (self.spec.languages, len(self.sites), self.neurons)
         total = torch.zeros(shape, dtype=torch.float64, device=self.device)
         for row, absent in zip(rows, missing, strict=True):
             scores = self._buffers["coefficients"][row].float().abs()
-            scores *= self.values.norms
+            scores *= norms
             total += scores.masked_fill_(absent, 0)
         return total
 

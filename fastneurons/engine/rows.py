@@ -120,3 +120,63 @@ def new_prompt_tokens(batch: Batch, already_seen: Ints) -> Ints:
     start = np.maximum(batch.num_computed_tokens, already_seen)
     new: Ints = np.maximum(end - start, 0)
     return new
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """The rows of a step that predict a judged token; int64.
+
+    Args:
+        rows: [J], rows of the step, request by request.
+        places: [J], places in the buffer.
+        spans: [R, 2], of each request's judged tokens those, counted from the first of them, that are predicted here.
+    """
+
+    rows: NDArray[np.int64]
+    places: NDArray[np.int64]
+    spans: NDArray[np.int64]
+
+
+def judged_rows(
+    batch: Batch, place: NDArray[np.int64], first: NDArray[np.int64], end: NDArray[np.int64]
+) -> JudgedRows:
+    """Choose the rows of a step whose next token is judged: token t is predicted by row t - 1.
+
+    Args:
+        batch: R requests.
+        place: int64 [R], place in the buffer of a request's first judged token.
+        first: int64 [R], the first judged token, at least 1.
+        end: int64 [R], one past the last, which may be the token after the prompt; `first` where none is judged.
+    """
+    computed = batch.num_computed_tokens.astype(np.int64)
+    start = np.maximum(first, computed + 1)
+    stop = np.maximum(np.minimum(end, computed + batch.num_scheduled_tokens + 1), start)
+    number = stop - start
+    before = np.cumsum(number) - number
+    along = np.arange(int(number.sum())) - np.repeat(before, number)
+    rows = np.repeat(batch.query_start + start - 1 - computed, number) + along
+    places = np.repeat(place + start - first, number) + along
+    return JudgedRows(rows, places, np.stack((start, stop), 1) - first[:, None])
+
+
+def row_edits(
+    batch: Batch, slot: NDArray[np.int32], first: NDArray[np.int64], end: NDArray[np.int64], num_rows: int
+) -> NDArray[np.int32]:
+    """Edit of each row of a step, int32 [T]; -1 where a row has none.
+
+    Args:
+        batch: R requests.
+        slot: int32 [R], the edit of each request; -1: none.
+        first: int64 [R], its first token that is edited, of the prompt or generated.
+        end: int64 [R], one past the last.
+        num_rows: T, rows of the largest step.
+    """
+    computed = batch.num_computed_tokens.astype(np.int64)
+    start = np.maximum(computed, first)
+    stop = np.minimum(computed + batch.num_scheduled_tokens, end)
+    number = np.where(slot >= 0, np.maximum(stop - start, 0), 0)
+    before = np.cumsum(number) - number
+    offset = np.repeat(batch.query_start + start - computed - before, number)
+    edits = np.full(num_rows, -1, np.int32)
+    edits[offset + np.arange(offset.size)] = np.repeat(slot, number)
+    return edits

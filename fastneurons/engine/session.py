@@ -10,24 +10,32 @@ Finished rows are handed on in input order.
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.digest import NO_DIGEST, digest_of_row, digest_of_tokens
-from fastneurons.data.example import Skipped
+from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.core import Core
+from fastneurons.engine.edges import ROUNDS, better_edges, first_edges, sample_of
+from fastneurons.engine.edits import Edits
 from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Row, ShardEncoder, Tokenised
 from fastneurons.engine.engine import ModelFacts, PatchedEngine
 from fastneurons.engine.feed import Feed
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.reading import ReadingPass, Rows, Slots, Totals
+from fastneurons.engine.scoring import judged_places
 from fastneurons.engine.tokenise import Tokeniser
+from fastneurons.engine.wire import to_wire
 from fastneurons.errors import InputError
 from fastneurons.shards import Shard
 
@@ -49,7 +57,10 @@ class Session:
         options: Engine arguments.
         verbose: Let vLLM's log through.
         only_reads: Skip work that no reading depends on (logits, unread rows of the last layer). Benchmarks turn this
-            off.
+            off. Requests of which the next token is wanted, or that are scored, are computed all the same.
+        num_edits: Slots of the workers' bank of edits, for `edits`.
+        num_edit_values: Rows of values that these may add.
+        judges: Whether texts may be scored as well (`engine/scoring.py`).
     Raises:
         InputError: the model cannot be loaded, or its neurons cannot be measured.
     """
@@ -63,11 +74,15 @@ class Session:
         verbose: bool = False,
         *,
         only_reads: bool = True,
+        num_edits: int = 0,
+        num_edit_values: int = 0,
+        judges: bool = False,
     ) -> None:
         self.languages = languages
         self.measurement = measurement or Measurement()
         self.totals = Totals()
-        self._only_reads = only_reads
+        self._only_reads, self._judges = only_reads, judges
+        self._bank = {"edits": num_edits, "edit_values": num_edit_values}
         options = options or EngineOptions()
         check_together(self.measurement, RunOptions(), options)
         self.engine = PatchedEngine(
@@ -104,6 +119,11 @@ class Session:
         """vLLM's engine core."""
         return self.engine.core
 
+    @cached_property
+    def edits(self) -> Edits:
+        """The engine's bank of edits."""
+        return Edits(self.engine)
+
     @property
     def top_k(self) -> int | None:
         """Neurons of a layer that count as its most contributing ones; None without attribution."""
@@ -115,7 +135,47 @@ class Session:
         Raises:
             EngineError: the engine failed.
         """
-        return self.engine.ask_whole("fastneurons_constants") if self.measurement.attribution else {}
+        if not self.measurement.attribution:
+            return {}
+        return self.engine.ask_whole("fastneurons_constants", adapted=self.facts.adapter is not None)
+
+    def set_edges(self, edges: NDArray[np.float32]) -> None:
+        """Sort signals into bins with these edges from now on. Only between passes.
+
+        Args:
+            edges: float32 [N, B - 1]; see `fastneurons_kernels.histogram`.
+        Raises:
+            EngineError: the engine failed.
+        """
+        wired = to_wire({"edges": np.ascontiguousarray(edges, np.float32)})
+        self.engine.ask("fastneurons_set_edges", layers=list(self.facts.layers), edges=wired)
+
+    def choose_edges(self, texts: Sequence[Example], add_special_tokens: bool = True) -> NDArray[np.float32]:
+        """Choose edges of the histograms' bins from a sample of texts, and set them.
+
+        Args:
+            texts: Each in one language.
+            add_special_tokens: As for `measure`.
+        Returns:
+            float32 [N, B - 1].
+        Raises:
+            EngineError: the engine failed.
+        """
+        bins = self.measurement.histogram
+        assert bins is not None
+        begun = self.totals.begun  # of the texts that are counted, not of these
+        with self.tokenised(texts, 1, None, add_special_tokens) as encoded:
+            sample = sample_of((text for text, _ in encoded), len(self.languages))
+        self.totals.begun = begun
+        edges = np.tile(first_edges(bins), (len(self.facts.layers), 1))
+        for _ in range(ROUNDS):
+            self.set_edges(edges)
+            counts = np.zeros((len(edges), bins), np.int64)
+            for part in self.read(ListedRows(sample), window=max(1, len(sample))):
+                counts += part["histogram"].sum((0, 2), dtype=np.int64)
+            edges = better_edges(edges, counts)
+        self.set_edges(edges)
+        return edges
 
     def measure(
         self,
@@ -126,6 +186,7 @@ class Session:
         stop: threading.Event | None = None,
         block_size: int | None = None,
         add_special_tokens: bool = True,
+        adapted: bool = True,
     ) -> Iterator[MeasuredRows]:
         """Measure a stream of examples, or of texts.
 
@@ -140,6 +201,7 @@ class Session:
             block_size: Tokens of a corpus' blocks; None keeps documents.
             add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
                 in a chat format, which have their marks already.
+            adapted: Whether the model computes them with the session's adapter, if it has one.
         Yields:
             All rows, in input order, in groups.
         Raises:
@@ -150,7 +212,7 @@ class Session:
             if self.measurement.position == "corpus":
                 for _ in islice(encoded, first):
                     pass
-            yield from self.read(encoded, first, window, keep_bits, stop)
+            yield from self.read(encoded, first, window, keep_bits, stop, adapted)
 
     @contextlib.contextmanager
     def tokenised(
@@ -189,6 +251,7 @@ class Session:
         window: int = 256,
         keep_bits: bool = True,
         stop: threading.Event | None = None,
+        adapted: bool = True,
     ) -> ReadingPass:
         """Read rows that are token ids already; for the rest as `measure`.
 
@@ -207,6 +270,7 @@ class Session:
             window=window,
             keep_bits=keep_bits,
             stop=stop or threading.Event(),
+            adapted=adapted and self.facts.adapter is not None,
         )
 
     def tokeniser(self, add_special_tokens: bool = True) -> Tokeniser:
@@ -239,7 +303,10 @@ class Session:
             signal=measurement.signal,
             attribution=measurement.attribution,
             memory_bytes=measurement.memory_bytes,
+            bins=measurement.histogram,
             only_reads=self._only_reads,
+            judged_places=judged_places(config) if self._judges else 0,
+            **self._bank,
         )
 
     def encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:
@@ -285,6 +352,17 @@ def check_window(window: int, block_size: int | None, longest: int) -> None:
             f"--window {window}: of a corpus with up to {block_size or longest} tokens a text at most "
             f"{2**31 // (block_size or longest)}"
         )
+
+
+class ListedRows:
+    """Tokenised rows that are all there; `Rows`. Their digests are not needed."""
+
+    def __init__(self, rows: Iterable[Tokenised]) -> None:
+        self._rows = iter(rows)
+
+    def take(self, wait: bool) -> tuple[Tokenised | Skipped, int] | None:
+        """See `Rows.take`."""
+        return next(self._rows), NO_DIGEST
 
 
 class TokenisedRows(Iterator[tuple[Tokenised | Skipped, int]]):

@@ -9,22 +9,35 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from vllm.v1.outputs import AsyncModelRunnerOutput
 
+from fastneurons.engine.core import ADAPTER_NUMBER, lora_request
 from fastneurons.engine.discovery import NoSiteError, find_sites
+from fastneurons.engine.edit_bank import EditBank
 from fastneurons.engine.engine_warnings import collected_warnings, of_rounding
 from fastneurons.engine.finite import FiniteWatch
 from fastneurons.engine.loading import watched_loading
 from fastneurons.engine.observer import ObservationSpec, Observer, TooLargeError
 from fastneurons.engine.patch import original_activation, patch
+from fastneurons.engine.requests import EDIT_KEY, ROW_KEY, SAMPLED_KEY, SCORED_KEY, SPANS_KEY, is_ours
 from fastneurons.engine.rows import Batch
 from fastneurons.engine.runners import unwatched, watch_batches
+from fastneurons.engine.scorer import Scorer
 from fastneurons.engine.shared import WorkerShare
 from fastneurons.engine.streams import Collection
+from fastneurons.engine.unembedding import Unembedding
 from fastneurons.engine.unneeded import can_leave_out_rows, leave_out_logits, leave_out_rows
-from fastneurons.engine.values import ValueVectors, unembedding_rows
+from fastneurons.engine.values import (
+    ValueVectors,
+    adapter_slot,
+    down_factors,
+    unembedding_factors,
+    unembedding_rows,
+)
 from fastneurons.engine.wire import from_wire, to_wire
 
 if TYPE_CHECKING:
@@ -32,21 +45,20 @@ if TYPE_CHECKING:
 else:
     _WorkerBase = object
 
-# Entries of a request: the buffer row for its prompt, and the tokens to read (first, end, first, end, ...), where they
-# depend on the prompt.
-ROW_KEY = "fastneurons_row"
-SPANS_KEY = "fastneurons_spans"
-
 
 class NeuronWorker(_WorkerBase):
     """Our part of both workers: a mixin, put before one of vLLM's worker classes."""
 
     observer: Observer | None = None
+    scorer: Scorer | None = None  # of the last pipeline stage, where tokens are judged
     share: WorkerShare | None = None
     refusal: str | None = None
     warnings: list[str]
+    _own: dict[str, bool]  # requests of ours in the engine, and whether their next tokens are wanted
     _is_ours = False  # whether the step that began last has requests of ours
-    _in_step = False  # within such a step: no dummy, and none of vLLM's warm-up
+    _samples = False  # whether it has some of which the next token is wanted
+    _other_forwards = 0  # real forward passes without requests of ours
+    _in_step = False  # within a step with requests of ours: no dummy, and none of vLLM's warm-up
 
     def load_model(self, *args: Any, **kwargs: Any) -> Any:
         """Load as vLLM does, then patch: before the profile run, so that tracing sees the patch.
@@ -60,6 +72,7 @@ class NeuronWorker(_WorkerBase):
         if loading.problem is not None:
             self.refusal = loading.problem
             return loaded
+        self._own = {}
         spec: ObservationSpec = self.vllm_config.additional_config
         layers = range(*self.model_config.get_layers_start_end_indices(self.parallel_config))
         try:
@@ -78,7 +91,8 @@ class NeuronWorker(_WorkerBase):
                 values,
                 _gather_ranks,
             )
-        except (NoSiteError, TooLargeError) as error:
+            self.scorer = self._make_scorer(spec.judged_places)
+        except (NoSiteError, TooLargeError, LookupError) as error:
             self.refusal = str(error)
             return loaded
         self.warnings += [line for line in {of_rounding(site.down) for site in sites} if line is not None]
@@ -97,9 +111,20 @@ class NeuronWorker(_WorkerBase):
         if observer is None:
             return super().execute_model(scheduler_output)
         for request_id in scheduler_output.finished_req_ids:
+            self._own.pop(request_id, None)
             observer.finished(request_id)
+            if self.scorer is not None:
+                self.scorer.finished(request_id)
         for request in scheduler_output.scheduled_new_reqs:
             extra = (request.sampling_params and request.sampling_params.extra_args) or {}
+            if is_ours(extra):
+                self._own[request.req_id] = bool(extra.get(SAMPLED_KEY, False))
+            if SCORED_KEY in extra and self.scorer is not None:
+                self.scorer.scheduled(
+                    request.req_id, [int(number) for number in extra[SCORED_KEY]], request.prompt_token_ids
+                )
+            if EDIT_KEY in extra:
+                self._schedule_edit(request.req_id, extra)
             if ROW_KEY in extra:
                 observer.scheduled(
                     request.req_id,
@@ -108,10 +133,14 @@ class NeuronWorker(_WorkerBase):
                     request.num_computed_tokens,
                 )
         # vLLM warms up with whole steps of its own requests, which are computed in full and not read.
-        self._is_ours = any(map(observer.knows, scheduler_output.num_scheduled_tokens))
-        self._in_step = self._is_ours
+        in_step = scheduler_output.num_scheduled_tokens
+        self._in_step = self._is_ours = any(each in self._own for each in in_step)
+        # Requests of others beside ours are computed as vLLM does.
+        self._samples = any(self._own.get(each, True) for each in in_step)
         try:
-            return super().execute_model(scheduler_output)
+            output = super().execute_model(scheduler_output)
+            self._score()
+            return output
         finally:
             self._in_step = False
             observer.disarm()
@@ -180,7 +209,13 @@ class NeuronWorker(_WorkerBase):
         assert self.observer is not None
         self.observer.check_finite(bool(self.observer.all_finite))
         tally: dict[str, Any] = msgspec.to_builtins(self.observer.tally)
-        return tally | {"calls": self.observer.num_calls(), "layers": len(self.observer.layers)}
+        scored = self.scorer.tokens_scored if self.scorer is not None else None
+        return tally | {
+            "forwards": tally["forwards"] + self._other_forwards,
+            "calls": self.observer.num_calls(),
+            "layers": len(self.observer.layers),
+            "tokens_scored": scored,
+        }
 
     def fastneurons_collect(
         self, rows: list[list[int]], keep_bits: bool, attribution: dict[str, Any] | None = None
@@ -190,27 +225,113 @@ class NeuronWorker(_WorkerBase):
             attribution = attribution | {"unembedding": from_wire(attribution["unembedding"])["rows"]}
         return self._later(lambda observer: observer.begin(rows, keep_bits, attribution))
 
-    def fastneurons_count(self, parity: int) -> "_Later":
+    def fastneurons_count(self, parity: int, languages: list[int]) -> "_Later":
         """`Observer.begin_count` of this rank, and its arrays once they are there."""
-        return self._later(lambda observer: observer.begin_count(parity))
+        return self._later(lambda observer: observer.begin_count(parity, languages))
 
-    def fastneurons_constants(self) -> dict[str, Any]:
+    def fastneurons_set_edges(self, layers: list[int], edges: dict[str, Any]) -> dict[str, Any]:
+        """`Observer.set_edges` of this rank, from the edges of all `layers` of the model."""
+        assert self.observer is not None
+        own = [layers.index(site.layer) for site in self.observer.sites]
+        self.observer.set_edges(from_wire(edges)["edges"][own])
+        return {"error": None, "arrays": {}}
+
+    def fastneurons_put_edit(
+        self, slot: int, layers: list[int], mask: dict[str, Any], change: dict[str, Any]
+    ) -> dict[str, Any]:
+        """`EditBank.put` of this rank."""
+        return self._with_bank(lambda bank: bank.put(slot, layers, from_wire(mask)["mask"], change))
+
+    def fastneurons_put_values(self, row: int, layers: list[int], values: dict[str, Any]) -> dict[str, Any]:
+        """`EditBank.put_values` of this rank."""
+        return self._with_bank(lambda bank: bank.put_values(row, layers, from_wire(values)["values"]))
+
+    def fastneurons_clear_edit(self, slot: int) -> dict[str, Any]:
+        """`EditBank.clear` of this rank."""
+        return self._with_bank(lambda bank: bank.clear(slot))
+
+    def fastneurons_fill_edits(
+        self, rows: list[list[int]], fills: list[dict[str, Any]], threshold: int
+    ) -> "_Later":
+        """`Observer.fill_edits` of this rank, and its arrays once they are there."""
+        return self._later(lambda observer: observer.fill_edits(rows, fills, threshold))
+
+    def fastneurons_load_adapter(self, name: str, folder: str) -> dict[str, Any]:
+        """Load the LoRA adapter that requests may use; return what is wrong with it, and modules without effect here.
+
+        Before the first request, since an exception within a step would end the engine.
+        """
+        assert self.observer is not None
+        try:
+            self.add_lora(lora_request(name, folder))
+        except Exception as error:  # whatever vLLM raises
+            return {"error": " ".join(str(error).split()), "unused": []}
+        manager: Any = self.model_runner.get_model().lora_manager
+        loaded = manager.list_adapters()[ADAPTER_NUMBER].loras
+        slot = adapter_slot(self.model_runner.get_model(), ADAPTER_NUMBER)
+        # See `Adapter.engine_arguments`.
+        assert self.model_runner.device.type != "cpu" or slot < manager.lora_slots - 1
+        if self.scorer is not None and unembedding_factors(self.model_runner.get_model(), slot) is not None:
+            changed = (
+                "it changes the unembedding, which is not supported where log-probabilities are computed"
+            )
+            return {"error": f"{changed}: merge it into the weights", "unused": []}
+        self.observer.adapt(down_factors(self.observer.sites, slot))
+        return {"error": None, "unused": sorted(set(loaded) - set(manager.modules))}
+
+    def fastneurons_constants(self, adapted: bool = False) -> dict[str, Any]:
         """`Observer.constants` of this rank."""
-        return self._reply(Observer.constants)
+        return self._reply(lambda observer: observer.constants(adapted))
 
-    def fastneurons_unembedding(self, tokens: list[int]) -> dict[str, Any]:
+    def fastneurons_unembedding(self, tokens: list[int], adapted: bool = False) -> dict[str, Any]:
         """This rank's part of rows of the unembedding; the parts of all ranks add up."""
         from vllm.distributed import get_pp_group
 
         if not get_pp_group().is_last_rank:
             return {"error": None, "arrays": {}}
+        model = self.model_runner.get_model()
+        slot = adapter_slot(model, ADAPTER_NUMBER) if adapted else None
         return self._reply(
             lambda observer: observer.beside_forward_passes(
-                lambda: {"rows": unembedding_rows(self.model_runner.get_model(), tokens).contiguous()}
+                lambda: {"rows": unembedding_rows(model, tokens, slot).contiguous()}
             )
         )
 
-    def _later(self, begin: Callable[[Observer], Collection]) -> "_Later":
+    def fastneurons_log_probabilities(self, ranges: list[list[int]]) -> "_Later":
+        """`Scorer.begin` of the last pipeline stage's first rank, and its array once it is there."""
+        from vllm.distributed import get_tp_group
+
+        scorer = self.scorer
+        if scorer is None or not get_tp_group().is_first_rank:
+            return _Later(lambda: self._reply(lambda _: {}))
+        return self._later(lambda _: scorer.begin(ranges), lambda _, begun: begun.arrays())
+
+    def _with_bank(self, change: Callable[[EditBank], None]) -> dict[str, Any]:
+        """Change the bank of edits; the reply has no arrays."""
+
+        def changed(observer: Observer) -> dict[str, Any]:
+            assert observer.bank is not None, "the engine has no bank of edits"
+            change(observer.bank)
+            return {}
+
+        return self._reply(changed)
+
+    def _schedule_edit(self, request_id: str, extra: dict[str, Any]) -> None:
+        """Note a new request's edit. Of a text that is scored, judged tokens count as generated."""
+        assert self.observer is not None
+        boundary = int(extra[SCORED_KEY][1]) if SCORED_KEY in extra else None
+        try:
+            if self.observer.bank is None:
+                raise LookupError("a request names an edit, and the engine has no bank of edits")
+            self.observer.bank.scheduled(request_id, int(extra[EDIT_KEY]), boundary)
+        except LookupError as error:  # an exception would leave the engine hanging
+            self.observer.tally.error = self.observer.tally.error or str(error)
+
+    def _later(
+        self,
+        begin: Callable[[Observer], Collection],
+        fetch: Callable[[Observer, Collection], dict[str, Any]] = Observer.fetch,
+    ) -> "_Later":
         """Begin a collection; the reply brings its arrays."""
         assert self.observer is not None
         try:
@@ -219,7 +340,34 @@ class NeuronWorker(_WorkerBase):
         except (LookupError, RuntimeError) as error:  # RuntimeError: out of memory, for one
             failed = {"error": self.observer.tally.error or str(error), "arrays": {}}
             return _Later(lambda: failed)
-        return _Later(lambda: self._reply(lambda observer: observer.fetch(collection)))
+        return _Later(lambda: self._reply(lambda observer: fetch(observer, collection)))
+
+    def _make_scorer(self, num_places: int) -> Scorer | None:
+        """The scorer of this rank, if it computes logits and the session judges tokens."""
+        from vllm.distributed import get_pp_group
+
+        if not num_places or not get_pp_group().is_last_rank:
+            return None
+        tensor_parallel = self.parallel_config.tensor_parallel_size > 1
+        unembedding = Unembedding(
+            self.model_runner.get_model(),
+            self.scheduler_config.max_num_seqs,
+            _gather_ranks if tensor_parallel else None,
+        )
+        return Scorer(unembedding, num_places, self.model_runner.device)
+
+    def _score(self) -> None:
+        """Score the step that was just run: both model runners keep its hidden states until they sample."""
+        state = self.model_runner.execute_model_state
+        if self.scorer is None or self.observer is None or state is None:
+            return
+        if not isinstance(state.hidden_states, Tensor):
+            return
+        try:
+            self.scorer.score(state.hidden_states)
+        except Exception as error:  # the engine would hang; the session sees this one
+            if self.observer.tally.error is None:
+                self.observer.tally.error = f"scoring: {type(error).__name__}: {error}"
 
     def _reply(self, read: Callable[[Observer], dict[str, Any]]) -> dict[str, Any]:
         """Arrays for the session, or the first error: of this rank's ops, or of reading them now."""
@@ -236,7 +384,7 @@ class NeuronWorker(_WorkerBase):
 
     def _leave_out_what_is_not_read(self, observer: Observer) -> None:
         """Skip logits and, in the last layer of a model that is not compiled, the rows that are not read."""
-        leave_out_logits(self.model_runner.get_model(), lambda: self._in_step)
+        leave_out_logits(self.model_runner.get_model(), lambda: self._in_step and not self._samples)
         last = observer.sites[-1]
         is_models_last = last.layer + 1 == self.model_config.get_total_num_hidden_layers()
         if self.model_config.enforce_eager and is_models_last and can_leave_out_rows(last):
@@ -244,8 +392,20 @@ class NeuronWorker(_WorkerBase):
 
     def _on_batch(self, batch: Batch) -> None:
         assert self.observer is not None
-        if self._in_step:
-            self.observer.arm(batch)
+        if not self._in_step:
+            self._other_forwards += 1
+            return
+        needed = self._rows_sampled_from(batch)
+        if self.scorer is not None:
+            needed = np.concatenate((needed, self.scorer.arm(batch)))
+        self.observer.arm(batch, needed)
+
+    def _rows_sampled_from(self, batch: Batch) -> NDArray[np.int64]:
+        """The last rows of requests whose next tokens are wanted."""
+        wanted = np.array([self._own.get(request_id, True) for request_id in batch.request_ids], bool)
+        last = np.add(batch.query_start, batch.num_scheduled_tokens, dtype=np.int64) - 1
+        rows: NDArray[np.int64] = last[wanted]
+        return rows
 
     def _max_rows(self) -> int:
         """Rows of the largest forward pass: a full step, or a CUDA graph's padded size."""

@@ -69,6 +69,7 @@ class _Slot:
     Args:
         process: Where it runs, for people.
         ready: Whether it takes windows.
+        has_store: Whether it knows the store.
         restarts: How many engines were started in the slot after the first.
         since: When it was started, or last heard of, or given work after it had none.
         waiting: The window sent that it has not begun.
@@ -81,6 +82,7 @@ class _Slot:
 
     process: str = ""
     ready: bool = False
+    has_store: bool = False
     restarts: int = 0
     since: float = 0.0
     told: bool = False
@@ -163,9 +165,6 @@ class Driver:
             Exception: whatever reading the source raised, after all windows before it were committed.
         """
         self._writer, self._source, self._reopen = writer, source, reopen
-        for number, slot in enumerate(self._slots):
-            if slot.ready:
-                self._engines.send(number, Begin(writer.place))
         try:
             while not self._is_done():
                 self._hand_out()
@@ -208,6 +207,11 @@ class Driver:
                 return
             if not slot.begun:
                 slot.since = slot.clock = time.monotonic()
+            if not slot.has_store:
+                assert self._writer is not None
+                # Not before: a complete store that goes on is another writer's from its reopening on.
+                self._engines.send(number, Begin(self._writer.place))
+                slot.has_store = True
             slot.waiting = window
             self._engines.send(number, Measure(window))
 
@@ -275,8 +279,6 @@ class Driver:
             return
         self._report = self._report or report
         slot.ready = True
-        if self._writer is not None:
-            self._engines.send(number, Begin(self._writer.place))
 
     def _on_progress(self, slot: _Slot, event: Progress) -> None:
         """Show rows, but those that another engine had measured already once only."""

@@ -1,6 +1,7 @@
 """The main job: a stream of examples, or of texts, through an engine into a store."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ import numpy as np
 from fastneurons.arrays import Arrays, join
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.digest import DATA_CHANGED
-from fastneurons.data.example import Skipped
+from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.engine import ModelFacts
 from fastneurons.engine.failure import LoadError, with_log
 from fastneurons.engine.placement import MeasuredRows
@@ -133,8 +134,11 @@ def describe(facts: ModelFacts, measurement: Measurement) -> str:
     if facts.workers > 1:
         where = f"{facts.workers} workers, each {where}"
     held = "counts" if measurement.position == "corpus" else f"up to {facts.slots} examples in flight"
+    adapter = (
+        f" with adapter {facts.adapter.folder.name} (rank {facts.adapter.rank})" if facts.adapter else ""
+    )
     return (
-        f"{short_name(facts.model)}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
+        f"{short_name(facts.model)}{adapter}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
         f"({facts.function}{', gated' if facts.gated else ''}), {facts.dtype}, {where}; "
         f"{held} in {facts.buffer_bytes / 2**20:.1f} of {measurement.memory_bytes / 2**20:,.0f} MiB"
     )
@@ -179,7 +183,8 @@ def header_of(
         revision=engine.revision,
         dtype=facts.dtype,
         quantization=engine.quantization,
-        lora=None,
+        lora=printable(str(facts.adapter.folder)) if facts.adapter is not None else None,
+        lora_fingerprint=facts.adapter.fingerprint if facts.adapter is not None else None,
         task=",".join(source.tasks),
         tasks=list(source.tasks),
         source=printable(source.name) + blocks,
@@ -194,10 +199,12 @@ def header_of(
         window=options.window,
         config={
             "limit": source.limit,
-            "data": _printable(dict(source.options)),
-            "engine": _printable(asdict(engine)),
+            "data": printable_options(dict(source.options)),
+            "engine": printable_options(asdict(engine)),
             "function": facts.function,
             "gated": facts.gated,
+            **({"lora": printable_options(facts.adapter.describe())} if facts.adapter is not None else {}),
+            **({"alignment": printable_options(facts.alignment)} if facts.alignment is not None else {}),
         },
         model_fingerprint=facts.model_fingerprint,
         tokenizer_fingerprint=facts.tokenizer_fingerprint,
@@ -208,10 +215,10 @@ def header_of(
     )
 
 
-def _printable(value: Any) -> Any:
+def printable_options(value: Any) -> Any:
     """Options in a form that can be stored: paths may hold bytes that are not UTF-8."""
     if isinstance(value, dict):
-        return {name: _printable(one) for name, one in value.items()}
+        return {name: printable_options(one) for name, one in value.items()}
     return printable(value) if isinstance(value, str) else value
 
 
@@ -223,6 +230,7 @@ def writer_for(
         "keep_bits": options.keep_bits,
         "keep_coefficients": measurement.keep_coefficients,
         "keep_prompts": options.keep_prompts,
+        "keep_folds": options.keep_folds,
         "constants": constants,
     }
     if options.resume:
@@ -371,12 +379,22 @@ def _too_few(source: Source, found: int, stored: int) -> str:
 
 def window_of(parts: list[MeasuredRows], tasks: tuple[str, ...], languages: tuple[str, ...]) -> Window:
     """Groups of rows, put together into a window of the store."""
-    # A row may come without its task where there is only one; those of a group are of one task.
-    task_of: dict[str | None, int] = {name: number for number, name in enumerate(tasks)}
     rows = [row for part in parts for row in part.rows]
-    arrays = join(
-        [part.arrays for part in parts], [task_of.get(part.rows[0].task, 0) for part in parts], len(tasks)
+    # The rows of a group are of one task.
+    task_of_part = [int(described(part.rows[:1], tasks, languages)["task"][0]) for part in parts]
+    arrays = join([part.arrays for part in parts], task_of_part, len(tasks))
+    return Window(
+        parts[0].first, arrays | described(rows, tasks, languages), skipped_lines(rows, parts[0].first)
     )
+
+
+def described(
+    rows: Sequence[Example | Skipped], tasks: tuple[str, ...], languages: tuple[str, ...]
+) -> Arrays:
+    """The arrays that say what rows are: `example_id`, `task`, `outcome`, and the texts in `prompt`."""
+    # A row may come without its task where there is only one.
+    task_of: dict[str | None, int] = {name: number for number, name in enumerate(tasks)}
+    arrays: Arrays = {}
     arrays["example_id"] = np.array([printable(row.id) for row in rows], np.dtypes.StringDType())
     arrays["task"] = np.array([task_of.get(row.task, 0) for row in rows], np.int32)
     arrays["prompt"] = np.array(
@@ -388,18 +406,22 @@ def window_of(parts: list[MeasuredRows], tasks: tuple[str, ...], languages: tupl
     )
     skipped = [isinstance(row, Skipped) for row in rows]
     arrays["outcome"] = np.where(skipped, Outcome.SKIPPED, Outcome.MEASURED).astype(np.uint8)
-    first = parts[0].first
-    return Window(
-        first,
-        arrays,
-        [
-            {
-                "index": first + index,
-                "id": printable(row.id),
-                "where": printable(row.where),
-                "reason": printable(row.reason),
-            }
-            for index, row in enumerate(rows)
-            if isinstance(row, Skipped)
-        ],
-    )
+    return arrays
+
+
+def skipped_lines(rows: Sequence[Example | Skipped], first: int) -> list[dict[str, Any]]:
+    """Entries of `skipped.jsonl` for the skipped ones among rows.
+
+    Args:
+        first: Index of the first row.
+    """
+    return [
+        {
+            "index": first + index,
+            "id": printable(row.id),
+            "where": printable(row.where),
+            "reason": printable(row.reason),
+        }
+        for index, row in enumerate(rows)
+        if isinstance(row, Skipped)
+    ]

@@ -49,7 +49,7 @@ def gather(parts: Sequence[Part], division: Division) -> Contents:
     for number, part in enumerate(parts):
         store = part.opened()
         for name in store:
-            spec = schema.array_spec(name)
+            spec = schema.array_spec(name, store.header)
             if spec.is_constant:
                 _take_constant(arrays, parts[0], part, name, store[name][...])
             elif not spec.grows:

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from fastneurons.arrays import Arrays
 from fastneurons.errors import StoreError
 from fastneurons.store import schema
 from fastneurons.store.checked import ObjectStore
@@ -26,7 +25,7 @@ from fastneurons.store.place import storage_at
 from fastneurons.store.root import decode, read_root
 from fastneurons.store.schema import Header
 from fastneurons.store.storage import RemovedError
-from fastneurons.store.window import Window
+from fastneurons.store.window import Parts, Window, parts_of_sums
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,14 @@ class StorePlace:
         header: What it holds.
         token: Its writer's: a store that another run has taken over is written no more.
         arrays: zarr's metadata of the growing arrays, by name; of any length.
+        sums: Names of its sums.
     """
 
     path: str
     header: Header
     token: str
     arrays: dict[str, dict[str, Any]]
+    sums: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,14 @@ class WrittenWindow:
         first: Index of the first example.
         end: Index after the last one.
         objects: The objects written, by key.
-        sums: The sums over these examples, by name.
+        sums: What these examples add to the store's sums, by name.
         skipped: Their lines of `skipped.jsonl`.
     """
 
     first: int
     end: int
     objects: dict[str, StoredObject]
-    sums: Arrays
+    sums: dict[str, Parts]
     skipped: bytes = b""
 
     def __len__(self) -> int:
@@ -74,7 +75,7 @@ class WrittenWindow:
             self.first,
             after.end,
             self.objects | after.objects,
-            {name: np.add(values, after.sums[name]) for name, values in self.sums.items()},
+            {name: _added(parts, after.sums[name]) for name, parts in self.sums.items()},
             self.skipped + after.skipped,
         )
 
@@ -91,9 +92,9 @@ class WindowWriter:
         self._storage = storage_at(place.path)
         self._store = ObjectStore(self._storage)
         self._layouts = {
-            name: Layout.of(schema.array_spec(name), metadata) for name, metadata in place.arrays.items()
+            name: Layout.of(schema.array_spec(name, place.header), metadata) for name, metadata in place.arrays.items()
         }
-        self._sums = [spec.name for spec in schema.sum_specs(place.header)]
+        self._sums = [schema.array_spec(name, place.header) for name in place.sums]
         for name, layout in self._layouts.items():
             if place.header.window % layout.rows:
                 raise StoreError(
@@ -130,7 +131,7 @@ class WindowWriter:
             window.first,
             window.first + len(window),
             self._store.take_written(),
-            {name: window.arrays[name] for name in self._sums if name in window.arrays},
+            parts_of_sums(window, self._sums, self.place.header),
             lines_of(window.skipped),
         )
 
@@ -140,6 +141,12 @@ class WindowWriter:
             raise RemovedError(f"{path} was removed while it was written")
         if decode(data, path).commit.writer.token != self.place.token:
             raise StoreError(f"{path} was taken over by another run, and this one has stopped")
+
+
+def _added(parts: Parts, more: Parts) -> Parts:
+    """The sum of two windows' parts of a sum."""
+    both = {index: np.add(values, more[index]) for index, values in parts.items() if index in more}
+    return {**parts, **more, **both}
 
 
 def lines_of(skipped: Sequence[Mapping[str, Any]]) -> bytes:

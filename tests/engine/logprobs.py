@@ -12,7 +12,7 @@ import struct
 import sys
 from typing import Any
 
-from fastneurons.engine.worker import ROW_KEY, SPANS_KEY
+from fastneurons.engine.requests import ROW_KEY, SPANS_KEY
 
 
 def main(request: dict[str, Any]) -> None:

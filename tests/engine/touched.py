@@ -85,6 +85,7 @@ TOUCHED: dict[str, list[Touch]] = {
             "NewRequestData.req_id": "the id that batches name",
             "NewRequestData.sampling_params": "the request's own, with its `extra_args`",
             "NewRequestData.num_computed_tokens": "tokens taken from the prefix cache",
+            "NewRequestData.prompt_token_ids": "the prompt, as it was sent",
         }),
         *_touches("vllm.distributed", {
             "get_pp_group": "`is_last_rank` says whether this rank has the unembedding, `is_first_rank` whether it has "
@@ -95,7 +96,42 @@ TOUCHED: dict[str, list[Touch]] = {
         *_touches("vllm.distributed.parallel_state", {
             "GroupCoordinator.all_gather(input_, dim)": "see `get_tp_group`",
             "GroupCoordinator.is_last_rank": "see `get_pp_group`",
-            "GroupCoordinator.is_first_rank": "see `get_pp_group`",
+            "GroupCoordinator.is_first_rank": "see `get_pp_group`; of a tensor-parallel group, the rank that speaks for it",
+        }),
+    ],
+    "engine/scheduler.py": [
+        *_touches("vllm.v1.core.sched.scheduler", {
+            "Scheduler.kv_cache_manager": "asked for each request's cached prefix; made in the constructor",
+        }),
+        *_touches("vllm.v1.core.sched.async_scheduler", {
+            "AsyncScheduler": "the scheduler on GPUs: two steps in flight",
+        }),
+        *_touches("vllm.v1.core.kv_cache_manager", {
+            "KVCacheManager.get_computed_blocks(request)": "looks no further than the token before the request's "
+            "last, by its `num_tokens`; replaced",
+        }),
+        *_touches("vllm.v1.request", {
+            "Request.num_tokens": "of the prompt, and those generated",
+            "Request.sampling_params": "the request's own, with its `extra_args`",
+        }),
+        *_touches("vllm.config.scheduler", {
+            "SchedulerConfig.scheduler_cls": "the scheduler's class, by its name",
+            "SchedulerConfig.async_scheduling": "which scheduler it would be otherwise",
+        }),
+    ],
+    "engine/scorer.py, unembedding.py": [
+        *_touches("vllm.v1.worker.gpu_model_runner", {
+            "GPUModelRunner.execute_model_state": "from the forward pass until its tokens are sampled; None where "
+            "nothing is",
+            "ExecuteModelState.hidden_states": "of all rows, after the last norm",
+        }),
+        *_touches("vllm.v1.worker.gpu.model_runner", {
+            "GPUModelRunner.execute_model_state": "likewise",
+            "ExecuteModelState.hidden_states": "likewise; None but on the last pipeline stage",
+        }),
+        *_touches("vllm.model_executor.layers.logits_processor", {
+            "LogitsProcessor._gather_logits(logits)": "puts the ranks' logits together, between the product and what "
+            "removes padding, soft cap and scale; replaced",
         }),
     ],
     "engine/runners.py": [
@@ -287,7 +323,7 @@ TOUCHED: dict[str, list[Touch]] = {
         }),
         *_touches("vllm.model_executor.models.interfaces_base", {
             "VllmModelForTextGeneration.compute_logits(hidden_states)": "the only way to logits; one row for each "
-            "request of a step; replaced",
+            "request of a step, but where we call it; replaced",
         }),
     ],
     "engine/environment.py, failure.py, engine_warnings.py, cpu_norms.py": [
@@ -332,8 +368,8 @@ TOUCHED: dict[str, list[Touch]] = {
         *_touches("vllm.model_executor.warmup.attention_warmup", {
             "mixed_batch_attention_warmup(worker)": "likewise, of attention",
         }),
-        *_touches("vllm.v1.core.sched.async_scheduler", {
-            "AsyncScheduler": "the scheduler on GPUs: two steps in flight",
+        *_touches("vllm.v1.engine", {
+            "EngineCoreOutput.new_prompt_logprobs_tensors": "vLLM's own log-probabilities of a prompt, compared with",
         }),
     ],
 }  # fmt: skip
