@@ -49,24 +49,26 @@ def main(
         options = EngineOptions(dtype="float32" if model is None else "auto", max_model_len=256)
         with quiet(), Session(name, tuple(_SUMS), options=options) as session:
             spent: dict[str, float] = defaultdict(float)
-            for method in ("_step", "_collect", "_send"):
-                _timed(session, method, spent)
+            for method in ("step", "send"):
+                _timed(session.engine, method, spent)
+            source, _ = task_source(name, ["mgsm"], {"mgsm": folder}, tuple(_SUMS))
             began = time.perf_counter()
             first = 0.0
-            source, _ = task_source(name, ["mgsm"], {"mgsm": folder}, tuple(_SUMS))
             for _ in session.measure(source.rows):
                 first = first or session.totals.waited_s
             whole = time.perf_counter() - began
             totals = session.totals
+    others = whole - spent["step"] - spent["send"] - totals.waited_s
     print(f"{totals.prompts:,} prompts, {totals.tokens:,} tokens in {whole:.1f} s, {totals.steps} steps")
-    print(f"engine steps       {spent['_step'] / whole:7.2%}")
-    print(f"fetching results   {spent['_collect'] / whole:7.2%}")
-    print(f"sending prompts    {spent['_send'] / whole:7.2%}")
+    print(f"engine steps       {spent['step'] / whole:7.2%}")
+    print(f"sending prompts    {spent['send'] / whole:7.2%}")
+    print(f"fetching results   {others / whole:7.2%}")
     print(f"waiting for rows   {totals.waited_s / whole:7.2%}   ({first:.3f} s of it for the first ones)")
 
 
-def _timed(session: Any, method: str, spent: dict[str, float]) -> None:
-    whole = getattr(session, method)
+def _timed(engine: Any, method: str, spent: dict[str, float]) -> None:
+    """Add up the seconds that an engine spends in one of its methods."""
+    whole = getattr(engine, method)
 
     def timed(*args: Any, **kwargs: Any) -> Any:
         began = time.perf_counter()
@@ -75,7 +77,7 @@ def _timed(session: Any, method: str, spent: dict[str, float]) -> None:
         finally:
             spent[method] += time.perf_counter() - began
 
-    setattr(session, method, timed)
+    setattr(engine, method, timed)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ that computes it.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from math import nan
 from typing import Any, Literal
 
@@ -15,14 +16,48 @@ from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
 
+
+class Answer(IntEnum):
+    """The codes of `correct`."""
+
+    WRONG = 0
+    RIGHT = 1
+    NOT_JUDGED = 2
+
+
 STRING = "string"
+
+# Parts of a corpus that are also counted apart. From eight random groups, the standard error of an estimate is known to
+# about a quarter of itself; and the counts take nine times the space.
+FOLDS = 8
 
 # Codes 0, 1, 2, 3, by how many of an example's languages activate a neuron: none, one, some, all.
 CATEGORIES = ("non-activated", "specific", "partial-shared", "all-shared")
 
-# Which runs have an array: all of them; those at position `last`; those that compare languages in each example; those
-# with attribution; those that count the tokens of a corpus.
-Runs = Literal["all", "last", "comparing", "attributing", "counting"]
+# The sign cases of a gated model's two projections, by their codes; NaN is not above 0.
+SIGN_CASES = ("gate>0 up>0", "gate>0 up<=0", "gate<=0 up>0", "gate<=0 up<=0")
+
+# The kinds of stores, by the command that writes them: `run`, `deactivate`, `generate`, `perplexity`.
+KINDS = ("measure", "deactivate", "generate", "perplexity")
+
+# Which stores have an array: all of them; those whose examples have prompts; of the kind "measure", those at position
+# `last`, those that compare languages in each example, those with attribution, and those that count the tokens of a
+# corpus; of these, those with histograms; of these, those of gated models; those with log-probabilities; those whose
+# answers are judged; those of one kind.
+Runs = Literal[
+    "all",
+    "prompting",
+    "last",
+    "comparing",
+    "attributing",
+    "counting",
+    "binning",
+    "signing",
+    "scoring",
+    "judging",
+    "deactivate",
+    "generate",
+]
 
 # How the slices of tensor-parallel ranks, each with some of a layer's neurons, make the whole. "neurons": side by side.
 # "bits": likewise, packed. "sum", "max", "min": what their names say. "same": each rank has the whole.
@@ -37,7 +72,7 @@ class Array:
         name: Its name, in the store and everywhere else.
         dtype: A numpy dtype, or "string" for variable-length UTF-8.
         dims: Its dimension names. An array with "example" first grows with the run; any other is a sum over examples,
-            or, without `summed_by`, a constant of the model.
+            or, without `summed_by`, a constant of the model. Stores without conditions lack the dimension "condition".
         runs: Which runs have it.
         optional: Whether such a run has a choice.
         later: Whether stores of such runs may lack it because they were written before it was introduced.
@@ -46,6 +81,8 @@ class Array:
             stages lie one after another on the layer axis.
         summed_by: Of a sum over examples: the dimension of which a window may change one index and not the next, and
             which is therefore written index by index while the run goes on.
+        folds_of: The sum that it divides into folds, its first dimension: the counts of window w are added to fold
+            w mod `FOLDS`. The store's writer computes it.
     """
 
     name: str
@@ -57,6 +94,7 @@ class Array:
     fill: int | float | str = 0
     ranks: Ranks | None = None
     summed_by: str | None = None
+    folds_of: str | None = None
 
     @property
     def grows(self) -> bool:
@@ -83,7 +121,15 @@ class Array:
 
 
 def dimension_sizes(
-    *, thresholds: int, languages: int, layers: int, neurons: int, tasks: int = 1, examples: int = 0
+    *,
+    thresholds: int,
+    languages: int,
+    layers: int,
+    neurons: int,
+    tasks: int = 1,
+    examples: int = 0,
+    conditions: int = 0,
+    bins: int = 0,
 ) -> dict[str, int]:
     """Return the size of every dimension of a run's arrays.
 
@@ -91,6 +137,8 @@ def dimension_sizes(
         layers: N, how many are measured.
         neurons: I, of each layer.
         examples: E; 0 for arrays of no examples.
+        conditions: C; 0 where the model runs only as it is.
+        bins: B of a histogram; 0 without one.
     """
     return {
         "example": examples,
@@ -101,11 +149,17 @@ def dimension_sizes(
         "byte": -(-neurons // 8),  # of packed bits
         "category": len(CATEGORIES),
         "task": tasks,
+        "condition": conditions,
+        "fold": FOLDS,
+        "bin": bins,
+        "edge": max(0, bins - 1),  # between bins, the first and the last of which are open
+        "case": len(SIGN_CASES),
     }
 
 
 _PER_LANGUAGE = ("example", "threshold", "language", "layer")
 _SCORES = ("example", "language", "layer", "category")
+_OUTCOMES = ("example", "language", "condition")
 
 ARRAYS = (
     Array("example_id", STRING, ("example",), fill=""),
@@ -116,7 +170,18 @@ ARRAYS = (
     Array("token_count", "int32", ("example", "language")),
     Array("present", "bool", ("example", "language"), fill=False, ranks="same"),
     # The text as it was sent to the tokenizer; empty where the example has no prompt in the language.
-    Array("prompt", STRING, ("example", "language"), "comparing", optional=True, later=True, fill=""),
+    Array("prompt", STRING, ("example", "language"), "prompting", optional=True, later=True, fill=""),
+    # The log-probability of the judged tokens, summed, and their number: of the reference answer, or of a whole text.
+    Array("log_probability", "float32", _OUTCOMES, "scoring", fill=nan),
+    Array("judged_count", "int32", ("example", "language"), "scoring"),
+    # Whether the answer is right, one of the codes of `Answer`.
+    Array("correct", "uint8", _OUTCOMES, "judging", fill=2),
+    # Neurons that a condition edits; and of a random control's, those that are in its category as well.
+    Array("neuron_count", "int32", ("example", "condition", "layer"), "deactivate"),
+    Array("overlap", "int32", ("example", "condition", "layer"), "deactivate"),
+    # The text that follows the prompt, and how many tokens were generated for it.
+    Array("text", STRING, _OUTCOMES, "generate", fill=""),
+    Array("generated_count", "int32", _OUTCOMES, "generate"),
     # The id of the token that was read.
     Array("last_token", "int32", ("example", "language"), "last", later=True, fill=-1),
     Array(
@@ -157,6 +222,34 @@ ARRAYS = (
         ranks="neurons", summed_by="language",
     ),
     Array("corpus_tokens", "int64", ("language",), "counting", summed_by="language"),
+    # The lower end of each bin but the first, ascending: the bin of a signal is the number of edges that it reaches.
+    Array("bin_edge", "float32", ("layer", "edge"), "binning", later=True),
+    Array(
+        "histogram", "int64", ("language", "layer", "neuron", "bin"), "binning", later=True, ranks="neurons",
+        summed_by="language",
+    ),
+    # Sums of the signal and of its square; exact within a window, so that its order does not show.
+    Array(
+        "signal_sum", "float64", ("language", "layer", "neuron"), "binning", later=True, ranks="neurons",
+        summed_by="language",
+    ),
+    Array(
+        "signal_square_sum", "float64", ("language", "layer", "neuron"), "binning", later=True, ranks="neurons",
+        summed_by="language",
+    ),
+    Array(
+        "sign_count", "int64", ("language", "layer", "neuron", "case"), "signing", later=True, ranks="neurons",
+        summed_by="language",
+    ),
+    # Both again by parts of the corpus, for the uncertainty of what is computed from them.
+    Array(
+        "fold_activation_count", "int64", ("fold", "threshold", "language", "layer", "neuron"), "counting",
+        optional=True, later=True, summed_by="fold", folds_of="activation_count",
+    ),
+    Array(
+        "fold_tokens", "int64", ("fold", "language"), "counting", optional=True, later=True, summed_by="fold",
+        folds_of="corpus_tokens",
+    ),
 )  # fmt: skip
 
 # Further results of workers, from which the store's shares and means are computed.
@@ -226,5 +319,6 @@ def join(parts: Sequence[Arrays], tasks: Sequence[int], num_tasks: int) -> Array
             for part, task in zip(parts, tasks, strict=True):
                 joined[name][task] += part[name]
         else:
-            joined[name] = np.sum([part[name] for part in parts], axis=0)
+            # Of a corpus, a group is a window, whose histograms are too large to be copied for nothing.
+            joined[name] = parts[0][name] if len(parts) == 1 else np.sum([part[name] for part in parts], axis=0)
     return joined

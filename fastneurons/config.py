@@ -8,6 +8,7 @@ import msgspec
 
 from fastneurons.engine_arguments import check_engine_arguments
 from fastneurons.errors import InputError
+from fastneurons.shards import Shard
 
 # Bounds that keep a slip of the keyboard from counting without end or overflowing 64 bits.
 _MOST_WINDOW = 2**20
@@ -15,6 +16,10 @@ _MOST_ROWS = 2**62
 _MOST_TOKENS = 2**31 - 1
 _MOST_GIB = 2**20
 _MOST_DEVICES = 2**16
+_MOST_ENGINES = 2**12
+
+# A histogram's; a bin's number has eight bits, and with fewer bins a sample does not tell where they should lie.
+_FEWEST_BINS, _MOST_BINS = 16, 256
 
 POSITIONS = ("last", "any", "answer", "corpus")
 SIGNALS = ("gate", "product")
@@ -40,6 +45,7 @@ class Measurement:
             chat format adds around a text, which are the same in every language.
         add_bos_token: Whether each prompt gets the tokenizer's begin-of-text token, unless it already begins with
             it; None leaves this to the tokenizer.
+        histogram: For a corpus: bins of a histogram of each neuron's signal in each language; None for no histograms.
     """
 
     thresholds: tuple[float, ...] = (0.0,)
@@ -51,6 +57,7 @@ class Measurement:
     observe_memory: float | None = None
     include_special_tokens: bool = False
     add_bos_token: bool | None = None
+    histogram: int | None = None
 
     def __post_init__(self) -> None:
         shown = ", ".join(f"{t:g}" for t in self.thresholds)
@@ -77,6 +84,13 @@ class Measurement:
             raise InputError(
                 "--include-special-tokens with --position last: only the prompt's own last token is read"
             )
+        if self.histogram is not None:
+            if self.position != "corpus":
+                raise InputError(f"--histogram with --position {self.position}: needs --position corpus")
+            if not _FEWEST_BINS <= self.histogram <= _MOST_BINS:
+                raise InputError(
+                    f"--histogram {self.histogram}: must be from {_FEWEST_BINS} to {_MOST_BINS} bins"
+                )
         memory = self.observe_memory
         if memory is not None and not (isfinite(memory) and memory > 0):
             raise InputError(f"--observe-memory {memory:g}: must be above 0 (GiB)")
@@ -120,6 +134,8 @@ class EngineOptions:
     enforce_eager: bool | None = None
     tensor_parallel_size: int = 1
     pipeline_parallel_size: int = 1
+    # Folder of a LoRA adapter that every prompt uses.
+    lora: str | None = None
     engine_args: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -154,6 +170,66 @@ class EngineOptions:
 
 
 @dataclass(frozen=True)
+class ManyEngines:
+    """Options of a run with several engines.
+
+    Args:
+        place: "local": processes of this machine. "ray": actors of a Ray cluster.
+        number: How many; None on a Ray cluster: as many as it has room for.
+        address: Of a Ray cluster; None: the one that this process belongs to, or else one of this machine.
+        window_timeout: Seconds without a word after which an engine that has work counts as hung.
+    """
+
+    place: str
+    number: int | None = None
+    address: str | None = None
+    window_timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.number is not None and not 1 <= self.number <= _MOST_ENGINES:
+            option = "--engines" if self.place == "local" else "--num-engines"
+            raise InputError(f"{option} {self.number}: must be from 1 to {_MOST_ENGINES:,}")
+        if not (isfinite(self.window_timeout) and self.window_timeout > 0):
+            raise InputError(f"--window-timeout {self.window_timeout:g}: must be above 0 (seconds)")
+
+    @classmethod
+    def parse(cls, engines: str, number: int | None = None, window_timeout: float = 600.0) -> "ManyEngines":
+        """Read the value of `--engines`: a number, `ray`, or `ray:ADDRESS`.
+
+        Args:
+            number: That of `--num-engines`.
+            window_timeout: That of `--window-timeout`.
+        Raises:
+            InputError: it is none of these.
+        """
+        place, colon, address = engines.partition(":")
+        if place == "ray" and (address or not colon):
+            return cls("ray", number, address or None, window_timeout)
+        if not (engines.isascii() and engines.isdigit()):
+            raise InputError(f"--engines {engines}: must be a number of engines, ray, or ray:ADDRESS")
+        if number is not None:
+            raise InputError(
+                f"--num-engines {number} goes with --engines ray; --engines {engines} says how many"
+            )
+        return cls("local", int(engines), None, window_timeout)
+
+
+def many_engines(
+    engines: str | int | None, number: int | None = None, window_timeout: float = 600.0
+) -> ManyEngines | None:
+    """The options of a run with several engines; None for a run with one, in this process.
+
+    Raises:
+        InputError: as `ManyEngines.parse`; or there is a number and no `--engines ray`.
+    """
+    if engines is None:
+        if number is not None:
+            raise InputError(f"--num-engines {number} needs --engines ray; --engines {number} runs them here")
+        return None
+    return ManyEngines.parse(str(engines), number, window_timeout)
+
+
+@dataclass(frozen=True)
 class RunOptions:
     """Options that say how a run reads and writes.
 
@@ -161,9 +237,12 @@ class RunOptions:
         window: Number of examples to write and commit at a time.
         keep_bits: Whether to store which neurons were activated, or only counts.
         keep_prompts: Whether to store the prompts' texts.
+        keep_folds: For a corpus: whether to count its parts apart as well, for the uncertainty of findings.
+        tokens_per_language: For a corpus: stop reading a language after this many tokens that count; None reads all.
         resume: Whether to continue an interrupted run, or one whose source has more rows by now.
         overwrite: Whether to replace an existing store.
         block_size: For a corpus: join each language's texts and cut them into blocks of this many tokens.
+        shard: Measure only this share of the rows; None for all.
     """
 
     window: int = 256
@@ -172,11 +251,15 @@ class RunOptions:
     overwrite: bool = False
     block_size: int | None = None
     keep_prompts: bool = True
+    keep_folds: bool = True
+    shard: Shard | None = None
+    tokens_per_language: int | None = None
 
     def __post_init__(self) -> None:
         for name, value, most in (
             ("window", self.window, _MOST_WINDOW),
             ("block-size", self.block_size, _MOST_TOKENS),
+            ("tokens-per-language", self.tokens_per_language, _MOST_ROWS),
         ):
             if value is not None and value < 1:
                 raise InputError(f"--{name} {value}: must be at least 1")
@@ -194,6 +277,8 @@ def check_together(measurement: Measurement, options: RunOptions, engine: Engine
     """
     if options.block_size is not None and measurement.position != "corpus":
         raise InputError("--block-size needs --position corpus")
+    if options.tokens_per_language is not None and measurement.position != "corpus":
+        raise InputError("--tokens-per-language needs --position corpus")
     if measurement.position != "last" and engine.engine_args.get("enable_prefix_caching"):
         raise InputError(
             f"--engine-arg enable_prefix_caching with --position {measurement.position}: tokens taken from the cache "

@@ -41,5 +41,9 @@ class EngineError(FastneuronsError):
     """The engine failed, or its figures contradict each other; what was committed before stays valid."""
 
 
+class TrainingError(FastneuronsError):
+    """A training failed; its last checkpoint stays valid."""
+
+
 class OutputError(FastneuronsError):
     """Standard output cannot be written, because it is closed or its disk is full."""

@@ -15,7 +15,8 @@ Out:   out         [T, I] in x's dtype: the coefficients, a * up gated, a plain;
        "any"       into words the bits of s > t are OR-ed over the rows of a target, which lie next to each other;
                    likewise into edges s - t >= -NEAR_MARGIN and s - t > NEAR_MARGIN. Zero a target's before its
                    first row: a prompt may come in several calls
-       "corpus"    counts: the number of rows with s > t is added
+       "corpus"    counts: the number of rows with s > t is added. Of s itself, the distribution, if there is one:
+                   see `histogram.py`
 Rule:  a = act(gate), computed in float32 and rounded to x's dtype; out = a * up from that rounded a, rounded
        again: the steps of vLLM's own CUDA kernels. Comparisons are in float32; +inf is above any threshold, NaN never.
        What is read is read before the edit.
@@ -35,6 +36,14 @@ import triton
 import triton.language as tl
 from fastneurons_kernels.editing import GATE, Editing, edit_reference
 from fastneurons_kernels.functions import activate, get_function
+from fastneurons_kernels.histogram import (
+    add_reference,
+    count_bin,
+    flush_signs,
+    flush_sums,
+    sign_case,
+    two_parts,
+)
 from fastneurons_kernels.reading import (
     ABOVE,
     BLOCK_NEURONS,
@@ -66,7 +75,7 @@ def activation_reference(
     a = get_function(function)(x[:, :num_neurons].float(), parameters).to(x.dtype)
     product = (a.float() * x[:, num_neurons:].float()).to(x.dtype) if gated else a.clone()
     if reading is not None:
-        read_reference(reading, a, product)
+        read_reference(reading, a, product, x)
     if editing is not None:
         editing.check(num_rows, num_neurons)
         product = edit_reference(editing, a, x[:, num_neurons:] if gated else None, product)
@@ -75,10 +84,13 @@ def activation_reference(
     return product if out is None else out.copy_(product)
 
 
-def read_reference(reading: Reading, a: torch.Tensor, product: torch.Tensor) -> None:
+def read_reference(
+    reading: Reading, a: torch.Tensor, product: torch.Tensor, x: torch.Tensor | None = None
+) -> None:
     """The definition of the reading, from activations and coefficients, both [T, I] in one dtype.
 
-    Here no implementation has a choice: a kernel is right if this gives the same of its own activations.
+    Here no implementation has a choice: a kernel is right if this gives the same of its own activations. Of x, only
+    the signs of gate and up are read, for a distribution.
     """
     num_rows, num_neurons = a.shape
     reading.check(a.dtype, num_rows, num_neurons)
@@ -86,6 +98,9 @@ def read_reference(reading: Reading, a: torch.Tensor, product: torch.Tensor) -> 
     for row, target in enumerate(reading.targets[:num_rows].tolist()):
         if target >= 0:
             _read_row(reading, target, signal[row], product[row])
+            if reading.distribution is not None:
+                assert x is not None
+                add_reference(reading.distribution, target, signal[row].float(), x[row])
 
 
 def _read_row(reading: Reading, target: int, value: torch.Tensor, coefficients: torch.Tensor) -> None:
@@ -330,6 +345,9 @@ def _flush_counts(  # type: ignore[no-untyped-def]
         "stride_edges_plane",
         "stride_counts",
         "stride_counts_s",
+        "stride_bins",
+        "stride_sums",
+        "stride_signs",
         "stride_masks",
         "stride_values",
     )
@@ -342,6 +360,11 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
     words_ptr,  # position "any": words and edges; else None
     edges_ptr,
     counts_ptr,  # position "corpus"; else None
+    bins_ptr,  # with a distribution: its counts, sums, table and anchors; else None
+    sums_ptr,
+    table_ptr,
+    anchors_ptr,
+    signs_ptr,  # None: they are not counted
     edits_ptr,  # as in _row_kernel, and so the next
     masks_ptr,
     scales_ptr,
@@ -359,6 +382,9 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
     stride_edges_plane,
     stride_counts,
     stride_counts_s,
+    stride_bins,
+    stride_sums,
+    stride_signs,
     stride_masks,
     stride_values,
     p0,
@@ -370,6 +396,7 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
     OF_PRODUCT: tl.constexpr,
     I: tl.constexpr,  # noqa: E741
     S: tl.constexpr,
+    BINS: tl.constexpr,
     NEAR: tl.constexpr,
     AT_GATE: tl.constexpr,
     ALIGNMENT: tl.constexpr,
@@ -391,6 +418,13 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
     first = tl.program_id(0) * ROWS
     end = tl.minimum(first + ROWS, T)
     found = tl.zeros([BLOCK], tl.int32)
+    if bins_ptr is not None:
+        coarse = tl.zeros([BLOCK], tl.float64)
+        fine = tl.zeros([BLOCK], tl.float64)
+        coarse_of_squares = tl.zeros([BLOCK], tl.float64)
+        fine_of_squares = tl.zeros([BLOCK], tl.float64)
+    if signs_ptr is not None:
+        signs = tl.zeros([BLOCK], tl.int32)
     target = tl.full([], -1, tl.int64)
     # One turn more than there are rows: in it the last target's findings are handed on.
     for k in range(ROWS + 1):
@@ -409,7 +443,23 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
                         found, words_ptr + target * stride_words, edges_ptr + target * stride_edges, stride_words_s,
                         stride_edges_s, stride_edges_plane, first_threshold, word, I, S, PER_PROGRAM, BITS, BLOCK,
                     )  # fmt: skip
+                if bins_ptr is not None:  # noqa: SIM102
+                    if first_threshold == 0:
+                        flush_sums(
+                            coarse, fine, coarse_of_squares, fine_of_squares, sums_ptr + target * stride_sums, column,
+                            inside, I,
+                        )  # fmt: skip
+                if signs_ptr is not None:  # noqa: SIM102
+                    if first_threshold == 0:
+                        flush_signs(signs, signs_ptr + target * stride_signs, column, inside, I, BITS)
             found = tl.zeros([BLOCK], tl.int32)
+            if bins_ptr is not None:
+                coarse = tl.zeros([BLOCK], tl.float64)
+                fine = tl.zeros([BLOCK], tl.float64)
+                coarse_of_squares = tl.zeros([BLOCK], tl.float64)
+                fine_of_squares = tl.zeros([BLOCK], tl.float64)
+            if signs_ptr is not None:
+                signs = tl.zeros([BLOCK], tl.int32)
             target = own
         if is_row:
             gate_ptr = x_ptr + tl.multiple_of(row * stride_x, ALIGNMENT)
@@ -443,6 +493,18 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
                         reached = ((signal - threshold >= -NEAR) & inside).to(tl.int32)
                         above = ((signal - threshold > NEAR) & inside).to(tl.int32)
                         found |= (here | (reached << 1) | (above << 2)) << (BITS * s)
+                if bins_ptr is not None:  # noqa: SIM102
+                    if first_threshold == 0:
+                        count_bin(signal, bins_ptr + own * stride_bins, table_ptr, column, inside, BINS)
+                        number = signal.to(tl.float64)
+                        more_coarse, more_fine = two_parts(number, anchors_ptr)
+                        coarse += more_coarse
+                        fine += more_fine
+                        more_coarse, more_fine = two_parts(number * number, anchors_ptr + 2)
+                        coarse_of_squares += more_coarse
+                        fine_of_squares += more_fine
+                        if signs_ptr is not None:
+                            signs += 1 << (BITS * sign_case(gate.to(tl.float32), up.to(tl.float32)))
 
 
 # Not tuned, but 2.9 TB/s on an H100 (benchmarks/results/h100.md). 1024 columns in 4 warps give a thread eight
@@ -525,9 +587,16 @@ class ActivationLauncher:
             self._grid: tuple[int, ...] = (near_parts(num_neurons),)
             return
         names = ("targets", "thresholds", "words", "edges", "counts")
-        self._tensors = (*(outputs[name] for name in names), *bank)
+        of = None if reading is None else reading.distribution
+        if of is not None:
+            of.check(num_neurons, gated)
+        distribution: tuple[Any, ...] = (
+            (None,) * 5 if of is None else (of.counts, of.sums, of.table, of.anchors, of.signs)
+        )
+        self._tensors = (*(outputs[name] for name in names), *distribution, *bank)
         self._strides = (
             *_strides(outputs["words"], 2), *_strides(outputs["edges"], 3), *_strides(outputs["counts"], 2),
+            *(stride for tensor in (*distribution[:2], distribution[4]) for stride in _strides(tensor, 1)),
             *bank_strides, *numbers,
         )  # fmt: skip
         self._grid = (near_parts(num_neurons), max(1, triton.cdiv(num_thresholds, _THRESHOLDS_PER_PROGRAM)))
@@ -535,6 +604,7 @@ class ActivationLauncher:
             "ROWS": _ROWS_PER_PROGRAM,
             "PER_PROGRAM": min(_THRESHOLDS_PER_PROGRAM, max(1, num_thresholds)),
             "BITS": _COUNT_BITS if position == "corpus" else _FLAG_BITS,
+            "BINS": 0 if of is None else of.num_bins,
         }
 
     def __call__(

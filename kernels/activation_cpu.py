@@ -19,6 +19,7 @@ from fastneurons_kernels.compiled import compiled
 from fastneurons_kernels.editing import Editing
 from fastneurons_kernels.editing_cpu import Editor, RowsToEdit
 from fastneurons_kernels.functions import get_function
+from fastneurons_kernels.histogram_cpu import DistributionReader
 from fastneurons_kernels.reading import ABOVE, BLOCK_NEURONS, REACHED, WORD_BITS, Reading, check_input, layout
 from fastneurons_kernels.threads import lock, parts_of, pool, share_out, unlock
 from fastneurons_kernels.thresholds import IDENTITY, code_ranges
@@ -95,6 +96,15 @@ class Reader:
             if (tensor := getattr(reading, name)) is not None
         }
         self._coefficients = None if reading.coefficients is None else bits_of(reading.coefficients)
+        self._distribution = reading.distribution and DistributionReader(
+            reading.distribution,
+            num_neurons,
+            self._of_product,
+            dtype,
+            function=function,
+            gated=gated,
+            parameters=parameters,
+        )
 
     def __call__(self, x: torch.Tensor, product: torch.Tensor | None, which: RowsToRead) -> None:
         """Read.
@@ -119,6 +129,8 @@ class Reader:
         given = (bits_of(source.contiguous()), rows, targets, self._neurons, self._tests)
         if "counts" in self._outputs:
             _count(*threads, *given, self._outputs["counts"])
+            if self._distribution is not None:
+                self._distribution(x, product, rows, targets)
         elif "edges" in self._outputs:
             _join(*threads, *given, *self._ends, self._outputs["words"], self._outputs["edges"])
         else:

@@ -5,10 +5,13 @@ The contract itself stands in `activation.py`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from fastneurons_kernels.functions import get_function
+
+if TYPE_CHECKING:
+    from fastneurons_kernels.histogram import Distribution
 
 NEAR_MARGIN = 1e-3
 WORD_BITS = 32
@@ -44,6 +47,7 @@ class Reading:
         counts: int32 [R, S, I].
         coefficients: [R, I] in x's dtype, or None; only with position "last".
         signal: Value compared with the thresholds: "gate", the activation, or "product", the coefficient.
+        distribution: Further outputs, or None; only with position "corpus". Contract: `histogram.py`.
     """
 
     targets: torch.Tensor
@@ -54,6 +58,7 @@ class Reading:
     counts: torch.Tensor | None = None
     coefficients: torch.Tensor | None = None
     signal: str = "gate"
+    distribution: "Distribution | None" = None
 
     @property
     def position(self) -> Position:
@@ -95,6 +100,10 @@ class Reading:
             tensor = getattr(self, name)
             if tensor is not None:
                 expect(name, tensor, torch.int32, (tensor.shape[0], *shape))
+        if self.distribution is not None:
+            if self.position != "corpus":
+                raise ValueError(f"a distribution is that of all tokens; position is {self.position}")
+            self.distribution.check(num_neurons)
         if self.coefficients is not None:
             rows = self.coefficients.shape[0]
             expect("coefficients", self.coefficients, dtype, (rows, num_neurons))

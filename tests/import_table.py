@@ -17,7 +17,7 @@ BEGIN, END = "<!-- imports: begin -->\n", "<!-- imports: end -->\n"
 # Single modules that packages of any level use; each with the leaves that it may import itself.
 LEAVES: dict[str, set[str]] = {
     "arrays": set(),
-    "config": {"engine_arguments", "errors"},
+    "config": {"engine_arguments", "errors", "shards"},
     "console": {"visible"},
     "engine_arguments": {"errors"},
     "errors": set(),
@@ -28,6 +28,7 @@ LEAVES: dict[str, set[str]] = {
     "model_name": set(),
     "neuron_sets": {"errors"},
     "progress": {"console", "visible"},
+    "shards": {"errors"},
     "streams": {"errors", "visible"},
     "visible": set(),
 }
@@ -38,40 +39,43 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     # part: (other parts, leaves)
     "__main__": ({"cli"}, set()),
     "cli": (
-        {"analysis", "api", "bench", "data", "engine", "executors", "experiments", "machine", "report", "scores",
-         "store", "training"},
+        {"analysis", "api", "bench", "data", "engine", "exchange", "executors", "experiments", "machine", "planning",
+         "report", "scores", "store", "training"},
         set(LEAVES),
     ),
-    "api": ({"data", "executors", "experiments", "report", "store"}, set(LEAVES)),
+    "api": ({"data", "executors", "experiments", "report", "store", "training"}, set(LEAVES)),
     "bench": ({"data", "engine", "experiments", "machine", "report", "store"}, set(LEAVES)),
-    "executors": ({"experiments", "store"}, set(LEAVES) - {"console", "streams"}),
+    "executors": ({"engine", "experiments", "store"}, set(LEAVES) - {"console", "streams"}),
     "experiments": ({"data", "engine", "scores", "store"}, set(LEAVES) - {"console", "streams"}),
     "machine": ({"engine"}, {"errors", "visible"}),
-    "training": ({"data"}, {"config", "errors", "languages", "progress", "visible"}),
+    "training": ({"data"}, {"config", "console", "errors", "languages", "neuron_sets", "progress", "visible"}),
+    "exchange": ({"store"}, {"errors", "languages", "neuron_sets"}),
+    "planning": ({"engine", "store"}, {"config", "errors"}),
     "report": ({"analysis", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
     "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "neuron_sets", "visible"}),
     "engine": (
         {"data", "kernels"},
-        {"arrays", "config", "errors", "languages", "model_name", "neuron_sets", "visible"},
+        {"arrays", "config", "errors", "languages", "model_name", "neuron_sets", "shards", "visible"},
     ),
     "data": (set(), {"errors", "languages", "language_table", "language_tags", "visible"}),
     "scores": (set(), {"errors", "languages", "visible"}),
-    "store": (set(), {"arrays", "errors", "visible"}),
+    "store": (set(), {"arrays", "errors", "shards", "visible"}),
     "kernels": (set(), set()),
 }  # fmt: skip
 
 # Everything that may take the version, `fastneurons.__version__`, from the package itself.
-VERSION = {"analysis", "cli", "experiments", "machine", "report"}
+VERSION = {"analysis", "api", "cli", "exchange", "experiments", "machine", "report"}
 
 # Libraries that only some may import, inside functions too.
 LIBRARIES: dict[str, set[str]] = {
     "vllm": {"engine", "bench", "machine"},
-    "torch": {"engine", "bench", "kernels", "training"},
+    "torch": {"engine", "bench", "exchange", "kernels", "training"},
     "triton": {"kernels"},
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
     "transformers": {"bench", "data", "engine", "training"},
     "peft": {"training"},
+    "accelerate": {"training"},
     "ray": {"executors"},
     "lm_eval": {"experiments"},
     "zarr": {"store"},

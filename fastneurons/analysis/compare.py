@@ -168,6 +168,7 @@ def matched(first: Store, second: Store, selection: Selection) -> tuple[Chosen, 
     """
     a, b = first.header, second.header
     for store in (first, second):
+        store.needs_kind("measure")
         if store.header.is_corpus:
             raise InputError(
                 f"{store.path} is of a corpus: it counts tokens, and has no categories to compare"

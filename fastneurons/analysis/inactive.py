@@ -93,6 +93,7 @@ def inactive_in_corpus(
         StoreError: an array is damaged.
     """
     header = store.header
+    store.needs_kind("measure")
     if not header.is_corpus:
         raise InputError(f"{store.path} is not of a corpus")
     chosen, t = language_indices(store, languages, at_least=1), store.threshold_index(threshold)

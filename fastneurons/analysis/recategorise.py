@@ -218,8 +218,11 @@ _COMPUTED = {"task", "outcome", "activated", "activated_count", "category_count"
 def _is_copied(spec: Array, chosen: Chosen) -> bool:
     if spec.name in _COMPUTED or (spec.optional and spec.name not in chosen.store):
         return False
-    return spec.runs in {"all", "comparing"} or (
-        spec.runs == "last" and chosen.store.header.position == "last"
+    header = chosen.store.header
+    return (
+        spec.runs in {"all", "comparing", "prompting"}
+        or (spec.runs == "last" and header.position == "last")
+        or (spec.runs in {"scoring", "judging"} and bool(header.measures))
     )
 
 

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastneurons.arrays import Answer
 from fastneurons.errors import InputError
 from fastneurons.languages import language
 from fastneurons.store import Outcome, Store
 
-# Whether the answer to each prompt is right, bool [E, L]; only stores of runs that judged answers have it.
+# Whether the answer to each prompt is right, uint8 [E, L]; only stores of runs that judged answers have it.
 CORRECT = "correct"
 
 
@@ -52,11 +53,12 @@ class Selection:
                 tokens of a corpus.
             StoreError: an array is damaged.
         """
+        store.needs_kind("measure")
         if store.header.is_corpus:
             raise InputError(f"{store.path} is of a corpus: it counts tokens, and has no categories")
         threshold = store.threshold_index(self.threshold)
         languages = language_indices(store, self.languages, self.at_least)
-        tasks = _task_indices(store, self.tasks)
+        tasks = task_indices(store, self.tasks)
         if self.correct_only and CORRECT not in store:
             raise InputError(f"{store.path} does not say which answers are right; drop --correct-only")
         names = ("outcome", "task", "present", *((CORRECT,) if self.correct_only else ()))
@@ -70,7 +72,7 @@ class Selection:
             rows = (window["outcome"] == Outcome.MEASURED) & (there.sum(1) >= self.at_least)
             rows &= np.isin(window["task"], tasks) & within[first : first + len(rows)]
             if self.correct_only:
-                rows &= (window[CORRECT][:, languages].astype(np.bool_) | ~there).all(1)
+                rows &= ((window[CORRECT][:, languages] == Answer.RIGHT) | ~there).all(1)
             examples.append(first + np.flatnonzero(rows))
             task.append(window["task"][rows])
             present.append(there[rows])
@@ -211,8 +213,12 @@ def language_indices(store: Store, codes: Sequence[str], at_least: int = 2) -> l
     return found
 
 
-def _task_indices(store: Store, names: Sequence[str]) -> list[int]:
-    """Indices of tasks; all of them if none is named."""
+def task_indices(store: Store, names: Sequence[str]) -> list[int]:
+    """Indices of tasks on a store's axis, ascending; all of them if none is named.
+
+    Raises:
+        InputError: an unknown task.
+    """
     known = store.header.tasks
     for name in names:
         if name not in known:

@@ -98,6 +98,7 @@ def shares_and_by_task(
 ) -> tuple[Shares, dict[str, Shares]]:
     """`shares` and `shares_by_task`, from one pass over the store; without `by_task`, no tasks."""
     header = store.header
+    store.needs_kind("measure")
     if header.is_corpus:
         raise InputError(f"{store.path} is of a corpus: it counts tokens, and has no categories")
     t = store.threshold_index(threshold)
@@ -140,6 +141,7 @@ def attribution(store: Store, replicates: int = REPLICATES) -> Attribution:
         StoreError: an array is damaged.
     """
     header = store.header
+    store.needs_kind("measure")
     if header.top_k is None:
         raise InputError(f"{store.path} has no attribution; measure with --attribution")
     sums = ContributionSums(
@@ -249,6 +251,7 @@ def measured_blocks(
 
 
 def _tokens(store: Store) -> NDArray[np.int64]:
+    store.needs_kind("measure")
     if not store.header.is_corpus:
         raise InputError(f"{store.path} is not of a corpus; measure with --position corpus")
     return store["corpus_tokens"][...]

@@ -11,7 +11,7 @@ from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
 from fastneurons.cli.paths import check_picture, check_written
 from fastneurons.config import EngineOptions, parse_engine_args
-from fastneurons.errors import InputError
+from fastneurons.errors import EngineError, InputError
 from fastneurons.streams import say
 
 
@@ -123,6 +123,8 @@ def bench(
             json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n")
         except OSError as error:
             raise InputError(f"{json_file} cannot be written: {error.strerror or error}") from error
+    if not any(result.tokens_per_s for result in report.results):
+        raise EngineError("no contender was timed; the lines above say why")
     if plot is not None:
         draw(report, plot)
 

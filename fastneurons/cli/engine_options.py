@@ -23,6 +23,15 @@ TokenizerName = Annotated[
 Quantization = Annotated[
     str | None, typer.Option(help="Quantization method, by vLLM's name for it.", rich_help_panel=_ENGINE)
 ]
+Lora = Annotated[
+    str | None,
+    typer.Option(
+        "--lora",
+        metavar="FOLDER",
+        help="A LoRA adapter of the model, as PEFT saves it; every prompt uses it.",
+        rich_help_panel=_ENGINE,
+    ),
+]
 TrustRemoteCode = Annotated[
     bool,
     typer.Option(
@@ -80,6 +89,32 @@ EngineArg = Annotated[
         metavar="KEY=VALUE",
         help="Any other vLLM engine argument; repeatable.",
         rich_help_panel=_ENGINE,
+    ),
+]
+_ENGINES = "Many engines"
+Engines = Annotated[
+    str | None,
+    typer.Option(
+        "--engines",
+        metavar="N|ray[:ADDRESS]",
+        help="Run this many engines on this machine, each with its share of the cores or GPUs; or on a Ray cluster.",
+        rich_help_panel=_ENGINES,
+    ),
+]
+NumEngines = Annotated[
+    int | None,
+    typer.Option(
+        "--num-engines",
+        help="With --engines ray: how many. [default: as many as the cluster has room for]",
+        show_default=False,
+        rich_help_panel=_ENGINES,
+    ),
+]
+WindowTimeout = Annotated[
+    float,
+    typer.Option(
+        help="Seconds after which an engine that has work and reports nothing counts as hung and is replaced.",
+        rich_help_panel=_ENGINES,
     ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show vLLM's log.")]

@@ -22,6 +22,9 @@ def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False
 
     With attribution, also how much each category matters for the answer; for a corpus, the share of each
     language's tokens that activate a neuron.
+
+    For a store of deactivate: how much log-probability and accuracy each category costs, set against random neurons.
+    For a store of perplexity: the perplexity of each language's texts, and its change under each edit.
     """
     from_store = opened(store)
     # Imported late: a store that does not exist is reported sooner.

@@ -41,6 +41,7 @@ class Figure(StrEnum):
     NEURONS = "neurons"
     CONTRIBUTION = "contribution"
     COMPARE = "compare"
+    LAPE = "lape"
 
 
 class Format(StrEnum):
@@ -61,7 +62,7 @@ def plot(
         typer.Argument(
             metavar="FIGURE",
             help="summary, categories, repeating, thresholds, inactive, sharing, recategorise, alignment, neurons, "
-            "contribution or compare. [default: summary]",
+            "contribution, compare or lape. [default: summary]",
             show_default=False,
         ),
     ] = None,
@@ -119,7 +120,8 @@ def plot(
     compare two stores: plot A.zarr compare B.zarr.
 
     summary draws the share of each category by layer, and the share of neurons that each language activates; for a
-    corpus, the activation probability by layer, with one line per language.
+    corpus, the activation probability by layer, with one line per language; for a store of deactivate, what each
+    category costs in each language, set against random neurons.
     """
     if every and figure is not None:
         raise InputError(f"--all draws every figure: drop {figure.value} or --all")
@@ -171,16 +173,18 @@ def _draw_all(request: "Request", folder: Path, ending: str, width: float) -> No
     from fastneurons.report.plots.analyses import analyses
 
     [store] = request.stores
-    names = [each.value for each in Figure if each not in (Figure.SUMMARY, Figure.COMPARE)]
-    if store.header.is_corpus:
-        names = ["inactive"]
+    names = [each.value for each in Figure if each not in (Figure.SUMMARY, Figure.COMPARE, Figure.LAPE)]
+    if not store.header.is_measuring:
+        names = []
+    elif store.header.is_corpus:
+        names = ["inactive", "lape"]
     if len(store.header.thresholds) == 1:
         names = [name for name in names if name != "thresholds"]
     folder.mkdir(exist_ok=True)
     path = folder / f"summary.{ending}"
     _draw_summary(store, path, request.selection.threshold)
     print(path)
-    for name, found in analyses(names, request):
+    for name, found in analyses(names, request) if names else ():
         if isinstance(found, InputError):
             print(f"no {name}: {found}", file=sys.stderr)
             continue

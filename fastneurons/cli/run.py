@@ -10,8 +10,16 @@ import typer
 from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
 from fastneurons.cli import measure_options as opt_what
-from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together, parse_engine_args
+from fastneurons.config import (
+    EngineOptions,
+    Measurement,
+    RunOptions,
+    check_together,
+    many_engines,
+    parse_engine_args,
+)
 from fastneurons.errors import InputError
+from fastneurons.shards import Shard
 from fastneurons.streams import say
 
 _OUTPUT = "Output"
@@ -32,6 +40,24 @@ _KeepBits = Annotated[
         "--keep-bits/--no-keep-bits",
         help="Store which neurons each prompt activates, or only counts.",
         rich_help_panel=_OUTPUT,
+    ),
+]
+_KeepFolds = Annotated[
+    bool,
+    typer.Option(
+        "--keep-folds/--no-keep-folds",
+        help="With --position corpus: also count eight parts of the corpus apart, which tells how certain findings "
+        "are; the counts take nine times the space.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+_ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Measure only the I-th of N shares, I from 1 to N; `fastneurons merge` puts the N stores together.",
+        rich_help_panel="Many machines",
     ),
 ]
 # The demo's longest prompt has 84 tokens; zeroing memory reserved for longer ones takes time.
@@ -84,6 +110,7 @@ def run(
     window: _Window = 256,
     keep_bits: _KeepBits = True,
     keep_prompts: _KeepPrompts = True,
+    keep_folds: _KeepFolds = True,
     resume: Annotated[
         bool,
         typer.Option(
@@ -93,8 +120,10 @@ def run(
         ),
     ] = False,
     overwrite: _Overwrite = False,
+    shard: _ShardOption = None,
     dtype: opt.Dtype = "auto",
     revision: opt.Revision = None,
+    lora: opt.Lora = None,
     tokenizer: opt.TokenizerName = None,
     quantization: opt.Quantization = None,
     trust_remote_code: opt.TrustRemoteCode = False,
@@ -107,6 +136,9 @@ def run(
     tensor_parallel_size: opt.TensorParallelSize = 1,
     pipeline_parallel_size: opt.PipelineParallelSize = 1,
     engine_arg: opt.EngineArg = None,
+    engines: opt.Engines = None,
+    num_engines: opt.NumEngines = None,
+    window_timeout: opt.WindowTimeout = 600.0,
     verbose: opt.Verbose = False,
 ) -> None:
     """Measure which neurons each language activates, into a Zarr store.
@@ -119,13 +151,14 @@ def run(
     """
     from fastneurons.data.options import DataOptions, parse_chat_template_kwargs
     from fastneurons.data.place_files import notes_on_varieties
-    from fastneurons.engine.model_checks import check_place
+    from fastneurons.engine.adapters import check_place
     from fastneurons.languages import parse_languages
     from fastneurons.model_name import short_name
 
     engine = EngineOptions(
         dtype=dtype,
         revision=revision,
+        lora=lora,
         tokenizer=tokenizer,
         quantization=quantization,
         trust_remote_code=trust_remote_code,
@@ -170,16 +203,19 @@ def run(
         window=window,
         keep_bits=keep_bits,
         keep_prompts=keep_prompts,
+        keep_folds=keep_folds,
         resume=resume,
         overwrite=overwrite,
         block_size=block_size,
+        shard=None if shard is None else Shard.parse(shard),
     )
     at_least = 1 if position == "corpus" else 2
     codes = parse_languages(languages, at_least) if languages is not None else None
     for note in notes_on_varieties(re.split(r"[,\s]+", languages or "")):
         say(f"--languages: {note}")
+    many = many_engines(engines, num_engines, window_timeout)
     check_together(measurement, options, engine)
-    check_place(model)
+    check_place(model, lora)
     # Imported late: mistakes that need neither data nor an engine to find are reported at once.
     from fastneurons.data.tasks import tasks_and_data
     from fastneurons.experiments.measure import measure_into_store
@@ -188,8 +224,16 @@ def run(
     names, places = tasks_and_data(tasks, data or [])
     source, codes = task_source(model, names, places, codes, data_options, engine, position)
     if out is None:
-        out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}.zarr"
-    store = measure_into_store(model, source, codes, out, measurement, options, engine, verbose=verbose)
+        part = "" if options.shard is None else f"-{options.shard.number}-of-{options.shard.count}"
+        out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}{part}.zarr"
+    if many is None:
+        store = measure_into_store(model, source, codes, out, measurement, options, engine, verbose=verbose)
+    else:
+        from fastneurons.executors.measure import measure_with_engines
+
+        store = measure_with_engines(
+            model, source, codes, out, many, measurement, options, engine, verbose=verbose
+        )
     _closing_line(out, store.is_complete)
 
 
@@ -240,7 +284,8 @@ def demo(
     # Imported late: this loads torch, and mistakes should be reported before that.
     from fastneurons.experiments.measure import measure_into_store
     from fastneurons.experiments.source import example_source
-    from fastneurons.report import compute_findings, draw_findings, print_findings
+    from fastneurons.report import draw_findings, print_findings
+    from fastneurons.report.findings import compute_findings
     from fastneurons.report.page import write_report
     from fastneurons.store import check_output
 

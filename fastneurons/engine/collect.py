@@ -44,15 +44,17 @@ class Collector:
     def __init__(self, engine: PatchedEngine, num_languages: int, measurement: Measurement) -> None:
         self._engine, self._num_languages, self._measurement = engine, num_languages, measurement
         self._top_k = measurement.neurons_in_top(engine.facts.neurons)
-        self._unembedding: dict[int, NDArray[np.float32]] = {}
+        # Rows of the unembedding by token: those of the base model, and those under the adapter.
+        self._unembedding: dict[bool, dict[int, NDArray[np.float32]]] = {False: {}, True: {}}
 
-    def begin(self, group: Sequence[InFlight], first: int, keep_bits: bool) -> "Begun":
+    def begin(self, group: Sequence[InFlight], first: int, keep_bits: bool, adapted: bool = False) -> "Begun":
         """Begin to collect the readings of complete examples; their slots are free for others at once.
 
         Args:
             group: The rows, all of one task.
             first: Index of the first one.
             keep_bits: Whether `activated` is wanted.
+            adapted: Whether they were computed with the engine's adapter.
         Raises:
             EngineError: the engine failed.
         """
@@ -61,7 +63,7 @@ class Collector:
             return Begun(first, placement, lambda: self._nothing(keep_bits))
         arguments: dict[str, Any] = {"rows": placement.slot_rows, "keep_bits": keep_bits}
         if self._measurement.attribution:
-            arguments["attribution"] = self._attribution(placement)
+            arguments["attribution"] = self._attribution(placement, adapted)
         return Begun(first, placement, self._engine.ask_whole_later("fastneurons_collect", **arguments))
 
     def begin_count(self, group: Sequence[InFlight], first: int, window: int) -> "Begun":
@@ -75,8 +77,19 @@ class Collector:
             EngineError: the engine failed.
         """
         placement = Placement.of(group, self._num_languages)
-        parity = first // window % 2
-        return Begun(first, placement, self._engine.ask_whole_later("fastneurons_count", parity=parity))
+        languages = np.flatnonzero(placement.token_count.any(0)).tolist()
+        arguments = {"parity": first // window % 2, "languages": languages}
+        later = self._engine.ask_whole_later("fastneurons_count", **arguments)
+        return Begun(first, placement, lambda: self._of_all_languages(later(), languages))
+
+    def _of_all_languages(self, arrays: Arrays, languages: list[int]) -> Arrays:
+        """Add the languages that a window has no tokens of to its distributions."""
+        for name in arrays.keys() - {"activation_count"}:
+            part = arrays[name]
+            # Memory that nothing was written to takes none: a histogram of all languages may be large.
+            arrays[name] = np.zeros((self._num_languages, *part.shape[1:]), part.dtype)
+            arrays[name][languages] = part
+        return arrays
 
     def fetch(self, begun: "Begun") -> MeasuredRows:
         """Wait for a collection; return the rows with their readings.
@@ -86,15 +99,16 @@ class Collector:
         """
         return begun.placement.measured_rows(begun.first, begun.arrays())
 
-    def _attribution(self, placement: Placement) -> dict[str, Any]:
+    def _attribution(self, placement: Placement, adapted: bool) -> dict[str, Any]:
         """Arguments that workers need for attribution; see `Observer.begin`."""
         tokens = sorted({token for row in placement.answer_tokens for token in row if token >= 0})
         index_of = {token: index for index, token in enumerate(tokens)}
         return {
             "index": [[index_of.get(token, -1) for token in row] for row in placement.answer_tokens],
-            "unembedding": to_wire({"rows": self._unembedding_rows(tokens)}),
+            "unembedding": to_wire({"rows": self._unembedding_rows(tokens, adapted)}),
             "top_k": self._top_k,
             "keep_coefficients": self._measurement.keep_coefficients,
+            "adapted": adapted,
         }
 
     def _nothing(self, keep_bits: bool) -> Arrays:
@@ -112,16 +126,17 @@ class Collector:
             sizes,
         )
 
-    def _unembedding_rows(self, tokens: list[int]) -> NDArray[np.float32]:
+    def _unembedding_rows(self, tokens: list[int], adapted: bool) -> NDArray[np.float32]:
         """Rows of the unembedding, float32 [U, H]; those asked for before are kept."""
         if not tokens:
             return np.zeros((0, 0), np.float32)
-        unknown = [token for token in tokens if token not in self._unembedding]
+        known = self._unembedding[adapted]
+        unknown = [token for token in tokens if token not in known]
         if unknown:
-            if len(self._unembedding) > _UNEMBEDDING_ROWS_KEPT:
-                self._unembedding.clear()
+            if len(known) > _UNEMBEDDING_ROWS_KEPT:
+                known.clear()
                 unknown = tokens
-            parts = [each["rows"] for each in self._engine.ask("fastneurons_unembedding", tokens=unknown)]
-            rows: NDArray[np.float32] = np.sum(np.stack(parts), axis=0)
-            self._unembedding |= dict(zip(unknown, rows, strict=True))
-        return np.stack([self._unembedding[token] for token in tokens])
+            replies = self._engine.ask("fastneurons_unembedding", tokens=unknown, adapted=adapted)
+            rows: NDArray[np.float32] = np.sum(np.stack([each["rows"] for each in replies]), axis=0)
+            known |= dict(zip(unknown, rows, strict=True))
+        return np.stack([known[token] for token in tokens])

@@ -17,6 +17,16 @@ from typing import Any
 from fastneurons.engine.processes import DeathWatch, out_of_terminals_reach
 from fastneurons.errors import EngineError
 
+# vLLM's number of the adapter of an engine, which has one at most.
+ADAPTER_NUMBER = 1
+
+
+def lora_request(name: str, folder: str) -> Any:
+    """vLLM's `LoRARequest` for the engine's adapter; name and folder are part of the keys of its prefix cache."""
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest(lora_name=name, lora_int_id=ADAPTER_NUMBER, lora_path=folder)
+
 
 class Core:
     """An engine core: in this process, or, for several workers, in a process of its own.
@@ -94,10 +104,12 @@ class Core:
         extra: dict[str, Any],
         parameters: Any = None,
         cache_salt: str | None = None,
+        lora: Any = None,
     ) -> None:
         """Queue a prompt; `extra` reaches the workers with it.
 
         Args:
+            lora: vLLM's `LoRARequest`; None for the base model.
             parameters: vLLM's `SamplingParams`; None asks for one token greedily, the least that vLLM takes.
             cache_salt: Prompts share cached prefixes with those of the same salt alone.
         """
@@ -112,7 +124,7 @@ class Core:
                 sampling_params=parameters,
                 pooling_params=None,
                 arrival_time=time.time(),
-                lora_request=None,
+                lora_request=lora,
                 cache_salt=cache_salt,
                 data_parallel_rank=None,
             )

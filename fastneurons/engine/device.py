@@ -5,6 +5,7 @@ vLLM's asynchronous scheduler counts the prompts of both against `max_num_seqs`,
 leave steps of short prompts half empty, or every second step without any.
 """
 
+import os
 from typing import Any
 
 # The shortest prompts that still fill two steps. Each prompt of a step costs vLLM's second model runner an int32 for
@@ -70,3 +71,18 @@ def device_memory() -> int | None:
         return int(current_platform.get_device_total_memory())
     except Exception:  # no GPU here, only on the machines of the workers
         return None
+
+
+def visible_devices() -> list[str]:
+    """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them; none on CPUs.
+
+    Does not initialise CUDA.
+    """
+    import torch
+
+    if torch.cuda.device_count() == 0:
+        return []
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name.strip() for name in chosen.split(",") if name.strip()]
+    return [str(number) for number in range(torch.cuda.device_count())]

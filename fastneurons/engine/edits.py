@@ -25,7 +25,7 @@ from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.fingerprint import model_fingerprint
 from fastneurons.engine.model_checks import check_files, decoder_shape, is_downloaded, local_folder
 from fastneurons.engine.wire import to_wire
-from fastneurons.errors import EngineError, InputError
+from fastneurons.errors import EngineError
 from fastneurons.model_name import is_path
 from fastneurons.neuron_sets.edits import Edit, Scope, Site
 from fastneurons.neuron_sets.model import ModelNeurons

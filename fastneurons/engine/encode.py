@@ -7,6 +7,7 @@ from typing import Protocol
 from fastneurons.data.example import Example, Skipped
 from fastneurons.data.template import gap
 from fastneurons.engine.tokenise import Encoded, Span, Tokeniser
+from fastneurons.shards import Shard
 
 ANSWERS = ("ignored", "first token", "appended")
 
@@ -33,6 +34,30 @@ class Tokenised:
             return self.spans[index]
         ids = self.token_ids[index]
         return [0, len(ids)] if ids else []
+
+    def cut(self, index: int, tokens: int) -> "Tokenised | None":
+        """The same text cut after this many tokens that are read; None if that leaves none.
+
+        Args:
+            index: Of the language; the only one of a text of a corpus.
+            tokens: At most.
+        """
+        spans, left = [], tokens
+        numbers = self.read(index)
+        for first, end in zip(numbers[::2], numbers[1::2], strict=True):
+            end = min(end, first + left)
+            if first < end:
+                spans += [first, end]
+                left -= end - first
+        if not spans:
+            return None
+        ids = self.token_ids[index]
+        assert ids is not None
+        token_ids: list[list[int] | None] = [None] * len(self.token_ids)
+        token_ids[index] = ids[: spans[-1]]
+        read: list[list[int]] = [[] for _ in self.token_ids]
+        read[index] = spans
+        return Tokenised(self.example, token_ids, None, read)
 
     def num_read(self, index: int) -> int:
         """Number of tokens in these spans."""
@@ -380,6 +405,34 @@ class BlockEncoder:
         read: list[list[int]] = [[] for _ in self._languages]
         read[index] = _flat(spans)
         return Tokenised(Example(name, {}, where=where, task=task), token_ids, None, read)
+
+
+class ShardEncoder:
+    """Another encoder's blocks, of which only a shard's are kept.
+
+    Blocks are joined from all texts before them, so each shard makes all of them: only then are they those of one run.
+    """
+
+    def __init__(self, encode: Encoder, shard: Shard, window: int) -> None:
+        self._encode, self._shard, self._window = encode, shard, window
+        self._num_made = 0
+
+    def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
+        """The shard's blocks among those that these rows complete."""
+        return self._own(self._encode(rows))
+
+    def rest(self) -> list[Tokenised | Skipped]:
+        """The shard's blocks among the last ones."""
+        return self._own(self._encode.rest())
+
+    @property
+    def num_begun(self) -> int:
+        """As of `BlockEncoder`, of all texts."""
+        return int(getattr(self._encode, "num_begun", 0))
+
+    def _own(self, blocks: list[Tokenised | Skipped]) -> list[Tokenised | Skipped]:
+        first, self._num_made = self._num_made, self._num_made + len(blocks)
+        return [row for k, row in enumerate(blocks, first) if self._shard.owns(k // self._window)]
 
 
 def _within(spans: Sequence[Span], first: int, end: int) -> list[Span]:

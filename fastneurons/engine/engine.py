@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions
-from fastneurons.engine.core import Core
+from fastneurons.engine.adapters import Adapter, check_fits, read_adapter, read_record
+from fastneurons.engine.core import Core, lora_request
 from fastneurons.engine.engine_warnings import collected_warnings
 from fastneurons.engine.environment import engine_environment, give_freed_memory_back
 from fastneurons.engine.failure import ENDED, LoadError, cause
@@ -52,6 +53,8 @@ class ModelFacts:
         buffer_bytes: Memory of each worker's buffers.
         model_fingerprint: Of the files, without reading weights (`engine/fingerprint.py`); None if they are not local.
         warnings: The engine's warnings that may change results.
+        adapter: The LoRA adapter that requests use unless they say otherwise; None without one.
+        alignment: The record of `fastneurons align`, if it made the adapter or the model.
     """
 
     model: str
@@ -70,11 +73,26 @@ class ModelFacts:
     model_fingerprint: str | None = None
     tokenizer_fingerprint: str | None = None
     warnings: tuple[str, ...] = ()
+    adapter: Adapter | None = None
+    alignment: dict[str, Any] | None = None
 
 
 def engine_failed(error: Exception) -> EngineError:
     """The error to raise where vLLM's engine raised one: its cause, in one line."""
     return error if isinstance(error, EngineError) else EngineError(f"the engine failed: {cause(error)}")
+
+
+def tokenizer_of(model: str, options: EngineOptions) -> Any:
+    """The tokenizer that an engine of this model has, without an engine."""
+    with engine_environment(1, False):
+        from vllm.tokenizers import get_tokenizer
+
+    return get_tokenizer(
+        options.tokenizer or model,
+        tokenizer_mode=options.engine_args.get("tokenizer_mode", "auto"),
+        revision=options.engine_args.get("tokenizer_revision", options.revision),
+        trust_remote_code=options.trust_remote_code,
+    )
 
 
 class PatchedEngine:
@@ -107,12 +125,16 @@ class PatchedEngine:
         self._core: Core | None = None
         self._share: SessionShare | None = None
         try:
+            self._adapter = read_adapter(options.lora) if options.lora is not None else None
+            self._lora: Any = None
             self._files = self._find_files()
+            self._check_adapter()
             with engine_environment(options.world_size, verbose):
                 self._core, warnings = self._start()
             self.tokenizer = self._core.tokenizer()
             if self._files is None:  # they were downloaded meanwhile
                 self._files = self._find_files()
+                self._check_adapter()
             ranks = self._ranks()
             self._core.watch([rank["pid"] for rank in ranks])
             self._slices = [
@@ -121,6 +143,7 @@ class PatchedEngine:
                 if rank["layers"]
             ]
             self.facts = self._describe(ranks, warnings)
+            self._load_adapter()
             self._share = None if self.core.is_in_process else self._share_memory()
             self._tallies_before = self.tallies()
         except BaseException:
@@ -177,6 +200,7 @@ class PatchedEngine:
         extra: dict[str, Any],
         parameters: Any = None,
         cache_salt: str | None = None,
+        adapted: bool = True,
     ) -> None:
         """Queue a prompt.
 
@@ -187,11 +211,14 @@ class PatchedEngine:
             parameters: vLLM's `SamplingParams` of this request; None reads the prompt alone.
             cache_salt: Prompts share cached prefixes with those of the same salt alone; needed where an edit changes
                 what is computed.
+            adapted: Whether the model computes it with the engine's LoRA adapter, if it has one. Requests with and
+                without share steps.
         Raises:
             EngineError: the engine failed.
         """
         try:
-            self.core.send(request_id, token_ids, extra, parameters, cache_salt)
+            lora = self._lora if adapted else None
+            self.core.send(request_id, token_ids, extra, parameters, cache_salt, lora)
         except Exception as error:
             raise self._failed(error) from error
 
@@ -382,7 +409,8 @@ class PatchedEngine:
 
         worker = f"fastneurons.engine.{'cpu_worker.CPU' if on_cpu else 'gpu_worker.GPU'}NeuronWorker"
         cached = {} if self._cache_prefixes else {"enable_prefix_caching": False}
-        config = engine_config(self._model, self._options, worker_cls=worker, **cached)
+        adapter = self._adapter.engine_arguments(on_cpu) if self._adapter is not None else {}
+        config = engine_config(self._model, self._options, worker_cls=worker, **cached, **adapter)
         try:
             # Once more, with the defaults of its family filled in, and before the weights are downloaded.
             check_config(config.model_config.hf_config.to_dict())
@@ -411,6 +439,33 @@ class PatchedEngine:
         if folder is None or (str(folder) != model and not is_path(model) and not is_downloaded(folder)):
             return None
         return ModelFiles(folder, *check_files(folder))
+
+    def _check_adapter(self) -> None:
+        """Check the adapter against the model's files, if they are there. Raises InputError as `check_fits` does."""
+        if self._adapter is not None and self._files is not None:
+            check_fits(self._adapter, self._model, self._files)
+
+    def _load_adapter(self) -> None:
+        """Load the adapter on every rank.
+
+        Raises:
+            InputError: vLLM refuses it, or a part of it has no effect.
+        """
+        if self._adapter is None:
+            return
+        name, folder = self._adapter.fingerprint, str(self._adapter.folder)
+        replies = self._ask("fastneurons_load_adapter", name=name, folder=folder)
+        for reply in replies:
+            if reply["error"] is not None:
+                raise InputError(f"--lora {folder}: vLLM cannot load it: {reply['error']}")
+        unused = set.intersection(*(set(reply["unused"]) for reply in replies))
+        if unused:
+            raise InputError(
+                f"--lora {folder}: vLLM would not apply its {min(unused)}"
+                f"{f' and {len(unused) - 1} more' if len(unused) > 1 else ''}: merge the adapter into the weights and "
+                "pass the result"
+            )
+        self._lora = lora_request(name, folder)
 
     def _ranks(self) -> list[dict[str, Any]]:
         """Ask each rank for its layers and neurons.
@@ -445,7 +500,15 @@ class PatchedEngine:
             model_fingerprint=model_fingerprint(files.config, files.tensors) if files else None,
             tokenizer_fingerprint=self._fingerprint_of_tokenizer(),
             warnings=tuple(dict.fromkeys(lines)),
+            adapter=self._adapter,
+            alignment=self._alignment(),
         )
+
+    def _alignment(self) -> dict[str, Any] | None:
+        """How `fastneurons align` made the adapter, or the model; None if it made neither."""
+        if self._adapter is not None:
+            return self._adapter.record
+        return read_record(self._files.folder) if self._files is not None else None
 
     def _fingerprint_of_tokenizer(self) -> str:
         options = self._options

@@ -23,27 +23,35 @@ def allowed_cores() -> list[int]:
 
     Two threads of one core share its vector units: matrix products gain nothing from the second.
     """
-    allowed = os.sched_getaffinity(0)
     cores: dict[str, int] = {}
-    for cpu in sorted(allowed):
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        try:
-            core = siblings.read_text().strip()
-        except OSError:
-            core = str(cpu)
-        cores.setdefault(core, cpu)
+    for cpu in sorted(os.sched_getaffinity(0)):
+        cores.setdefault(_core_of(cpu), cpu)
     return sorted(cores.values())
+
+
+def threads_of_core(cpu: int) -> list[int]:
+    """The logical CPUs of the physical core that has this one, as far as this process may run on them."""
+    core = _core_of(cpu)
+    return [other for other in sorted(os.sched_getaffinity(0)) if _core_of(other) == core]
+
+
+def _core_of(cpu: int) -> str:
+    """A name for the physical core that has a logical CPU."""
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+    except OSError:
+        return str(cpu)
 
 
 def thread_binding(cores: list[int], num_workers: int) -> str:
     """A value of `VLLM_CPU_OMP_THREADS_BIND` that divides all cores among the workers.
 
     vLLM's own choice keeps one core a worker for its scheduler, which costs half the rate on two
-    cores; and it gives a worker a whole NUMA node or refuses. With fewer cores than workers, all
-    share all.
+    cores; and it gives a worker a whole NUMA node or refuses. With fewer cores than workers, each
+    still gets one alone: several threads of several workers would wait for each other, spinning.
     """
     if len(cores) < num_workers:
-        return "|".join([",".join(map(str, cores))] * num_workers)
+        return "|".join(str(cores[worker % len(cores)]) for worker in range(num_workers))
     share = len(cores) // num_workers
     return "|".join(",".join(map(str, cores[i * share : (i + 1) * share])) for i in range(num_workers))
 

@@ -151,7 +151,7 @@ class Generations:
     def __init__(self, engine: PatchedEngine, parameters: Any, prefix: str = "generate") -> None:
         self._engine, self._parameters, self._prefix = engine, parameters, prefix
         self._longest = engine.facts.max_prompt_tokens
-        self._most = _STEPS_IN_FLIGHT * engine.core.config.scheduler_config.max_num_seqs
+        self._most: int = _STEPS_IN_FLIGHT * engine.core.config.scheduler_config.max_num_seqs
         self._requests: dict[str, Generated] = {}
         self._sent: deque[Generated] = deque()
         self._num_sent = 0

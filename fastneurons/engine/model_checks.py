@@ -39,18 +39,6 @@ _OPTIONAL = re.compile(
 _TOGETHER = (("gate_proj", "up_proj", "down_proj"), ("up_proj", "down_proj"))
 
 
-def check_place(model: str) -> None:
-    """Refuse a folder that holds no model that can be measured; names on the Hub are left to the session.
-
-    Raises:
-        InputError: as `check_files` raises it, or where no folder is.
-    """
-    if is_path(model) or Path(model).exists():
-        folder = local_folder(model, None)
-        assert folder is not None
-        check_files(folder)
-
-
 def local_folder(model: str, revision: str | None, cache: str | None = None) -> Path | None:
     """Find a model's files on this machine; None if they have still to be downloaded.
 
@@ -270,6 +258,14 @@ def _decoder_layers(tensors: Iterable[TensorHeader]) -> dict[int, dict[str, Tens
         if match and not _OTHER_PARTS.search(match["prefix"]):
             stacks[match["prefix"]][int(match["index"])][match["suffix"]] = tensor
     return dict(stacks[max(stacks, key=lambda prefix: len(stacks[prefix]))]) if stacks else {}
+
+
+def place_in_layer(name: str) -> tuple[int, str] | None:
+    """Layer and name within it of a decoder layer's tensor; None for others."""
+    match = _LAYER.match(name)
+    if match is None or _OTHER_PARTS.search(match["prefix"]):
+        return None
+    return int(match["index"]), match["suffix"]
 
 
 def _kind_of_layer(config: dict[str, Any], index: int) -> str:

@@ -61,10 +61,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.exists() and (folder / ADAPTER_CONFIG).exists():
         base = read_object(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
         of = f" of {base}" if isinstance(base, str) and base else ""
-        instead = f"pass {base} itself, or" if of else "pass its base model, or"
+        instead = f"pass {base} and" if of else "pass its base model and"
         raise InputError(
-            f"{folder} is an adapter{of}, not a model; adapters are not supported: {instead} merge the adapter into "
-            "the weights and pass the result"
+            f"{folder} is an adapter{of}, not a model: {instead} --lora {folder}"
         )
     if not path.exists():
         raise InputError(f"{folder} is not a model: it has no {CONFIG}")

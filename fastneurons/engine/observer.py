@@ -20,12 +20,14 @@ from fastneurons_kernels.attribution import contributions
 from fastneurons_kernels.categories import categories
 from fastneurons_kernels.editing import Editing
 from fastneurons_kernels.editing_cpu import Editor, RowsToEdit
+from fastneurons_kernels.histogram import FEWEST_BINS, NUM_CELLS, Distribution, anchors, tables
 from fastneurons_kernels.reading import Reading, near_parts, near_threshold_count, num_words
 from fastneurons_kernels.top import top_count
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastneurons.engine.discovery import Site
+from fastneurons.engine.edges import first_edges
 from fastneurons.engine.edit_bank import EditBank, bank_bytes
 from fastneurons.engine.finite import NOT_FINITE
 from fastneurons.engine.host_memory import HostMemory
@@ -38,12 +40,18 @@ from fastneurons.engine.rows import (
     row_targets,
 )
 from fastneurons.engine.streams import Collection, CollectStream, collect_stream
-from fastneurons.engine.values import ValueVectors
+from fastneurons.engine.values import AdaptedValueVectors, ValueVectors
 
 _Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
 # Share of the memory budget for products of value vectors and answers while examples are collected.
 _PROJECTIONS_SHARE = 1 / 8
+
+# Buffers of distributions, by the kernel's names for them.
+_DISTRIBUTION = {"bin_counts": "counts", "sums": "sums", "signs": "signs"}
+
+# Sums of values up to this many times as large as a layer's outermost edge are exact.
+_BEYOND_EDGES = 2**8
 
 # Comes with the arrays of a collection: whether the model has computed finite numbers.
 _ALL_FINITE = "all_finite"
@@ -76,6 +84,7 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     edits: int = 0  # slots of the workers' bank of edits
     edit_values: int = 0  # rows of values that these may add
     judged_places: int = 0  # judged tokens in flight whose log-probabilities the workers hold
+    bins: int | None = None  # of a corpus's histograms; None: there are none
     # Whether the engine only reads, so that work that no reading depends on may be skipped.
     only_reads: bool = False
 
@@ -210,6 +219,11 @@ class Observer:
         # The last layer's, which may compute fewer rows than the others.
         self.last_targets = self.targets.clone()
         self.thresholds = torch.tensor(self.spec.thresholds, dtype=torch.float32, device=self.device)
+        if self.spec.bins is not None:
+            layers = len(self.sites)
+            self.bin_tables = torch.zeros((layers, NUM_CELLS), dtype=torch.uint8, device=self.device)
+            self.anchors = torch.zeros((layers, 4), dtype=torch.float64, device=self.device)
+            self.set_edges(np.tile(first_edges(self.spec.bins), (layers, 1)))
         self.calls = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in self.sites]
         self.layers = [
             LayerObserver(
@@ -219,9 +233,11 @@ class Observer:
                     targets=self.targets if n + 1 < len(self.sites) else self.last_targets,
                     thresholds=self.thresholds,
                     signal=self.spec.signal,
+                    distribution=self._distribution(n),
                     **{
                         name: buffer[:, n] if name == "coefficients" else buffer[:, :, n]
                         for name, buffer in self._buffers.items()
+                        if name not in _DISTRIBUTION
                     },
                 ),
                 calls=self.calls[n],
@@ -234,7 +250,11 @@ class Observer:
         for layer in self.layers:
             if not layer.fused:
                 kind = layer.site.kind
-                activation = {"function": kind.function, "gated": kind.gated, "parameters": kind.parameters}
+                activation: dict[str, Any] = {
+                    "function": kind.function,
+                    "gated": kind.gated,
+                    "parameters": kind.parameters,
+                }
                 layer.reader = Reader(layer.reading, self.dtype, layer.neurons, **activation)
                 if layer.editing is not None:
                     layer.editor = Editor(layer.editing, self.dtype, layer.neurons, **activation)
@@ -248,6 +268,7 @@ class Observer:
         self._requests: dict[str, _Request] = {}
         self._read_rows: Tensor | None = None
         self._armed = False
+        self._adapted: AdaptedValueVectors | None = None
 
     @property
     def buffer_bytes(self) -> int:
@@ -359,19 +380,31 @@ class Observer:
             rows: For each of E examples, the row of each of the L languages; -1 where it has none.
             keep_bits: Whether `activated` comes along.
             attribution: None without it. `index`, as `rows`: which of the answer tokens it is, -1 for none;
-                `unembedding`, float32 [U, H]: the tokens' rows; `top_k`; `keep_coefficients`.
+                `unembedding`, float32 [U, H]: the tokens' rows; `top_k`; `keep_coefficients`; `adapted`: whether
+                the examples were computed with the adapter.
         """
         used = np.array(rows, np.int64)
         return self._begin(used[used >= 0], lambda: self._collect(rows, keep_bits, attribution))
 
-    def begin_count(self, parity: int) -> Collection:
+    def begin_count(self, parity: int, languages: Sequence[int]) -> Collection:
         """Begin to collect the counts of a window of a corpus, and reset its half of the buffer to 0.
 
         Args:
             parity: Which half: windows take them by turns.
+            languages: Those that the window has tokens of, by index; nothing was counted for the others.
         """
         half = np.arange(self.spec.languages) + parity * self.spec.languages
-        return self._begin(half, lambda: self._count(parity))
+        return self._begin(half, lambda: self._count(parity, languages))
+
+    def set_edges(self, edges: np.ndarray) -> None:
+        """Sort the signal into bins with other edges from the next forward pass on.
+
+        Args:
+            edges: float32 [N, B - 1], of this rank's layers.
+        """
+        largest = _BEYOND_EDGES * np.abs(edges).max(1, initial=0.0)
+        self.bin_tables.copy_(torch.from_numpy(tables(edges)))
+        self.anchors.copy_(torch.from_numpy(np.stack([anchors(float(each)) for each in largest])))
 
     def fill_edits(
         self,
@@ -397,7 +430,8 @@ class Observer:
         if any(fill.get("by_score") for fill in fills):
             assert self.values is not None, "contributions need attribution"
             gathered, missing = self._to_device(index.clamp(min=0).long()), self._to_device(index < 0)
-            scores = self._buffers["coefficients"][gathered].float().abs() * self.values.norms  # [E, L, N, I]
+            norms = self.values_of(self._adapted is not None).norms
+            scores = self._buffers["coefficients"][gathered].float().abs() * norms  # [E, L, N, I]
             scores = scores.masked_fill_(missing[..., None, None], 0).sum(1)
         filled = self.bank.fill(planes[:, 0], fills, scores)
         # Queued among the forward passes, as the bank is what these read; the few numbers follow by themselves.
@@ -418,7 +452,9 @@ class Observer:
             E examples; what `contributions` gives, but for the largest scores `top_count` int32 [E, L, N, 4], of
             the neurons of all tensor-parallel ranks; `present` and `answered` bool [E, L]; and `coefficient`
             float16 [E, L, N, I] if it is to be kept (NaN where a language is missing). Of a corpus:
-            `activation_count`, int64 [S, L, N, I].
+            `activation_count`, int64 [S, L, N, I]; with histograms, of the l languages asked for, `histogram` int32
+            [l, N, I, B], `signal_sum` and `signal_square_sum` float64 [l, N, I], and of a gated model `sign_count`
+            int32 [l, N, I, 4].
         """
         arrays = collection.arrays()
         self.check_finite(bool(arrays.pop(_ALL_FINITE)))
@@ -429,10 +465,24 @@ class Observer:
         if not all_finite and self.tally.error is None:
             self.tally.error = NOT_FINITE
 
-    def constants(self) -> dict[str, np.ndarray]:
-        """Copy attribution's constants of the model to the host: `value_norm`, float32 [N, I]."""
-        assert self.values is not None
-        norms = self.values.norms
+    def adapt(self, factors: Sequence[tuple[Tensor, Tensor] | None]) -> None:
+        """Take the value vectors under a LoRA adapter, for collections with `adapted`; see `AdaptedValueVectors`."""
+        if self.values is not None:
+            self._adapted = AdaptedValueVectors(self.values, factors)
+
+    def values_of(self, adapted: bool) -> ValueVectors | AdaptedValueVectors:
+        """The value vectors of the base model, or those under the adapter."""
+        values = self._adapted if adapted else self.values
+        assert values is not None
+        return values
+
+    def constants(self, adapted: bool = False) -> dict[str, np.ndarray]:
+        """Copy attribution's constants of the model to the host: `value_norm`, float32 [N, I].
+
+        Args:
+            adapted: Whether those under the adapter.
+        """
+        norms = self.values_of(adapted).norms
         return self.beside_forward_passes(lambda: {"value_norm": norms.contiguous()})
 
     def collect_into(self, memory: HostMemory) -> None:
@@ -453,7 +503,13 @@ class Observer:
         S, N = len(self.spec.thresholds), len(self.sites)
         W, P = num_words(self.neurons), near_parts(self.neurons)
         if self.spec.is_corpus:
-            return {"counts": ((S, N, self.neurons), torch.int32)}
+            corpus: _Shapes = {"counts": ((S, N, self.neurons), torch.int32)}
+            if self.spec.bins is not None:
+                corpus["bin_counts"] = ((N, self.neurons, self.spec.bins), torch.int32)
+                corpus["sums"] = ((N, 4, self.neurons), torch.float64)
+                if self.sites and self.sites[0].kind.gated:
+                    corpus["signs"] = ((N, 4, self.neurons), torch.int32)
+            return corpus
         shapes: _Shapes = {"words": ((S, N, W), torch.int32)}
         if self.spec.position == "last":
             shapes["near"] = ((S, N, P), torch.int32)
@@ -473,9 +529,7 @@ class Observer:
                 f"{spec.edits} edits, {spec.edit_values} of them with values, take {needed / 2**20:,.1f} MiB of each "
                 f"device, more than --observe-memory {spec.memory_bytes / 2**30:g} (GiB)"
             )
-        return EditBank(
-            spec.edits, spec.edit_values, self.sites, self.device, self.max_rows, self.gather
-        )
+        return EditBank(spec.edits, spec.edit_values, self.sites, self.device, self.max_rows, self.gather)
 
     def _slots_that_fit(self) -> int:
         spec = self.spec
@@ -488,12 +542,31 @@ class Observer:
             what = "two windows of counts" if spec.is_corpus else "two examples in flight"
             values = ", value vectors" if self.values else ""
             values += f", {spec.edits} edits" if spec.edits else ""
+            values += "" if spec.bins is None else f", {spec.bins} bins"
             raise TooLargeError(
                 f"{what} take {needed / 2**20:,.1f} MiB of each device ({spec.languages} languages, "
                 f"{len(spec.thresholds)} thresholds{values}), more than --observe-memory "
                 f"{spec.memory_bytes / 2**30:g}: give {np.ceil(100 * needed / 2**30) / 100:g} or more (GiB)"
+                f"{self._bins_that_fit(needed)}"
             )
         return 2 if spec.is_corpus else min(spec.most_slots, (spec.memory_bytes - fixed) // max(1, slot))
+
+    def _bins_that_fit(self, needed: int) -> str:
+        """Say how many bins the budget holds, if any."""
+        if self.spec.bins is None:
+            return ""
+        of_a_bin = 2 * self.spec.languages * len(self.sites) * self.neurons * 4
+        fitting = self.spec.bins - -(-(needed - self.spec.memory_bytes) // of_a_bin)
+        return f"; --histogram {fitting} fits" if fitting >= FEWEST_BINS else "; without --histogram it fits"
+
+    def _distribution(self, layer: int) -> Distribution | None:
+        """A layer's view of the buffers for distributions; None without them."""
+        if self.spec.bins is None:
+            return None
+        buffers = {
+            _DISTRIBUTION[name]: t[:, layer] for name, t in self._buffers.items() if name in _DISTRIBUTION
+        }
+        return Distribution(table=self.bin_tables[layer], anchors=self.anchors[layer], **buffers)
 
     def _allocate(self) -> dict[str, Tensor]:
         rows = self.num_slots * self.spec.languages
@@ -531,7 +604,7 @@ class Observer:
     def _rows_that_matter(
         self, targets: np.ndarray, num_rows: int, needed: NDArray[np.int64] | None = None
     ) -> Tensor | None:
-        """A step's rows to read, and others that are needed; None if leaving out the rest gains nothing or is unwanted."""
+        """A step's rows to read, and others that are needed; None if leaving out the rest gains nothing, or is off."""
         if not self.spec.only_reads:
             return None
         read = np.flatnonzero(targets >= 0)
@@ -592,7 +665,7 @@ class Observer:
         if attribution is not None:
             assert counted.planes is not None
             out |= self._contributions(index, counted.planes[:, 0], attribution)
-            out["neuron_contribution"] = self._neuron_contribution(gathered, missing)
+            out["neuron_contribution"] = self._neuron_contribution(gathered, missing, attribution["adapted"])
             if attribution["keep_coefficients"]:
                 coefficient = self._buffers["coefficients"][gathered].half()
                 coefficient.masked_fill_(missing, torch.nan)
@@ -600,12 +673,28 @@ class Observer:
         # Transposed on the device: a copy to the host keeps strides, and the host is slow at this.
         return {name: tensor.contiguous() for name, tensor in out.items()}
 
-    def _count(self, parity: int) -> dict[str, Tensor]:
+    def _count(self, parity: int, languages: Sequence[int]) -> dict[str, Tensor]:
         """Queue the gathering for `begin_count`; likewise."""
         half = self._buffers["counts"].unflatten(0, (2, -1))[parity]  # [L, S, N, I]
         counts = half.transpose(0, 1).long().contiguous()
         half.zero_()
-        return {"activation_count": counts}
+        out = {"activation_count": counts}
+        if self.spec.bins is None:
+            return out
+        first = parity * self.spec.languages
+        rows = self._to_device(np.array([first + index for index in languages], np.int64))
+        taken = {}
+        for name in _DISTRIBUTION:
+            if name in self._buffers:
+                taken[name] = self._buffers[name][rows]
+                self._buffers[name].index_fill_(0, rows, 0)
+        sums = taken["sums"]
+        out["histogram"] = taken["bin_counts"]
+        out["signal_sum"] = sums[:, :, 0] + sums[:, :, 1]
+        out["signal_square_sum"] = sums[:, :, 2] + sums[:, :, 3]
+        if "signs" in taken:
+            out["sign_count"] = taken["signs"].transpose(2, 3).contiguous()
+        return out
 
     def _near_threshold_count(self, rows: Tensor) -> Tensor:
         """int32 [*rows, S, N]."""
@@ -619,7 +708,7 @@ class Observer:
 
         An answer's projection is as large as a row of coefficients in float32.
         """
-        assert self.values is not None
+        values = self.values_of(attribution["adapted"])
         index = torch.tensor(attribution["index"], dtype=torch.int32)
         unembedding = torch.tensor(attribution["unembedding"])
         answer_bytes = 4 * len(self.sites) * self.neurons
@@ -634,8 +723,8 @@ class Observer:
                 self._buffers["coefficients"],
                 self._page_locked(rows[some]),
                 planes[some],
-                self.values.norms,
-                self.values.projections(self._to_device(unembedding[tokens.long()])),
+                values.norms,
+                values.projections(self._to_device(unembedding[tokens.long()])),
                 self._page_locked(own.int()),
                 attribution["top_k"],
             )._asdict()
@@ -656,17 +745,17 @@ class Observer:
             return False
         return self.sites[0].neurons != self.sites[0].total_neurons
 
-    def _neuron_contribution(self, rows: Tensor, missing: Tensor) -> Tensor:
+    def _neuron_contribution(self, rows: Tensor, missing: Tensor, adapted: bool) -> Tensor:
         """Contribution scores, summed over examples: float64 [L, N, I], of `rows` [E, L] without those missing.
 
         An example at a time: the scores of all are several times as large as their coefficients.
         """
-        assert self.values is not None
+        norms = self.values_of(adapted).norms
         shape = (self.spec.languages, len(self.sites), self.neurons)
         total = torch.zeros(shape, dtype=torch.float64, device=self.device)
         for row, absent in zip(rows, missing, strict=True):
             scores = self._buffers["coefficients"][row].float().abs()
-            scores *= self.values.norms
+            scores *= norms
             total += scores.masked_fill_(absent, 0)
         return total
 

@@ -78,6 +78,7 @@ class ReadingPass(Iterator[MeasuredRows]):
             tokens of several rows are counted together.
         keep_bits: Whether `activated` is wanted.
         stop: Once set, no more is sent; what is complete by then is handed on, and of a corpus also what is in flight.
+        adapted: Whether the model computes the rows with the engine's adapter.
     """
 
     def __init__(
@@ -94,11 +95,12 @@ class ReadingPass(Iterator[MeasuredRows]):
         window: int,
         keep_bits: bool,
         stop: threading.Event,
+        adapted: bool = False,
     ) -> None:
         self._engine, self._num_languages, self._measurement = engine, num_languages, measurement
         self._collector, self._slots, self._totals = collector, slots, totals
         self._rows, self._first, self._window, self._keep_bits = rows, first, window, keep_bits
-        self._stop = stop
+        self._stop, self._adapted = stop, adapted
         self._corpus = measurement.position == "corpus"
         self._next_taken = self._next_begun = first
         self._pending: deque[InFlight] = deque()
@@ -186,7 +188,7 @@ class ReadingPass(Iterator[MeasuredRows]):
             if self._measurement.position != "last":
                 extra[SPANS_KEY] = row.read(index)
                 self._totals.tokens_to_read += row.num_read(index)
-            self._engine.send(request_id, token_ids, extra)
+            self._engine.send(request_id, token_ids, extra, adapted=self._adapted)
             self._requests[request_id] = item
             item.unfinished += 1
             self._totals.prompts += 1
@@ -224,7 +226,7 @@ class ReadingPass(Iterator[MeasuredRows]):
     def _begin(self, group: list[InFlight]) -> Begun:
         if self._corpus:
             return self._collector.begin_count(group, self._next_begun, self._window)
-        return self._collector.begin(group, self._next_begun, self._keep_bits)
+        return self._collector.begin(group, self._next_begun, self._keep_bits, self._adapted)
 
     def _fetch_groups(self, number: int) -> Iterator[MeasuredRows]:
         """Hand on the results of the collections that began first."""

@@ -49,7 +49,7 @@ class ToScore(NamedTuple):
 
 def judged_places(config: Any) -> int:
     """Number of judged tokens that the workers should hold, given vLLM's configuration."""
-    return max(_LEAST_PLACES, 2 * config.model_config.max_model_len)
+    return max(_LEAST_PLACES, 2 * int(config.model_config.max_model_len))
 
 
 def scoring_engine(
@@ -73,8 +73,8 @@ def scoring_engine(
     def observe(config: Any) -> Any:
         from fastneurons.engine.observer import ObservationSpec
 
-        places = {"judged_places": judged_places(config)}
-        return ObservationSpec(most_slots=2, languages=1, only_reads=True, **places, **(observation or {}))
+        fields: dict[str, Any] = {"judged_places": judged_places(config), **(observation or {})}
+        return ObservationSpec(most_slots=2, languages=1, only_reads=True, **fields)
 
     return PatchedEngine(model, options or EngineOptions(), observe, verbose=verbose)
 

@@ -10,28 +10,34 @@ Finished rows are handed on in input order.
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.digest import NO_DIGEST, digest_of_row, digest_of_tokens
-from fastneurons.data.example import Skipped
+from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.core import Core
+from fastneurons.engine.edges import ROUNDS, better_edges, first_edges, sample_of
 from fastneurons.engine.edits import Edits
-from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Row, Tokenised
+from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Row, ShardEncoder, Tokenised
 from fastneurons.engine.engine import ModelFacts, PatchedEngine
 from fastneurons.engine.feed import Feed
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.reading import ReadingPass, Rows, Slots, Totals
 from fastneurons.engine.scoring import judged_places
 from fastneurons.engine.tokenise import Tokeniser
+from fastneurons.engine.wire import to_wire
 from fastneurons.errors import InputError
+from fastneurons.shards import Shard
 
 if TYPE_CHECKING:
     from fastneurons.engine.observer import ObservationSpec
@@ -129,7 +135,47 @@ class Session:
         Raises:
             EngineError: the engine failed.
         """
-        return self.engine.ask_whole("fastneurons_constants") if self.measurement.attribution else {}
+        if not self.measurement.attribution:
+            return {}
+        return self.engine.ask_whole("fastneurons_constants", adapted=self.facts.adapter is not None)
+
+    def set_edges(self, edges: NDArray[np.float32]) -> None:
+        """Sort signals into bins with these edges from now on. Only between passes.
+
+        Args:
+            edges: float32 [N, B - 1]; see `fastneurons_kernels.histogram`.
+        Raises:
+            EngineError: the engine failed.
+        """
+        wired = to_wire({"edges": np.ascontiguousarray(edges, np.float32)})
+        self.engine.ask("fastneurons_set_edges", layers=list(self.facts.layers), edges=wired)
+
+    def choose_edges(self, texts: Sequence[Example], add_special_tokens: bool = True) -> NDArray[np.float32]:
+        """Choose edges of the histograms' bins from a sample of texts, and set them.
+
+        Args:
+            texts: Each in one language.
+            add_special_tokens: As for `measure`.
+        Returns:
+            float32 [N, B - 1].
+        Raises:
+            EngineError: the engine failed.
+        """
+        bins = self.measurement.histogram
+        assert bins is not None
+        begun = self.totals.begun  # of the texts that are counted, not of these
+        with self.tokenised(texts, 1, None, add_special_tokens) as encoded:
+            sample = sample_of((text for text, _ in encoded), len(self.languages))
+        self.totals.begun = begun
+        edges = np.tile(first_edges(bins), (len(self.facts.layers), 1))
+        for _ in range(ROUNDS):
+            self.set_edges(edges)
+            counts = np.zeros((len(edges), bins), np.int64)
+            for part in self.read(ListedRows(sample), window=max(1, len(sample))):
+                counts += part["histogram"].sum((0, 2), dtype=np.int64)
+            edges = better_edges(edges, counts)
+        self.set_edges(edges)
+        return edges
 
     def measure(
         self,
@@ -140,6 +186,7 @@ class Session:
         stop: threading.Event | None = None,
         block_size: int | None = None,
         add_special_tokens: bool = True,
+        adapted: bool = True,
     ) -> Iterator[MeasuredRows]:
         """Measure a stream of examples, or of texts.
 
@@ -154,6 +201,7 @@ class Session:
             block_size: Tokens of a corpus' blocks; None keeps documents.
             add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
                 in a chat format, which have their marks already.
+            adapted: Whether the model computes them with the session's adapter, if it has one.
         Yields:
             All rows, in input order, in groups.
         Raises:
@@ -164,7 +212,7 @@ class Session:
             if self.measurement.position == "corpus":
                 for _ in islice(encoded, first):
                     pass
-            yield from self.read(encoded, first, window, keep_bits, stop)
+            yield from self.read(encoded, first, window, keep_bits, stop, adapted)
 
     @contextlib.contextmanager
     def tokenised(
@@ -173,15 +221,20 @@ class Session:
         window: int = 256,
         block_size: int | None = None,
         add_special_tokens: bool = True,
+        shard: Shard | None = None,
     ) -> Iterator["TokenisedRows"]:
         """Rows tokenised ahead of the engine, in a thread that ends with the context. Arguments as for `measure`.
 
+        Args:
+            shard: Of a corpus, the share of its blocks that is wanted; rows of examples are chosen beforehand.
         Raises:
             InputError: tokens of a window could overflow their counters, or blocks are longer than the model takes.
         """
         if self.measurement.position == "corpus":
-            self._check_window(window, block_size)
-        encode = self._encoder(block_size, add_special_tokens)
+            check_window(window, block_size, self.facts.max_prompt_tokens)
+        encode = self.encoder(block_size, add_special_tokens)
+        if shard is not None and self.measurement.position == "corpus":
+            encode = ShardEncoder(encode, shard, window)
         encoded = TokenisedRows(
             rows, encode, self.languages, self.measurement.position == "corpus", max(256, self.facts.slots)
         )
@@ -198,6 +251,7 @@ class Session:
         window: int = 256,
         keep_bits: bool = True,
         stop: threading.Event | None = None,
+        adapted: bool = True,
     ) -> ReadingPass:
         """Read rows that are token ids already; for the rest as `measure`.
 
@@ -216,6 +270,7 @@ class Session:
             window=window,
             keep_bits=keep_bits,
             stop=stop or threading.Event(),
+            adapted=adapted and self.facts.adapter is not None,
         )
 
     def tokeniser(self, add_special_tokens: bool = True) -> Tokeniser:
@@ -248,39 +303,66 @@ class Session:
             signal=measurement.signal,
             attribution=measurement.attribution,
             memory_bytes=measurement.memory_bytes,
+            bins=measurement.histogram,
             only_reads=self._only_reads,
             judged_places=judged_places(config) if self._judges else 0,
             **self._bank,
         )
 
-    def _encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:
-        tokenise = self.tokeniser(add_special_tokens)
-        limits = (tokenise, self.languages, self.facts.max_prompt_tokens, self.facts.vocabulary)
-        marks = self.measurement.include_special_tokens
-        if self.measurement.position == "corpus":
-            return BlockEncoder(*limits, block_size, include_special_tokens=marks)
-        if self.measurement.position == "answer":
-            return PromptEncoder(*limits, "appended", own_tokens=True, include_special_tokens=marks)
-        answers = "first token" if self.measurement.attribution else "ignored"
-        own = self.measurement.position == "any"
-        return PromptEncoder(*limits, answers, own_tokens=own, include_special_tokens=marks)
+    def encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:
+        """Make what turns rows into token ids; arguments as for `measure`."""
+        return encoder_for(
+            self.tokeniser(add_special_tokens), self.languages, self.measurement, self.facts, block_size
+        )
 
-    def _check_window(self, window: int, block_size: int | None) -> None:
-        """Within a window, tokens are counted in 32 bits.
 
-        Raises:
-            InputError: they could overflow; or blocks are longer than the model takes.
-        """
-        longest = self.facts.max_prompt_tokens
-        if block_size is not None and block_size > longest:
-            raise InputError(
-                f"--block-size {block_size}: the model takes {longest} tokens (--max-model-len less one)"
-            )
-        if window * (block_size or longest) >= 2**31:
-            raise InputError(
-                f"--window {window}: of a corpus with up to {block_size or longest} tokens a text at most "
-                f"{2**31 // (block_size or longest)}"
-            )
+def encoder_for(
+    tokenise: Tokeniser,
+    languages: tuple[str, ...],
+    measurement: Measurement,
+    facts: ModelFacts,
+    block_size: int | None = None,
+) -> Encoder:
+    """Make what turns rows into token ids, for a measurement with a model."""
+    limits = (tokenise, languages, facts.max_prompt_tokens, facts.vocabulary)
+    marks = measurement.include_special_tokens
+    if measurement.position == "corpus":
+        return BlockEncoder(*limits, block_size, include_special_tokens=marks)
+    if measurement.position == "answer":
+        return PromptEncoder(*limits, "appended", own_tokens=True, include_special_tokens=marks)
+    answers = "first token" if measurement.attribution else "ignored"
+    own = measurement.position == "any"
+    return PromptEncoder(*limits, answers, own_tokens=own, include_special_tokens=marks)
+
+
+def check_window(window: int, block_size: int | None, longest: int) -> None:
+    """Check that a corpus' tokens can be counted: within a window they are, in 32 bits.
+
+    Args:
+        longest: Tokens of the longest prompt that the model takes.
+    Raises:
+        InputError: they could overflow; or blocks are longer than the model takes.
+    """
+    if block_size is not None and block_size > longest:
+        raise InputError(
+            f"--block-size {block_size}: the model takes {longest} tokens (--max-model-len less one)"
+        )
+    if window * (block_size or longest) >= 2**31:
+        raise InputError(
+            f"--window {window}: of a corpus with up to {block_size or longest} tokens a text at most "
+            f"{2**31 // (block_size or longest)}"
+        )
+
+
+class ListedRows:
+    """Tokenised rows that are all there; `Rows`. Their digests are not needed."""
+
+    def __init__(self, rows: Iterable[Tokenised]) -> None:
+        self._rows = iter(rows)
+
+    def take(self, wait: bool) -> tuple[Tokenised | Skipped, int] | None:
+        """See `Rows.take`."""
+        return next(self._rows), NO_DIGEST
 
 
 class TokenisedRows(Iterator[tuple[Tokenised | Skipped, int]]):

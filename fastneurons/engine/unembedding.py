@@ -31,6 +31,7 @@ class Unembedding:
     ) -> None:
         self._compute: Callable[[Tensor], Tensor] = model.compute_logits  # type: ignore[assignment]
         self._gather = gather
+        self._without_adapter = _WithoutAdapter(model)
         shard = find_head(model).shard_indices
         self._first, self._end = int(shard.org_vocab_start_index), int(shard.org_vocab_end_index)
         if gather is not None:
@@ -56,9 +57,10 @@ class Unembedding:
 
     def _of_some(self, hidden_states: Tensor, tokens: Tensor) -> Tensor:
         if self._gather is None:
-            logits = self._compute(hidden_states).float()
+            with self._without_adapter:
+                logits = self._compute(hidden_states).float()
             return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
-        with self._own_part:
+        with self._own_part, self._without_adapter:
             logits = self._compute(hidden_states)
         logits = logits.float()
         # Behind a rank's part of the vocabulary comes what makes all parts equally wide.
@@ -69,8 +71,10 @@ class Unembedding:
         chosen = logits.gather(1, torch.where(is_own, own, 0)[:, None])[:, 0]
         # Another rank's token: minus infinity, the least that any logit is.
         chosen = chosen.masked_fill(~is_own, -torch.inf)
-        both = self._gather(torch.stack((logits.logsumexp(1), chosen), 1)).unflatten(1, (-1, 2))  # [J, ranks, 2]
-        return both[:, :, 1].amax(1) - both[:, :, 0].logsumexp(1)
+        both = self._gather(torch.stack((logits.logsumexp(1), chosen), 1))
+        both = both.unflatten(1, (-1, 2))  # [J, ranks, 2]
+        found: Tensor = both[:, :, 1].amax(1) - both[:, :, 0].logsumexp(1)
+        return found
 
 
 class _OwnPart:
@@ -92,6 +96,27 @@ class _OwnPart:
 
     def __exit__(self, *_: object) -> None:
         self._is_on = False
+
+
+class _WithoutAdapter:
+    """A context in which logits are those of the base model's unembedding.
+
+    vLLM's LoRA adds its part to the rows of the tokens that are sampled, of which it keeps count, not to those that are
+    judged. Adapters that change the unembedding are refused where tokens are judged.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        from vllm.lora.layers import LogitsProcessorWithLoRA
+
+        self._processors: list[Any] = [m for m in model.modules() if isinstance(m, LogitsProcessorWithLoRA)]
+
+    def __enter__(self) -> None:
+        for processor in self._processors:
+            processor._get_logits = processor.base_layer._get_logits
+
+    def __exit__(self, *_: object) -> None:
+        for processor in self._processors:
+            del processor._get_logits  # the class's own is behind it
 
 
 def find_head(model: nn.Module) -> Any:

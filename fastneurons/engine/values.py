@@ -47,6 +47,10 @@ class ValueVectors:
         own = [self.norms, *(v for v in self._vectors if v._base is None)]
         return sum(t.numel() * t.element_size() for t in own)
 
+    def of_layer(self, index: int) -> Tensor:
+        """[I, H] of this rank's neurons in its layer with that index."""
+        return self._vectors[index]
+
     def projections(self, rows: Tensor) -> Tensor:
         """v . e for rows e [A, H] of the unembedding: float32 [A, N, I] for this rank's N layers and I neurons."""
         out = self.norms.new_empty((len(rows), *self.norms.shape))
@@ -55,6 +59,35 @@ class ValueVectors:
         rows = rows.to(self.norms.device)
         for layer, vectors in enumerate(self._vectors):
             projection(rows, vectors, out[:, layer])
+        return out
+
+
+class AdaptedValueVectors:
+    """The value vectors under a LoRA adapter: those of the model plus B A, column by column.
+
+    Args:
+        base: Those of the model.
+        factors: A [r, I] and B [H, r] of each layer's down projection, B scaled as the adapter is; None for a layer
+            whose down projection the adapter leaves alone.
+    """
+
+    def __init__(self, base: ValueVectors, factors: Sequence[tuple[Tensor, Tensor] | None]) -> None:
+        self._base, self._factors = base, factors
+        norms = base.norms.clone()
+        for layer, pair in enumerate(factors):
+            if pair is not None:
+                a, b = pair
+                norms[layer] = (base.of_layer(layer).float() + a.float().T @ b.float().T).norm(dim=1)
+        self.norms = norms  # float32 [N, I]
+
+    def projections(self, rows: Tensor) -> Tensor:
+        """v . e, as of `ValueVectors`."""
+        out = self._base.projections(rows)
+        rows = rows.to(out.device)
+        for layer, pair in enumerate(self._factors):
+            if pair is not None and len(rows):
+                a, b = pair
+                out[:, layer] += (rows @ b.float()) @ a.float()
         return out
 
 
@@ -100,9 +133,12 @@ def pushed_value(input_scale: Tensor | None) -> float:
     return float(scale * 2.0 ** min(6, max(0, round(-math.log2(scale)))))
 
 
-def unembedding_rows(model: nn.Module, tokens: Sequence[int]) -> Tensor:
+def unembedding_rows(model: nn.Module, tokens: Sequence[int], lora_slot: int | None = None) -> Tensor:
     """This rank's part of the rows of the unembedding, float32 [U, H]; parts of all ranks add up.
 
+    Args:
+        tokens: The U tokens.
+        lora_slot: Where vLLM keeps the adapter whose change of the unembedding is included; None for the base model.
     Raises:
         LookupError: no unembedding is found, or its weight is no longer as it was loaded.
     """
@@ -113,4 +149,53 @@ def unembedding_rows(model: nn.Module, tokens: Sequence[int]) -> Tensor:
     if weight.dim() != 2 or not weight.is_floating_point() or weight.element_size() < 2:
         raise LookupError(f"the unembedding's weight is {weight.dtype} {tuple(weight.shape)}")
     rows = weight[torch.where(mine, ids - shard.org_vocab_start_index, 0)].float()
+    if lora_slot is not None and (pair := unembedding_factors(model, lora_slot)) is not None:
+        a, b = pair
+        rows = rows + b[ids.to(b.device)].float() @ a.float()
     return torch.where(mine[:, None], rows, 0.0)
+
+
+def adapter_slot(model: Any, number: int) -> int:
+    """Where vLLM keeps an adapter in the stacked factors of its LoRA layers.
+
+    Args:
+        model: The whole model, with vLLM's LoRA manager.
+        number: The adapter's.
+    Raises:
+        ValueError: it is not loaded.
+    """
+    slot: int = model.lora_manager.lora_index_to_id.index(number)
+    return slot
+
+
+def down_factors(sites: Sequence[Site], slot: int) -> list[tuple[Tensor, Tensor] | None]:
+    """This rank's A [r, I] and scaled B [H, r] of each down projection; None where it has no LoRA layer.
+
+    Views of vLLM's buffers. A layer that the adapter leaves alone holds zeros there.
+    """
+    return [_factors(_lora_layer(site), slot) for site in sites]
+
+
+def _lora_layer(site: Site) -> Any:
+    """The module that vLLM's LoRA has put around a down projection, if it has."""
+    for module in site.parent.modules():
+        if getattr(module, "base_layer", None) is site.down and hasattr(module, "lora_a_stacked"):
+            return module
+    return None
+
+
+def _factors(layer: Any, slot: int) -> tuple[Tensor, Tensor] | None:
+    if layer is None:
+        return None
+    # Linear layers hold one pair for each of their parts; a down projection has one part.
+    a, b = layer.lora_a_stacked, layer.lora_b_stacked
+    a, b = (a[0], b[0]) if isinstance(a, tuple) else (a, b)
+    return (a[slot, 0], b[slot, 0]) if bool(b[slot].any()) else None
+
+
+def unembedding_factors(model: nn.Module, slot: int) -> tuple[Tensor, Tensor] | None:
+    """A [r, H] and B [V, r] of the unembedding, which vLLM's LoRA applies where logits are computed."""
+    from vllm.lora.layers import LogitsProcessorWithLoRA
+
+    layers = [module for module in model.modules() if isinstance(module, LogitsProcessorWithLoRA)]
+    return _factors(layers[0], slot) if layers else None

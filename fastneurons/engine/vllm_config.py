@@ -28,6 +28,7 @@ def engine_config(model: str, options: EngineOptions, **own: Any) -> Any:
     on_cpu = current_platform.is_cpu()
     given = {name: value for name, value in asdict(options).items() if value is not None}
     extra = given.pop("engine_args")
+    given.pop("lora", None)  # the engine reads the adapter and passes vLLM's arguments for it
     if on_cpu and options.dtype == "auto" and not cpu_computes_bfloat16():
         given["dtype"] = "float32"
     memory = device_memory()

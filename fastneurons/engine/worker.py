@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from vllm.v1.outputs import AsyncModelRunnerOutput
 
+from fastneurons.engine.core import ADAPTER_NUMBER, lora_request
 from fastneurons.engine.discovery import NoSiteError, find_sites
 from fastneurons.engine.edit_bank import EditBank
 from fastneurons.engine.engine_warnings import collected_warnings, of_rounding
@@ -30,14 +31,19 @@ from fastneurons.engine.shared import WorkerShare
 from fastneurons.engine.streams import Collection
 from fastneurons.engine.unembedding import Unembedding
 from fastneurons.engine.unneeded import can_leave_out_rows, leave_out_logits, leave_out_rows
-from fastneurons.engine.values import ValueVectors, unembedding_rows
+from fastneurons.engine.values import (
+    ValueVectors,
+    adapter_slot,
+    down_factors,
+    unembedding_factors,
+    unembedding_rows,
+)
 from fastneurons.engine.wire import from_wire, to_wire
 
 if TYPE_CHECKING:
     from vllm.v1.worker.gpu_worker import Worker as _WorkerBase
 else:
     _WorkerBase = object
-
 
 
 class NeuronWorker(_WorkerBase):
@@ -51,6 +57,7 @@ class NeuronWorker(_WorkerBase):
     _own: dict[str, bool]  # requests of ours in the engine, and whether their next tokens are wanted
     _is_ours = False  # whether the step that began last has requests of ours
     _samples = False  # whether it has some of which the next token is wanted
+    _other_forwards = 0  # real forward passes without requests of ours
     _in_step = False  # within a step with requests of ours: no dummy, and none of vLLM's warm-up
 
     def load_model(self, *args: Any, **kwargs: Any) -> Any:
@@ -204,6 +211,7 @@ class NeuronWorker(_WorkerBase):
         tally: dict[str, Any] = msgspec.to_builtins(self.observer.tally)
         scored = self.scorer.tokens_scored if self.scorer is not None else None
         return tally | {
+            "forwards": tally["forwards"] + self._other_forwards,
             "calls": self.observer.num_calls(),
             "layers": len(self.observer.layers),
             "tokens_scored": scored,
@@ -217,9 +225,16 @@ class NeuronWorker(_WorkerBase):
             attribution = attribution | {"unembedding": from_wire(attribution["unembedding"])["rows"]}
         return self._later(lambda observer: observer.begin(rows, keep_bits, attribution))
 
-    def fastneurons_count(self, parity: int) -> "_Later":
+    def fastneurons_count(self, parity: int, languages: list[int]) -> "_Later":
         """`Observer.begin_count` of this rank, and its arrays once they are there."""
-        return self._later(lambda observer: observer.begin_count(parity))
+        return self._later(lambda observer: observer.begin_count(parity, languages))
+
+    def fastneurons_set_edges(self, layers: list[int], edges: dict[str, Any]) -> dict[str, Any]:
+        """`Observer.set_edges` of this rank, from the edges of all `layers` of the model."""
+        assert self.observer is not None
+        own = [layers.index(site.layer) for site in self.observer.sites]
+        self.observer.set_edges(from_wire(edges)["edges"][own])
+        return {"error": None, "arrays": {}}
 
     def fastneurons_put_edit(
         self, slot: int, layers: list[int], mask: dict[str, Any], change: dict[str, Any]
@@ -241,19 +256,44 @@ class NeuronWorker(_WorkerBase):
         """`Observer.fill_edits` of this rank, and its arrays once they are there."""
         return self._later(lambda observer: observer.fill_edits(rows, fills, threshold))
 
-    def fastneurons_constants(self) -> dict[str, Any]:
-        """`Observer.constants` of this rank."""
-        return self._reply(Observer.constants)
+    def fastneurons_load_adapter(self, name: str, folder: str) -> dict[str, Any]:
+        """Load the LoRA adapter that requests may use; return what is wrong with it, and modules without effect here.
 
-    def fastneurons_unembedding(self, tokens: list[int]) -> dict[str, Any]:
+        Before the first request, since an exception within a step would end the engine.
+        """
+        assert self.observer is not None
+        try:
+            self.add_lora(lora_request(name, folder))
+        except Exception as error:  # whatever vLLM raises
+            return {"error": " ".join(str(error).split()), "unused": []}
+        manager: Any = self.model_runner.get_model().lora_manager
+        loaded = manager.list_adapters()[ADAPTER_NUMBER].loras
+        slot = adapter_slot(self.model_runner.get_model(), ADAPTER_NUMBER)
+        # See `Adapter.engine_arguments`.
+        assert self.model_runner.device.type != "cpu" or slot < manager.lora_slots - 1
+        if self.scorer is not None and unembedding_factors(self.model_runner.get_model(), slot) is not None:
+            changed = (
+                "it changes the unembedding, which is not supported where log-probabilities are computed"
+            )
+            return {"error": f"{changed}: merge it into the weights", "unused": []}
+        self.observer.adapt(down_factors(self.observer.sites, slot))
+        return {"error": None, "unused": sorted(set(loaded) - set(manager.modules))}
+
+    def fastneurons_constants(self, adapted: bool = False) -> dict[str, Any]:
+        """`Observer.constants` of this rank."""
+        return self._reply(lambda observer: observer.constants(adapted))
+
+    def fastneurons_unembedding(self, tokens: list[int], adapted: bool = False) -> dict[str, Any]:
         """This rank's part of rows of the unembedding; the parts of all ranks add up."""
         from vllm.distributed import get_pp_group
 
         if not get_pp_group().is_last_rank:
             return {"error": None, "arrays": {}}
+        model = self.model_runner.get_model()
+        slot = adapter_slot(model, ADAPTER_NUMBER) if adapted else None
         return self._reply(
             lambda observer: observer.beside_forward_passes(
-                lambda: {"rows": unembedding_rows(self.model_runner.get_model(), tokens).contiguous()}
+                lambda: {"rows": unembedding_rows(model, tokens, slot).contiguous()}
             )
         )
 
@@ -353,6 +393,7 @@ class NeuronWorker(_WorkerBase):
     def _on_batch(self, batch: Batch) -> None:
         assert self.observer is not None
         if not self._in_step:
+            self._other_forwards += 1
             return
         needed = self._rows_sampled_from(batch)
         if self.scorer is not None:
@@ -362,8 +403,9 @@ class NeuronWorker(_WorkerBase):
     def _rows_sampled_from(self, batch: Batch) -> NDArray[np.int64]:
         """The last rows of requests whose next tokens are wanted."""
         wanted = np.array([self._own.get(request_id, True) for request_id in batch.request_ids], bool)
-        last: NDArray[np.int64] = batch.query_start + batch.num_scheduled_tokens - 1
-        return last[wanted]
+        last = np.add(batch.query_start, batch.num_scheduled_tokens, dtype=np.int64) - 1
+        rows: NDArray[np.int64] = last[wanted]
+        return rows
 
     def _max_rows(self) -> int:
         """Rows of the largest forward pass: a full step, or a CUDA graph's padded size."""

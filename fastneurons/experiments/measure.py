@@ -1,16 +1,17 @@
 """The main job: a stream of examples, or of texts, through an engine into a store."""
 
 import threading
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from fastneurons.arrays import Arrays, join
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.digest import DATA_CHANGED
-from fastneurons.data.example import Skipped
+from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.engine import ModelFacts
 from fastneurons.engine.failure import LoadError, with_log
 from fastneurons.engine.placement import MeasuredRows
@@ -65,7 +66,7 @@ def measure_into_store(
         engine or EngineOptions(),
     )
     check_together(measurement, options, engine)
-    _check(measurement, languages)
+    check_languages(measurement, languages)
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     with quiet(verbose) as hushed, interruptible() as stop:
         shown = progress if not isinstance(progress, bool) else Silent()
@@ -110,14 +111,14 @@ def write_measurements(
     tokenise = session.tokeniser(source.add_special_tokens)
     progress.message(describe_tokens(tokenise, session.measurement))
     tokens = token_facts(tokenise, session.measurement, options.block_size is not None)
-    header = _header(session, source, options, engine, tokens)
+    header = header_of(session, source, options, engine, tokens)
     constants = session.constants()
-    with _writer(out, header, session.measurement, options, constants) as writer:
+    with writer_for(out, header, session.measurement, options, constants) as writer:
         _measure(session, writer, source, options, progress, stop)
         return writer.write_s
 
 
-def _check(measurement: Measurement, languages: tuple[str, ...]) -> None:
+def check_languages(measurement: Measurement, languages: tuple[str, ...]) -> None:
     """Refuse a single language if the run compares languages."""
     if measurement.position == "corpus":
         return
@@ -133,16 +134,44 @@ def describe(facts: ModelFacts, measurement: Measurement) -> str:
     if facts.workers > 1:
         where = f"{facts.workers} workers, each {where}"
     held = "counts" if measurement.position == "corpus" else f"up to {facts.slots} examples in flight"
+    adapter = (
+        f" with adapter {facts.adapter.folder.name} (rank {facts.adapter.rank})" if facts.adapter else ""
+    )
     return (
-        f"{short_name(facts.model)}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
+        f"{short_name(facts.model)}{adapter}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
         f"({facts.function}{', gated' if facts.gated else ''}), {facts.dtype}, {where}; "
         f"{held} in {facts.buffer_bytes / 2**20:.1f} of {measurement.memory_bytes / 2**20:,.0f} MiB"
     )
 
 
-def _header(
-    session: Session, source: Source, options: RunOptions, engine: EngineOptions, tokens: dict[str, Any]
+class Measures(Protocol):
+    """What is known of an engine that is ready: a session, or a report of one."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Facts about its model."""
+
+    @property
+    def measurement(self) -> Measurement:
+        """What it reads."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """L codes."""
+
+    @property
+    def top_k(self) -> int | None:
+        """Neurons of a layer that count as its top contributors."""
+
+
+def header_of(
+    session: Measures, source: Source, options: RunOptions, engine: EngineOptions, tokens: dict[str, Any]
 ) -> Header:
+    """The header of a run's store.
+
+    Args:
+        tokens: The header's field of that name.
+    """
     import fastneurons
 
     facts, measurement = session.facts, session.measurement
@@ -154,7 +183,8 @@ def _header(
         revision=engine.revision,
         dtype=facts.dtype,
         quantization=engine.quantization,
-        lora=None,
+        lora=printable(str(facts.adapter.folder)) if facts.adapter is not None else None,
+        lora_fingerprint=facts.adapter.fingerprint if facts.adapter is not None else None,
         task=",".join(source.tasks),
         tasks=list(source.tasks),
         source=printable(source.name) + blocks,
@@ -169,33 +199,38 @@ def _header(
         window=options.window,
         config={
             "limit": source.limit,
-            "data": _printable(dict(source.options)),
-            "engine": _printable(asdict(engine)),
+            "data": printable_options(dict(source.options)),
+            "engine": printable_options(asdict(engine)),
             "function": facts.function,
             "gated": facts.gated,
+            **({"lora": printable_options(facts.adapter.describe())} if facts.adapter is not None else {}),
+            **({"alignment": printable_options(facts.alignment)} if facts.alignment is not None else {}),
         },
         model_fingerprint=facts.model_fingerprint,
         tokenizer_fingerprint=facts.tokenizer_fingerprint,
         warnings=list(facts.warnings),
+        shard=None if options.shard is None else str(options.shard),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
     )
 
 
-def _printable(value: Any) -> Any:
+def printable_options(value: Any) -> Any:
     """Options in a form that can be stored: paths may hold bytes that are not UTF-8."""
     if isinstance(value, dict):
-        return {name: _printable(one) for name, one in value.items()}
+        return {name: printable_options(one) for name, one in value.items()}
     return printable(value) if isinstance(value, str) else value
 
 
-def _writer(
+def writer_for(
     out: str, header: Header, measurement: Measurement, options: RunOptions, constants: Arrays
 ) -> StoreWriter:
+    """The writer of a run's store, which is begun or continued. Raises as `StoreWriter` does."""
     kept: dict[str, Any] = {
         "keep_bits": options.keep_bits,
         "keep_coefficients": measurement.keep_coefficients,
         "keep_prompts": options.keep_prompts,
+        "keep_folds": options.keep_folds,
         "constants": constants,
     }
     if options.resume:
@@ -216,6 +251,8 @@ def _measure(
     known = KnownRows(writer.committed_rows())
     corpus = session.measurement.position == "corpus"
     # The blocks of a corpus are not its rows: those that are in the store are known by their tokens.
+    if not corpus:
+        source = source.part(options.shard, options.window)
     rows = source.rows if corpus else remaining_rows(source.rows, known, stop)
     if first and not writer.is_complete:
         progress.message(f"continuing after {first} examples")
@@ -225,7 +262,7 @@ def _measure(
     first_skipped: Skipped | None = None
     try:
         with session.tokenised(
-            rows, options.window, options.block_size, source.add_special_tokens
+            rows, options.window, options.block_size, source.add_special_tokens, options.shard
         ) as encoded:
             if corpus:
                 pass_by_blocks(encoded, known, stop, options.block_size)
@@ -255,26 +292,69 @@ def _measure(
         if window:
             _commit(writer, window, source.tasks, session.languages)
         writer.wait()
-    if session.totals.begun:
+    found = Found(num_rows, num_skipped, describe_skipped(first_skipped), session.totals.begun)
+    finish(writer, source, progress, found, corpus, ended, known.passed, first)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of a run that were measured or skipped.
+
+    Args:
+        first_skipped: The first of those skipped, as "id: reason".
+        begun: Texts that began with the tokenizer's begin mark.
+    """
+
+    rows: int
+    skipped: int
+    first_skipped: str | None
+    begun: int
+
+
+def describe_skipped(row: Skipped | None) -> str | None:
+    """Name a skipped row and the reason."""
+    return None if row is None else f"{row.id!r}: {row.reason}"
+
+
+def finish(
+    writer: StoreWriter,
+    source: Source,
+    progress: RunProgress,
+    found: Found,
+    corpus: bool,
+    ended: bool,
+    passed: int,
+    first: int,
+) -> None:
+    """Mark the store complete if the run came to its end, and say what there is to say.
+
+    Args:
+        ended: Whether it did.
+        passed: Rows of the store that the source has as well.
+        first: Rows that the store held at the start.
+    Raises:
+        StoreError: the source has fewer rows than the store, or the store cannot be written.
+    """
+    if found.begun:
         noun = "texts" if corpus else "prompts"
         progress.message(
-            f"{session.totals.begun:,} {noun} begin with the tokenizer's begin mark themselves; it was not put before "
+            f"{found.begun:,} {noun} begin with the tokenizer's begin mark themselves; it was not put before "
             "them once more"
         )
     if not ended:
         progress.message(f"stopped; {writer.committed} examples are safe; continue with --resume")
         return
-    if known.passed < first and not (writer.is_complete and source.limit is not None):
-        raise StoreError(_too_few(source, known.passed, first))
+    if passed < first and not (writer.is_complete and source.limit is not None):
+        raise StoreError(_too_few(source, passed, first))
     if writer.is_complete:
         progress.message("the store is complete already; nothing to do")
         return
     writer.finish()
-    if first_skipped is not None and num_skipped == num_rows:
+    if found.first_skipped is not None and found.skipped == found.rows:
         noun = "text" if corpus else "example"
         progress.message(
-            f"all {num_rows:,} {noun}s of this run were skipped, so nothing was measured; the first was "
-            f"{first_skipped.id!r}: {first_skipped.reason}"
+            f"all {found.rows:,} {noun}s of this run were skipped, so nothing was measured; the first was "
+            f"{found.first_skipped}"
         )
     for note in source.notes():
         if note not in source.remarks:
@@ -285,7 +365,7 @@ def _commit(
     writer: StoreWriter, parts: list[MeasuredRows], tasks: tuple[str, ...], languages: tuple[str, ...]
 ) -> None:
     """Have the writer's thread put a window together and write it."""
-    writer.submit(lambda: _window(parts, tasks, languages))
+    writer.submit(lambda: window_of(parts, tasks, languages))
 
 
 def _too_few(source: Source, found: int, stored: int) -> str:
@@ -297,14 +377,24 @@ def _too_few(source: Source, found: int, stored: int) -> str:
     return f"the store holds {stored} examples, and {source.name} ends after {found}: {DATA_CHANGED}"
 
 
-def _window(parts: list[MeasuredRows], tasks: tuple[str, ...], languages: tuple[str, ...]) -> Window:
+def window_of(parts: list[MeasuredRows], tasks: tuple[str, ...], languages: tuple[str, ...]) -> Window:
     """Groups of rows, put together into a window of the store."""
-    # A row may come without its task where there is only one; those of a group are of one task.
-    task_of: dict[str | None, int] = {name: number for number, name in enumerate(tasks)}
     rows = [row for part in parts for row in part.rows]
-    arrays = join(
-        [part.arrays for part in parts], [task_of.get(part.rows[0].task, 0) for part in parts], len(tasks)
+    # The rows of a group are of one task.
+    task_of_part = [int(described(part.rows[:1], tasks, languages)["task"][0]) for part in parts]
+    arrays = join([part.arrays for part in parts], task_of_part, len(tasks))
+    return Window(
+        parts[0].first, arrays | described(rows, tasks, languages), skipped_lines(rows, parts[0].first)
     )
+
+
+def described(
+    rows: Sequence[Example | Skipped], tasks: tuple[str, ...], languages: tuple[str, ...]
+) -> Arrays:
+    """The arrays that say what rows are: `example_id`, `task`, `outcome`, and the texts in `prompt`."""
+    # A row may come without its task where there is only one.
+    task_of: dict[str | None, int] = {name: number for number, name in enumerate(tasks)}
+    arrays: Arrays = {}
     arrays["example_id"] = np.array([printable(row.id) for row in rows], np.dtypes.StringDType())
     arrays["task"] = np.array([task_of.get(row.task, 0) for row in rows], np.int32)
     arrays["prompt"] = np.array(
@@ -316,18 +406,22 @@ def _window(parts: list[MeasuredRows], tasks: tuple[str, ...], languages: tuple[
     )
     skipped = [isinstance(row, Skipped) for row in rows]
     arrays["outcome"] = np.where(skipped, Outcome.SKIPPED, Outcome.MEASURED).astype(np.uint8)
-    first = parts[0].first
-    return Window(
-        first,
-        arrays,
-        [
-            {
-                "index": first + index,
-                "id": printable(row.id),
-                "where": printable(row.where),
-                "reason": printable(row.reason),
-            }
-            for index, row in enumerate(rows)
-            if isinstance(row, Skipped)
-        ],
-    )
+    return arrays
+
+
+def skipped_lines(rows: Sequence[Example | Skipped], first: int) -> list[dict[str, Any]]:
+    """Entries of `skipped.jsonl` for the skipped ones among rows.
+
+    Args:
+        first: Index of the first row.
+    """
+    return [
+        {
+            "index": first + index,
+            "id": printable(row.id),
+            "where": printable(row.where),
+            "reason": printable(row.reason),
+        }
+        for index, row in enumerate(rows)
+        if isinstance(row, Skipped)
+    ]

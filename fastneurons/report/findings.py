@@ -39,11 +39,8 @@ class SkipReason:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """All numbers of a report, of the examples committed when they were computed, at one threshold.
-
-    Of a corpus, `corpus` has them and `sharing`, `attribution` and `attribution_sharing` are None; of other runs,
-    `corpus` is None. Where nothing was measured, means are NaN.
+class Overview:
+    """What a report of a store of any kind says first, of the examples committed when it was computed.
 
     Args:
         store: The store's path, as the user wrote it.
@@ -53,13 +50,6 @@ class Findings:
         num_measured: Examples measured.
         num_skipped: Rows skipped.
         skip_reasons: Skipped rows by reason, the most frequent first.
-        threshold: A neuron is activated if its signal is above this value.
-        sharing: Shares of neurons by category, language and layer, over all examples measured.
-        by_task: The same of each task, in the order of the header; empty where there is only one.
-        attribution: How much each category matters for the answer; None without attribution.
-        attribution_sharing: `sharing` at the threshold of `attribution`, which is the store's first.
-        corpus: How many tokens activate neurons, by language and layer.
-        last_tokens: How often the prompts of an example end in the same token; None if the store does not say.
     """
 
     store: str
@@ -69,6 +59,25 @@ class Findings:
     num_measured: int
     num_skipped: int
     skip_reasons: Sequence[SkipReason]
+
+
+@dataclass(frozen=True)
+class Findings(Overview):
+    """All numbers of a report of activated neurons, at one threshold.
+
+    Of a corpus, `corpus` has them and `sharing`, `attribution` and `attribution_sharing` are None; of other runs,
+    `corpus` is None. Where nothing was measured, means are NaN.
+
+    Args:
+        threshold: A neuron is activated if its signal is above this value.
+        sharing: Shares of neurons by category, language and layer, over all examples measured.
+        by_task: The same of each task, in the order of the header; empty where there is only one.
+        attribution: How much each category matters for the answer; None without attribution.
+        attribution_sharing: `sharing` at the threshold of `attribution`, which is the store's first.
+        corpus: How many tokens activate neurons, by language and layer.
+        last_tokens: How often the prompts of an example end in the same token; None if the store does not say.
+    """
+
     threshold: float
     sharing: Shares | None
     by_task: Mapping[str, Shares]
@@ -88,6 +97,7 @@ def compute_findings(store: Store, threshold: float | None = None) -> Findings:
         InputError: the store has no such threshold.
         StoreError: an array is damaged.
     """
+    store.needs_kind("measure")
     header, t = store.header, store.threshold_index(threshold)
     sharing: Shares | None = None
     by_task: dict[str, Shares] = {}
@@ -101,15 +111,8 @@ def compute_findings(store: Store, threshold: float | None = None) -> Findings:
         if header.has_attribution:
             attributed = attribution(store)
             first = sharing if t == 0 else shares(store)
-    rows = store.skipped()
     return Findings(
-        store=store.path,
-        header=header,
-        is_complete=store.is_complete,
-        num_examples=store.num_examples,
-        num_measured=int(store.measured.sum()),
-        num_skipped=len(rows),
-        skip_reasons=skip_reasons(rows),
+        **vars(overview(store)),
         threshold=header.thresholds[t],
         sharing=sharing,
         by_task=by_task,
@@ -117,6 +120,24 @@ def compute_findings(store: Store, threshold: float | None = None) -> Findings:
         attribution_sharing=first,
         corpus=corpus,
         last_tokens=last_tokens(store),
+    )
+
+
+def overview(store: Store) -> Overview:
+    """Read what a report of a store of any kind says first.
+
+    Raises:
+        StoreError: an array is damaged.
+    """
+    rows = store.skipped()
+    return Overview(
+        store=store.path,
+        header=store.header,
+        is_complete=store.is_complete,
+        num_examples=store.num_examples,
+        num_measured=int(store.measured.sum()),
+        num_skipped=len(rows),
+        skip_reasons=skip_reasons(rows),
     )
 
 

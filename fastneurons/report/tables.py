@@ -18,11 +18,11 @@ from fastneurons.report.cells import (
     where_read,
 )
 from fastneurons.report.corpus_tables import corpus_numbers, print_corpus
-from fastneurons.report.findings import Findings
+from fastneurons.report.findings import Findings, Overview
 from fastneurons.report.sharing_tables import print_sharing, sharing_numbers
-from fastneurons.visible import visible, visible_json
+from fastneurons.visible import visible
 
-_PLAIN_WIDTH = 80
+PLAIN_WIDTH = 80  # columns of output that is not a terminal
 
 
 def findings_numbers(found: Findings) -> dict[str, Any]:
@@ -67,11 +67,6 @@ def findings_numbers(found: Findings) -> dict[str, Any]:
     return result
 
 
-def findings_json(found: Findings) -> str:
-    """Return `findings_numbers` as indented JSON text that is safe to print."""
-    return visible_json(findings_numbers(found))
-
-
 def print_findings(found: Findings, stream: TextIO) -> None:
     """Print a store's findings and its skipped rows.
 
@@ -83,7 +78,24 @@ def print_findings(found: Findings, stream: TextIO) -> None:
         stream: Output stream; plain text, 80 columns wide, unless it is a terminal.
     """
     noun = "text" if found.header.is_corpus else "example"
-    console = PlainConsole(stream, _PLAIN_WIDTH)
+    console = PlainConsole(stream, PLAIN_WIDTH)
+    print_incomplete(console, found, noun)
+    _print_heading(console, found, noun)
+    if found.num_measured and found.corpus is not None:
+        print_corpus(console, found.corpus)
+    if found.num_measured and found.sharing is not None:
+        print_sharing(console, found.sharing, found.by_task)
+        if found.attribution is not None and found.attribution_sharing is not None:
+            print_attribution(console, found.attribution, found.attribution_sharing)
+    print_skipped(console, found, noun)
+
+
+def print_incomplete(console: Console, found: Overview, noun: str) -> None:
+    """Say that a store is not complete, if it is not.
+
+    Args:
+        noun: Of its rows: "example" or "text".
+    """
     if not found.is_complete:
         console.print(
             Text.assemble(
@@ -93,17 +105,10 @@ def print_findings(found: Findings, stream: TextIO) -> None:
             )
         )
         console.print()
-    _print_heading(console, found, noun)
-    if found.num_measured and found.corpus is not None:
-        print_corpus(console, found.corpus)
-    if found.num_measured and found.sharing is not None:
-        print_sharing(console, found.sharing, found.by_task)
-        if found.attribution is not None and found.attribution_sharing is not None:
-            print_attribution(console, found.attribution, found.attribution_sharing)
-    _print_skipped(console, found, noun)
 
 
-def _print_heading(console: Console, found: Findings, noun: str) -> None:
+def print_model(console: Console, found: Overview, noun: str) -> None:
+    """Print the model and how many examples of which task were measured, in two lines."""
     header = found.header
     model, dtype, task = (
         visible(text, limit=LONGEST_NAME) for text in (short_name(header.model), header.dtype, header.task)
@@ -116,6 +121,11 @@ def _print_heading(console: Console, found: Findings, noun: str) -> None:
         f"{task}: {count(found.num_measured, noun)} measured in {languages}"
         + (f", {skipped:,} skipped" if skipped else "")
     )
+
+
+def _print_heading(console: Console, found: Findings, noun: str) -> None:
+    header = found.header
+    print_model(console, found, noun)
     others = [f"{t:g}" for t in header.thresholds if t != found.threshold]
     signal = f"{signal_name(header)} " if header.signal != "gate" else ""
     console.print(
@@ -126,11 +136,17 @@ def _print_heading(console: Console, found: Findings, noun: str) -> None:
         console.print(f"special tokens: {'included' if header.includes_special_tokens else 'not included'}")
     if (last := found.last_tokens) is not None:
         console.print(last_token_line(100 * last.all_same, last.sharing, last.languages))
-    for warning in header.warnings:
+    print_warnings(console, found)
+
+
+def print_warnings(console: Console, found: Overview) -> None:
+    """Print what the engine warned of."""
+    for warning in found.header.warnings:
         console.print(Text.assemble(("warning:", "yellow"), f" {visible(warning, limit=LONGEST_LIST)}"))
 
 
-def _print_skipped(console: Console, found: Findings, noun: str) -> None:
+def print_skipped(console: Console, found: Overview, noun: str) -> None:
+    """Print the skipped rows by reason, if there are any."""
     if not found.num_skipped:
         return
     console.print()

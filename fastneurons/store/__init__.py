@@ -1,6 +1,7 @@
 """The store: a Zarr group that a run fills window by window, and that reports and analyses read."""
 
 from fastneurons.arrays import ATTRIBUTION, CATEGORIES
+from fastneurons.store.merging import merge_stores
 from fastneurons.store.place import check_output
 from fastneurons.store.reader import SkippedRow, Store, StoredArray, open_store
 from fastneurons.store.schema import (
@@ -13,6 +14,7 @@ from fastneurons.store.schema import (
 )
 from fastneurons.store.verify import Damage, Verification, verify_store
 from fastneurons.store.window import Window
+from fastneurons.store.window_writer import StorePlace, WindowWriter, WrittenWindow
 from fastneurons.store.writer import CommittedRow, StoreWriter
 
 __all__ = [
@@ -28,11 +30,15 @@ __all__ = [
     "Outcome",
     "SkippedRow",
     "Store",
+    "StorePlace",
     "StoreWriter",
     "StoredArray",
     "Verification",
     "Window",
+    "WindowWriter",
+    "WrittenWindow",
     "check_output",
+    "merge_stores",
     "open_store",
     "verify_store",
 ]

@@ -52,7 +52,7 @@ class ObjectStore(zarr.abc.store.Store):
         super().__init__(read_only=True)
         self.storage = storage
         self.catalogue = catalogue
-        self._given = given or {}
+        self._given = dict(given or {})
         self._limits = limits or {}
         self._replacing = replacing
         self._written: dict[str, StoredObject] = {}
@@ -70,6 +70,10 @@ class ObjectStore(zarr.abc.store.Store):
 
     def __str__(self) -> str:
         return self.storage.name
+
+    def hold(self, key: str, data: bytes) -> None:
+        """Serve an object from memory from now on, as it was just written."""
+        self._given[key] = data
 
     def take_written(self) -> dict[str, StoredObject]:
         """Return the objects written since the last call."""

@@ -22,9 +22,20 @@ _OPTIONS = {
     "position": "--position",
     "signal": "--signal",
     "top_k": "--attribution --top-k",
+    "shard": "--shard",
+    "bins": "--histogram",
+    "tokens_per_language": "--tokens-per-language",
 }
 # Compared in ways of their own.
-_APART = ("model", "model_fingerprint", "tokenizer_fingerprint", "tokens")
+_APART = (
+    "model",
+    "model_fingerprint",
+    "tokenizer_fingerprint",
+    "tokens",
+    "edits",
+    "lora",
+    "lora_fingerprint",
+)
 _FREE = ("version", "config", "created", "status", "format", "warnings")
 _FINGERPRINTS = {
     "model_fingerprint": (
@@ -41,6 +52,7 @@ _KEPT = {
         "drop --keep-coefficients",
     ),
     schema.PROMPT: ("texts of its prompts", "pass --keep-prompts", "pass --no-keep-prompts"),
+    schema.FOLD_TOKENS: ("counts by folds", "pass --keep-folds", "pass --no-keep-folds"),
 }
 
 
@@ -51,7 +63,10 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
         StoreError: naming what differs, both values, and what to do.
     """
     others = "another --out, or --overwrite instead of --resume"
-    if root.header.model != header.model and not _same_folder(root.header.model, header.model):
+    if root.header.kind != header.kind:
+        began, this_run = _command(root.header.kind), _command(header.kind)
+        raise StoreError(f"{path} was begun by fastneurons {began}, not by {this_run}; pass {others}")
+    if root.header.model != header.model and not same_folder(root.header.model, header.model):
         raise StoreError(
             f"{path} holds {root.header.model}, this run is {header.model}; "
             f"{_if_moved(root.header, header)}pass {others}"
@@ -60,6 +75,10 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
         stored, given = getattr(root.header, name), getattr(header, name)
         if stored is not None and given is not None and stored != given:
             raise StoreError(f"{path} holds {root.header.model}, and {changed}; pass {others}")
+    if root.header.lora_fingerprint != header.lora_fingerprint:  # a moved folder is the same adapter
+        raise StoreError(f"{path} {_other_adapter(root.header, header)}pass {others}")
+    if problem := _other_edits(root.header, header):
+        raise StoreError(f"{path} {problem}{others}")
     if root.header.tokens != header.tokens and (problem := _other_tokens(root.header, header)):
         raise StoreError(f"{path} {problem}{others}")
     for name in Header.__struct_fields__:
@@ -72,13 +91,16 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
                 f"{path} has {before[0]} of each task, this run {now[0]}, and those of one task come before those of "
                 f"the next; pass {before[1]}, or {others}"
             )
-        has, this = (f"{name.replace('_', ' ')} {_shown(stored, given)}", _shown(given, stored))
+        has, this = (f"{name.replace('_', ' ')} {shown(stored, given)}", shown(given, stored))
         if name == "top_k":
             has, this = _attribution(stored), _attribution(given)
+        if name == "shard":
+            has, this = (f"shard {one}" if one else "no shard" for one in (stored, given))
         option = f"{_OPTIONS[name]} {_spelled(name, stored)}, or " if name in _OPTIONS and stored else ""
         raise StoreError(f"{path} has {has}, this run has {this}; pass {option}{others}")
+    held = {*root.arrays, *(spec.name for spec in root.sums)}
     for spec in schema.ARRAYS if root.arrays else ():
-        stored, given = spec.name in root.arrays, spec.name in kept
+        stored, given = spec.name in held, spec.name in kept
         if given and not stored and spec.later:
             continue  # a store of an earlier version goes on without it
         if spec.name in _KEPT and spec.when(header) and stored != given:
@@ -87,7 +109,30 @@ def check_same(path: str, root: Root, header: Header, kept: Collection[str]) -> 
             raise StoreError(f"{path} {has} {what}, unlike this run; {do}, or pass another --out")
 
 
-def _same_folder(stored: str, given: str) -> bool:
+def _command(kind: str) -> str:
+    return "run" if kind == "measure" else kind
+
+
+def _other_edits(stored: Header, given: Header) -> str | None:
+    """How the edits of a store differ from this run's, and what to pass; None if they are the same."""
+    before, now = stored.edits, given.edits
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            if name.startswith("edit "):
+                edit = name.removeprefix("edit ")
+                return f"was begun with other edits: {edit} is not the same, or is there once only; pass the same, or "
+            had = _option(name, before.get(name), now.get(name))
+            has = _option(name, now.get(name), before.get(name))
+            return f"was begun with {had}, this run has {has}; pass {had}, or "
+    return None
+
+
+def _option(name: str, value: Any, other: Any) -> str:
+    option = f"--{name.replace('_', '-')}"
+    return f"no {option}" if value is None else f"{option} {shown(value, other)}"
+
+
+def same_folder(stored: str, given: str) -> bool:
     """Whether two models are one folder, by two paths or through a link."""
     try:
         return Path(stored).samefile(given)
@@ -112,6 +157,22 @@ def _if_moved(stored: Header, given: Header) -> str:
     )
 
 
+def _other_adapter(stored: Header, given: Header) -> str:
+    """How the adapters of a store and a run differ, and what to pass."""
+    if stored.lora is None:
+        return f"was measured without an adapter, this run has --lora {given.lora}; drop --lora, or "
+    if given.lora is None:
+        return (
+            f"was measured with the adapter {stored.lora}, this run has none; pass --lora {stored.lora}, or "
+        )
+    if stored.lora == given.lora:
+        return f"was measured with the adapter {stored.lora}, whose files have changed since the run began; "
+    return (
+        f"was measured with the adapter {stored.lora}, this run has {given.lora}, which is another; "
+        f"pass --lora {stored.lora}, or "
+    )
+
+
 def _other_tokens(stored: Header, given: Header) -> str | None:
     """How the tokens of a store differ from this run's, and what to pass; None if they are the same.
 
@@ -122,12 +183,12 @@ def _other_tokens(stored: Header, given: Header) -> str | None:
         if before.get(name) != now.get(name):
             has, this = (each.get(name) or "nothing" for each in (before, now))
             return (
-                f"was read with other tokens ({name.replace('_', ' ')}: {_shown(has, this)}, in this run "
-                f"{_shown(this, has)}); pass {_token_option(name, before.get(name))}"
+                f"was read with other tokens ({name.replace('_', ' ')}: {shown(has, this)}, in this run "
+                f"{shown(this, has)}); pass {_token_option(name, before.get(name))}"
             )
     if not before and now.get("removed"):
         return (
-            f"was begun by a version that read {_shown(now['removed'], '')}, which the tokenizer puts after each text; "
+            f"was begun by a version that read {shown(now['removed'], '')}, which the tokenizer puts after each text; "
             "pass "
         )
     if not before and given.position != "last" and not now.get("include_special_tokens"):
@@ -152,7 +213,7 @@ def _spelled(name: str, value: Any) -> str:
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
-def _shown(value: Any, other: Any) -> str:
+def shown(value: Any, other: Any) -> str:
     """A value; of a long one, the part where it begins to differ from the other."""
     text, beside = (
         ",".join(f"{item}" for item in each) if isinstance(each, list) else str(each)

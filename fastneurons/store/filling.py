@@ -46,12 +46,11 @@ class ArrayFiller:
         self._last_sums: dict[str, tuple[int, NDArray[Any]]] = {}
 
     def create(self, spec: ArraySpec) -> dict[str, Any]:
-        """Put an empty array in place of any other.
+        """Put an empty array where none is.
 
         Returns:
             Its metadata.
         """
-        self._storage.remove(spec.name)
         # In memory first: of requests that fail, zarr leaves some unmade, of which Python warns.
         array = zarr.create_array(
             zarr.storage.MemoryStore(),
@@ -69,18 +68,23 @@ class ArrayFiller:
         )
         data = array.metadata.to_buffer_dict(default_buffer_prototype())[ROOT_KEY].to_bytes()
         self._store.write(f"{spec.name}/{ROOT_KEY}", [[data]])
-        self.open(spec)
+        self.open(spec, data)
         metadata: dict[str, Any] = msgspec.json.decode(data)
         return metadata
 
-    def open(self, spec: ArraySpec) -> None:
+    def open(self, spec: ArraySpec, metadata: bytes | None = None) -> None:
         """Prepare to write an existing array, and to read it back.
 
+        Args:
+            metadata: As it was just written; None to read it.
         Raises:
             StoreError: it has a layout that cannot be continued.
         """
+        if metadata is not None:
+            self._store.hold(f"{spec.name}/{ROOT_KEY}", metadata)
         with bounded():
-            array = self._arrays[spec.name] = zarr.open_array(self._store, path=spec.name, mode="r")
+            array = zarr.open_array(self._store, path=spec.name, mode="r", zarr_format=3)
+        self._arrays[spec.name] = array
         self._layouts[spec.name] = Layout.of(spec, dict(array.metadata.to_dict()))
 
     def resize(
@@ -94,7 +98,7 @@ class ArrayFiller:
         for spec in specs:
             data = msgspec.json.encode(sized(metadata[spec.name], capacity))
             self._storage.write(f"{spec.name}/{ROOT_KEY}", [data])
-            self.open(spec)
+            self.open(spec, data)
         self.capacity = capacity
 
     def put(self, name: str, values: NDArray[Any], origin: Sequence[int] | None = None) -> None:
@@ -115,11 +119,11 @@ class ArrayFiller:
             values = np.concatenate([before, values.astype(before.dtype, copy=False)])
         self.put(spec.name, values, [begin] + [0] * (values.ndim - 1))
 
-    def add(self, spec: ArraySpec, added: NDArray[Any], snapshots: Sequence[int]) -> list[int]:
+    def add(self, spec: ArraySpec, added: Mapping[int, NDArray[Any]], snapshots: Sequence[int]) -> list[int]:
         """Add to a sum: for each index that changes, write new values to the snapshot that does not count.
 
         Args:
-            added: As large as the sum.
+            added: By index of `summed_by`, what is added there; nothing elsewhere.
             snapshots: For each index of `summed_by`, the snapshot of the checkpoint that counts.
         Returns:
             The snapshots that will count.
@@ -128,8 +132,8 @@ class ArrayFiller:
         checkpoint = spec.checkpoint
         axis = checkpoint.dims.index(spec.summed_by)
         after = list(snapshots)
-        for index, snapshot in enumerate(snapshots):
-            part = added[spec.part(index)]
+        for index, part in added.items():
+            snapshot = snapshots[index]
             if not part.any():
                 continue
             last, before = self._last_sums.get(spec.name, (None, None))
@@ -161,7 +165,7 @@ class ArrayFiller:
         length = self.rows_per_object(spec.name)
         for name in self._storage.names(spec.name):
             if name.startswith("c.") and int(name.split(".")[1]) * length >= committed:
-                self._storage.remove(f"{spec.name}/{name}")
+                self._storage.remove_object(f"{spec.name}/{name}")
 
 
 def sized(metadata: dict[str, Any], num_examples: int) -> dict[str, Any]:

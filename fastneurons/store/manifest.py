@@ -26,8 +26,8 @@ from fastneurons.store.storage import Storage
 
 MANIFESTS = "manifest"
 
-# Some 20 bytes for each chunk of a window.
-_LIMIT = 2**28
+# The most that a manifest may take: some 20 bytes for each chunk of its windows.
+MANIFEST_BYTES = 2**28
 _DIGEST_BYTES = 16
 _GROWING = {spec.name for spec in schema.ARRAYS if spec.grows}
 
@@ -202,7 +202,7 @@ class Catalogue:
         number, before = self.mark.number + 1, self.mark.digest
         while True:
             try:
-                data = storage.read_bounded(manifest_key(number), _LIMIT)
+                data = storage.read_bounded(manifest_key(number), MANIFEST_BYTES)
                 manifest, digest = decode_manifest(data, number, None)
             except StoreError:
                 return
@@ -251,4 +251,4 @@ def _read(storage: Storage, numbers: Iterable[int]) -> Iterable[bytes | StoreErr
     """The manifests' bytes, some at a time."""
     waiting = [manifest_key(number) for number in numbers]
     for first in range(0, len(waiting), 64):
-        yield from storage.read_all(waiting[first : first + 64], _LIMIT)
+        yield from storage.read_all(waiting[first : first + 64], MANIFEST_BYTES)

@@ -8,7 +8,7 @@ from fastneurons.errors import InputError, StoreError
 from fastneurons.store.failures import writing
 from fastneurons.store.local import LocalStorage
 from fastneurons.store.remote import RemoteStorage
-from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, decode, is_store, read_root
+from fastneurons.store.root import MERGING_KEY, ROOT_KEY, SKIPPED_KEY, decode, is_store, read_root
 from fastneurons.store.schema import RECATEGORISED_FROM
 from fastneurons.store.storage import PARTIAL, LockedError, Storage, one_line
 
@@ -35,7 +35,7 @@ def check_output(path: str, *, resume: bool = False, overwrite: bool = False) ->
     storage = storage_at(path)
     with writing(path):
         if check_place(storage, resume, overwrite):
-            _lock(storage)
+            lock(storage)
             storage.unlock()
 
 
@@ -65,6 +65,12 @@ def check_place(storage: Storage, resume: bool, overwrite: bool) -> bool:
         except StoreError as error:
             if root is not None and b'"fastneurons"' in root:
                 raise StoreError(f"{one_line(error)}; remove {path}, or pass another --out") from error
+        if MERGING_KEY in found and overwrite:
+            return True
+        if MERGING_KEY in found:
+            raise InputError(
+                f"{path} holds an interrupted merge; run fastneurons merge again, or pass another --out"
+            )
         raise InputError(f"{path} exists and is not a fastneurons store; pass another --out")
     if not (resume or overwrite):
         raise InputError(
@@ -84,7 +90,7 @@ def check_place(storage: Storage, resume: bool, overwrite: bool) -> bool:
 def locked(storage: Storage, resume: bool, overwrite: bool) -> Iterator[None]:
     """Check and lock the storage; unlock it if the body fails."""
     check_place(storage, resume, overwrite)
-    _lock(storage)
+    lock(storage)
     try:
         check_place(storage, resume, overwrite)  # another run may have come and gone
         yield
@@ -93,7 +99,12 @@ def locked(storage: Storage, resume: bool, overwrite: bool) -> Iterator[None]:
         raise
 
 
-def _lock(storage: Storage) -> None:
+def lock(storage: Storage) -> None:
+    """Keep other writers out of a store.
+
+    Raises:
+        StoreError: another run is writing to it.
+    """
     try:
         storage.lock(SKIPPED_KEY)
     except LockedError as error:

@@ -24,9 +24,17 @@ from fastneurons.store.failures import reading
 from fastneurons.store.manifest import Catalogue
 from fastneurons.store.objects import DamagedError
 from fastneurons.store.place import storage_at
-from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Root, decode, read_root
+from fastneurons.store.root import MERGING_KEY, ROOT_KEY, SKIPPED_KEY, Root, decode, read_root
 from fastneurons.store.schema import ArraySpec, Header
 from fastneurons.store.storage import Storage, one_line
+
+# By kind, what a store holds.
+CONTENTS = {
+    "measure": "the neurons that prompts activate",
+    "deactivate": "answers with neurons switched off",
+    "generate": "texts generated under edits",
+    "perplexity": "log-probabilities of texts under edits",
+}
 
 # What `windows` holds at a time, unless a single example is larger.
 _BLOCK_BYTES = 2**26
@@ -176,6 +184,24 @@ class Store:
         """[E], whether the example was measured, not skipped."""
         return cast(NDArray[np.bool_], self[schema.OUTCOME][:] == schema.Outcome.MEASURED)
 
+    def needs_kind(self, *kinds: str) -> None:
+        """Check that the store is of a kind that an analysis reads.
+
+        Raises:
+            InputError: it is of another kind; names that, and the command that reads it or makes the kind that is read.
+        """
+        if self.header.kind in kinds:
+            return
+        wanted = " or ".join(CONTENTS[kind] for kind in kinds)
+        if self.header.is_measuring:
+            makers = " or ".join(f"fastneurons {kind}" for kind in kinds)
+            advice = f"{makers} makes a store of them"
+        else:
+            advice = f"fastneurons summary {self.path} reads it"
+        raise InputError(
+            f"{self.path} is of kind {self.header.kind}: it holds {CONTENTS[self.header.kind]}, not {wanted}; {advice}"
+        )
+
     @property
     def has_bits(self) -> bool:
         """Whether the store says which neurons were activated, instead of only counting them."""
@@ -196,7 +222,7 @@ class Store:
         if name not in self._arrays:
             if name not in self._names:
                 raise KeyError(f"{self.path} has no array {name!r}; it has {', '.join(self._names)}")
-            spec = schema.array_spec(name)
+            spec = schema.array_spec(name, self.header)
             with reading(self.path, name), bounded():
                 if spec.summed_by and not self.is_complete:
                     array = self._sum_so_far(spec)
@@ -208,11 +234,14 @@ class Store:
     def __repr__(self) -> str:
         h = self.header
         state = "complete" if self.is_complete else "NOT COMPLETE: its run goes on, or was interrupted"
+        kind = "" if h.is_measuring else f" of kind {h.kind}"
+        conditions = "" if h.is_measuring else f"  conditions {', '.join(h.conditions)}\n"
         return (
-            f"<Store {self.path}, {state}\n"
+            f"<Store {self.path}{kind}, {state}\n"
             f"  {h.model} ({h.dtype}), {len(h.layers)} layers of {h.neurons} neurons\n"
             f"  {self.num_examples} examples of {h.task} in {len(h.languages)} languages: "
             f"{', '.join(h.languages)}\n"
+            f"{conditions}"
             f"  thresholds {', '.join(f'{t:g}' for t in h.thresholds)}; arrays {', '.join(self._names)}>"
         )
 
@@ -255,6 +284,7 @@ class Store:
         Raises:
             InputError: the store keeps no bits, or has no such language or threshold.
         """
+        self.needs_kind("measure")
         if self.header.is_corpus:
             raise InputError(f"{self.path} is of a corpus: it counts tokens, not examples")
         if not self.has_bits:
@@ -325,7 +355,7 @@ class Store:
         """Name an object in an error message."""
         name, _, rest = key.partition("/")
         where = f"object {rest}"
-        if is_data(key) and name in self and schema.array_spec(name).grows:
+        if is_data(key) and name in self and schema.array_spec(name, self.header).grows:
             first, end = self.rows_of(key)
             where += f" (examples {first} to {end - 1})"
         return f"array {name} is damaged: its {where}"
@@ -380,8 +410,13 @@ def open_store(path: str, check: bool = False) -> Store:
     storage = storage_at(path)
     with reading(path):
         data = read_root(storage)
-        if data is None and not storage.names():
+        names = storage.names() if data is None else set()
+        if data is None and not names:
             raise StoreError(f"{path}: does not exist")
+        if MERGING_KEY in names:
+            raise StoreError(
+                f"{path} is being merged, or its merge was interrupted: run fastneurons merge again"
+            )
         while True:
             try:
                 return _opened(path, storage, data, check)

@@ -13,6 +13,7 @@ else that a reader uses of it, so that no figure comes out under another thresho
 import os
 import socket
 import uuid
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from fastneurons.arrays import KINDS
 from fastneurons.errors import StoreError
 from fastneurons.store import schema
 from fastneurons.store.manifest import Mark, digest_of
@@ -29,6 +31,8 @@ from fastneurons.store.storage import Storage, one_line
 
 ROOT_KEY = "zarr.json"
 SKIPPED_KEY = "skipped.jsonl"
+# In place of a root object while stores are merged into one.
+MERGING_KEY = "merging.json"
 
 # A root object has some 30 kB, plus a run's options.
 _ROOT_BYTES = 2**26
@@ -66,7 +70,13 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
         occupancy: For each task, the snapshot of the checkpoint that holds these examples.
         activation_count: Likewise for each language.
         corpus_tokens: Likewise for each language.
-        neuron_contribution: Likewise for each language; empty in stores that lack the array.
+        neuron_contribution: Likewise for each language; empty in stores that lack the array, as are the next.
+        histogram: Likewise.
+        signal_sum: Likewise.
+        signal_square_sum: Likewise.
+        sign_count: Likewise.
+        fold_activation_count: Likewise for each fold.
+        fold_tokens: Likewise for each fold.
     """
 
     examples: int
@@ -76,12 +86,23 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     activation_count: list[int] = []
     corpus_tokens: list[int] = []
     neuron_contribution: list[int] = []
+    histogram: list[int] = []
+    signal_sum: list[int] = []
+    signal_square_sum: list[int] = []
+    sign_count: list[int] = []
+    fold_activation_count: list[int] = []
+    fold_tokens: list[int] = []
 
     @classmethod
-    def nothing(cls, header: Header) -> "Commit":
-        """Make the mark of a store that has just begun."""
+    def nothing(cls, header: Header, kept: Collection[str] | None = None) -> "Commit":
+        """Make the mark of a store that has just begun.
+
+        Args:
+            kept: Names, among which are those of the optional sums that it will have; None for all.
+        """
         sizes = schema.dimension_sizes(header, 0)
-        first = {spec.name: [0] * sizes[spec.summed_by or ""] for spec in schema.sum_specs(header)}
+        sums = [spec for spec in schema.sum_specs(header) if kept is None or spec.name in kept or not spec.optional]
+        first = {spec.name: [0] * sizes[spec.summed_by or ""] for spec in sums}
         return cls(0, 0, Writer.this_process(), **first)
 
     def snapshots(self, spec: ArraySpec) -> list[int]:
@@ -137,9 +158,16 @@ class Root(msgspec.Struct, frozen=True):
     def read_sum(self, spec: ArraySpec, checkpoint: "zarr.Array[Any]") -> NDArray[Any]:
         """A sum over the committed examples, from the valid snapshots."""
         values = np.zeros(spec.shape(self.header, 0), spec.dtype)
-        for index, snapshot in enumerate(self.commit.snapshots(spec)):
-            values[spec.part(index)] = checkpoint[snapshot, *spec.part(index)]
+        for index, part in self.read_parts(spec, checkpoint):
+            values[spec.part(index)] = part
         return values
+
+    def read_parts(
+        self, spec: ArraySpec, checkpoint: "zarr.Array[Any]"
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Read each entry of a sum's `summed_by` by itself, with its index."""
+        for index, snapshot in enumerate(self.commit.snapshots(spec)):
+            yield index, np.asarray(checkpoint[snapshot, *spec.part(index)])
 
     def encode(self) -> bytes:
         """The object's bytes."""
@@ -252,6 +280,11 @@ def _check(root: Root, name: str) -> None:
     Raises:
         StoreError: naming what cannot be.
     """
+    if root.header.kind not in KINDS:
+        raise StoreError(
+            f"{name} is of kind {root.header.kind}, written by fastneurons {root.header.version}; this one reads "
+            f"{', '.join(KINDS)}: upgrade fastneurons"
+        )
     problem = _header_problem(root)
     if problem is not None:
         raise _damaged(name, problem)
@@ -283,13 +316,20 @@ def _header_problem(root: Root) -> str | None:
         return f"status {header.status!r}"
     if header.format < 1:
         return f"format {header.format}"
+    if (
+        len(set(header.conditions)) != len(header.conditions)
+        or bool(header.conditions) == header.is_measuring
+    ):
+        return f"conditions {header.conditions} of kind {header.kind}"
     sizes = schema.dimension_sizes(header, commit.examples)
     for dimension, size in (*sizes.items(), ("window", header.window)):
-        lowest = 0 if dimension in ("example", "layer") else 1
+        lowest = 0 if dimension in ("example", "layer", "threshold", "condition", "bin", "edge") else 1
         if not lowest <= size < 2**40:
             return f"{dimension} of {size}"
     if not 0 <= commit.skipped_bytes < 2**40:
         return f"{commit.skipped_bytes} bytes of skipped rows"
+    if header.is_measuring and not header.thresholds:
+        return "threshold of 0"
     for spec in root.sums:
         snapshots = commit.snapshots(spec)
         if len(snapshots) != sizes[spec.summed_by or ""] or not set(snapshots) <= {0, 1}:

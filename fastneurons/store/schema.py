@@ -1,7 +1,7 @@
 """Lay out the arrays of `fastneurons/arrays.py` in a store: attributes, chunks, shards, checkpoints, coordinates."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from math import isqrt, prod
 from typing import Any
@@ -12,7 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 from fastneurons import arrays
-from fastneurons.arrays import CATEGORIES, STRING, Array
+from fastneurons.arrays import CATEGORIES, SIGN_CASES, STRING, Array
 
 # Raised when a store written now could be misread by an older fastneurons.
 FORMAT = 2
@@ -44,6 +44,12 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         version: Of the fastneurons that wrote the store.
+        kind: What the store holds, one of `fastneurons.arrays.KINDS`.
+        conditions: The C labels of the condition axis, under which each prompt was run: `intact`, and the edits by
+            name. Empty in a store of the kind "measure", which has no such axis.
+        edits: How the conditions' edits were made, by the names of the command's options; compared when a run is
+            resumed.
+        measures: By task, how answers are judged: what `correct` says. Empty where no answer is judged.
         layers: The N layer numbers, in the order of the layer axis.
         neurons: I, neurons per layer.
         languages: The L codes, in the order of the language axis.
@@ -52,6 +58,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             "corpus": each token of a text is counted for its language, and there are no categories.
         signal: The site: "gate" (after the activation function) or "product" (before the down projection).
         top_k: Neurons of a layer that count as its most contributing ones; None without attribution.
+        bins: Bins of a corpus's histograms; None without them.
+        counts_signs: Whether a run with histograms has sign cases: those of gated models do.
+        tokens_per_language: Tokens to count of each language of a corpus; None for all that there are.
         tokens: The marks around the texts, and whether they are read: `before` and `after`, the marks that are sent
             with each text; `removed`, those of the tokenizer that are not; `between_texts` of a corpus in blocks;
             `chat_template`, whether prompts are in a chat format; `add_bos_token`, what the user said of it;
@@ -61,19 +70,26 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         config: The run's other options; kept for the record, not compared when a run is resumed.
         model_fingerprint: SHA-256 over the model's configuration and its tensors' names, dtypes and shapes; weights
             are not hashed. None in stores of earlier versions.
+        lora_fingerprint: SHA-256 over the adapter's configuration and its weights. None without one.
         tokenizer_fingerprint: SHA-256 over the tokenizer's files. None in stores of earlier versions.
         warnings: What the engine warned of that may change results, a line each.
+        shard: "I/N" in a store that holds one of N shares of the rows; None where it holds all of them.
         created: When the run began, ISO 8601.
         status: "running" or "complete".
         format: Version of the store's layout.
     """
 
     version: str
+    kind: str = "measure"
+    conditions: list[str] = []
+    edits: dict[str, Any] = {}
+    measures: dict[str, str] = {}
     model: str
     revision: str | None = None
     dtype: str
     quantization: str | None = None
     lora: str | None = None
+    lora_fingerprint: str | None = None
     task: str
     tasks: list[str]
     source: str
@@ -84,12 +100,16 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     layers: list[int]
     neurons: int
     top_k: int | None = None
+    bins: int | None = None
+    counts_signs: bool = False
+    tokens_per_language: int | None = None
     tokens: dict[str, Any] = {}
     window: int
     config: dict[str, Any] = {}
     model_fingerprint: str | None = None
     tokenizer_fingerprint: str | None = None
     warnings: list[str] = []
+    shard: str | None = None
     created: str
     status: str = "running"
     format: int = FORMAT
@@ -98,6 +118,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     def is_corpus(self) -> bool:
         """Whether tokens are counted for each language, instead of comparing languages in each example."""
         return self.position == "corpus"
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether the store holds which neurons the unedited model activates."""
+        return self.kind == "measure"
 
     @property
     def has_attribution(self) -> bool:
@@ -129,13 +154,27 @@ class ArraySpec(Array):
 
     def when(self, header: Header) -> bool:
         """Whether a run with that header may have it."""
+        measuring, judging = header.is_measuring, bool(header.measures)
         return {
             "all": True,
-            "last": header.position == "last",
-            "comparing": not header.is_corpus,
-            "attributing": header.has_attribution,
-            "counting": header.is_corpus,
+            "prompting": not (measuring and header.is_corpus),
+            "last": measuring and header.position == "last",
+            "comparing": measuring and not header.is_corpus,
+            "attributing": measuring and header.has_attribution,
+            "counting": measuring and header.is_corpus,
+            "binning": header.bins is not None,
+            "signing": header.counts_signs,
+            "scoring": judging if measuring else header.kind != "generate",
+            "judging": judging,
+            "deactivate": header.kind == "deactivate",
+            "generate": header.kind == "generate",
         }[self.runs]
+
+    def within(self, header: Header) -> "ArraySpec":
+        """The array in a store with that header: without the dimension "condition" if that has no conditions."""
+        if header.conditions or "condition" not in self.dims:
+            return self
+        return replace(self, dims=tuple(dim for dim in self.dims if dim != "condition"))
 
     @property
     def checkpoint(self) -> "ArraySpec":
@@ -152,6 +191,11 @@ class ArraySpec(Array):
         """The index on a sum's axes of one entry of `summed_by`."""
         assert self.summed_by is not None
         return (*(slice(None) for _ in range(self.dims.index(self.summed_by))), index)
+
+    def parts(self, values: NDArray[Any]) -> dict[int, NDArray[Any]]:
+        """Cut a sum into its entries of `summed_by`, by index."""
+        assert self.summed_by is not None
+        return {index: values[self.part(index)] for index in range(values.shape[self.dims.index(self.summed_by)])}
 
     def shape(self, header: Header, num_examples: int) -> tuple[int, ...]:
         """Its shape in a store of that many examples."""
@@ -187,7 +231,7 @@ class ArraySpec(Array):
 
     def bytes_of(self, shape: Sequence[int]) -> int:
         """Bytes of that many values in memory; approximate for strings."""
-        string = _PROMPT_BYTES if self.name == PROMPT else 16
+        string = _PROMPT_BYTES if self.name in (PROMPT, TEXT) else 16
         return prod(shape) * (string if self.dtype == STRING else np.dtype(self.dtype).itemsize)
 
 
@@ -208,18 +252,25 @@ def dimension_sizes(header: Header, num_examples: int) -> dict[str, int]:
         neurons=header.neurons,
         tasks=len(header.tasks),
         examples=num_examples,
+        conditions=len(header.conditions),
+        bins=header.bins or 0,
     )
     return {**sizes, "snapshot": 2}
 
 
 def coordinates(header: Header) -> dict[str, NDArray[Any]]:
     """The labels of dimensions, by dimension; each is an array of its dimension's name."""
-    return {
+    labels: dict[str, NDArray[Any]] = {
         "language": np.array(header.languages, np.dtypes.StringDType()),
         "layer": np.array(header.layers, np.int32),
         "threshold": np.array(header.thresholds, np.float64),
         "category": np.array(CATEGORIES, np.dtypes.StringDType()),
     }
+    if header.counts_signs:
+        labels["case"] = np.array(SIGN_CASES, np.dtypes.StringDType())
+    if header.conditions:
+        labels["condition"] = np.array(header.conditions, np.dtypes.StringDType())
+    return labels
 
 
 def metadata_problem(spec: ArraySpec, metadata: dict[str, Any]) -> str | None:
@@ -271,10 +322,11 @@ def array_specs(header: Header, kept: Collection[str]) -> list[ArraySpec]:
     Args:
         kept: Names, among which are those of the optional and the later arrays that the store has.
     """
+    labels = coordinates(header)
     return [
-        *COORDINATES,
+        *(spec for spec in COORDINATES if spec.name in labels),
         *(
-            spec
+            spec.within(header)
             for spec in ARRAYS
             if spec.when(header) and (spec.name in kept or not (spec.optional or spec.later))
         ),
@@ -296,9 +348,9 @@ def sum_specs(header: Header) -> list[ArraySpec]:
     return [spec for spec in ARRAYS if spec.summed_by and spec.when(header)]
 
 
-def array_spec(name: str) -> ArraySpec:
-    """The array of that name, coordinates excluded."""
-    return next(spec for spec in ARRAYS if spec.name == name)
+def array_spec(name: str, header: Header) -> ArraySpec:
+    """The array of that name in a store with that header, coordinates excluded."""
+    return next(spec.within(header) for spec in ARRAYS if spec.name == name)
 
 
 # Arrays that the writer or the reader treats in a way of its own.
@@ -307,8 +359,10 @@ COEFFICIENT = "coefficient"
 DIGEST = "digest"
 EXAMPLE_ID = "example_id"
 OUTCOME = "outcome"
+FOLD_TOKENS = "fold_tokens"
 LAST_TOKEN = "last_token"
 PROMPT = "prompt"
+TEXT = "text"
 
 # Generous, so that no object of prompts comes near the largest size that is read.
 _PROMPT_BYTES = 4096
@@ -321,5 +375,10 @@ COORDINATES = (
     ArraySpec("layer", "int32", ("layer",)),
     ArraySpec("threshold", "float64", ("threshold",)),
     ArraySpec("category", STRING, ("category",), fill=""),
+    ArraySpec("case", STRING, ("case",), "signing", fill=""),
+    ArraySpec("condition", STRING, ("condition",), fill=""),
 )
-ARRAYS = tuple(ArraySpec(**{f.name: getattr(spec, f.name) for f in fields(spec)}) for spec in arrays.ARRAYS)
+ARRAYS = tuple(
+    ArraySpec(**{f.name: getattr(spec, f.name) for f in fields(spec)}, apart=("fold",) if spec.folds_of else ())
+    for spec in arrays.ARRAYS
+)

@@ -66,6 +66,10 @@ class Storage(ABC):
     def remove(self, key: str) -> None:
         """Remove an object or everything below a folder, if it exists."""
 
+    def remove_object(self, key: str) -> None:
+        """Remove an object, if it exists."""
+        self.remove(key)
+
     @abstractmethod
     def sizes(self, folder: str = "") -> dict[str, int | None]:
         """List a folder by name, with each object's length in bytes; None for anything that is not an object."""

@@ -136,7 +136,7 @@ def _unnamed(store: Store, catalogue: Catalogue) -> Iterator[Damage]:
     if catalogue.problem is None:
         return
     for name in store:
-        spec = schema.array_spec(name)
+        spec = schema.array_spec(name, store.header)
         if spec.grows:
             length = schema.examples_per_object(store[name]._array)
             zeros = ".0" * (len(store[name].dims) - 1)
@@ -156,7 +156,7 @@ def _undecodable(store: Store) -> Iterator[Damage]:
     for name in store:
         try:
             array = store[name]
-            if not schema.array_spec(name).grows:
+            if not schema.array_spec(name, store.header).grows:
                 array[...]
                 continue
             length = schema.examples_per_object(array._array)
@@ -175,7 +175,7 @@ def _undecodable(store: Store) -> Iterator[Damage]:
 
 def _damage(store: Store, key: str, how: str) -> Damage:
     name, _, rest = key.partition("/")
-    if is_data(key) and name in store and schema.array_spec(name).grows:
+    if is_data(key) and name in store and schema.array_spec(name, store.header).grows:
         return Damage(key, name, *store.rows_of(key), how)
     return Damage(key, name if is_data(key) or rest == ROOT_KEY else None, None, None, how)
 
@@ -188,7 +188,7 @@ def _by_array(store: Store, damaged: list[Damage]) -> dict[str, int | bool]:
     """Say how much of each array is intact."""
     found: dict[str, int | bool] = {}
     for name in store:
-        spec = schema.array_spec(name)
+        spec = schema.array_spec(name, store.header)
         own = [each for each in damaged if each.array in (name, f"{name}_checkpoint")]
         lost = [(each.first, each.end) for each in own if each.first is not None and each.end is not None]
         if not spec.grows:

@@ -32,10 +32,11 @@ from fastneurons.store.manifest import MANIFESTS, Catalogue, WindowObjects, mani
 from fastneurons.store.objects import StoredObject
 from fastneurons.store.place import locked, storage_at
 from fastneurons.store.reader import Store, check_windows
-from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Commit, Root, Writer, decode, read_root
+from fastneurons.store.root import MERGING_KEY, ROOT_KEY, SKIPPED_KEY, Commit, Root, Writer, decode, read_root
 from fastneurons.store.schema import FORMAT, FORMAT_WITH_MANIFESTS, ArraySpec, Header
 from fastneurons.store.storage import RemovedError, Storage
-from fastneurons.store.window import Window
+from fastneurons.store.window import Parts, Window, parts_of_sums, values_of
+from fastneurons.store.window_writer import StorePlace, WrittenWindow, lines_of
 
 # Committed rows are read back so many at a time, or a window where that is more.
 _ROWS_AT_ONCE = 4096
@@ -65,7 +66,7 @@ class StoreWriter:
         self, storage: Storage, header: Header, kept: Collection[str], root: Root | None = None
     ) -> None:
         self._storage = storage
-        self._committer = Committer(storage, root or Root(header, Commit.nothing(header), {}))
+        self._committer = Committer(storage, root or Root(header, Commit.nothing(header, kept), {}))
         self._store = ObjectStore(
             storage, catalogue=self._committer.catalogue, replacing=self._committer.announce
         )
@@ -88,6 +89,7 @@ class StoreWriter:
         keep_bits: bool = True,
         keep_coefficients: bool = False,
         keep_prompts: bool = False,
+        keep_folds: bool = True,
         constants: Mapping[str, NDArray[Any]] | None = None,
         overwrite: bool = False,
     ) -> "StoreWriter":
@@ -99,6 +101,7 @@ class StoreWriter:
             keep_bits: Whether there will be `activated`; a corpus has none.
             keep_coefficients: Whether there will be `coefficient`; only attribution has it.
             keep_prompts: Whether there will be `prompt`; a corpus has none.
+            keep_folds: Whether a corpus is counted by folds as well.
             constants: By name, the arrays that are constants of the model; those not given are left out.
             overwrite: Replace the store that is there, if one is.
         Raises:
@@ -107,7 +110,7 @@ class StoreWriter:
         """
         storage = storage_at(path)
         with writing(path), locked(storage, resume=False, overwrite=overwrite):
-            kept = _kept(keep_bits, keep_coefficients, keep_prompts, constants or {})
+            kept = _kept(keep_bits, keep_coefficients, keep_prompts, keep_folds, constants or {})
             return cls(storage, header, kept)._begin(constants)
 
     @classmethod
@@ -119,6 +122,7 @@ class StoreWriter:
         keep_bits: bool = True,
         keep_coefficients: bool = False,
         keep_prompts: bool = False,
+        keep_folds: bool = True,
         constants: Mapping[str, NDArray[Any]] | None = None,
     ) -> "StoreWriter":
         """Continue a store, or begin one if there is none.
@@ -129,13 +133,14 @@ class StoreWriter:
             keep_bits: Whether this run has `activated`; must be as in the store.
             keep_coefficients: Likewise `coefficient`.
             keep_prompts: Likewise `prompt`, which stores of an earlier version go on without.
+            keep_folds: Likewise the counts by folds, which stores of an earlier version go on without.
             constants: As for `create`; used only where the store is begun.
         Raises:
             InputError: what is there is no store.
             StoreError: the store holds something else, or another run is writing to it, or it is damaged.
         """
         storage = storage_at(path)
-        kept = _kept(keep_bits, keep_coefficients, keep_prompts, constants or {})
+        kept = _kept(keep_bits, keep_coefficients, keep_prompts, keep_folds, constants or {})
         with writing(path), locked(storage, resume=True, overwrite=False):
             data = read_root(storage)
             if data is None:
@@ -201,9 +206,10 @@ class StoreWriter:
             # Readers look for the checkpoints only once the root object says that the run goes on.
             snapshots = {}
             for spec in self._sums:
+                self._storage.remove(spec.checkpoint.name)
                 self._create(spec.checkpoint)
                 counting = before.commit.snapshots(spec)
-                snapshots[spec.name] = self._filler.add(spec, store[spec.name][...], counting)
+                snapshots[spec.name] = self._filler.add(spec, spec.parts(store[spec.name][...]), counting)
             objects = self._store.take_written()
             sums = {spec.name for spec in self._sums}
             arrays = {name: metadata for name, metadata in before.arrays.items() if name not in sums}
@@ -240,6 +246,28 @@ class StoreWriter:
         assert not self.is_complete, "the store is complete"
         self._pending = self._thread.submit(self._make_and_write, make)
 
+    @property
+    def place(self) -> StorePlace:
+        """The store as other processes need to know it to write its windows."""
+        arrays = {spec.name: dict(self._root.arrays[spec.name]) for spec in self._growing}
+        sums = tuple(spec.name for spec in self._sums)
+        return StorePlace(self._storage.name, self._root.header, self._root.commit.writer.token, arrays, sums)
+
+    def commit_written(self, written: WrittenWindow) -> None:
+        """Have the writer's thread commit the next examples, whose growing arrays others have written.
+
+        Raises:
+            StoreError: as `commit` does.
+        """
+        self.wait()
+        assert not self.is_complete, "the store is complete"
+        self._pending = self._thread.submit(self._commit_written, written)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a window is being written, so that the next one would be waited for."""
+        return self._pending is not None and not self._pending.done()
+
     def wait(self) -> None:
         """Wait for the window that is being written.
 
@@ -268,8 +296,7 @@ class StoreWriter:
             for spec in self._sums:
                 self._create(spec)
                 with decoding(self._storage.name, spec.name):
-                    values = self._root.read_sum(spec, self._filler.array(spec.checkpoint.name))
-                self._filler.put(spec.name, values)
+                    self._put_sum(spec)
             objects = self._store.take_written()
             for spec in self._growing:
                 metadata = msgspec.json.encode(sized(self._root.arrays[spec.name], commit.examples))
@@ -313,7 +340,7 @@ class StoreWriter:
         self._storage.stay()
         self._storage.clean()
         known = {ROOT_KEY, SKIPPED_KEY}
-        for name in self._storage.names() & (_all_names() - known):
+        for name in self._storage.names() & (own_names() - known):
             self._storage.remove(name)
         self._storage.stay()
         self._storage.extend(SKIPPED_KEY, 0, b"")
@@ -410,29 +437,52 @@ class StoreWriter:
                 self._storage.forsake([*self._store.take_written(), *written, manifest, SKIPPED_KEY])
                 raise
 
+    def _commit_written(self, written: WrittenWindow) -> None:
+        """Commit examples whose growing arrays are written. Runs in the writer's thread."""
+        began = time.perf_counter()
+        committed = self._root.commit.examples
+        assert written.first == committed, (written.first, committed)
+        with writing(self._storage.name, committed):
+            self._committer.check_token()
+            self._make_room(written.end)
+            objects = self._write_sums(written.end, written.sums, written.skipped)
+            objects.objects.update(written.objects)
+            self._commit(objects)
+        self.write_s += time.perf_counter() - began
+
     def _write_objects(self, window: Window) -> WindowObjects:
         """Write a window's objects; none of them is committed yet."""
         first, end = window.first, window.first + len(window)
-        if end > self._filler.capacity:
-            self._resize(2 * self._filler.capacity)
+        self._make_room(end)
         for spec in self._growing:
-            self._filler.put_rows(spec, first, self._values(spec, window))
+            self._filler.put_rows(spec, first, values_of(window, spec, self._root.header))
+        return self._write_sums(end, parts_of_sums(window, self._sums, self._root.header), lines_of(window.skipped))
+
+    def _make_room(self, end: int) -> None:
+        """Give growing arrays room for that many examples."""
+        if end > self._filler.capacity:
+            self._resize(max(2 * self._filler.capacity, end))
+
+    def _write_sums(self, end: int, sums: Mapping[str, Parts], lines: bytes) -> WindowObjects:
+        """Add to the sums and to the list of skipped rows; return all objects written since the last commit."""
         snapshots = {}
         for spec in self._sums:
             counting = self._root.commit.snapshots(spec)
-            snapshots[spec.name] = self._filler.add(spec, self._values(spec, window), counting)
-        lines = b"".join(_line(row) for row in window.skipped)
+            snapshots[spec.name] = self._filler.add(spec, sums[spec.name], counting)
         before = self._root.commit.skipped_bytes
         if lines:
             self._storage.extend(SKIPPED_KEY, before, lines)
         skipped = StoredObject.of(lines) if lines else None
         return WindowObjects(end, before + len(lines), self._store.take_written(), skipped, snapshots)
 
-    def _values(self, spec: ArraySpec, window: Window) -> NDArray[Any]:
-        values = window.arrays[spec.name]
-        expected = spec.shape(self._root.header, len(window))
-        assert values.shape == expected, f"{spec.name}: {values.shape}, should be {expected}"
-        return values
+    def _put_sum(self, spec: ArraySpec) -> None:
+        """Write a sum from its checkpoint; fold by fold, as all of them may be larger than memory."""
+        checkpoint = self._filler.array(spec.checkpoint.name)
+        if not spec.folds_of:
+            self._filler.put(spec.name, self._root.read_sum(spec, checkpoint))
+            return
+        for fold, values in self._root.read_parts(spec, checkpoint):
+            self._filler.put(spec.name, values[None], [fold] + [0] * values.ndim)
 
     def _forget(self, keys: Collection[str]) -> None:
         """Keep in memory what may be read or replaced again: sums, and objects that are not full yet."""
@@ -466,13 +516,14 @@ class StoreWriter:
 
 
 def _kept(
-    keep_bits: bool, keep_coefficients: bool, keep_prompts: bool, constants: Collection[str]
+    keep_bits: bool, keep_coefficients: bool, keep_prompts: bool, keep_folds: bool, constants: Collection[str]
 ) -> list[str]:
     """The optional and later arrays that a run keeps, if its kind of run has them."""
     kept = {
         schema.ACTIVATED: keep_bits,
         schema.COEFFICIENT: keep_coefficients,
         schema.PROMPT: keep_prompts,
+        **{spec.name: keep_folds for spec in schema.ARRAYS if spec.folds_of},
         **{spec.name: spec.name in constants for spec in schema.ARRAYS if spec.is_constant},
     }
     return [name for name in {*kept, *schema.later_names()} if kept.get(name, True)]
@@ -484,12 +535,8 @@ def _with_choice(stored: Header, given: Header) -> Header:
     return msgspec.structs.replace(stored, config={**stored.config, **chosen})
 
 
-def _all_names() -> set[str]:
+def own_names() -> set[str]:
     """Every name that a store may have in its folder; anything else there is left alone."""
     specs = (*schema.COORDINATES, *schema.ARRAYS)
     checkpoints = (spec.checkpoint for spec in schema.ARRAYS if spec.summed_by)
-    return {ROOT_KEY, SKIPPED_KEY, MANIFESTS, *(spec.name for spec in (*specs, *checkpoints))}
-
-
-def _line(row: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(dict(row)) + b"\n"
+    return {ROOT_KEY, SKIPPED_KEY, MERGING_KEY, MANIFESTS, *(spec.name for spec in (*specs, *checkpoints))}

@@ -1,6 +1,7 @@
 """The tables and the picture of a race, from numbers that are given."""
 
 import io
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from matplotlib.text import Text
 from fastneurons.bench.figure import draw, figure_of
 from fastneurons.bench.report import Report, print_report
 from fastneurons.bench.rounds import Percentiles, Result
+from fastneurons.cli import main
 from fastneurons.errors import InputError
 from fastneurons.machine import Machine
 
@@ -124,3 +126,21 @@ def test_nothing_timed_is_nothing_drawn(tmp_path):
     empty = Report("m", "float32", "2026-11-23", Machine("", "", ""), 5, 1.0, 1.0, [])
     with pytest.raises(InputError, match="nothing was timed"):
         draw(empty, tmp_path / "bench.png")
+
+
+def test_a_bench_in_which_nothing_was_timed_fails(tmp_path, monkeypatch, capsys):
+    """A script that ran it must notice; the figures say why, contender by contender."""
+    missing = [Result("nnsight", 8, 10, why_not="not installed: pip install nnsight")]
+    monkeypatch.setattr(
+        "fastneurons.bench.plan.carry_out",
+        lambda *_: replace(report(), results=missing, limit_tokens_per_s=1.0),
+    )
+    figures = tmp_path / "bench.json"
+    monkeypatch.setattr(
+        "sys.argv", ["fastneurons", "bench", "m", "--contenders", "nnsight", "--json", str(figures)]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.endswith("no contender was timed; the lines above say why\n")
+    assert json.loads(figures.read_text())["results"][0]["why_not"] == "not installed: pip install nnsight"

@@ -198,6 +198,8 @@ FINDINGS = (
     "categories", "thresholds", "repeating", "inactive", "recategorise", "sharing", "alignment", "neurons",
     "contribution",
 )  # fmt: skip
+# Files of others, and what is made of a corpus.
+OTHERS = ("import-counts", "export-counts", "import-masks", "export-masks")
 
 
 @pytest.mark.parametrize("name", [NAME, NAME + BYTE])
@@ -226,18 +228,33 @@ def test_what_users_name_in_a_call(name, capsys, tmp_path):
         ["run", name, "--data", data, "--languages", "en,de", "--out", tmp_path / "o.zarr"],
         ["run", "m", "--data", data, "--select", name],
         ["run", "m", "--data", data, "--position", name],
+        ["perplexity", name, "--data", data, "--out", tmp_path / "o.zarr"],
+        ["perplexity", "m", "--data", data, "--edit", there],
         ["info", name],
         *([command, there] for command in FINDINGS),
         *([command, tmp_path / f"{name}missing"] for command in FINDINGS),
         *([command, there, "--task", name] for command in FINDINGS),
         ["compare", there, there],
         ["compare", there, tmp_path / f"{name}missing"],
+        ["align-report", there, tmp_path / f"{name}missing"],
+        ["align", "m", "--data", data, "--out", tmp_path / "a", "--objective", name],
+        ["align", "m", "--data", data, "--out", tmp_path / "a", "--neurons", there],
+        ["align", "m", "--data", data, "--out", there],
+        ["run", "m", "--data", data, "--lora", there],
         ["report", there, "-o", tmp_path / "a.html"],
         ["report", tmp_path / f"{name}missing"],
         ["export", there, "-o", tmp_path / "a"],
         ["export", there, "--format", name],
         ["publish", there, "--to", tmp_path / "a"],
         ["plot", there, name],
+        ["lape", there],
+        ["lape", tmp_path / f"{name}missing"],
+        ["lape", there, "--method", name],
+        ["lape", there, "--languages", name],
+        *([command, there, "-o", tmp_path / "a"] for command in OTHERS),
+        *([command, tmp_path / f"{name}missing", "-o", tmp_path / "a"] for command in OTHERS),
+        ["import-masks", there, "-o", tmp_path / "a", "--width", 4],
+        ["import-masks", there, "-o", tmp_path / "a", "--like", there],
         ["sets", "show", there],
         ["sets", name],
         ["sets", "combine", there, tmp_path / f"{name}missing", "--by", "union", "--save", tmp_path / "a"],

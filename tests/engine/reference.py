@@ -8,6 +8,8 @@ prompt may be token ids in place of a text. The file gets `activations` float32 
 `logits` float32 [P, V]. With "every_token" it gets `activations` and `coefficients` float32 [T, N, I] of all tokens of
 all prompts, one after another, and `lengths` int64 [P]; with "weights" also `values` float32 [N, I, H] and
 `unembedding` float32 [V, H].
+With "first", a token of each prompt, it gets `log_probability` float32, of each prompt's tokens from there on, one
+prompt after another.
 With "exact_gelu" BLOOM's activation is the exact GELU, which vLLM computes for it, not its tanh form.
 """
 
@@ -96,8 +98,9 @@ def _measure(asked: dict[str, Any]) -> dict[str, np.ndarray]:
         for module in down:
             module.register_forward_pre_hook(keep_input(number))
     every_token = asked.get("every_token", False)
-    found: dict[str, list[Any]] = {"activations": [], "coefficients": [], "logits": [], "lengths": []}
-    for prompt in asked["prompts"]:
+    names = ("activations", "coefficients", "logits", "lengths", "log_probability")
+    found: dict[str, list[Any]] = {name: [] for name in names}
+    for number, prompt in enumerate(asked["prompts"]):
         with torch.no_grad():
             out = model(torch.tensor([_ids(tokenizer, prompt)]))
         whole = torch.stack(activations, 1)  # [tokens, N, I]
@@ -108,6 +111,8 @@ def _measure(asked: dict[str, Any]) -> dict[str, np.ndarray]:
         else:
             found["activations"].append(whole[-1].numpy())
         found["logits"].append(out.logits[0, -1].float().numpy())
+        if "first" in asked:
+            found["log_probability"] += _judged(out.logits[0], prompt, asked["first"][number])
     arrays = {name: np.stack(values) for name, values in found.items() if values}
     if asked.get("weights", False):
         # Conv1D holds its weight [in, out], Linear [out, in].
@@ -115,6 +120,14 @@ def _measure(asked: dict[str, Any]) -> dict[str, np.ndarray]:
         arrays["values"] = torch.stack(weights).detach().float().numpy()
         arrays["unembedding"] = model.get_output_embeddings().weight.detach().float().numpy()
     return arrays
+
+
+def _judged(logits: Any, ids: list[int], first: int) -> list[float]:
+    """The log-probability of each token from the `first` on; logits [T, V]."""
+    import torch
+
+    known = logits[first - 1 : -1].double().log_softmax(-1)
+    return list(known.gather(1, torch.tensor(ids[first:])[:, None])[:, 0].float().numpy())
 
 
 def _ids(tokenizer: Any, prompt: str | list[int]) -> list[int]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from fastneurons.engine.adapters import check_place
 from fastneurons.engine.fingerprint import model_fingerprint, tokenizer_fingerprint
-from fastneurons.engine.model_checks import check_config, check_files, check_place, check_tensors
+from fastneurons.engine.model_checks import check_config, check_files, check_tensors
 from fastneurons.engine.model_files import TensorHeader, read_headers, weight_files
 from fastneurons.errors import InputError
 from tests.engine import tiny
@@ -231,7 +232,7 @@ def test_an_adapter_names_its_base_model(tmp_path):
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
     message = refusal(tmp_path)
     assert "adapter of org/base" in message
-    assert "pass org/base itself" in message
+    assert "pass org/base and --lora" in message
 
 
 @pytest.mark.parametrize(

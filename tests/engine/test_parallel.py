@@ -1,26 +1,73 @@
-"""Tensor parallelism: two processes, each with half of every layer's neurons, give the single process's arrays."""
+"""Tensor and pipeline parallelism: ranks with some of the neurons, or of the layers, give one rank's arrays."""
+
+from functools import cache
 
 import numpy as np
 import pytest
 
+from fastneurons.arrays import ATTRIBUTION, Arrays
 from fastneurons.config import Measurement
-from tests.engine.support import examples, measure, tiny_options
+from tests.engine.forked import in_fork
+from tests.engine.ranks import killed, measured
 
 pytestmark = pytest.mark.engine
 
+# Of a model of 3 layers, so that stages differ; of 88 neurons, of which two ranks have 44, no multiple of 8; of one
+# head of keys and values, which both have.
+MEASUREMENTS = {
+    "last": Measurement((0.0, 0.1), attribution=True, top_k=5, keep_coefficients=True),
+    "any": Measurement((0.0, 0.1), "any"),
+    "answer": Measurement((0.0, 0.1), "answer", "product"),
+    "corpus": Measurement((0.0, 0.1), "corpus"),
+}
+# Positions take turns at having embeddings that are the unembedding as well.
+TIED = {"last": True, "any": False, "answer": True, "corpus": False}
+RANKS = {"TP": (2, 1), "PP": (1, 2), "TP x PP": (2, 2)}
 
-def test_two_ranks_give_the_arrays_of_one(models, open_session):
-    # 88 neurons: 44 a rank, which end inside a byte.
-    model, rows = models(), examples(12, seed=12, longest=150)
-    one = open_session(model, measurement=Measurement((0.0, 0.1)), options=tiny_options())
-    alone = measure(one, rows)
-    one.close()
-    two = open_session(
-        model, measurement=Measurement((0.0, 0.1)), options=tiny_options(tensor_parallel_size=2)
+
+@pytest.fixture(scope="module")
+def alone(models):
+    """Measures with an engine of one rank, once for each position."""
+
+    @cache
+    def arrays(position: str) -> Arrays:
+        found, ranks = in_fork(
+            measured, str(models(tie_word_embeddings=TIED[position])), MEASUREMENTS[position]
+        )
+        assert ranks == 1
+        return found
+
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("position", "ranks"),
+    [("last", "TP"), ("last", "PP"), *((position, "TP x PP") for position in MEASUREMENTS)],
+)
+def test_ranks_give_the_arrays_of_one(position, ranks, alone, models):
+    tensor, pipeline = RANKS[ranks]
+    found, number = in_fork(
+        measured,
+        str(models(tie_word_embeddings=TIED[position])),
+        MEASUREMENTS[position],
+        tensor_parallel_size=tensor,
+        pipeline_parallel_size=pipeline,
     )
-    assert two.facts.workers == 2
-    assert two.facts.neurons == 88
-    together = measure(two, rows)
-    assert together.keys() == alone.keys()
-    for name, array in alone.items():
-        np.testing.assert_array_equal(together[name], array, err_msg=name)
+    assert number == tensor * pipeline
+    expected = alone(position)
+    assert found.keys() == expected.keys()
+    scores = {*ATTRIBUTION, "neuron_contribution", "coefficient"}
+    for name, array in expected.items():
+        if tensor > 1 and name in scores:  # sums of two ranks' products round differently
+            bound = 2e-3 if name == "coefficient" else 2e-5  # those are float16
+            np.testing.assert_allclose(found[name], array, bound, bound, err_msg=name)
+        else:
+            np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_a_killed_stage_of_a_pipeline_is_named(models):
+    error, pid, seconds = in_fork(killed, str(models()), 0, pipeline_parallel_size=2)
+    assert error == (
+        f"the engine failed: rank 0 (process {pid}) ended without a word; it may have been killed for want of memory"
+    )
+    assert seconds < 30

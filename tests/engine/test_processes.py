@@ -1,4 +1,4 @@
-"""Engines of several workers: signals, the death of a process, and what stays behind. With two real workers."""
+"""Engines of several workers: signals, the death of a process, and what stays behind. With real workers."""
 
 import contextlib
 import multiprocessing
@@ -83,11 +83,11 @@ def lines_to(process: subprocess.Popen[str], begin: str) -> list[str]:
 @pytest.mark.engine
 def test_ctrl_c_stops_the_run_and_a_killed_worker_ends_it_by_name(models, tmp_path):
     out, expected = tmp_path / "run.zarr", tmp_path / "expected.zarr"
-    script = Path(__file__).with_name("two_workers.py")
+    script = Path(__file__).with_name("four_workers.py")
     with program(script, models(), out, expected, log=tmp_path / "log") as process:
         first, *ranks = map(int, lines_to(process, "pids")[-1].split()[1:])
         assert first == process.pid
-        assert len({first, *ranks}) == 3
+        assert len({first, *ranks}) == 5
         wait_until(lambda: num_examples(out) >= 16)
         os.killpg(process.pid, signal.SIGINT)
         said = lines_to(process, "interrupted")
@@ -96,12 +96,12 @@ def test_ctrl_c_stops_the_run_and_a_killed_worker_ends_it_by_name(models, tmp_pa
         assert f"stopped; {safe} examples are safe; continue with --resume" in said
         # The same engine goes on: its workers had no part in that.
         wait_until(lambda: num_examples(out) > safe)
-        os.kill(ranks[1], signal.SIGKILL)
+        os.kill(ranks[3], signal.SIGKILL)
         killed = time.monotonic()
         line = lines_to(process, "failed: ")[-1]
         assert time.monotonic() - killed < 30
         assert line == (
-            f"failed: the engine failed: rank 1 (process {ranks[1]}) ended without a word; it may have been killed for "
+            f"failed: the engine failed: rank 3 (process {ranks[3]}) ended without a word; it may have been killed for "
             "want of memory"
         )
         lines_to(process, "done")

@@ -60,6 +60,14 @@ TOUCHED: dict[str, list[Touch]] = {
             "CPUWorker": "derives from the GPU's worker",
             "CPUWorker.compile_or_warm_up_model": "as the GPU worker's; the tests run the GPU's warm-up here",
         }),
+        *_touches("vllm.v1.worker.gpu_model_runner", {
+            "GPUModelRunner.intermediate_tensors": "where a pipeline stage gets rows from the one before; None until "
+            "the profile run",
+            "GPUModelRunner.max_num_tokens": "most rows of a step",
+        }),
+        *_touches("vllm.model_executor.models.interfaces", {
+            "SupportsPP.make_empty_intermediate_tensors": "makes what `intermediate_tensors` holds",
+        }),
         *_touches("vllm.v1.worker.worker_base", {
             "WorkerBase.vllm_config": "the engine's configuration, as it was given",
             "WorkerBase.model_config": "of that configuration",
@@ -77,15 +85,53 @@ TOUCHED: dict[str, list[Touch]] = {
             "NewRequestData.req_id": "the id that batches name",
             "NewRequestData.sampling_params": "the request's own, with its `extra_args`",
             "NewRequestData.num_computed_tokens": "tokens taken from the prefix cache",
+            "NewRequestData.prompt_token_ids": "the prompt, as it was sent",
         }),
         *_touches("vllm.distributed", {
-            "get_pp_group": "`is_last_rank` says whether this rank has the unembedding",
+            "get_pp_group": "`is_last_rank` says whether this rank has the unembedding, `is_first_rank` whether it has "
+            "the embedding",
             "get_tp_group": "`all_gather(tensor, dim)` puts ranks side by side in their order",
             "get_tensor_model_parallel_rank": "rank r holds the r-th contiguous slice of the neurons",
         }),
         *_touches("vllm.distributed.parallel_state", {
             "GroupCoordinator.all_gather(input_, dim)": "see `get_tp_group`",
             "GroupCoordinator.is_last_rank": "see `get_pp_group`",
+            "GroupCoordinator.is_first_rank": "see `get_pp_group`; of a tensor-parallel group, the rank that speaks for it",
+        }),
+    ],
+    "engine/scheduler.py": [
+        *_touches("vllm.v1.core.sched.scheduler", {
+            "Scheduler.kv_cache_manager": "asked for each request's cached prefix; made in the constructor",
+        }),
+        *_touches("vllm.v1.core.sched.async_scheduler", {
+            "AsyncScheduler": "the scheduler on GPUs: two steps in flight",
+        }),
+        *_touches("vllm.v1.core.kv_cache_manager", {
+            "KVCacheManager.get_computed_blocks(request)": "looks no further than the token before the request's "
+            "last, by its `num_tokens`; replaced",
+        }),
+        *_touches("vllm.v1.request", {
+            "Request.num_tokens": "of the prompt, and those generated",
+            "Request.sampling_params": "the request's own, with its `extra_args`",
+        }),
+        *_touches("vllm.config.scheduler", {
+            "SchedulerConfig.scheduler_cls": "the scheduler's class, by its name",
+            "SchedulerConfig.async_scheduling": "which scheduler it would be otherwise",
+        }),
+    ],
+    "engine/scorer.py, unembedding.py": [
+        *_touches("vllm.v1.worker.gpu_model_runner", {
+            "GPUModelRunner.execute_model_state": "from the forward pass until its tokens are sampled; None where "
+            "nothing is",
+            "ExecuteModelState.hidden_states": "of all rows, after the last norm",
+        }),
+        *_touches("vllm.v1.worker.gpu.model_runner", {
+            "GPUModelRunner.execute_model_state": "likewise",
+            "ExecuteModelState.hidden_states": "likewise; None but on the last pipeline stage",
+        }),
+        *_touches("vllm.model_executor.layers.logits_processor", {
+            "LogitsProcessor._gather_logits(logits)": "puts the ranks' logits together, between the product and what "
+            "removes padding, soft cap and scale; replaced",
         }),
     ],
     "engine/runners.py": [
@@ -175,7 +221,10 @@ TOUCHED: dict[str, list[Touch]] = {
             "answer when it is asked; answers come in the order of calls; overridden",
             "MultiprocExecutor.futures_queue": "the futures of steps under way",
         }),
-        *_touches("vllm.tokenizers", {"cached_tokenizer_from_config(model_config)": "the model's tokenizer"}),
+        *_touches("vllm.tokenizers", {
+            "cached_tokenizer_from_config(model_config)": "the model's tokenizer",
+            "get_tokenizer(tokenizer_name, tokenizer_mode, revision, trust_remote_code)": "the same, without an engine",
+        }),
         *_touches("vllm.distributed", {"cleanup_dist_env_and_memory": "safe to call after `shutdown`"}),
         *_touches("vllm.compilation.wrapper", {
             "TorchCompileWithNoGuardsWrapper.cleanup": "lets go of compiled code",
@@ -274,7 +323,7 @@ TOUCHED: dict[str, list[Touch]] = {
         }),
         *_touches("vllm.model_executor.models.interfaces_base", {
             "VllmModelForTextGeneration.compute_logits(hidden_states)": "the only way to logits; one row for each "
-            "request of a step; replaced",
+            "request of a step, but where we call it; replaced",
         }),
     ],
     "engine/environment.py, failure.py, engine_warnings.py, cpu_norms.py": [
@@ -319,8 +368,8 @@ TOUCHED: dict[str, list[Touch]] = {
         *_touches("vllm.model_executor.warmup.attention_warmup", {
             "mixed_batch_attention_warmup(worker)": "likewise, of attention",
         }),
-        *_touches("vllm.v1.core.sched.async_scheduler", {
-            "AsyncScheduler": "the scheduler on GPUs: two steps in flight",
+        *_touches("vllm.v1.engine", {
+            "EngineCoreOutput.new_prompt_logprobs_tensors": "vLLM's own log-probabilities of a prompt, compared with",
         }),
     ],
 }  # fmt: skip

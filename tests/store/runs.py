@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from fastneurons.arrays import FOLDS
 from fastneurons.store import ATTRIBUTION, Header, StoreWriter, Window
 
 THRESHOLDS = (0.0, 0.5)
@@ -153,7 +154,13 @@ class Run:
         }
         if self.header.is_corpus:
             tokens = self.token_count[rows].sum(0, dtype=np.int64)
-            return arrays | {"activation_count": self.counts()[rows].sum(0), "corpus_tokens": tokens}
+            arrays |= {"activation_count": self.counts()[rows].sum(0), "corpus_tokens": tokens}
+            fold = chosen // self.header.window % FOLDS
+            by_fold = [chosen[fold == k] for k in range(FOLDS)]
+            return arrays | {
+                "fold_activation_count": np.stack([self.counts()[some].sum(0) for some in by_fold]),
+                "fold_tokens": np.stack([self.token_count[some].sum(0, dtype=np.int64) for some in by_fold]),
+            }
         if self.header.position == "last":
             arrays["last_token"] = self.last_token[rows]
         arrays |= self._sharing(rows)
@@ -198,6 +205,7 @@ class Run:
         arrays = self.arrays(slice(first, end))
         if not keep_bits:
             arrays.pop("activated", None)
+        arrays = {name: array for name, array in arrays.items() if not name.startswith("fold_")}
         return Window(first, arrays, [s for s in self.skipped() if first <= s["index"] < end])
 
     def write(self, path: Path | str, resume: bool = False, keep_bits: bool = True) -> None:
@@ -243,7 +251,7 @@ def assert_holds(path: Path | str, run: Run, keep_bits: bool = True) -> None:
     found, expected = raw_arrays(path), run.arrays()
     if not keep_bits:
         del expected["activated"]
-    labels = {"language", "layer", "threshold", "category"}
+    labels = {"language", "layer", "threshold", "category", *(["condition"] if run.header.conditions else [])}
     assert found.keys() == expected.keys() | labels
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)

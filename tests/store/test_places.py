@@ -65,7 +65,8 @@ class Failing(MemoryFileSystem):
 
 
 @pytest.fixture
-def failing():
+def failing(monkeypatch):
+    monkeypatch.setattr(remote, "_PAUSES_S", ())
     fsspec.register_implementation("failing", Failing, clobber=True)
     Failing.store.clear()
     Failing.pseudo_dirs[:] = [""]

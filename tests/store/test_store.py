@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
+from fastneurons.arrays import FOLDS
 from fastneurons.errors import InputError, StoreError
 from fastneurons.store import FORMAT, StoreWriter, check_output, open_store, schema
 from tests.store.runs import assert_holds, draw, header, raw_arrays
@@ -86,12 +87,44 @@ def test_counts_of_a_corpus_are_counts_of_its_tokens(tmp_path):
     store = open_store(str(tmp_path / "run.zarr"))
     assert set(store) == {
         "example_id", "digest", "task", "outcome", "token_count", "present", "activation_count", "corpus_tokens",
+        "fold_activation_count", "fold_tokens",
     }  # fmt: skip
     assert store["corpus_tokens"][...].tolist() == store["token_count"][...].sum(0).tolist()
     assert (store["activation_count"][...] <= store["corpus_tokens"][...][:, None, None]).all()
     assert not store.has_bits
     with pytest.raises(InputError, match="counts tokens, not examples"):
         store.activated_bits(slice(0, 1))
+
+
+def test_folds_of_a_corpus_add_up_to_it_and_are_those_of_its_windows(tmp_path):
+    run = draw(37, position="corpus", window=2)  # 19 windows, of which the last is half one
+    run.write(tmp_path / "run.zarr")
+    store = open_store(str(tmp_path / "run.zarr"))
+    for name, whole in (("fold_tokens", "corpus_tokens"), ("fold_activation_count", "activation_count")):
+        assert np.array_equal(store[name][...].sum(0), store[whole][...])
+    third = [index for index in range(37) if index // 2 % FOLDS == 2]
+    assert store["fold_tokens"][2].tolist() == run.token_count[third].sum(0).tolist()
+    assert np.array_equal(store["fold_activation_count"][2], run.counts()[third].sum(0))
+
+
+def test_a_run_may_count_no_folds(tmp_path):
+    path = str(tmp_path / "run.zarr")
+    with StoreWriter.create(path, CORPUS.header, keep_folds=False) as writer:
+        writer.commit(CORPUS.window(0, 4))
+    with StoreWriter.resume(
+        path, CORPUS.header
+    ) as writer:  # goes on without, as with a store of an earlier version
+        for window in CORPUS.windows(4):
+            writer.commit(window)
+        writer.finish()
+    store = open_store(path)
+    assert "fold_tokens" not in store and "fold_activation_count" not in store
+    assert np.array_equal(store["activation_count"][...], CORPUS.arrays()["activation_count"])
+
+    with StoreWriter.create(path, CORPUS.header, overwrite=True) as writer:
+        writer.commit(CORPUS.window(0, 4))
+    with pytest.raises(StoreError, match="has counts by folds, unlike this run; pass --keep-folds"):
+        StoreWriter.resume(path, CORPUS.header, keep_folds=False)
 
 
 def test_a_corpus_counts_past_what_32_bits_hold(tmp_path):
@@ -164,6 +197,7 @@ def test_objects_are_windows_and_chunks_are_small(tmp_path):
     # While a run goes on, a language's counts can be written without the others'.
     assert specs["activation_count"].chunks(of) == (1, 1, 8, 14336)
     assert specs["activation_count"].checkpoint.chunks(of) == (1, 1, 1, 8, 14336)
+    assert specs["fold_activation_count"].chunks(of) == (1, 1, 1, 8, 14336)
     assert specs["corpus_tokens"].chunks(of) == (10,)
     assert specs["corpus_tokens"].checkpoint.chunks(of) == (1, 1)
     for spec in specs.values():
@@ -431,7 +465,8 @@ def test_the_commit_mark_names_the_sums_that_there_are(tmp_path):
     assert commit.keys() == {"examples", "skipped_bytes", "occupancy", "writer"}
     CORPUS.write(tmp_path / "corpus.zarr")
     commit = zarr.open_group(tmp_path / "corpus.zarr", mode="r").attrs["commit"]
-    assert commit.keys() == {"examples", "skipped_bytes", "activation_count", "corpus_tokens", "writer"}
+    sums = {"activation_count", "corpus_tokens", "fold_activation_count", "fold_tokens"}
+    assert commit.keys() == {"examples", "skipped_bytes", "writer", *sums}
 
 
 def test_what_does_not_matter_may_differ(tmp_path):

@@ -16,6 +16,8 @@ from fastneurons.store import CATEGORIES, Outcome, Store
 
 # Rows of a block, about.
 _BLOCK_ROWS = 250_000
+# Columns of the table of prompts, as far as a store has them and they are not by condition.
+_OF_PROMPTS = ("last_token", "log_probability", "judged_count", "correct")
 _NO_BITS = "how often each language activates a neuron is in the bits"
 
 
@@ -65,7 +67,13 @@ def tables(store: Store, texts: bool = True) -> list[Table]:
         Table("examples", "an example that was read", lambda: _examples(store)),
         Table("prompts", "a prompt: an example in a language", lambda: _prompts(store, texts)),
     ]
-    if header.is_corpus:
+    if not header.is_measuring:
+        about = "a prompt under a condition, with what the model made of it"
+        found.append(Table("outcomes", about, lambda: _outcomes(store, texts)))
+        if "neuron_count" in store:
+            about = "an example, a condition and a layer, with the neurons that are edited"
+            found.append(Table("edited_neurons", about, lambda: _edited_neurons(store)))
+    elif header.is_corpus:
         about = "a neuron and a language, with the tokens that activate it, at a threshold"
         found.append(Table("neuron_languages", about, lambda: _neuron_tokens(store)))
     else:
@@ -121,7 +129,8 @@ def _examples(store: Store) -> Iterator[Block]:
 
 def _prompts(store: Store, texts: bool) -> Iterator[Block]:
     names = ["example_id", "task", "present", "token_count"]
-    names += [name for name in ("last_token", "correct") if name in store]
+    of_prompts = [name for name in _OF_PROMPTS if name in store and "condition" not in store[name].dims]
+    names += of_prompts
     names += ["prompt"] if texts and "prompt" in store else []
     for first, window in store.windows(*names):
         rows, languages = np.nonzero(window["present"])
@@ -130,14 +139,46 @@ def _prompts(store: Store, texts: bool) -> Iterator[Block]:
             "language": Labels(languages, store.header.languages),
             "token_count": window["token_count"][rows, languages],
         }
-        for name in ("last_token", "correct"):
-            if name in window:
-                block[name] = window[name][rows, languages]
+        for name in of_prompts:
+            block[name] = window[name][rows, languages]
         if "prompt" in window:
             block["prompt"] = Labels(
                 np.arange(len(rows)), [str(text) for text in window["prompt"][rows, languages]]
             )
         yield block
+
+
+def _outcomes(store: Store, texts: bool) -> Iterator[Block]:
+    header = store.header
+    numbers = [name for name in ("log_probability", "correct", "generated_count") if name in store]
+    written = ["text"] if texts and "text" in store else []
+    for first, window in _windows(store, "present", *numbers, *written):
+        shape = (*window["present"].shape, len(header.conditions))
+        rows, language, condition = np.nonzero(np.broadcast_to(window["present"][..., None], shape))
+        block = {
+            **_example_columns(store, first, window, rows),
+            "language": Labels(language, header.languages),
+            "condition": Labels(condition, header.conditions),
+            **{name: window[name][rows, language, condition] for name in numbers},
+        }
+        for name in written:
+            values = window[name][rows, language, condition]
+            block[name] = Labels(np.arange(len(rows)), [str(text) for text in values])
+        yield block
+
+
+def _edited_neurons(store: Store) -> Iterator[Block]:
+    for first, window in _windows(store, "neuron_count", "overlap"):
+        counts = window["neuron_count"]  # [E, C, N]
+        measured = window["outcome"] == Outcome.MEASURED
+        rows, condition, layer = np.nonzero(np.broadcast_to(measured[:, None, None], counts.shape))
+        yield {
+            **_example_columns(store, first, window, rows),
+            "condition": Labels(condition, store.header.conditions),
+            **_place(store, layer=layer),
+            "neurons": counts[rows, condition, layer],
+            "in_category": window["overlap"][rows, condition, layer],
+        }
 
 
 def _category_counts(store: Store) -> Iterator[Block]:

@@ -96,7 +96,7 @@ def _tensors(store: Store, large: bool) -> list[_Tensor]:
         if array.dtype.name not in _DTYPES or (name in LARGE and not large):
             continue
         found.append(_Tensor(name, array.dtype, tuple(array.shape), array.dims))
-    if not store.header.is_corpus and store.has_bits:
+    if store.has_bits:
         h = store.header
         shape = (len(h.tasks), len(h.thresholds), len(h.languages), len(h.layers), h.neurons)
         found.append(_Tensor(_COUNTS, np.dtype(np.int32), shape, _COUNTS_DIMS))
@@ -124,6 +124,7 @@ def _labels(store: Store) -> dict[str, Any]:
         "layer": h.layers,
         "threshold": h.thresholds,
         "category": list(CATEGORIES),
+        **({"condition": h.conditions} if h.conditions else {}),
     }
 
 

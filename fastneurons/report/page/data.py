@@ -20,8 +20,10 @@ from fastneurons.analysis.selection import Chosen, Selection
 from fastneurons.languages import language, short_code
 from fastneurons.model_name import short_name
 from fastneurons.report.cells import signal_name, where_read
+from fastneurons.report.deactivation import Deactivation, compute_deactivation, deactivation_sentences
 from fastneurons.report.findings import Findings, compute_findings
 from fastneurons.report.page.blocks import Block
+from fastneurons.report.page.deactivation import deactivation_arrays, deactivation_meta
 from fastneurons.report.page.examples import example_pages
 from fastneurons.report.page.neurons import listed_block, listed_neurons, neuron_counts, patterns_block
 from fastneurons.report.page.overlaps import overlap_arrays
@@ -71,6 +73,8 @@ def run_page(
         InputError: the store has no such threshold.
         StoreError: an array is damaged.
     """
+    if store.header.kind == "deactivate":
+        return _deactivation_page(store, threshold)
     found = found or compute_findings(store, threshold)
     meta = _description(store, found)
     arrays: dict[str, NDArray[Any]] = {}
@@ -116,6 +120,15 @@ def run_page(
     return RunPage(Block(meta, arrays), blocks)
 
 
+def _deactivation_page(store: Store, threshold: float | None) -> RunPage:
+    """The page of a deactivation: few numbers, whatever its size."""
+    found = compute_deactivation(store, threshold)
+    meta = _description(store, found)
+    meta["deactivation"] = deactivation_meta(found)
+    meta["sentences"] = [_sentence(each) for each in deactivation_sentences(found)]
+    return RunPage(Block(meta, deactivation_arrays(found)), {})
+
+
 def _groups(store: Store, found: Findings) -> list[Chosen]:
     """All examples measured, then those of each task if there are several."""
     threshold = found.threshold
@@ -126,7 +139,7 @@ def _groups(store: Store, found: Findings) -> list[Chosen]:
 # -- description ------------------------------------------------------------------------------------------
 
 
-def _description(store: Store, found: Findings) -> dict[str, Any]:
+def _description(store: Store, found: Findings | Deactivation) -> dict[str, Any]:
     header = found.header
     tasks = [_text(name) for name in header.tasks]
     return {

@@ -21,7 +21,7 @@ from fastneurons.report.style import CATEGORY_COLOURS
 # In the order in which they need each other.
 _SCRIPTS = (
     "data", "dom", "state", "figure", "table", "layers", "heatmap", "strip", "matrix", "sets", "contribution",
-    "neurons", "examples", "compare", "main",
+    "neurons", "examples", "deactivate", "compare", "main",
 )  # fmt: skip
 _DATA_FOLDER = "data"
 

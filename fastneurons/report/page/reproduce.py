@@ -13,7 +13,7 @@ _FLAGS = {"trust_remote_code"}
 
 
 def command(header: Header) -> str:
-    """The `fastneurons run` command whose options are those in a store's header.
+    """The command whose options are those in a store's header: `fastneurons run`, or that of the store's kind.
 
     Data that was passed from Python has no place that a command could name; the header's description stands there.
     """
@@ -35,10 +35,15 @@ def command(header: Header) -> str:
         words.append("--include-special-tokens")
     if config.get("limit") is not None:
         words += ["--limit", str(config["limit"])]
+    for name, value in header.edits.items():
+        # An edit of its own goes with a digest, for resuming.
+        edit = name.removeprefix("edit ") if name.startswith("edit ") else None
+        words += ["--edit", f"{edit}.safetensors"] if edit is not None else [_option(name), str(value)]
     words += _options(config.get("data"))
     words += _options(config.get("engine"))
     shown = [visible(shlex.quote(word), limit=_LONGEST) for word in words]
-    lines = [f"fastneurons run {visible(shlex.quote(header.model), limit=_LONGEST)}"]
+    verb = "run" if header.is_measuring else header.kind
+    lines = [f"fastneurons {verb} {visible(shlex.quote(header.model), limit=_LONGEST)}"]
     for word in shown:
         if word.startswith("--"):
             lines.append(word)
@@ -80,6 +85,7 @@ def facts(header: Header) -> list[list[str]]:
         ("Languages", ", ".join(header.languages)),
         ("Signal", f"{header.signal}, thresholds {', '.join(f'{t:g}' for t in header.thresholds)}"),
         ("Position", header.position),
+        ("Judged by", ", ".join(f"{task}: {how}" for task, how in header.measures.items())),
         ("fastneurons", header.version),
         ("Started", header.created),
     ]

@@ -76,6 +76,7 @@ def publish(store: "Store", folder: str | Path, wanted: Wanted | None = None) ->
     """
     folder, wanted = Path(folder), wanted or Wanted()
     check_folder(folder)
+    store.needs_kind("measure")
     found = compute_findings(store, wanted.threshold)
     if not found.num_measured:
         raise InputError(f"{store.path}: nothing was measured yet, so there is nothing to publish")

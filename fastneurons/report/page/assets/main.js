@@ -56,7 +56,7 @@ function failed(error) {
 function drawHead(head) {
   const { meta, arrays } = run();
   const several = meta.languages.length;
-  const what = meta.corpus ? `How ${several} languages use the neurons of ${meta.model}` : `How ${meta.model} shares its neurons among ${several} languages`;
+  const what = meta.deactivation ? `How ${meta.model} answers in ${several} languages with neurons ${meta.deactivation.operation}` : meta.corpus ? `How ${several} languages use the neurons of ${meta.model}` : `How ${meta.model} shares its neurons among ${several} languages`;
   const notices = [];
   if (!meta.complete) notices.push(h("p", { class: "notice" }, h("strong", {}, "Not complete. "), `The run is still going or was interrupted; everything here covers the ${plural(meta.examples_committed, "example")} committed so far.`));
   for (const line of meta.warnings) notices.push(h("p", { class: "notice" }, line));
@@ -97,13 +97,13 @@ function drawBar(bar) {
   const menu = (key, label, options, extra = {}) => h("div", { class: "field" }, h("label", { for: `choose-${key}` }, label),
     h("select", { id: `choose-${key}`, "data-key": key, onchange: (event) => select({ [key]: event.target.value === "" ? null : Number(event.target.value), ...extra }) },
       options.map(([value, name]) => h("option", { value: value ?? "", selected: state[key] === value }, name))));
-  const marks = [[null, "any"], ...shownCategories().map((c) => [c, categoryName(c), categoryColour(c)])];
+  const marks = [[null, "any"], ...shownCategories().filter((c) => meta.deactivation?.categories.includes(categoryName(c)) ?? true).map((c) => [c, categoryName(c), categoryColour(c)])];
   const category = choices("Category", marks, () => state.category, (value) => select({ category: value }));
   for (const button of category.children) button.setAttribute("data-key", `category-${button.dataset.value}`);
   const nothing = ["layer", "language", "category"].every((key) => state[key] === null) && state.task === 0;
   bar.replaceChildren(h("div", { class: "bar-inner" },
     runs.length > 1 && menu("run", "Run", runs.map((_, r) => [r, runName(r)])),
-    menu("layer", "Layer", [[null, "all layers"], ...meta.layers.map((layer, n) => [n, `layer ${layer}`])], { neuron: null, example: null }),
+    !meta.deactivation && menu("layer", "Layer", [[null, "all layers"], ...meta.layers.map((layer, n) => [n, `layer ${layer}`])], { neuron: null, example: null }),
     menu("language", "Language", [[null, "all languages"], ...range(meta.languages.length).sort((a, b) => languageName(a).localeCompare(languageName(b), "en")).map((k) => [k, languageName(k)])]),
     meta.groups.length > 1 && menu("task", "Task", meta.groups.map((name, g) => [g, name])),
     !meta.corpus && h("div", { class: "field" }, h("span", { class: "label" }, "Category"), category),
@@ -120,6 +120,7 @@ async function drawFigures(main) {
   if (arrays.contribution_share) there.push(contributionFigure());
   if (meta.strips) there.push(stripFigure());
   if (arrays.jaccard) there.push(matrixFigure(), setsFigure());
+  if (meta.deactivation) there.push(deactivationFigure());
   if (runs.length > 1 && arrays.category) there.push(compareFigure());
   if (hasBlock(`${run().name}/listed`) || (meta.corpus && meta.strips)) there.push(neuronsFigure());
   if (hasBlock(`${run().name}/examples`)) there.push(examplesFigure());

@@ -1,4 +1,4 @@
-"""A program with an engine of two workers, for tests to interrupt: `python two_workers.py MODEL STORE EXPECTED`.
+"""A program with an engine of four workers, for tests to interrupt: `python four_workers.py MODEL STORE EXPECTED`.
 
 It measures examples without end into STORE until it is interrupted, and then goes on with the same engine until that
 fails. An engine in this process then resumes the store for a few examples more, and measures as many into EXPECTED.
@@ -20,6 +20,7 @@ from fastneurons.experiments.measure import write_measurements
 from fastneurons.experiments.source import example_source
 from fastneurons.progress import Silent
 from fastneurons.store import open_store
+from tests.engine import fork_server  # noqa: F401 - its workers are forked: they start in a fraction of the time
 from tests.engine.support import LANGUAGES, tiny_options
 
 
@@ -42,7 +43,8 @@ def write(session: Session, out: str, stop: threading.Event, **options: Any) -> 
 
 
 def main(model: str, out: str, expected: str) -> None:
-    with Session(model, LANGUAGES, Measurement(), tiny_options(tensor_parallel_size=2)) as session:
+    options = tiny_options(tensor_parallel_size=2, pipeline_parallel_size=2)
+    with Session(model, LANGUAGES, Measurement(), options) as session:
         pids = [rank["pid"] for rank in session.core.ask("fastneurons_describe")]
         print("pids", os.getpid(), *pids, flush=True)
         with interruptible() as stop:

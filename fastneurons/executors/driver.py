@@ -1,0 +1,444 @@
+"""Drive many engines over one source: hand out windows, and commit what they have written, in order.
+
+Each engine has a window in work and another one that waits, and gets the next when it begins that one: a slow engine
+holds nobody up. Windows come back in any order. Those that follow the commit mark without a gap are committed together;
+of the others the store holds what their engines have written, and this process their sums, added up for each stretch
+without a gap.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Protocol
+
+from fastneurons.errors import EngineError, InputError, StoreError
+from fastneurons.executors.messages import (
+    Begin,
+    Begun,
+    Drop,
+    Dropped,
+    EngineReport,
+    Engines,
+    Event,
+    Failed,
+    Measure,
+    Progress,
+    Ready,
+    RowsOfWindow,
+    Started,
+    Written,
+)
+from fastneurons.experiments.measure import Found
+from fastneurons.progress import RunProgress
+from fastneurons.store import StoreWriter, Window, WrittenWindow
+
+# An engine that ended is started again so many times in its slot.
+MOST_RESTARTS = 3
+# A window on which so many engines have failed is given to no other.
+_MOST_ATTEMPTS = 3
+# The driver looks at clocks and at the source at least so often.
+_LOOK_S = 0.2
+# An engine is slow if its prompts take this many times as long as those of the others, over its last windows.
+_SLOW = 2.0
+_WINDOWS_TO_JUDGE = 3
+# A slot whose engine is not ready by then is mentioned, once.
+_STILL_STARTING_S = 300.0
+# Seconds between the signals that a batch system sends to the processes of a run.
+_SIGNALS_APART_S = 0.5
+
+
+class WindowSource(Protocol):
+    """The windows of a run, in order."""
+
+    def take(self) -> RowsOfWindow | None:
+        """The next window; None where none is ready yet.
+
+        Raises:
+            StopIteration: there are no more.
+            Exception: whatever reading the source raised, once all windows before it have been taken.
+        """
+
+
+@dataclass
+class _Slot:
+    """An engine, or the place for one.
+
+    Args:
+        process: Where it runs, for people.
+        ready: Whether it takes windows.
+        has_store: Whether it knows the store.
+        restarts: How many engines were started in the slot after the first.
+        since: When it was started, or last heard of, or given work after it had none.
+        waiting: The window sent that it has not begun.
+        begun: Those begun and not written, by first row.
+        measured: Rows and prompts measured of each of these.
+        rows: Of all windows written.
+        clock: When it began to measure, or wrote its last window.
+        seconds: For each of its last windows, how long a prompt took.
+    """
+
+    process: str = ""
+    ready: bool = False
+    has_store: bool = False
+    restarts: int = 0
+    since: float = 0.0
+    told: bool = False
+    waiting: RowsOfWindow | None = None
+    begun: dict[int, RowsOfWindow] = field(default_factory=dict)
+    measured: dict[int, tuple[int, int]] = field(default_factory=dict)
+    rows: int = 0
+    clock: float = 0.0
+    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOWS_TO_JUDGE))
+    slow: bool = False
+
+    @property
+    def windows(self) -> list[RowsOfWindow]:
+        """Windows sent and not written."""
+        return [*self.begun.values(), *([] if self.waiting is None else [self.waiting])]
+
+
+class Driver:
+    """One run over many engines.
+
+    Args:
+        engines: Starts them and carries messages.
+        progress: Is shown the rows of all engines together, and messages.
+        stop: Once set, no further window is begun; those in work are finished and committed.
+        window_timeout_s: An engine with work that says nothing for so long counts as hung.
+    """
+
+    def __init__(
+        self, engines: Engines, progress: RunProgress, stop: threading.Event, window_timeout_s: float
+    ) -> None:
+        self._engines, self._progress, self._stop = engines, progress, stop
+        self._timeout_s = window_timeout_s
+        self._slots = [_Slot() for _ in range(engines.num_slots)]
+        self._live = set(range(engines.num_slots))  # slots that have an engine
+        self._report: EngineReport | None = None
+        self._writer: StoreWriter | None = None
+        self._source: WindowSource | None = None
+        self._reopen: Callable[[], None] = lambda: None
+        self._returned: list[RowsOfWindow] = []  # to be measured by another engine, in order
+        self._attempts: dict[int, int] = {}
+        self._shown: dict[int, int] = {}  # rows of unfinished windows that progress has been told of
+        self._finished: dict[
+            int, WrittenWindow | Window
+        ] = {}  # by first row; stretches without a gap are one
+        self._exhausted = False
+        self._source_error: Exception | None = None
+        self._stopping = False
+        self._rows = self._skipped = self._begun = 0
+        self._first_skipped: str | None = None
+
+    def start(self) -> EngineReport:
+        """Start all engines; return the report of the first one that is ready.
+
+        Raises:
+            InputError: the model cannot be loaded, or its neurons cannot be measured.
+            EngineError: no engine could be started.
+            KeyboardInterrupt: the run was stopped.
+        """
+        for number in sorted(self._live):
+            self._begin(number)
+        while self._report is None:
+            if self._stop.is_set():
+                raise KeyboardInterrupt
+            self._hear()
+            self._check_clocks()
+        return self._report
+
+    def run(self, writer: StoreWriter, source: WindowSource, reopen: Callable[[], None]) -> bool:
+        """Measure a source's windows and commit them. After `start`.
+
+        Args:
+            writer: Commits.
+            source: The windows that the store does not have.
+            reopen: Called before a window is handed out.
+        Returns:
+            Whether the source came to its end; else the run was stopped.
+        Raises:
+            EngineError: engines failed; what was measured before is committed, as far as it follows without a gap.
+            StoreError: the store cannot be written.
+            Exception: whatever reading the source raised, after all windows before it were committed.
+        """
+        self._writer, self._source, self._reopen = writer, source, reopen
+        try:
+            while not self._is_done():
+                self._hand_out()
+                self._commit()
+                self._hear()
+                self._check_clocks()
+        finally:
+            # Also after an error: what follows the commit mark without a gap is kept.
+            self._commit(all_of_it=True)
+        if self._source_error is not None:
+            raise self._source_error
+        return not self._stopping
+
+    @property
+    def found(self) -> Found:
+        """The rows measured or skipped so far."""
+        return Found(self._rows, self._skipped, self._first_skipped, self._begun)
+
+    def describe(self) -> str:
+        """The engines' work in one line."""
+        parts = [f"{number}: {slot.rows:,}" for number, slot in enumerate(self._slots)]
+        return f"examples by engine: {', '.join(parts)}"
+
+    def _is_done(self) -> bool:
+        if self._stop.is_set() and not self._stopping:
+            self._stop_handing_out()
+        if self._stopping and not self._live:
+            return True
+        ended = self._exhausted or self._stopping
+        return ended and not (self._returned or any(slot.windows for slot in self._slots))
+
+    # -- handing out ----------------------------------------------------------------------------------
+
+    def _hand_out(self) -> None:
+        """Give a window to each engine that has none waiting; idle engines come first."""
+        free = [(number, slot) for number, slot in enumerate(self._slots) if slot.ready and not slot.waiting]
+        for number, slot in sorted(free, key=lambda each: len(each[1].begun)):
+            window = self._next_window()
+            if window is None:
+                return
+            if not slot.begun:
+                slot.since = slot.clock = time.monotonic()
+            if not slot.has_store:
+                assert self._writer is not None
+                # Not before: a complete store that goes on is another writer's from its reopening on.
+                self._engines.send(number, Begin(self._writer.place))
+                slot.has_store = True
+            slot.waiting = window
+            self._engines.send(number, Measure(window))
+
+    def _next_window(self) -> RowsOfWindow | None:
+        if self._returned:
+            return self._returned.pop(0)
+        if self._exhausted or self._stopping:
+            return None
+        assert self._source is not None
+        try:
+            window = self._source.take()
+        except StopIteration:
+            self._exhausted = True
+            return None
+        except Exception as error:
+            self._source_error, self._exhausted = error, True
+            return None
+        if window is not None:
+            self._reopen()
+        return window
+
+    def _stop_handing_out(self) -> None:
+        """Have engines finish what they have begun, and what comes before that."""
+        self._stopping = True
+        begun = [first for slot in self._slots for first in slot.begun]
+        last = max([*begun, *self._finished], default=-1)
+        self._returned = [window for window in self._returned if window.first < last]
+        for number, slot in enumerate(self._slots):
+            if slot.waiting is not None and slot.waiting.first > last:
+                self._engines.send(number, Drop(last))
+        if begun:
+            self._progress.message("stopping once the windows in work are measured; once more stops at once")
+
+    # -- events ---------------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        for number, event in self._engines.receive(_LOOK_S):
+            self._on(number, self._slots[number], event)
+
+    def _on(self, number: int, slot: _Slot, event: Event) -> None:
+        slot.since = time.monotonic()
+        match event:
+            case Started(process):
+                slot.process = process
+            case Ready(report):
+                self._on_ready(number, slot, report)
+            case Begun(first):
+                assert slot.waiting is not None and slot.waiting.first == first
+                slot.begun[first], slot.waiting = slot.waiting, None
+            case Progress():
+                self._on_progress(slot, event)
+            case Written():
+                self._on_written(number, slot, event)
+            case Dropped(firsts):
+                if slot.waiting is not None and slot.waiting.first in firsts:
+                    slot.waiting = None
+            case Failed():
+                self._on_failed(number, slot, event)
+
+    def _on_ready(self, number: int, slot: _Slot, report: EngineReport) -> None:
+        problem = None if self._report is None else difference(self._report, report)
+        if problem is not None:
+            self._engines.kill(number)
+            self._on_failed(number, slot, Failed("engine", f"it differs from the others: {problem}"))
+            return
+        self._report = self._report or report
+        slot.ready = True
+
+    def _on_progress(self, slot: _Slot, event: Progress) -> None:
+        """Show rows, but those that another engine had measured already once only."""
+        rows, prompts = slot.measured.get(event.first, (0, 0))
+        rows, prompts = slot.measured[event.first] = rows + event.rows, prompts + event.prompts
+        shown = self._shown.get(event.first, 0)
+        self._shown[event.first] = max(shown, rows)
+        self._progress.advance(max(0, rows - shown), event.prompts, event.tokens)
+
+    def _on_written(self, number: int, slot: _Slot, written: Written) -> None:
+        window = slot.begun.pop(written.first)
+        _, prompts = slot.measured.pop(written.first, (0, 0))
+        self._attempts.pop(written.first, None)
+        self._shown.pop(written.first, None)
+        self._finished[written.first] = written.window
+        self._join(written.first)
+        slot.rows += len(window)
+        self._rows, self._skipped = self._rows + len(window), self._skipped + written.num_skipped
+        self._begun += written.begun
+        self._first_skipped = self._first_skipped or written.first_skipped
+        now = time.monotonic()
+        if prompts:
+            slot.seconds.append((now - slot.clock) / prompts)
+            self._judge(number, slot)
+        slot.clock = now
+
+    def _on_failed(self, number: int, slot: _Slot, failed: Failed) -> None:
+        """Give an engine's windows to others, and start another one in its place.
+
+        Raises:
+            InputError: no engine can load the model.
+            StoreError: no engine can write.
+            EngineError: no engine is left, or a window makes them fail.
+            KeyboardInterrupt: the run was stopped before it began.
+        """
+        name = f"engine {number}" + (f" ({slot.process})" if slot.process else "")
+        # A batch system sends its SIGTERM to the engines' processes as well, which may end before this one has it.
+        if self._stop.wait(_SIGNALS_APART_S) and not self._stopping:
+            if self._report is None:
+                raise KeyboardInterrupt
+            self._stop_handing_out()
+        if failed.kind == "store" and not self._stopping:
+            raise StoreError(failed.message)
+        if failed.kind == "input" and self._report is None:
+            raise InputError(failed.message)
+        for first in slot.begun:
+            self._attempts[first] = self._attempts.get(first, 0) + 1
+            if self._attempts[first] == _MOST_ATTEMPTS:
+                raise EngineError(
+                    f"{name}: {failed.message}; {_MOST_ATTEMPTS} engines in turn have failed on the examples from "
+                    f"{first} on"
+                )
+        given_back = slot.windows
+        self._slots[number] = _Slot(restarts=slot.restarts + 1, rows=slot.rows)
+        if self._stopping:
+            begun = [first for other in self._slots for first in other.begun]
+            last = max([*begun, *self._finished], default=-1)
+            given_back = [window for window in given_back if window.first < last]
+        self._returned = sorted(self._returned + given_back, key=lambda window: window.first)
+        if slot.restarts < MOST_RESTARTS and not self._stopping:
+            count = f"{slot.restarts + 1} of {MOST_RESTARTS}"
+            self._progress.message(f"{name}: {failed.message}; starting it again ({count})")
+            self._begin(number)
+            return
+        self._live.discard(number)
+        if self._stopping:
+            return
+        if not self._live:
+            raise EngineError(f"{name}: {failed.message}; no engine is left")
+        left = len(self._live)
+        self._progress.message(
+            f"{name}: {failed.message}; it was started {MOST_RESTARTS} times again, and the run goes on with "
+            f"{left} engine{'' if left == 1 else 's'}"
+        )
+
+    def _begin(self, number: int) -> None:
+        self._slots[number].since = time.monotonic()
+        self._engines.start(number)
+
+    def _check_clocks(self) -> None:
+        """End engines that have work and say nothing; mention those that do not get ready."""
+        now = time.monotonic()
+        for number in sorted(self._live):
+            slot = self._slots[number]
+            silent_s = now - slot.since
+            if not slot.ready and silent_s > _STILL_STARTING_S and not slot.told:
+                slot.told = True
+                self._progress.message(f"engine {number} is still starting, after {silent_s:.0f} s")
+            if slot.windows and silent_s > self._timeout_s:
+                self._engines.kill(number)
+                window = slot.windows[0]
+                what = f"examples {window.first} to {window.first + len(window) - 1}"
+                said = f"said nothing for {self._timeout_s:g} s (--window-timeout) while it had {what} to measure"
+                self._on_failed(number, slot, Failed("death", said))
+
+    def _judge(self, number: int, slot: _Slot) -> None:
+        """Say which engine is slow, and when it is so no longer."""
+        times = {
+            other: median(self._slots[other].seconds)
+            for other in self._live
+            if len(self._slots[other].seconds) == _WINDOWS_TO_JUDGE
+        }
+        if number not in times or len(times) < 2:
+            return
+        others = median(seconds for other, seconds in times.items() if other != number)
+        is_slow = times[number] > _SLOW * others
+        if is_slow != slot.slow:
+            slot.slow = is_slow
+            what = "is slow" if is_slow else "is not slow any more"
+            self._progress.message(
+                f"engine {number} ({slot.process}) {what}: {1 / times[number]:,.1f} prompts/s, others "
+                f"{1 / others:,.1f}"
+            )
+
+    # -- committing -----------------------------------------------------------------------------------
+
+    def _join(self, first: int) -> None:
+        """Add a window to the stretch that it continues, so that sums of many windows are kept as one."""
+        window = self._finished[first]
+        if isinstance(window, Window):
+            return
+        for before, stretch in list(self._finished.items()):
+            if isinstance(stretch, WrittenWindow) and stretch.end == window.first:
+                del self._finished[window.first]
+                window = self._finished[before] = stretch.followed_by(window)
+                break
+        after = self._finished.get(window.end)
+        if isinstance(after, WrittenWindow):
+            del self._finished[after.first]
+            self._finished[window.first] = window.followed_by(after)
+
+    def _commit(self, all_of_it: bool = False) -> None:
+        """Commit what follows the commit mark; unless all of it is wanted, without waiting for a commit under way.
+
+        Raises:
+            StoreError: this or the commit before failed.
+        """
+        writer = self._writer
+        if writer is None or (writer.is_busy and not all_of_it):
+            return
+        writer.wait()
+        while (ready := self._finished.pop(writer.committed, None)) is not None:
+            if isinstance(ready, WrittenWindow):
+                writer.commit_written(ready)
+            else:
+                writer.commit(ready)
+            if not all_of_it:
+                return
+            writer.wait()
+
+
+def difference(first: EngineReport, other: EngineReport) -> str | None:
+    """Say in which respect two engines' results would not go together; None if they would."""
+    for name in (
+        "dtype", "layers", "neurons", "function", "gated", "max_prompt_tokens", "vocabulary", "model_fingerprint",
+        "tokenizer_fingerprint",
+    ):  # fmt: skip
+        here, there = getattr(first.facts, name), getattr(other.facts, name)
+        if here != there:
+            return f"{name.replace('_', ' ')} {there}, not {here}"
+    if first.tokens != other.tokens:
+        return f"tokens {other.tokens}, not {first.tokens}"
+    return None

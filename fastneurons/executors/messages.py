@@ -1,0 +1,215 @@
+"""What a run and its engines say to each other. All of it crosses to other processes by pickle.
+
+A run sends an engine `Begin`, then windows with `Measure`, and `End`. An engine sends `Started`, `Ready`, and for each
+window `Begun`, some `Progress`, and `Written`; or `Failed`, after which it ends.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+from fastneurons.experiments.windows import (
+    Advanced,
+    EncodedWindow,
+    EngineReport,
+    MeasuredWindow,
+    RowsOfWindow,
+)
+from fastneurons.store import StorePlace, Window, WrittenWindow
+
+# -- to an engine -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Windows to come belong in this store."""
+
+    place: StorePlace
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Measure a window, after those that were sent before."""
+
+    rows: RowsOfWindow
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Give back windows that begin after this row and that are not begun yet."""
+
+    after: int
+
+
+@dataclass(frozen=True)
+class End:
+    """End once everything sent is measured."""
+
+
+Message = Begin | Measure | Drop | End
+
+# -- from an engine -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process has begun to load the model.
+
+    Args:
+        process: Where it runs, for people.
+        log: Its log file; None where its output is let through.
+    """
+
+    process: str
+    log: Path | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The engine takes windows."""
+
+    report: EngineReport
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The window that begins with this row is being measured."""
+
+    first: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Rows of a window that were measured or skipped since the last word, with their prompts and tokens."""
+
+    first: int
+    rows: int
+    prompts: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """A window is measured.
+
+    Args:
+        first: Index of its first row.
+        window: Written, or whole where it shares objects of the store with committed rows: the run writes it then.
+        begun: Texts that began with the tokenizer's begin mark.
+        num_skipped: Rows of it that were skipped.
+        first_skipped: The first of those as "id: reason".
+    """
+
+    first: int
+    window: WrittenWindow | Window
+    begun: int = 0
+    num_skipped: int = 0
+    first_skipped: str | None = None
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Windows given back, by their first rows."""
+
+    firsts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The engine has ended.
+
+    Args:
+        kind: "input" or "store": the run cannot go on. "engine": another may do better. "death": it ended without a
+            word.
+        message: One line for people.
+    """
+
+    kind: Literal["input", "store", "engine", "death"]
+    message: str
+
+
+Event = Started | Ready | Begun | Progress | Written | Dropped | Failed
+
+# -- the two sides ------------------------------------------------------------------------------------
+
+
+class Measurer(Protocol):
+    """Measures windows; `experiments.windows.WindowReader` does so with a session."""
+
+    report: EngineReport
+
+    def encode(self, given: RowsOfWindow) -> EncodedWindow:
+        """Prepare a window; runs in a thread next to `measure`."""
+
+    def measure(self, take: Callable[[], EncodedWindow | None]) -> Any:
+        """Yield progress and windows for as long as `take` returns a window."""
+
+
+class Job(Protocol):
+    """What each engine of a run is to do; `experiments.windows.MeasureJob` starts a real one."""
+
+    def open(self, log: Callable[[Path], None]) -> AbstractContextManager[Measurer]:
+        """Start an engine; it ends with the context."""
+
+
+class Engines(Protocol):
+    """Starts engines, each in a numbered slot, carries messages to them, and brings their events.
+
+    Args:
+        num_slots: How many engines there may be at once.
+    """
+
+    num_slots: int
+
+    def __enter__(self) -> Self:
+        """Nothing is started yet."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End all engines: after an error at once, else giving them a moment."""
+
+    def start(self, slot: int) -> None:
+        """Start an engine in an empty slot."""
+
+    def send(self, slot: int, message: Message) -> None:
+        """Send an engine a message; one that has ended meanwhile does not get it. Does not wait."""
+
+    def receive(self, timeout_s: float) -> list[tuple[int, Event]]:
+        """Wait for events; return them with the slots of their engines, in order.
+
+        After `Failed` a slot is empty. Of an engine that was ended with `kill` nothing comes any more.
+        """
+
+    def kill(self, slot: int) -> None:
+        """End an engine at once, whatever it does; its slot is empty then. Harmless where it is empty already."""
+
+
+__all__ = [
+    "Advanced",
+    "Begin",
+    "Begun",
+    "Drop",
+    "Dropped",
+    "EncodedWindow",
+    "End",
+    "EngineReport",
+    "Engines",
+    "Event",
+    "Failed",
+    "Job",
+    "Measure",
+    "MeasuredWindow",
+    "Measurer",
+    "Message",
+    "Progress",
+    "Ready",
+    "RowsOfWindow",
+    "Started",
+    "Window",
+    "Written",
+    "WrittenWindow",
+]

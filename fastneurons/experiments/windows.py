@@ -1,0 +1,269 @@
+"""Measure windows of rows as they are handed in, in whatever order: one engine's share of a run of many.
+
+Windows that wait are read in one pass, so that the engine has work while the last prompts of one are still under way.
+"""
+
+import contextlib
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fastneurons.arrays import Arrays
+from fastneurons.config import EngineOptions, Measurement, RunOptions
+from fastneurons.data.digest import digest_of_row
+from fastneurons.data.example import Skipped
+from fastneurons.engine.encode import Row, Tokenised
+from fastneurons.engine.engine import ModelFacts
+from fastneurons.engine.failure import ENDED, LoadError, cause_in_log, with_log
+from fastneurons.engine.placement import MeasuredRows
+from fastneurons.engine.quiet import quiet
+from fastneurons.engine.session import Session
+from fastneurons.engine.tokenise import describe_tokens, token_facts
+from fastneurons.errors import EngineError
+from fastneurons.experiments.measure import describe, describe_skipped, window_of
+from fastneurons.store import Window
+
+
+@dataclass(frozen=True)
+class RowsOfWindow:
+    """The rows of a window, on their way to an engine.
+
+    Args:
+        first: Index of the first row in the source; of a corpus, of the first block.
+        rows: The rows; of a corpus its blocks, as token ids.
+        digests: Of a corpus, the blocks'; else None.
+    """
+
+    first: int
+    rows: Sequence[Row]
+    digests: Sequence[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """An engine that is ready, as its run needs to know it.
+
+    Args:
+        facts: Of its model, and where it runs.
+        measurement: With the defaults of its device filled in.
+        languages: L codes.
+        top_k: As in `Session`.
+        tokens: The header's field of that name.
+        messages: Lines for people.
+        constants: The arrays of a run that are constants of the model.
+    """
+
+    facts: ModelFacts
+    measurement: Measurement
+    languages: tuple[str, ...]
+    top_k: int | None
+    tokens: dict[str, Any]
+    messages: tuple[str, ...]
+    constants: Arrays
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """Rows of the window that begins with row `first` which have been measured or skipped."""
+
+    first: int
+    rows: int
+    prompts: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class MeasuredWindow:
+    """A window whose rows have all been measured or skipped.
+
+    Args:
+        window: For the store.
+        begun: Texts that began with the tokenizer's begin mark, which was not put before them once more.
+        first_skipped: The first row skipped, as "id: reason".
+    """
+
+    window: Window
+    begun: int
+    first_skipped: str | None
+
+
+@dataclass(frozen=True)
+class EncodedWindow:
+    """A window's rows as token ids, each with the digest of its texts."""
+
+    first: int
+    rows: Sequence[tuple[Tokenised | Skipped, int]]
+    begun: int = 0
+
+
+class WindowReader:
+    """A session that measures windows.
+
+    Args:
+        session: Reads the prompts.
+        options: Those of the run.
+        tasks: The run's tasks.
+        add_special_tokens: Whether the tokenizer marks a prompt's begin.
+    """
+
+    def __init__(
+        self, session: Session, options: RunOptions, tasks: tuple[str, ...], add_special_tokens: bool
+    ) -> None:
+        self._session, self._options, self._tasks = session, options, tasks
+        self._is_corpus = session.measurement.position == "corpus"
+        self._encode = session.encoder(options.block_size, add_special_tokens)
+        tokenise = session.tokeniser(add_special_tokens)
+        facts, measurement = session.facts, session.measurement
+        self.report = EngineReport(
+            facts,
+            measurement,
+            session.languages,
+            session.top_k,
+            token_facts(tokenise, measurement, options.block_size is not None),
+            (
+                describe(facts, measurement),
+                describe_tokens(tokenise, measurement),
+                *(f"warning: {warning}" for warning in facts.warnings),
+            ),
+            session.constants(),
+        )
+
+    def encode(self, given: RowsOfWindow) -> EncodedWindow:
+        """Tokenise a window's rows; may run in a thread next to `measure`."""
+        if given.digests is not None:
+            return EncodedWindow(given.first, list(zip(given.rows, given.digests, strict=True)))  # type: ignore[arg-type]
+        before = getattr(self._encode, "num_begun", 0)
+        rows = self._encode(list(given.rows))
+        plain = (row.example if isinstance(row, Tokenised) else row for row in given.rows)
+        digests = map(digest_of_row, plain)
+        begun = getattr(self._encode, "num_begun", 0) - before
+        return EncodedWindow(given.first, list(zip(rows, digests, strict=True)), begun)
+
+    def measure(self, take: Callable[[], EncodedWindow | None]) -> Iterator[Advanced | MeasuredWindow]:
+        """Measure windows for as long as one waits.
+
+        Args:
+            take: Returns the next window, or None where none waits.
+        Yields:
+            Progress, and each window when it is complete, in the order in which they were taken.
+        Raises:
+            EngineError: the engine failed.
+        """
+        size = self._options.window
+        feed = _Feed(take, size)
+        parts: list[MeasuredRows] = []
+        for measured in self._session.read(feed, 0, size, self._options.keep_bits):
+            window = feed.taken[0]
+            parts.append(replace(measured, first=measured.first % size + window.first))
+            yield Advanced(
+                window.first,
+                len(measured.rows),
+                int(measured["present"].sum()),
+                int(measured["token_count"].sum()),
+            )
+            if sum(len(part.rows) for part in parts) == len(window.rows):
+                feed.taken.popleft()
+                skipped = (row for part in parts for row in part.rows if isinstance(row, Skipped))
+                whole = window_of(parts, self._tasks, self._session.languages)
+                yield MeasuredWindow(whole, window.begun, describe_skipped(next(skipped, None)))
+                parts = []
+
+
+class _Feed:
+    """The rows of windows, one window after another, as a reading pass takes them.
+
+    A pass counts rows from 0 and takes all windows to be of one size: after a smaller one it has to end.
+
+    Attributes:
+        taken: Windows that are not complete yet, in order.
+    """
+
+    def __init__(self, take: Callable[[], EncodedWindow | None], size: int) -> None:
+        self._take, self._size = take, size
+        self._rows: Iterator[tuple[Tokenised | Skipped, int]] = iter(())
+        self._is_last = False
+        self.taken: deque[EncodedWindow] = deque()
+
+    def take(self, wait: bool) -> tuple[Tokenised | Skipped, int] | None:
+        """See `Rows.take`; where nothing runs and no window waits, the pass is over."""
+        row = next(self._rows, None)
+        if row is not None:
+            return row
+        window = None if self._is_last else self._take()
+        if window is None:
+            if wait or self._is_last:
+                raise StopIteration
+            return None
+        self._rows = iter(window.rows)
+        self._is_last = len(window.rows) < self._size
+        self.taken.append(window)
+        return self.take(wait)
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """What each engine of a run is to do; crosses to other processes by pickle.
+
+    Args:
+        model: A model folder, or a name on the Hub.
+        languages: L codes.
+        measurement: What to read of each prompt.
+        engine: Engine arguments.
+        options: How windows are read.
+        tasks: The run's tasks.
+        add_special_tokens: Whether the tokenizer marks a prompt's begin.
+        verbose: Let vLLM's log through.
+    """
+
+    model: str
+    languages: tuple[str, ...]
+    measurement: Measurement
+    engine: EngineOptions
+    options: RunOptions
+    tasks: tuple[str, ...]
+    add_special_tokens: bool = True
+    verbose: bool = False
+
+    @contextlib.contextmanager
+    def open(self, log: Callable[[Path], None] = lambda path: None) -> Iterator[WindowReader]:
+        """Start an engine, whose output goes to a log file.
+
+        Args:
+            log: Called with the file, before anything else.
+        Raises:
+            InputError: the model cannot be loaded, or its neurons cannot be measured.
+            EngineError: the engine failed.
+        """
+        with quiet(self.verbose) as hushed:
+            if hushed.log is not None:
+                log(hushed.log)
+            try:
+                with Session(
+                    self.model, self.languages, self.measurement, self.engine, self.verbose
+                ) as session:
+                    yield WindowReader(session, self.options, self.tasks, self.add_special_tokens)
+            except (EngineError, LoadError) as error:
+                if hushed.log is None:
+                    raise
+                hushed.keep = True
+                raise with_log(error, hushed.log) from error
+
+
+def ended_without_a_word(status: int | None, log: Path | None) -> str:
+    """Say how an engine's process ended that has not said so itself.
+
+    Args:
+        status: Its exit status, negative for a signal; None if it is not known.
+        log: Its log, which may tell the cause.
+    """
+    if status is not None and status < 0:
+        return f"was ended by {signal.Signals(-status).name}"
+    raised = cause_in_log(log) if log is not None else None
+    where = "" if log is None else f"; vLLM's log: {log}"
+    return f"{ENDED if raised is None else f'ended: {raised}'}{where}"

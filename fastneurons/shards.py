@@ -1,0 +1,80 @@
+"""Shards: one run's work divided among N runs that know nothing of each other. A leaf.
+
+Shard I/N takes every N-th window of rows, from the I-th on. So each can be cut without knowing how many rows there are,
+all have the same work also where the data is sorted by length, a shard grows with its data, and a window of a shard
+is a window of the whole.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fastneurons.errors import InputError
+
+_T = TypeVar("_T")
+_MOST = 2**20
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of N shares of a run's rows.
+
+    Args:
+        number: I, from 1 to N.
+        count: N.
+    """
+
+    number: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= _MOST:
+            raise InputError(f"--shard {self}: N must be from 1 to {_MOST:,}")
+        if not 1 <= self.number <= self.count:
+            raise InputError(
+                f"--shard {self}: I must be from 1 to {self.count}; number a Slurm array like that, too: "
+                f"#SBATCH --array=1-{self.count}"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read `I/N`.
+
+        Raises:
+            InputError: it is not that, or I is not from 1 to N.
+        """
+        found = re.fullmatch(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*", text)
+        if found is None:
+            raise InputError(f"--shard {text[:100]}: must be I/N with I from 1 to N, such as 1/8")
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def owns(self, window: int) -> bool:
+        """Whether a window of the whole, counted from 0, belongs to this shard."""
+        return window % self.count == self.number - 1
+
+    def whole_window(self, window: int) -> int:
+        """The number in the whole of one of this shard's windows, both counted from 0."""
+        return window * self.count + self.number - 1
+
+    def rows(self, rows: Iterable[_T], window: int) -> Iterator[_T]:
+        """This shard's rows of a source.
+
+        Args:
+            rows: All of the source's rows.
+            window: Rows of a window.
+        """
+        return (row for index, row in enumerate(rows) if self.owns(index // window))
+
+    def size(self, total: int, window: int) -> int:
+        """How many rows of `total` this shard has."""
+        whole, rest = divmod(total, window)
+        windows = whole // self.count + (self.number - 1 < whole % self.count)
+        return windows * window + (rest if self.owns(whole) else 0)
+
+    def window_of_whole(self, window: int) -> int:
+        """The number in the whole of this shard's window of that number, both from 0."""
+        return window * self.count + self.number - 1

@@ -1,0 +1,188 @@
+"""histogram: over the rows that are read into a target, how each neuron's signal is distributed.
+
+Part of the reading at position "corpus" (`activation.py`): the same launch counts activated tokens and fills these.
+
+In:    x          float32 [I] for each row that is read: the signal, whatever dtype it was rounded to before
+       table      uint8 [65536], the bin of every float32 by the upper 16 bits of its pattern; of one layer
+       anchors    float64 [4], of one layer; see `anchors`
+Out:   counts     int32 [R, I, B]: 1 is added to a neuron's bin for each row
+       sums       float64 [R, 4, I]: sum of x in two parts, coarse and fine, then sum of x * x likewise
+       signs      int32 [R, 4, I] or None; of gated models: rows with gate > 0 and up > 0, gate > 0 and up <= 0,
+                  gate <= 0 and up > 0, gate <= 0 and up <= 0, in this order; NaN is not above 0
+Rule:  An edge is a float32 whose code (its bits as a signed integer, all but the sign inverted where that is set) is a
+       multiple of 2**16, but not 0: all numbers with the same upper 16 bits then lie on one side of it. The bin of x
+       is the number of edges e with x >= e. NaN lies in the first or the last bin, by its sign.
+       A part of a sum is rounded to a multiple of a power of two before it is added: `(x + a) - a` for an anchor a of
+       1.5 * 2**52 times that power. So the parts are exact in any order, and equal on every device.
+Exact: everything, given the signal, as long as the parts of a sum stay below 2**53 times their power of two. Beyond,
+       sums are rounded as any float64 sum is.
+
+The Triton part has been compiled and run in Triton's interpreter; it has never been run on a GPU.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import triton
+import triton.language as tl
+from fastneurons_kernels.reading import expect
+
+FEWEST_BINS, MOST_BINS = 16, 256  # with fewer, a sample tells too little; a table's entry has eight bits
+NUM_CELLS = 1 << 16  # patterns of a float32's upper 16 bits
+
+# Bits of a sum's two parts, each below the one before: in windows of up to 2**24 tokens both are exact.
+_BITS_OF_A_PART = 28
+_CODE_OF_INFINITY = 0x7F80
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    """One layer's view of the buffers that hold distributions; see the contract for the arguments."""
+
+    counts: torch.Tensor
+    sums: torch.Tensor
+    table: torch.Tensor
+    anchors: torch.Tensor
+    signs: torch.Tensor | None = None
+
+    @property
+    def num_bins(self) -> int:
+        """B."""
+        return self.counts.shape[-1]
+
+    def check(self, num_neurons: int, gated: bool = True) -> None:
+        """Check that the buffers fit I neurons, and the model.
+
+        Raises:
+            ValueError: they do not; the message names the argument.
+        """
+        rows = self.counts.shape[0]
+        expect("distribution.counts", self.counts, torch.int32, (rows, num_neurons, self.num_bins))
+        expect("distribution.sums", self.sums, torch.float64, (rows, 4, num_neurons))
+        expect("distribution.table", self.table, torch.uint8, (NUM_CELLS,))
+        expect("distribution.anchors", self.anchors, torch.float64, (4,))
+        if self.signs is not None:
+            if not gated:
+                raise ValueError("distribution.signs are those of gate and up, and there is no gate")
+            expect("distribution.signs", self.signs, torch.int32, (rows, 4, num_neurons))
+        for name in ("counts", "sums", "signs"):
+            tensor = getattr(self, name)
+            if tensor is not None and rows and not tensor[0].is_contiguous():
+                raise ValueError(f"distribution.{name} must have each row's numbers next to each other")
+        if not FEWEST_BINS <= self.num_bins <= MOST_BINS:
+            raise ValueError(
+                f"distribution.counts has {self.num_bins} bins: must be from {FEWEST_BINS} to {MOST_BINS}"
+            )
+
+
+def cells_of(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Numbers' codes without their lower 16 bits: int64 in [-2**15, 2**15), ordered as the numbers are."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, bits ^ 0x7FFFFFFF, bits) >> 16
+
+
+def edges_at(cells: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """The smallest number of each cell: float32 in the shape of the cells."""
+    codes = np.asarray(cells, np.int64) << 16
+    return np.where(codes < 0, codes ^ 0x7FFFFFFF, codes).astype(np.int32).view(np.float32)
+
+
+def snapped(edges: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """The nearest allowed edges at or above numbers; just above 0 for 0."""
+    with np.errstate(over="ignore"):
+        given = np.asarray(edges, np.float64).astype(np.float32)
+    cells = cells_of(given)
+    cells += edges_at(cells) < given
+    cells[cells == 0] = 1
+    return edges_at(np.clip(cells, -_CODE_OF_INFINITY, _CODE_OF_INFINITY))
+
+
+def tables(edges: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """The table of each layer: uint8 [N, 65536], from its edges, float32 [N, B - 1].
+
+    Raises:
+        ValueError: edges do not ascend, or are not such as `snapped` gives.
+    """
+    cells = cells_of(edges)
+    if (np.diff(cells) <= 0).any():
+        raise ValueError("edges must ascend")
+    if not np.array_equal(edges_at(cells), edges) or (cells == 0).any():
+        raise ValueError("edges must be the smallest numbers with their upper 16 bits, and not 0")
+    pattern = np.arange(NUM_CELLS)
+    cell = np.where(pattern < 1 << 15, pattern, (pattern ^ 0x7FFF) - NUM_CELLS)
+    return np.stack([np.searchsorted(each, cell, side="right") for each in cells]).astype(np.uint8)
+
+
+def anchors(largest: float) -> npt.NDArray[np.float64]:
+    """The anchors for values of about this size, at most: float64 [4], for x coarse and fine, then for x * x.
+
+    Sums of values up to 2**24 in number are exact to 2**-56 of the next larger power of two; larger values, or more of
+    them, are added with the rounding of float64.
+    """
+    exponent = math.frexp(largest)[1] if 0 < largest < math.inf else 0
+    found = []
+    for top in (exponent, 2 * exponent):
+        for part in (1, 2):
+            found.append(math.ldexp(1.5, 52 + top - part * _BITS_OF_A_PART))
+    return np.array(found)
+
+
+def add_reference(to: Distribution, target: int, signal: torch.Tensor, x: torch.Tensor) -> None:
+    """The definition, for one row: its signal float32 [I], and x as in the contract of `activation.py`."""
+    cell = (signal.contiguous().view(torch.int32) >> 16) & (NUM_CELLS - 1)
+    to.counts[target, torch.arange(len(signal)), to.table[cell].long()] += 1
+    a = to.anchors
+    for part, number in ((0, signal.double()), (2, signal.double() ** 2)):
+        coarse = (number + a[part]) - a[part]
+        to.sums[target, part] += coarse
+        to.sums[target, part + 1] += ((number - coarse) + a[part + 1]) - a[part + 1]
+    if to.signs is not None:
+        gate, up = x[: len(signal)] > 0, x[len(signal) :] > 0
+        to.signs[target] += torch.stack([gate & up, gate & ~up, ~gate & up, ~gate & ~up])
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def count_bin(signal, counts_ptr, table_ptr, column, inside, BINS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Add 1 to the bin of each neuron's signal, float32; `counts_ptr` is the target's row."""
+    cell = (signal.to(tl.int32, bitcast=True) >> 16) & 0xFFFF
+    number = tl.load(table_ptr + cell).to(tl.int64)
+    tl.atomic_add(counts_ptr + column.to(tl.int64) * BINS + number, 1, mask=inside, sem="relaxed")
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def two_parts(number, anchor_ptr):  # type: ignore[no-untyped-def]
+    """A float64's coarse and fine part."""
+    anchor = tl.load(anchor_ptr)
+    coarse = (number + anchor) - anchor
+    anchor = tl.load(anchor_ptr + 1)
+    return coarse, ((number - coarse) + anchor) - anchor
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def sign_case(gate, up):  # type: ignore[no-untyped-def]
+    """0 to 3, in the order of `signs`."""
+    return tl.where(gate > 0, 0, 2) + tl.where(up > 0, 0, 1)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def flush_sums(  # type: ignore[no-untyped-def]
+    coarse, fine, coarse_of_squares, fine_of_squares, sums_ptr, column, inside, I: tl.constexpr  # noqa: E741
+):
+    """Add a program's sums to the target's row."""
+    tl.atomic_add(sums_ptr + column, coarse, mask=inside, sem="relaxed")
+    tl.atomic_add(sums_ptr + I + column, fine, mask=inside, sem="relaxed")
+    tl.atomic_add(sums_ptr + 2 * I + column, coarse_of_squares, mask=inside, sem="relaxed")
+    tl.atomic_add(sums_ptr + 3 * I + column, fine_of_squares, mask=inside, sem="relaxed")
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def flush_signs(  # type: ignore[no-untyped-def]
+    signs, signs_ptr, column, inside, I: tl.constexpr, BITS: tl.constexpr  # noqa: E741
+):
+    """Add a program's sign cases, BITS bits each, to the target's row."""
+    for case in tl.static_range(4):
+        count = (signs >> (BITS * case)) & ((1 << BITS) - 1)
+        tl.atomic_add(signs_ptr + case * I + column, count, mask=inside & (count != 0), sem="relaxed")

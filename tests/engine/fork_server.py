@@ -1,0 +1,26 @@
+"""Imported once, by the server that `forked.py` forks processes from: vLLM, and a way for engines to fork their own."""
+
+import multiprocessing
+from typing import Any
+
+import torch  # noqa: F401
+from vllm.engine import arg_utils  # noqa: F401 - most of what is imported
+from vllm.utils import system_utils
+from vllm.v1.engine import core_client  # noqa: F401
+from vllm.v1.engine import utils as engine_utils
+from vllm.v1.executor import multiproc_executor
+from vllm.v1.worker import cpu_worker  # noqa: F401
+
+import fastneurons.engine.cpu_worker
+import fastneurons.engine.executor
+import fastneurons.engine.session
+import fastneurons.experiments.measure  # noqa: F401
+
+
+def _forks() -> Any:
+    return multiprocessing.get_context("fork")
+
+
+# On CPUs vLLM spawns the processes of an engine, which would import everything anew.
+for module in (system_utils, engine_utils, multiproc_executor):
+    setattr(module, "get_mp_context", _forks)  # noqa: B010 - mypy takes no assignment to a function
