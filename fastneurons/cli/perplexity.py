@@ -118,7 +118,7 @@ def perplexity(
     """
     from fastneurons.data.options import DataOptions
     from fastneurons.data.place_files import notes_on_varieties
-    from fastneurons.engine.model_checks import check_place
+    from fastneurons.engine.adapters import check_place
     from fastneurons.languages import parse_languages
     from fastneurons.model_name import short_name
 

@@ -27,7 +27,7 @@ from fastneurons.engine.texts import TextEncoder, windows_of
 from fastneurons.engine.tokenise import Tokeniser, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
 from fastneurons.experiments.interrupts import interruptible
-from fastneurons.experiments.measure import _printable, _too_few, window_of
+from fastneurons.experiments.measure import _too_few, printable_options, window_of
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
 from fastneurons.experiments.source import Source
 from fastneurons.model_name import is_path, short_name
@@ -425,8 +425,8 @@ def _header(
         window=options.window,
         config={
             "limit": source.limit,
-            "data": _printable(dict(source.options)),
-            "engine": _printable(asdict(engine)),
+            "data": printable_options(dict(source.options)),
+            "engine": printable_options(asdict(engine)),
         },
         model_fingerprint=facts.model_fingerprint,
         tokenizer_fingerprint=facts.tokenizer_fingerprint,
