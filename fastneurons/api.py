@@ -46,6 +46,9 @@ def run(
     observe_memory: float | None = None,
     include_special_tokens: bool = False,
     add_bos_token: bool | None = None,
+    score: bool = False,
+    choices_by: str = "likelihood",
+    max_new_tokens: int | None = None,
     limit: int | None = None,
     window: int = 256,
     keep_bits: bool = True,
@@ -86,6 +89,10 @@ def run(
             chat format adds around a text.
         add_bos_token: Whether each prompt gets the tokenizer's begin-of-text token, unless it already begins with
             it; None leaves this to the tokenizer.
+        score: Whether to judge the model's answers as well.
+        choices_by: With `score`, the choice of the highest "likelihood", or of the highest per unit of its length, in
+            "characters", "bytes" or "tokens".
+        max_new_tokens: With `score`, most tokens to generate where an answer is written, not chosen.
         limit: Stop after this many examples of each task.
         window: Number of examples to write and commit at a time.
         keep_bits: Whether to store which neurons were activated, or only counts.
@@ -119,6 +126,9 @@ def run(
         observe_memory,
         include_special_tokens,
         add_bos_token,
+        score=score,
+        choices_by=choices_by,
+        max_new_tokens=max_new_tokens,
     )
     chosen_shard = None if shard is None else Shard.parse(shard)
     options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, keep_folds, chosen_shard)
