@@ -17,6 +17,7 @@ from fastneurons.cli import (
     deactivate,
     exchange,
     export,
+    generate,
     inactive,
     info,
     lape,
@@ -66,6 +67,7 @@ def _root(
 app.command(cls=SectionedCommand)(run.run)
 app.command(cls=SectionedCommand)(run.demo)
 app.command(cls=SectionedCommand)(deactivate.deactivate)
+app.command(cls=SectionedCommand)(generate.generate)
 app.command(cls=SectionedCommand)(perplexity.perplexity)
 app.command(cls=SectionedCommand)(align.align)
 app.command(cls=SectionedCommand)(look.summary)

@@ -103,6 +103,9 @@ def run(
     attribution: opt_what.Attribution = False,
     top_k: opt_what.TopK = None,
     keep_coefficients: opt_what.KeepCoefficients = False,
+    score: opt_what.Score = False,
+    choices_by: opt_what.ChoicesBy = "likelihood",
+    max_new_tokens: opt_what.MaxNewTokens = None,
     block_size: opt_what.BlockSize = None,
     include_special_tokens: opt_what.IncludeSpecialTokens = False,
     add_bos_token: opt_what.AddBosToken = None,
@@ -198,6 +201,9 @@ def run(
         observe_memory=observe_memory,
         include_special_tokens=include_special_tokens,
         add_bos_token=add_bos_token,
+        score=score,
+        choices_by=choices_by,
+        max_new_tokens=max_new_tokens,
     )
     options = RunOptions(
         window=window,

@@ -24,6 +24,7 @@ from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.digest import NO_DIGEST, digest_of_row, digest_of_tokens
 from fastneurons.data.example import Example, Skipped
+from fastneurons.engine.answers import JudgedEncoder
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.core import Core
 from fastneurons.engine.edges import ROUNDS, better_edges, first_edges, sample_of
@@ -31,6 +32,7 @@ from fastneurons.engine.edits import Edits
 from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Row, ShardEncoder, Tokenised
 from fastneurons.engine.engine import ModelFacts, PatchedEngine
 from fastneurons.engine.feed import Feed
+from fastneurons.engine.judging import Judge
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.reading import ReadingPass, Rows, Slots, Totals
 from fastneurons.engine.scoring import judged_places
@@ -61,6 +63,7 @@ class Session:
         num_edits: Slots of the workers' bank of edits, for `edits`.
         num_edit_values: Rows of values that these may add.
         judges: Whether texts may be scored as well (`engine/scoring.py`).
+        judge: Judges the answers of the examples that are measured.
     Raises:
         InputError: the model cannot be loaded, or its neurons cannot be measured.
     """
@@ -77,11 +80,12 @@ class Session:
         num_edits: int = 0,
         num_edit_values: int = 0,
         judges: bool = False,
+        judge: Judge | None = None,
     ) -> None:
         self.languages = languages
         self.measurement = measurement or Measurement()
         self.totals = Totals()
-        self._only_reads, self._judges = only_reads, judges
+        self._only_reads, self._judges, self._judge = only_reads, judges or judge is not None, judge
         self._bank = {"edits": num_edits, "edit_values": num_edit_values}
         options = options or EngineOptions()
         check_together(self.measurement, RunOptions(), options)
@@ -89,8 +93,8 @@ class Session:
             model,
             options,
             self._observation,
-            # Cached tokens skip the layers, so their activations would be missed.
-            cache_prefixes=self.measurement.position == "last",
+            # Tokens that are read are never taken from the cache; where all are, it gains nothing.
+            cache_prefixes=self.measurement.position == "last" or judge is not None,
             verbose=verbose,
         )
         self._collector = Collector(self.engine, len(languages), self.measurement)
@@ -271,6 +275,7 @@ class Session:
             keep_bits=keep_bits,
             stop=stop or threading.Event(),
             adapted=adapted and self.facts.adapter is not None,
+            judge=self._judge,
         )
 
     def tokeniser(self, add_special_tokens: bool = True) -> Tokeniser:
@@ -312,7 +317,12 @@ class Session:
     def encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:
         """Make what turns rows into token ids; arguments as for `measure`."""
         return encoder_for(
-            self.tokeniser(add_special_tokens), self.languages, self.measurement, self.facts, block_size
+            self.tokeniser(add_special_tokens),
+            self.languages,
+            self.measurement,
+            self.facts,
+            block_size,
+            self._judge is not None,
         )
 
 
@@ -322,17 +332,19 @@ def encoder_for(
     measurement: Measurement,
     facts: ModelFacts,
     block_size: int | None = None,
+    answerable: bool = False,
 ) -> Encoder:
-    """Make what turns rows into token ids, for a measurement with a model."""
+    """Make what turns rows into token ids, for a measurement with a model; `answerable` for answers to be judged."""
     limits = (tokenise, languages, facts.max_prompt_tokens, facts.vocabulary)
     marks = measurement.include_special_tokens
     if measurement.position == "corpus":
         return BlockEncoder(*limits, block_size, include_special_tokens=marks)
+    of_prompts = JudgedEncoder if answerable else PromptEncoder
     if measurement.position == "answer":
-        return PromptEncoder(*limits, "appended", own_tokens=True, include_special_tokens=marks)
+        return of_prompts(*limits, "appended", own_tokens=True, include_special_tokens=marks)
     answers = "first token" if measurement.attribution else "ignored"
     own = measurement.position == "any"
-    return PromptEncoder(*limits, answers, own_tokens=own, include_special_tokens=marks)
+    return of_prompts(*limits, answers, own_tokens=own, include_special_tokens=marks)
 
 
 def check_window(window: int, block_size: int | None, longest: int) -> None:

@@ -20,6 +20,7 @@ from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
 from fastneurons.experiments.interrupts import interruptible
+from fastneurons.experiments.judging import judge_of, measures_of
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
 from fastneurons.experiments.source import Source
 from fastneurons.model_name import short_name
@@ -67,6 +68,7 @@ def measure_into_store(
     )
     check_together(measurement, options, engine)
     check_languages(measurement, languages)
+    measures_of(measurement, source.tasks)
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     with quiet(verbose) as hushed, interruptible() as stop:
         shown = progress if not isinstance(progress, bool) else Silent()
@@ -76,7 +78,8 @@ def measure_into_store(
             shown.message(remark)
         shown.message(f"loading {short_name(model)}")
         try:
-            with Session(model, languages, measurement, engine, verbose) as session:
+            judge = judge_of(measurement, languages)
+            with Session(model, languages, measurement, engine, verbose, judge=judge) as session:
                 shown.message(describe(session.facts, session.measurement))
                 for warning in session.facts.warnings:
                     shown.message(f"warning: {warning}")
@@ -189,6 +192,7 @@ def header_of(
         tasks=list(source.tasks),
         source=printable(source.name) + blocks,
         languages=list(session.languages),
+        measures=measures_of(measurement, source.tasks),
         position=measurement.position,
         signal=measurement.signal,
         thresholds=list(measurement.thresholds),

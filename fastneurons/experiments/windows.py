@@ -23,6 +23,7 @@ from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError
+from fastneurons.experiments.judging import judge_of
 from fastneurons.experiments.measure import describe, describe_skipped, window_of
 from fastneurons.store import Window
 
@@ -244,8 +245,9 @@ class MeasureJob:
             if hushed.log is not None:
                 log(hushed.log)
             try:
+                judge = judge_of(self.measurement, self.languages)
                 with Session(
-                    self.model, self.languages, self.measurement, self.engine, self.verbose
+                    self.model, self.languages, self.measurement, self.engine, self.verbose, judge=judge
                 ) as session:
                     yield WindowReader(session, self.options, self.tasks, self.add_special_tokens)
             except (EngineError, LoadError) as error:
