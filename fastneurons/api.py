@@ -38,6 +38,8 @@ def run(
     top_k: int | None = None,
     keep_coefficients: bool = False,
     block_size: int | None = None,
+    tokens_per_language: int | None = None,
+    histogram: int | None = None,
     observe_memory: float | None = None,
     include_special_tokens: bool = False,
     add_bos_token: bool | None = None,
@@ -70,6 +72,8 @@ def run(
         top_k: Number of a layer's neurons that count as its top contributors; None takes 800 of every 16,384.
         keep_coefficients: Whether to store every coefficient.
         block_size: For a corpus: join each language's texts and cut them into blocks of this many tokens.
+        tokens_per_language: For a corpus: stop reading a language after this many tokens; None reads all texts.
+        histogram: For a corpus: bins of a histogram of each neuron's signal in each language; None for no histograms.
         observe_memory: Memory on each device for examples in flight, in GiB; None takes 1 on CPUs, and on GPUs a tenth
             of the device's, at most 8.
         include_special_tokens: Whether "any", "answer" and "corpus" also read the tokens that the tokenizer or the
@@ -103,10 +107,13 @@ def run(
         observe_memory,
         include_special_tokens,
         add_bos_token,
+        histogram,
     )
     at_least = 1 if position == "corpus" else 2
     codes = None if languages is None else parse_languages(_listed(languages), at_least)
-    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts)
+    options = RunOptions(
+        window, keep_bits, resume, overwrite, block_size, keep_prompts, tokens_per_language
+    )
     model, engine_arguments = fspath(model), engine_options(**engine)
     if data is None or isinstance(data, str | PathLike | Mapping):
         chosen = data_options or DataOptions()

@@ -20,6 +20,7 @@ Exact: everything, given the signal, as long as the parts of a sum stay below 2*
 The Triton part has been compiled and run in Triton's interpreter; it has never been run on a GPU.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -33,8 +34,9 @@ from fastneurons_kernels.reading import expect
 FEWEST_BINS, MOST_BINS = 16, 256  # with fewer, a sample tells too little; a table's entry has eight bits
 NUM_CELLS = 1 << 16  # patterns of a float32's upper 16 bits
 
-# Bits of a sum's two parts, each below the one before: in windows of up to 2**24 tokens both are exact.
-_BITS_OF_A_PART = 28
+# Bits of a value that go to each of a sum's two parts. What is left of 53 is for the number of values: 2**21 of the
+# largest size, and at least 2**23 of remainders.
+_BITS_OF_PARTS = (32, 30)
 _CODE_OF_INFINITY = 0x7F80
 
 
@@ -119,14 +121,14 @@ def tables(edges: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
 def anchors(largest: float) -> npt.NDArray[np.float64]:
     """The anchors for values of about this size, at most: float64 [4], for x coarse and fine, then for x * x.
 
-    Sums of values up to 2**24 in number are exact to 2**-56 of the next larger power of two; larger values, or more of
-    them, are added with the rounding of float64.
+    Each value is rounded to 2**-62 of the next larger power of two. Sums of a million values of this size are exact, and
+    of more that are smaller; beyond, float64 rounds.
     """
     exponent = math.frexp(largest)[1] if 0 < largest < math.inf else 0
     found = []
     for top in (exponent, 2 * exponent):
-        for part in (1, 2):
-            found.append(math.ldexp(1.5, 52 + top - part * _BITS_OF_A_PART))
+        for bits in itertools.accumulate(_BITS_OF_PARTS):
+            found.append(math.ldexp(1.5, 52 + top - bits))
     return np.array(found)
 
 

@@ -78,6 +78,8 @@ def run(
     top_k: opt_what.TopK = None,
     keep_coefficients: opt_what.KeepCoefficients = False,
     block_size: opt_what.BlockSize = None,
+    tokens_per_language: opt_what.TokensPerLanguage = None,
+    histogram: opt_what.Histogram = None,
     include_special_tokens: opt_what.IncludeSpecialTokens = False,
     add_bos_token: opt_what.AddBosToken = None,
     observe_memory: opt_what.ObserveMemory = None,
@@ -165,6 +167,7 @@ def run(
         observe_memory=observe_memory,
         include_special_tokens=include_special_tokens,
         add_bos_token=add_bos_token,
+        histogram=histogram,
     )
     options = RunOptions(
         window=window,
@@ -173,6 +176,7 @@ def run(
         resume=resume,
         overwrite=overwrite,
         block_size=block_size,
+        tokens_per_language=tokens_per_language,
     )
     at_least = 1 if position == "corpus" else 2
     codes = parse_languages(languages, at_least) if languages is not None else None

@@ -79,6 +79,8 @@ class Feed(Iterator[Tokenised | Skipped]):
                 if len(rows) == self._batch_size:
                     full, rows = rows, []
                     self._put(self._encode(full))
+                    if self._encode.is_full:
+                        break
                 if self._closed.is_set():
                     return
         except BaseException as error:

@@ -168,6 +168,7 @@ class Session:
         stop: threading.Event | None = None,
         block_size: int | None = None,
         add_special_tokens: bool = True,
+        tokens_per_language: int | None = None,
     ) -> Iterator[MeasuredRows]:
         """Measure a stream of examples, or of texts.
 
@@ -182,13 +183,14 @@ class Session:
             block_size: Tokens of a corpus' blocks; None keeps documents.
             add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
                 in a chat format, which have their marks already.
+            tokens_per_language: Of a corpus: stop reading a language after this many tokens; None reads all.
         Yields:
             All rows, in input order, in groups.
         Raises:
             EngineError: the engine or the patch failed, or did not read what it was sent.
             Exception: whatever reading `rows` raised, after all rows before it were handed on.
         """
-        with self.tokenised(rows, window, block_size, add_special_tokens) as encoded:
+        with self.tokenised(rows, window, block_size, add_special_tokens, tokens_per_language) as encoded:
             if self.measurement.position == "corpus":
                 for _ in islice(encoded, first):
                     pass
@@ -201,6 +203,7 @@ class Session:
         window: int = 256,
         block_size: int | None = None,
         add_special_tokens: bool = True,
+        tokens_per_language: int | None = None,
     ) -> Iterator["TokenisedRows"]:
         """Rows tokenised ahead of the engine, in a thread that ends with the context. Arguments as for `measure`.
 
@@ -209,7 +212,7 @@ class Session:
         """
         if self.measurement.position == "corpus":
             self._check_window(window, block_size)
-        encode = self._encoder(block_size, add_special_tokens)
+        encode = self._encoder(block_size, add_special_tokens, tokens_per_language)
         encoded = TokenisedRows(
             rows, encode, self.languages, self.measurement.position == "corpus", max(256, self.facts.slots)
         )
@@ -280,12 +283,19 @@ class Session:
             only_reads=self._only_reads,
         )
 
-    def _encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:
+    def _encoder(
+        self, block_size: int | None, add_special_tokens: bool, tokens_per_language: int | None = None
+    ) -> Encoder:
         tokenise = self.tokeniser(add_special_tokens)
         limits = (tokenise, self.languages, self.facts.max_prompt_tokens, self.facts.vocabulary)
         marks = self.measurement.include_special_tokens
         if self.measurement.position == "corpus":
-            return BlockEncoder(*limits, block_size, include_special_tokens=marks)
+            return BlockEncoder(
+                *limits,
+                block_size,
+                include_special_tokens=marks,
+                tokens_per_language=tokens_per_language,
+            )
         if self.measurement.position == "answer":
             return PromptEncoder(*limits, "appended", own_tokens=True, include_special_tokens=marks)
         answers = "first token" if self.measurement.attribution else "ignored"

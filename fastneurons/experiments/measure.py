@@ -18,6 +18,7 @@ from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
+from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
 from fastneurons.experiments.interrupts import interruptible
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
 from fastneurons.experiments.source import Source
@@ -112,6 +113,11 @@ def write_measurements(
     tokens = token_facts(tokenise, session.measurement, options.block_size is not None)
     header = _header(session, source, options, engine, tokens)
     constants = session.constants()
+    if session.measurement.histogram is not None:
+        progress.message(describe_histograms(session))
+        constants[BIN_EDGE], source = set_edges(
+            session, source, out, options.resume, engine.seed, progress
+        )
     with _writer(out, header, session.measurement, options, constants) as writer:
         _measure(session, writer, source, options, progress, stop)
         return writer.write_s
@@ -165,6 +171,9 @@ def _header(
         layers=list(facts.layers),
         neurons=facts.neurons,
         top_k=session.top_k,
+        bins=measurement.histogram,
+        counts_signs=measurement.histogram is not None and facts.gated,
+        tokens_per_language=options.tokens_per_language,
         tokens=tokens,
         window=options.window,
         config={
@@ -225,7 +234,11 @@ def _measure(
     first_skipped: Skipped | None = None
     try:
         with session.tokenised(
-            rows, options.window, options.block_size, source.add_special_tokens
+            rows,
+            options.window,
+            options.block_size,
+            source.add_special_tokens,
+            options.tokens_per_language,
         ) as encoded:
             if corpus:
                 pass_by_blocks(encoded, known, stop, options.block_size)
@@ -269,6 +282,8 @@ def _measure(
     if writer.is_complete:
         progress.message("the store is complete already; nothing to do")
         return
+    if (fewer := _languages_with_fewer(writer, session.languages, options.tokens_per_language)) is not None:
+        progress.message(fewer)
     writer.finish()
     if first_skipped is not None and num_skipped == num_rows:
         noun = "text" if corpus else "example"
@@ -279,6 +294,22 @@ def _measure(
     for note in source.notes():
         if note not in source.remarks:
             progress.message(note)
+
+
+def _languages_with_fewer(
+    writer: StoreWriter, languages: tuple[str, ...], tokens_per_language: int | None
+) -> str | None:
+    """Say which languages have fewer tokens than were asked for; None if none has."""
+    if tokens_per_language is None:
+        return None
+    fewer = [
+        f"{code} {number:,}"
+        for code, number in zip(languages, writer.sum_of("corpus_tokens").tolist(), strict=True)
+        if number < tokens_per_language
+    ]
+    if not fewer:
+        return None
+    return f"--tokens-per-language {tokens_per_language:,}: some languages have fewer: {', '.join(fewer)}"
 
 
 def _commit(

@@ -4,7 +4,7 @@ Nothing that is written here counts before it is committed (`committing.py`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -21,6 +21,9 @@ from fastneurons.store.layout import Layout
 from fastneurons.store.root import ROOT_KEY
 from fastneurons.store.schema import ArraySpec, Header
 from fastneurons.store.storage import Storage
+
+if TYPE_CHECKING:
+    from fastneurons.store.reader import StoredArray
 
 # Growing arrays have room for this many windows first, and for twice as many each time that it runs out. The root
 # object says how many examples there are; only readers that go past it see the room.
@@ -115,11 +118,11 @@ class ArrayFiller:
             values = np.concatenate([before, values.astype(before.dtype, copy=False)])
         self.put(spec.name, values, [begin] + [0] * (values.ndim - 1))
 
-    def add(self, spec: ArraySpec, added: NDArray[Any], snapshots: Sequence[int]) -> list[int]:
+    def add(self, spec: ArraySpec, added: "NDArray[Any] | StoredArray", snapshots: Sequence[int]) -> list[int]:
         """Add to a sum: for each index that changes, write new values to the snapshot that does not count.
 
         Args:
-            added: As large as the sum.
+            added: As large as the sum; one that is stored is read part by part.
             snapshots: For each index of `summed_by`, the snapshot of the checkpoint that counts.
         Returns:
             The snapshots that will count.
@@ -129,7 +132,7 @@ class ArrayFiller:
         axis = checkpoint.dims.index(spec.summed_by)
         after = list(snapshots)
         for index, snapshot in enumerate(snapshots):
-            part = added[spec.part(index)]
+            part = np.asarray(added[spec.part(index)])
             if not part.any():
                 continue
             last, before = self._last_sums.get(spec.name, (None, None))

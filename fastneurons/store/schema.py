@@ -334,4 +334,11 @@ COORDINATES = (
     ArraySpec("category", STRING, ("category",), fill=""),
     ArraySpec("case", STRING, ("case",), "signing", fill=""),
 )
-ARRAYS = tuple(ArraySpec(**{f.name: getattr(spec, f.name) for f in fields(spec)}) for spec in arrays.ARRAYS)
+ARRAYS = tuple(
+    ArraySpec(
+        **{f.name: getattr(spec, f.name) for f in fields(spec)},
+        # A histogram of all languages may be larger than memory: it is written, and read, a language at a time.
+        apart=("language",) if "bin" in spec.dims else (),
+    )
+    for spec in arrays.ARRAYS
+)

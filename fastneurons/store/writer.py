@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.errors import FastneuronsError, StoreError
@@ -203,7 +204,7 @@ class StoreWriter:
             for spec in self._sums:
                 self._create(spec.checkpoint)
                 counting = before.commit.snapshots(spec)
-                snapshots[spec.name] = self._filler.add(spec, store[spec.name][...], counting)
+                snapshots[spec.name] = self._filler.add(spec, store[spec.name], counting)
             objects = self._store.take_written()
             sums = {spec.name for spec in self._sums}
             arrays = {name: metadata for name, metadata in before.arrays.items() if name not in sums}
@@ -240,6 +241,17 @@ class StoreWriter:
         assert not self.is_complete, "the store is complete"
         self._pending = self._thread.submit(self._make_and_write, make)
 
+    def sum_of(self, name: str) -> NDArray[Any]:
+        """Return a sum over the safe examples of a store that is not complete. Waits for the window being written.
+
+        Raises:
+            StoreError: a window could not be written, or the sum is damaged.
+        """
+        self.wait()
+        spec = schema.array_spec(name)
+        with decoding(self._storage.name, name):
+            return self._root.read_sum(spec, self._filler.array(spec.checkpoint.name))
+
     def wait(self) -> None:
         """Wait for the window that is being written.
 
@@ -267,9 +279,7 @@ class StoreWriter:
             self._resize(commit.examples)
             for spec in self._sums:
                 self._create(spec)
-                with decoding(self._storage.name, spec.name):
-                    values = self._root.read_sum(spec, self._filler.array(spec.checkpoint.name))
-                self._filler.put(spec.name, values)
+                self._finish_sum(spec)
             objects = self._store.take_written()
             for spec in self._growing:
                 metadata = msgspec.json.encode(sized(self._root.arrays[spec.name], commit.examples))
@@ -277,6 +287,21 @@ class StoreWriter:
             header = msgspec.structs.replace(self._root.header, status="complete")
             self._commit(WindowObjects(commit.examples, commit.skipped_bytes, objects), header)
             self._remove_checkpoints()
+
+    def _finish_sum(self, spec: ArraySpec) -> None:
+        """Write a sum from its checkpoint: at once, or part by part if it may be too large for memory."""
+        checkpoint = self._filler.array(spec.checkpoint.name)
+        if spec.summed_by not in spec.apart:
+            with decoding(self._storage.name, spec.name):
+                values = self._root.read_sum(spec, checkpoint)
+            self._filler.put(spec.name, values)
+            return
+        axis = spec.dims.index(spec.summed_by)
+        for index, snapshot in enumerate(self._root.commit.snapshots(spec)):
+            with decoding(self._storage.name, spec.name):
+                values = np.asarray(checkpoint[snapshot, *spec.part(index)])
+            origin = [index if dim == axis else 0 for dim in range(len(spec.dims))]
+            self._filler.put(spec.name, np.expand_dims(values, axis), origin)
 
     def close(self) -> None:
         """Wait for the window being written, and let other writers in. Harmless when called twice.
