@@ -12,6 +12,7 @@ from fastneurons.cli import (
     compare,
     contribution,
     data,
+    distributions,
     export,
     inactive,
     info,
@@ -80,5 +81,6 @@ for _command in (
     alignment.alignment,
     neurons.neurons,
     contribution.contribution,
+    distributions.distributions,
 ):
     app.command(cls=SectionedCommand, rich_help_panel="Findings")(_command)

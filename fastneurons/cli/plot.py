@@ -41,6 +41,7 @@ class Figure(StrEnum):
     NEURONS = "neurons"
     CONTRIBUTION = "contribution"
     COMPARE = "compare"
+    DISTRIBUTIONS = "distributions"
 
 
 class Format(StrEnum):
@@ -61,7 +62,7 @@ def plot(
         typer.Argument(
             metavar="FIGURE",
             help="summary, categories, repeating, thresholds, inactive, sharing, recategorise, alignment, neurons, "
-            "contribution or compare. [default: summary]",
+            "contribution, compare or distributions. [default: summary]",
             show_default=False,
         ),
     ] = None,
@@ -171,9 +172,10 @@ def _draw_all(request: "Request", folder: Path, ending: str, width: float) -> No
     from fastneurons.report.plots.analyses import analyses
 
     [store] = request.stores
-    names = [each.value for each in Figure if each not in (Figure.SUMMARY, Figure.COMPARE)]
+    apart = (Figure.SUMMARY, Figure.COMPARE, Figure.DISTRIBUTIONS)
+    names = [each.value for each in Figure if each not in apart]
     if store.header.is_corpus:
-        names = ["inactive"]
+        names = ["inactive"] if store.header.bins is None else ["inactive", "distributions"]
     if len(store.header.thresholds) == 1:
         names = [name for name in names if name != "thresholds"]
     folder.mkdir(exist_ok=True)

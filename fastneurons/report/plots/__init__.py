@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 
 from fastneurons.errors import InputError
+from fastneurons.report.plots.distributions import draw_distributions
 from fastneurons.report.plots.languages import draw_alignment, draw_sharing
 from fastneurons.report.plots.neurons import draw_contribution, draw_neurons
 from fastneurons.report.plots.shares import draw_categories, draw_compare, draw_recategorise, draw_thresholds
@@ -39,6 +40,7 @@ _DRAW: "dict[str, Callable[[xarray.Dataset, float], Figure]]" = {
     "neurons": draw_neurons,
     "contribution": draw_contribution,
     "compare": draw_compare,
+    "distributions": draw_distributions,
 }
 FIGURES = tuple(_DRAW)
 _LEAST, _MOST = 2.5, 20.0  # inches

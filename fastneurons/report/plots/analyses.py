@@ -9,6 +9,7 @@ from fastneurons.analysis.bootstrap import REPLICATES
 from fastneurons.analysis.categories import categories, side_by_side
 from fastneurons.analysis.compare import compare, matched
 from fastneurons.analysis.contributions import contributions
+from fastneurons.analysis.distributions import distributions
 from fastneurons.analysis.inactive import inactive, inactive_in_corpus
 from fastneurons.analysis.language_sharing import language_sharing
 from fastneurons.analysis.neuron_lists import neuron_list
@@ -68,6 +69,8 @@ def analyse(name: str, request: Request) -> "xarray.Dataset":
     [store] = stores
     if store.header.is_corpus and name == "inactive":
         return inactive_in_corpus(store, selection.languages, selection.threshold)
+    if name == "distributions":
+        return distributions(store, selection.languages)
     return _OF_ONE[name](selection.of(store), request)
 
 
