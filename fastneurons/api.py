@@ -111,9 +111,7 @@ def run(
     )
     at_least = 1 if position == "corpus" else 2
     codes = None if languages is None else parse_languages(_listed(languages), at_least)
-    options = RunOptions(
-        window, keep_bits, resume, overwrite, block_size, keep_prompts, tokens_per_language
-    )
+    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, tokens_per_language)
     model, engine_arguments = fspath(model), engine_options(**engine)
     if data is None or isinstance(data, str | PathLike | Mapping):
         chosen = data_options or DataOptions()

@@ -171,7 +171,14 @@ def sign_case(gate, up):  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def flush_sums(  # type: ignore[no-untyped-def]
-    coarse, fine, coarse_of_squares, fine_of_squares, sums_ptr, column, inside, I: tl.constexpr  # noqa: E741
+    coarse,
+    fine,
+    coarse_of_squares,
+    fine_of_squares,
+    sums_ptr,
+    column,
+    inside,
+    I: tl.constexpr,  # noqa: E741
 ):
     """Add a program's sums to the target's row."""
     tl.atomic_add(sums_ptr + column, coarse, mask=inside, sem="relaxed")
@@ -182,7 +189,12 @@ def flush_sums(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def flush_signs(  # type: ignore[no-untyped-def]
-    signs, signs_ptr, column, inside, I: tl.constexpr, BITS: tl.constexpr  # noqa: E741
+    signs,
+    signs_ptr,
+    column,
+    inside,
+    I: tl.constexpr,
+    BITS: tl.constexpr,  # noqa: E741
 ):
     """Add a program's sign cases, BITS bits each, to the target's row."""
     for case in tl.static_range(4):

@@ -149,7 +149,9 @@ def _sign_table(found: "xarray.Dataset") -> ResultTable:
 def _overlap_table(found: "xarray.Dataset") -> ResultTable:
     codes = [str(code) for code in found["language"].values]
     matrix = found["overlap"].mean("layer").values
-    others, chance = (found[name].mean("layer").values for name in ("others_overlap", "others_overlap_chance"))
+    others, chance = (
+        found[name].mean("layer").values for name in ("others_overlap", "others_overlap_chance")
+    )
     shown = codes if len(codes) <= _IN_A_MATRIX else []
     rows = [
         [
@@ -171,7 +173,10 @@ def _overlap_table(found: "xarray.Dataset") -> ResultTable:
 def _layer_table(found: "xarray.Dataset") -> ResultTable:
     codes = [str(code) for code in found["language"].values][:_IN_A_MATRIX]
     rows = [
-        [str(int(layer)), *(share_cell(found["others_overlap"].sel(layer=layer, language=code)) for code in codes)]
+        [
+            str(int(layer)),
+            *(share_cell(found["others_overlap"].sel(layer=layer, language=code)) for code in codes),
+        ]
         for layer in found["layer"].values
     ]
     return ResultTable(("layer", *codes), rows, 0, "overlap with the other languages by layer, per cent")

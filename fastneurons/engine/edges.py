@@ -39,8 +39,9 @@ def first_edges(bins: int) -> NDArray[np.float32]:
     """Edges before anything is known of a signal: just above 0, and at powers of two on both sides, float32 [B - 1]."""
     below = (bins - 2) // 2
     above = bins - 2 - below
-    edges = [-(2.0 ** np.linspace(15, -15, below)), [0.0], 2.0 ** np.linspace(-15, 15, above)]
-    return snapped(np.concatenate(edges))
+    powers = (2.0 ** np.linspace(-15, 15, number) for number in (below, above))
+    negative, positive = (np.asarray(each) for each in powers)
+    return snapped(np.concatenate([-negative[::-1], np.zeros(1), positive]))
 
 
 def better_edges(edges: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -466,7 +466,9 @@ class Observer:
         """A layer's view of the buffers for distributions; None without them."""
         if self.spec.bins is None:
             return None
-        buffers = {_DISTRIBUTION[name]: t[:, layer] for name, t in self._buffers.items() if name in _DISTRIBUTION}
+        buffers = {
+            _DISTRIBUTION[name]: t[:, layer] for name, t in self._buffers.items() if name in _DISTRIBUTION
+        }
         return Distribution(table=self.bin_tables[layer], anchors=self.anchors[layer], **buffers)
 
     def _allocate(self) -> dict[str, Tensor]:

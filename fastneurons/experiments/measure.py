@@ -115,9 +115,7 @@ def write_measurements(
     constants = session.constants()
     if session.measurement.histogram is not None:
         progress.message(describe_histograms(session))
-        constants[BIN_EDGE], source = set_edges(
-            session, source, out, options.resume, engine.seed, progress
-        )
+        constants[BIN_EDGE], source = set_edges(session, source, out, options.resume, engine.seed, progress)
     with _writer(out, header, session.measurement, options, constants) as writer:
         _measure(session, writer, source, options, progress, stop)
         return writer.write_s

@@ -118,7 +118,9 @@ class ArrayFiller:
             values = np.concatenate([before, values.astype(before.dtype, copy=False)])
         self.put(spec.name, values, [begin] + [0] * (values.ndim - 1))
 
-    def add(self, spec: ArraySpec, added: "NDArray[Any] | StoredArray", snapshots: Sequence[int]) -> list[int]:
+    def add(
+        self, spec: ArraySpec, added: "NDArray[Any] | StoredArray", snapshots: Sequence[int]
+    ) -> list[int]:
         """Add to a sum: for each index that changes, write new values to the snapshot that does not count.
 
         Args:

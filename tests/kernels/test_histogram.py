@@ -190,7 +190,9 @@ def test_a_table_has_the_bin_of_every_number():
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 2**32, 200_000, dtype=np.uint32)
     ends = (np.arange(NUM_CELLS, dtype=np.uint32) << 16)[:, None] + np.array([0, 1, 0xFFFF], np.uint32)
-    numbers = np.concatenate([bits, ends.ravel(), edges.view(np.uint32), np.float32([0.0, -0.0]).view(np.uint32)])
+    numbers = np.concatenate(
+        [bits, ends.ravel(), edges.view(np.uint32), np.float32([0.0, -0.0]).view(np.uint32)]
+    )
     values = numbers.view(np.float32)
     there = ~np.isnan(values)
     expected = (values[there, None] >= edges).sum(1)

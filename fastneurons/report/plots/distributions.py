@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fastneurons.report.cells import language_label
 from fastneurons.report.plots.sheet import (
@@ -72,6 +73,7 @@ def _values(axes: "Axes", found: "xarray.Dataset", signal: str) -> None:
     axes.plot(layers, found["mean"].mean("language"), color=INK, linestyle="--", linewidth=1, label="mean")
     axes.axhline(0, color=MUTED, linewidth=0.6)
     axes.set_xlabel("layer")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.set_title(f"{signal}s, mean of languages")
     axes.legend(loc="upper left", fontsize=6.5, frameon=False)
     axes.margins(x=0.03)
