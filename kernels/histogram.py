@@ -121,8 +121,8 @@ def tables(edges: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
 def anchors(largest: float) -> npt.NDArray[np.float64]:
     """The anchors for values of about this size, at most: float64 [4], for x coarse and fine, then for x * x.
 
-    Each value is rounded to 2**-62 of the next larger power of two. Sums of a million values of this size are exact, and
-    of more that are smaller; beyond, float64 rounds.
+    Each value is rounded to 2**-62 of the next larger power of two. Sums of a million values of this size are exact,
+    and of more that are smaller; beyond, float64 rounds.
     """
     exponent = math.frexp(largest)[1] if 0 < largest < math.inf else 0
     found = []
@@ -154,7 +154,7 @@ def count_bin(signal, counts_ptr, table_ptr, column, inside, BINS: tl.constexpr)
     tl.atomic_add(counts_ptr + column.to(tl.int64) * BINS + number, 1, mask=inside, sem="relaxed")
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def two_parts(number, anchor_ptr):  # type: ignore[no-untyped-def]
     """A float64's coarse and fine part."""
     anchor = tl.load(anchor_ptr)
@@ -163,7 +163,7 @@ def two_parts(number, anchor_ptr):  # type: ignore[no-untyped-def]
     return coarse, ((number - coarse) + anchor) - anchor
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def sign_case(gate, up):  # type: ignore[no-untyped-def]
     """0 to 3, in the order of `signs`."""
     return tl.where(gate > 0, 0, 2) + tl.where(up > 0, 0, 1)
@@ -193,8 +193,8 @@ def flush_signs(  # type: ignore[no-untyped-def]
     signs_ptr,
     column,
     inside,
-    I: tl.constexpr,
-    BITS: tl.constexpr,  # noqa: E741
+    I: tl.constexpr,  # noqa: E741
+    BITS: tl.constexpr,
 ):
     """Add a program's sign cases, BITS bits each, to the target's row."""
     for case in tl.static_range(4):

@@ -1,8 +1,8 @@
 """The contract of `histogram.py` on the CPU.
 
 The signal is evaluated by the definition of the activation function, a few rows at a time, so that it is still in the
-cache when it is sorted into bins. Each thread takes some neurons of all these rows: their bins stay in its cache, and no
-two threads write to the same place.
+cache when it is sorted into bins. Each thread takes some neurons of all these rows: their bins stay in its cache, and
+no two threads write to the same place.
 """
 
 from collections.abc import Sequence

@@ -4,13 +4,14 @@
     edit = mean_edit(store, neurons, "en")  # sets these neurons to their means over English
 
 A neuron's **overlap** of two languages is the overlapping coefficient of its two histograms, the sum over bins of the
-smaller share of tokens. What sets a language apart is the overlap of its histogram with the mean histogram of the other
-languages: neurons in which it is smallest are the language's own. This follows the idea of language neurons by
-distribution overlap (DLN, arXiv 2609.10993), which compares whole distributions where LAPE compares their shares above a
-threshold; whether that work weighs bins and languages in the same way is not known here.
+smaller share of tokens. How far a neuron sets a language apart is told by the overlap of its histogram in the language
+with the mean of its histograms in the other languages: the smaller, the further. This follows the idea of language
+neurons by distribution overlap (DLN, arXiv 2609.10993), which compares whole distributions where LAPE compares their
+shares above a threshold. The definition here is this module's own: that work may weigh bins or languages otherwise.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import xarray
@@ -120,14 +121,16 @@ def neuron_moments(store: Store, language: str) -> tuple[Floats, Floats]:
         StoreError: an array is damaged.
     """
     [k] = _languages_with_tokens(store, (language,))
-    sums = (store[name][k : k + 1] for name in ("signal_sum", "signal_square_sum"))
-    mean, deviation = moments(*sums, store["corpus_tokens"][k : k + 1])
+    one = slice(k, k + 1)
+    mean, deviation = moments(
+        store["signal_sum"][one], store["signal_square_sum"][one], store["corpus_tokens"][one]
+    )
     _check_finite(store, mean, deviation)
     return mean[0], deviation[0]
 
 
 def neuron_quantiles(store: Store, language: str, levels: Sequence[float] = LEVELS) -> Floats:
-    """Quantiles of each neuron's signal over the tokens of a language: float64 [N, I, Q]. Raises as `neuron_moments`."""
+    """Quantiles of each neuron's signal over the tokens of a language, float64 [N, I, Q]; raises as `neuron_moments`."""
     [k] = _languages_with_tokens(store, (language,))
     return np.stack(
         [
@@ -249,13 +252,15 @@ def _dataset(
         "overlap": ("language", "other", "layer"),
         "overlap_chance": ("language", "other", "layer"),
     }
-    variables = {name: (dims.get(name, ("language", "layer")), values) for name, values in numbers.items()}
+    variables: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {
+        name: (dims.get(name, ("language", "layer")), values) for name, values in numbers.items()
+    }
     listed = np.array([each.found for each in best]).reshape(len(chosen), -1, 5)
-    variables["tokens"] = ("language",), store["corpus_tokens"][...][list(chosen)]  # type: ignore[assignment]
+    variables["tokens"] = ("language",), store["corpus_tokens"][...][list(chosen)]
     for column, name in enumerate(("top_overlap", "top_layer", "top_neuron", "top_mean", "top_others_mean")):
         values = listed[..., column]
         as_index = name in ("top_layer", "top_neuron")
-        variables[name] = ("language", "rank"), values.astype(np.int64) if as_index else values  # type: ignore[assignment]
+        variables[name] = ("language", "rank"), values.astype(np.int64) if as_index else values
     return xarray.Dataset(
         variables,
         {

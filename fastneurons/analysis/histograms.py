@@ -89,8 +89,8 @@ def overlap(first: Floats, second: Floats) -> Floats:
 def overlap_by_chance(first: Floats, second: Floats, first_tokens: float, second_tokens: float) -> Floats:
     """The overlap to expect of two samples from the mean of two distributions, if tokens were drawn independently.
 
-    A sum of bins' expected differences, each by the normal approximation. Tokens of a text are alike, so real samples of
-    one language differ more than that.
+    A sum of bins' expected differences, each by the normal approximation. Tokens of a text are alike, so real samples
+    of one language differ more than that.
 
     Args:
         first: float [..., B], as for `overlap`.

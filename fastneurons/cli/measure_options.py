@@ -75,8 +75,8 @@ Histogram = Annotated[
     int | None,
     typer.Option(
         metavar="BINS",
-        help="With --position corpus: also keep a histogram of each neuron's signal over the tokens of each language, its "
-        "exact mean and standard deviation, and how often gate and up have which signs. [default: none]",
+        help="With --position corpus: also keep a histogram of each neuron's signal over the tokens of each language, "
+        "its exact mean and standard deviation, and how often gate and up have which signs. [default: none]",
         show_default=False,
         rich_help_panel=_WHAT,
     ),

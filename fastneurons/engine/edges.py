@@ -2,8 +2,8 @@
 
 The sample is counted by the kernels themselves, first with edges at powers of two, then with edges chosen from these
 counts, and once more. Edges lie where the layer's neurons, taken together, reach levels that are evenly spaced in their
-logit, from 0.0006 % to 99.9994 %: bins near the median hold a tenth of the tokens, those in the tails fewer and fewer, so
-that the rare large values of a few neurons are told apart, too. One edge lies just above 0.
+logit, from 0.0006 % to 99.9994 %: of 64 bins, those near the median hold a tenth of the values each, those in the tails
+fewer and fewer, so that the rare large values of a few neurons are told apart, too. One edge lies just above 0.
 
 All neurons of a layer share its edges, so that one small table sorts a signal into its bin. Edges for each neuron would
 take as much memory as the counts of a language, and a search for each value.
