@@ -43,6 +43,8 @@ def run(
     top_k: int | None = None,
     keep_coefficients: bool = False,
     block_size: int | None = None,
+    tokens_per_language: int | None = None,
+    histogram: int | None = None,
     observe_memory: float | None = None,
     include_special_tokens: bool = False,
     add_bos_token: bool | None = None,
@@ -83,6 +85,8 @@ def run(
         top_k: Number of a layer's neurons that count as its top contributors; None takes 800 of every 16,384.
         keep_coefficients: Whether to store every coefficient.
         block_size: For a corpus: join each language's texts and cut them into blocks of this many tokens.
+        tokens_per_language: For a corpus: stop reading a language after this many tokens; None reads all texts.
+        histogram: For a corpus: bins of a histogram of each neuron's signal in each language; None for no histograms.
         observe_memory: Memory on each device for examples in flight, in GiB; None takes 1 on CPUs, and on GPUs a tenth
             of the device's, at most 8.
         include_special_tokens: Whether "any", "answer" and "corpus" also read the tokens that the tokenizer or the
@@ -126,12 +130,23 @@ def run(
         observe_memory,
         include_special_tokens,
         add_bos_token,
+        histogram,
         score=score,
         choices_by=choices_by,
         max_new_tokens=max_new_tokens,
     )
     chosen_shard = None if shard is None else Shard.parse(shard)
-    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, keep_folds, chosen_shard)
+    options = RunOptions(
+        window,
+        keep_bits,
+        resume,
+        overwrite,
+        block_size,
+        keep_prompts,
+        keep_folds=keep_folds,
+        shard=chosen_shard,
+        tokens_per_language=tokens_per_language,
+    )
     many = many_engines(engines, num_engines, window_timeout)
     model, engine_arguments = fspath(model), engine_options(**engine)
     source, codes = _source(model, data, languages, tasks, data_options, limit, engine_arguments, position)

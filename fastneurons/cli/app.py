@@ -15,6 +15,7 @@ from fastneurons.cli import (
     contribution,
     data,
     deactivate,
+    distributions,
     exchange,
     export,
     generate,
@@ -101,5 +102,6 @@ for _command in (
     neurons.neurons,
     contribution.contribution,
     lape.lape,
+    distributions.distributions,
 ):
     app.command(cls=SectionedCommand, rich_help_panel="Findings")(_command)
