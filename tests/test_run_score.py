@@ -171,8 +171,8 @@ def test_measures_are_named_and_tasks_without_answers_refused():
     assert measures_of(Measurement(), ["xnli"]) == {}
     assert measures_of(scored, ["xnli"]) == {"xnli": "the choice of the highest log-likelihood per byte"}
     assert "last number" in measures_of(scored, ["mgsm"])["mgsm"]
-    with pytest.raises(InputError, match="--score: sentences has no right answers"):
-        measures_of(scored, ["sentences"])
+    with pytest.raises(InputError, match="--score: flores has no right answers"):
+        measures_of(scored, ["flores"])
 
 
 @pytest.mark.parametrize(
