@@ -5,7 +5,7 @@
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias, cast
 
 from fastneurons.errors import InputError
 from fastneurons.report import findings, tables
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastneurons.report.perplexity import Perplexities
     from fastneurons.store import Store
 
-    AnyFindings = Findings | Deactivation | Perplexities
+    AnyFindings: TypeAlias = Findings | Deactivation | Perplexities
 
 __all__ = [
     "Findings",
