@@ -1,11 +1,12 @@
 """The Python interface: the commands as functions."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from fastneurons.config import EngineOptions, Measurement, RunOptions
+from fastneurons.config import EngineOptions, Measurement, RunOptions, many_engines
 from fastneurons.data import Example, Skipped
 from fastneurons.data.options import DataOptions
 from fastneurons.data.own_rows import checked_examples
@@ -14,9 +15,9 @@ from fastneurons.errors import InputError
 from fastneurons.experiments.measure import measure_into_store
 from fastneurons.experiments.source import Source, example_source, task_source
 from fastneurons.languages import parse_languages
-from fastneurons.progress import RunProgress
+from fastneurons.progress import RunProgress, Silent, progress_for
 from fastneurons.shards import Shard
-from fastneurons.store import Store, Verification, open_store, verify_store
+from fastneurons.store import Store, Verification, merge_stores, open_store, verify_store
 
 if TYPE_CHECKING:
     from fastneurons.neuron_sets import Edit
@@ -42,6 +43,8 @@ def run(
     top_k: int | None = None,
     keep_coefficients: bool = False,
     block_size: int | None = None,
+    tokens_per_language: int | None = None,
+    histogram: int | None = None,
     observe_memory: float | None = None,
     include_special_tokens: bool = False,
     add_bos_token: bool | None = None,
@@ -56,6 +59,9 @@ def run(
     shard: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    engines: int | str | None = None,
+    num_engines: int | None = None,
+    window_timeout: float = 600.0,
     progress: bool | RunProgress = True,
     verbose: bool = False,
     **engine: Any,
@@ -79,6 +85,8 @@ def run(
         top_k: Number of a layer's neurons that count as its top contributors; None takes 800 of every 16,384.
         keep_coefficients: Whether to store every coefficient.
         block_size: For a corpus: join each language's texts and cut them into blocks of this many tokens.
+        tokens_per_language: For a corpus: stop reading a language after this many tokens; None reads all texts.
+        histogram: For a corpus: bins of a histogram of each neuron's signal in each language; None for no histograms.
         observe_memory: Memory on each device for examples in flight, in GiB; None takes 1 on CPUs, and on GPUs a tenth
             of the device's, at most 8.
         include_special_tokens: Whether "any", "answer" and "corpus" also read the tokens that the tokenizer or the
@@ -97,6 +105,10 @@ def run(
         shard: "I/N" measures only the I-th of N shares, from 1 to N; `merge` puts the N stores together.
         resume: Whether to continue an interrupted run, or one whose data or limit has grown.
         overwrite: Whether to replace an existing store.
+        engines: Run this many engines on this machine, each with its share of the cores or GPUs; or "ray" or
+            "ray:ADDRESS" for a Ray cluster. None runs one, in this process.
+        num_engines: With "ray": how many; None takes as many as the cluster has room for.
+        window_timeout: Seconds after which an engine that has work and reports nothing counts as hung.
         progress: Whether to show progress on standard error; or an object whose methods are called instead.
         verbose: Whether to show vLLM's log.
         engine: vLLM's engine arguments by name: `dtype="bfloat16"`, `max_model_len=4096`,
@@ -118,16 +130,34 @@ def run(
         observe_memory,
         include_special_tokens,
         add_bos_token,
+        histogram,
         score=score,
         choices_by=choices_by,
         max_new_tokens=max_new_tokens,
     )
     chosen_shard = None if shard is None else Shard.parse(shard)
-    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, keep_folds, chosen_shard)
+    options = RunOptions(
+        window,
+        keep_bits,
+        resume,
+        overwrite,
+        block_size,
+        keep_prompts,
+        keep_folds=keep_folds,
+        shard=chosen_shard,
+        tokens_per_language=tokens_per_language,
+    )
+    many = many_engines(engines, num_engines, window_timeout)
     model, engine_arguments = fspath(model), engine_options(**engine)
     source, codes = _source(model, data, languages, tasks, data_options, limit, engine_arguments, position)
-    return measure_into_store(
-        model, source, codes, fspath(out), measurement, options, engine_arguments, progress, verbose
+    if many is None:
+        return measure_into_store(
+            model, source, codes, fspath(out), measurement, options, engine_arguments, progress, verbose
+        )
+    from fastneurons.executors.measure import measure_with_engines
+
+    return measure_with_engines(
+        model, source, codes, fspath(out), many, measurement, options, engine_arguments, progress, verbose
     )
 
 
@@ -234,6 +264,86 @@ def deactivate(
     )
     return deactivate_into_store(
         model, source, codes, fspath(out), wanted, measurement, options, engine_arguments, progress, verbose
+    )
+
+
+def generate(
+    model: Path,
+    data: Path | Mapping[str, Path] | Iterable[Example | Skipped] | None,
+    languages: str | Sequence[str] | None,
+    out: Path,
+    *,
+    edits: "Mapping[str, Edit] | Sequence[Path]" = (),
+    tasks: str | Sequence[str] | None = None,
+    data_options: DataOptions | None = None,
+    max_tokens: int = 64,
+    temperature: float = 0.0,
+    sampling_seed: int = 0,
+    until: Sequence[str] = (),
+    measure: str = "starts-with",
+    limit: int | None = None,
+    window: int = 64,
+    keep_prompts: bool = True,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool | RunProgress = True,
+    verbose: bool = False,
+    **engine: Any,
+) -> Store:
+    """Generate texts after each prompt, by the intact model and under edits, into a store.
+
+    Args:
+        model: A Hugging Face model folder, or a name on the Hub.
+        data: As for `run`.
+        languages: As for `run`; one is enough.
+        out: The store to write: a local path or an fsspec URL.
+        edits: Edits by their names, or files of edits or of sets of neurons, which are then switched off.
+        tasks: As for `run`.
+        data_options: As for `run`.
+        max_tokens: Most tokens to generate after a prompt.
+        temperature: 0 takes the likeliest token each time.
+        sampling_seed: Random seed of the texts, for a temperature above 0. A prompt has the same random numbers with
+            each edit and without.
+        until: Texts are cut before the first of these strings.
+        measure: A text is right if its first line "starts-with" the answer, is the answer ("exact-match"), or if the
+            answer is the text's "last-number".
+        limit: Stop after this many examples of each task.
+        window: Number of examples to write and commit at a time.
+        keep_prompts: Whether to store the prompts.
+        resume: Whether to continue an interrupted run, or one whose data or limit has grown.
+        overwrite: Whether to replace an existing store.
+        progress: Whether to show progress on standard error; or an object whose methods are called instead.
+        verbose: Whether to show vLLM's log.
+        engine: vLLM's engine arguments by name.
+    Returns:
+        The complete store, of the kind "generate"; after Ctrl-C, the store with what was generated so far.
+    Raises:
+        InputError: an argument, the data, an edit or the model is wrong.
+        EngineError: the engine failed; what was generated before is in the store.
+        StoreError: the store cannot be written or continued.
+    """
+    from fastneurons.experiments.generate import Decoding, generate_into_store
+    from fastneurons.experiments.perplexity import named_edits
+
+    decoding = Decoding(max_tokens, temperature, sampling_seed, tuple(until), measure)
+    named = (
+        list(edits.items()) if isinstance(edits, Mapping) else named_edits([fspath(path) for path in edits])
+    )
+    options = RunOptions(window, resume=resume, overwrite=overwrite, keep_prompts=keep_prompts)
+    source, codes = _source(
+        fspath(model), data, languages, tasks, data_options, limit, engine_options(**engine), "corpus"
+    )
+    return generate_into_store(
+        fspath(model),
+        source,
+        codes,
+        fspath(out),
+        named,
+        decoding,
+        options,
+        engine_options(**engine),
+        progress,
+        verbose,
     )
 
 
@@ -462,6 +572,44 @@ def verify(path: Path) -> Verification:
         StoreError: nothing exists there, or it is not a store, or it is too damaged to open.
     """
     return verify_store(open_store(fspath(path)))
+
+
+def merge(
+    parts: Sequence[Path], out: Path, *, overwrite: bool = False, progress: bool | RunProgress = True
+) -> Store:
+    """Merge finished stores into one, as a single run would have left it.
+
+    The parts are either all shards of one run, in any order, or whole stores, whose rows follow one another in the
+    order given. A merge that was interrupted goes on when it is called again.
+
+    Args:
+        parts: Local paths or fsspec URLs.
+        out: The store to write: a local path or an fsspec URL.
+        overwrite: Whether to replace an existing store.
+        progress: Whether to show progress on standard error; or an object whose methods are called instead.
+    Returns:
+        The merged store.
+    Raises:
+        InputError: a shard is missing, given twice or too short, or `out` may not be written.
+        StoreError: the parts are of different runs, overlap or are damaged, or a store cannot be read or written.
+    """
+    shown = progress if not isinstance(progress, bool) else Silent()
+    if progress is True:
+        shown = progress_for(sys.stderr, "merging")
+    done: int | None = None
+
+    def advance(now: int, total: int) -> None:
+        nonlocal done
+        if done is None:
+            shown.start(total, now)
+        else:
+            shown.advance(now - done, 0, 0)
+        done = now
+
+    try:
+        return merge_stores([fspath(part) for part in parts], fspath(out), overwrite, advance)
+    finally:
+        shown.stop()
 
 
 def findings(store: Store | Path, threshold: float | None = None) -> "AnyFindings":

@@ -230,6 +230,21 @@ class ManyEngines:
         return cls("local", int(engines), None, window_timeout)
 
 
+def many_engines(
+    engines: str | int | None, number: int | None = None, window_timeout: float = 600.0
+) -> ManyEngines | None:
+    """The options of a run with several engines; None for a run with one, in this process.
+
+    Raises:
+        InputError: as `ManyEngines.parse`; or there is a number and no `--engines ray`.
+    """
+    if engines is None:
+        if number is not None:
+            raise InputError(f"--num-engines {number} needs --engines ray; --engines {number} runs them here")
+        return None
+    return ManyEngines.parse(str(engines), number, window_timeout)
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """Options that say how a run reads and writes.

@@ -39,8 +39,8 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     # part: (other parts, leaves)
     "__main__": ({"cli"}, set()),
     "cli": (
-        {"analysis", "api", "bench", "data", "engine", "executors", "experiments", "machine", "report", "scores",
-         "store", "training"},
+        {"analysis", "api", "bench", "data", "engine", "exchange", "executors", "experiments", "machine", "planning",
+         "report", "scores", "store", "training"},
         set(LEAVES),
     ),
     "api": ({"data", "executors", "experiments", "report", "store", "training"}, set(LEAVES)),
@@ -49,6 +49,8 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "experiments": ({"data", "engine", "scores", "store"}, set(LEAVES) - {"console", "streams"}),
     "machine": ({"engine"}, {"errors", "visible"}),
     "training": ({"data"}, {"config", "console", "errors", "languages", "neuron_sets", "progress", "visible"}),
+    "exchange": ({"store"}, {"errors", "languages", "neuron_sets"}),
+    "planning": ({"engine", "store"}, {"config", "errors"}),
     "report": ({"analysis", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
     "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "neuron_sets", "visible"}),
     "engine": (
@@ -62,12 +64,12 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
 }  # fmt: skip
 
 # Everything that may take the version, `fastneurons.__version__`, from the package itself.
-VERSION = {"analysis", "api", "cli", "experiments", "machine", "report"}
+VERSION = {"analysis", "api", "cli", "exchange", "experiments", "machine", "report"}
 
 # Libraries that only some may import, inside functions too.
 LIBRARIES: dict[str, set[str]] = {
     "vllm": {"engine", "bench", "machine"},
-    "torch": {"engine", "bench", "kernels", "training"},
+    "torch": {"engine", "bench", "exchange", "kernels", "training"},
     "triton": {"kernels"},
     "numba": {"kernels"},
     "llvmlite": {"kernels"},

@@ -1,10 +1,13 @@
 """The scripts of docs/examples do what they say, as a reader would start them."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from fastneurons.neuron_sets import load_set
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
@@ -23,6 +26,22 @@ def test_own_data_is_measured_and_read_with_xarray(models, tmp_path):
     all_shared, *pairs = start("store_with_xarray.py", tmp_path / "facts.zarr")
     assert all_shared == f"all-shared neurons by layer: {', '.join(shares)}"
     assert [line.split(" share ")[0] for line in pairs] == ["en and de", "en and es", "de and es"]
+
+
+@pytest.mark.engine
+def test_language_neurons_of_real_texts_are_not_there_by_chance(tmp_path):
+    from fastneurons.data.demo.model import demo_model
+
+    *languages, selected = start("language_neurons.py", demo_model(), tmp_path)
+    for line, code in zip(languages, ("en", "de", "ru", "zh", "th"), strict=True):
+        found = re.fullmatch(rf"{code}: (\d+) neurons; halves of the corpus agree in (\d+) %, by chance in ([\d.]+) %", line)
+        assert found, line
+        number, agreement, chance = int(found[1]), int(found[2]), float(found[3])
+        assert len(load_set(tmp_path / "masks" / f"{code}.safetensors")) == number > 0
+        assert agreement > 3 * chance
+    # One in a hundred of 30 layers of 1,536 neurons.
+    found = re.fullmatch(r"selected: 461 neurons; of these, at most ([\d.]+) % by chance", selected)
+    assert found and float(found[1]) < 50, selected
 
 
 @pytest.mark.engine

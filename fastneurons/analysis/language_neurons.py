@@ -10,17 +10,19 @@ A method is a small class: `find` takes counts and gives sets of neurons; `count
 to other counts, which tells how many neurons chance would put below them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.analysis.bootstrap import Floats
-from fastneurons.analysis.lape import Rates, active, check_shape, entropies, lape
+from fastneurons.analysis.lape import RIGHT_TO, Rates, active, check_shape, entropies, lape
 from fastneurons.analysis.probability_ranks import Counts, probability_at_ranks, rank_of
 
 RELATED, AGNOSTIC = "related", "agnostic"
+AVERAGE_PRECISION = "average-precision"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,8 @@ class LanguageNeurons:
         sets: G names: languages, and what else the method tells apart.
         member: bool [G, N, I].
         chosen: How many neurons the method chose, whatever set they are in.
-        score: float64 [N, I], what it ranks neurons by, lowest first; None if it ranks none.
+        exclusive: Whether no neuron can be in two sets.
+        score: float64 [N, I] or [G, N, I], what it ranks neurons by; None if it ranks none.
         details: Limits that it found, by name, for the record.
         limits: The same as the method needs them to apply them again.
     """
@@ -39,6 +42,7 @@ class LanguageNeurons:
     sets: tuple[str, ...]
     member: NDArray[np.bool_]
     chosen: int
+    exclusive: bool = False
     score: Floats | None = None
     details: dict[str, Any] = field(default_factory=dict)
     limits: Any = None
@@ -46,11 +50,6 @@ class LanguageNeurons:
 
 class Method(Protocol):
     """A way to find language neurons in counts."""
-
-    name: ClassVar[str]
-    title: ClassVar[str]
-
-    def __init__(self, languages: tuple[str, ...], rates: Rates) -> None: ...
 
     def find(self, counts: Counts, tokens: NDArray[np.int64]) -> LanguageNeurons:
         """Find the neurons.
@@ -70,9 +69,6 @@ class Method(Protocol):
 class LapeMethod:
     """Lowest entropy over languages (Tang et al. 2024, arXiv:2402.16438)."""
 
-    name = "lape"
-    title = "lowest entropy of the activation probabilities over languages (LAPE, arXiv:2402.16438)"
-
     def __init__(self, languages: tuple[str, ...], rates: Rates) -> None:
         self._languages, self._rates = languages, rates
 
@@ -87,12 +83,12 @@ class LapeMethod:
         }
         limits = (found.filter_bar, found.highest)
         chosen = int(found.selected.sum())
-        return LanguageNeurons(self._languages, found.member, chosen, found.entropy, details, limits)
+        return LanguageNeurons(self._languages, found.member, chosen, False, found.entropy, details, limits)
 
     def count_alike(self, found: LanguageNeurons, counts: Counts, tokens: NDArray[np.int64]) -> int:
         """Neurons that pass the filter's bar with an entropy no higher than the highest selected."""
         bar, highest = found.limits
-        return int((entropies(counts, tokens, bar) <= highest).sum())
+        return int((entropies(counts, tokens, bar) <= highest + RIGHT_TO).sum())
 
 
 class KOfL:
@@ -105,9 +101,6 @@ class KOfL:
     Source: Zhang et al. 2025, arXiv:2505.21505, who count languages in this way; without their search for the weight of
     the highest probability against the entropy.
     """
-
-    name = "k-of-l"
-    title = "active in one language, in some, or in all: specific, related, agnostic (arXiv:2505.21505)"
 
     def __init__(self, languages: tuple[str, ...], rates: Rates) -> None:
         self._languages, self._rates = languages, rates
@@ -122,11 +115,16 @@ class KOfL:
         member = np.concatenate([there & (k == 1), [(k > 1) & (k < L), k == L]])
         sets = (*self._languages, RELATED, AGNOSTIC)
         chosen = int((k == 1).sum())
-        return LanguageNeurons(sets, member, chosen, details={"activation_bar": float(bar)}, limits=bar)
+        return LanguageNeurons(sets, member, chosen, True, details={"activation_bar": float(bar)}, limits=bar)
 
     def count_alike(self, found: LanguageNeurons, counts: Counts, tokens: NDArray[np.int64]) -> int:
         """Neurons that exceed the bar in exactly one language."""
         return int((active(counts, tokens, found.limits).sum(0) == 1).sum())
 
 
-METHODS: dict[str, type[Method]] = {each.name: each for each in (LapeMethod, KOfL)}
+METHODS: dict[str, Callable[[tuple[str, ...], Rates], Method]] = {"lape": LapeMethod, "k-of-l": KOfL}
+TITLES = {
+    "lape": "lowest entropy of the activation probabilities over languages (LAPE, arXiv:2402.16438)",
+    "k-of-l": "active in one language, in some, or in all: specific, related, agnostic (arXiv:2505.21505)",
+    AVERAGE_PRECISION: "best detectors of a language, from a run with --histogram (arXiv:2404.02431)",
+}

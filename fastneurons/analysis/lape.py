@@ -32,7 +32,7 @@ from fastneurons.errors import InputError
 
 # Entropies as float64 are right to this, whatever the number of languages. Those that differ by less are compared by
 # their exact values, so that neurons with the same shares in each language are tied, however many their tokens.
-_RIGHT_TO = 1e-12
+RIGHT_TO = 1e-12
 # Digits of the exact comparison. Of two entropies that differ at all, with up to 2**52 tokens in each language, the
 # difference shows long before.
 _DIGITS, _COMPARED_DIGITS = 80, 60
@@ -142,16 +142,14 @@ def active(counts: Counts, tokens: NDArray[np.int64], bar: Fraction) -> NDArray[
     return np.concatenate([block > above for block in counts], axis=1)
 
 
-def _lowest(
-    entropy: Floats, number: int, counts: Counts, tokens: NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def _lowest(entropy: Floats, number: int, counts: Counts, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
     """The neurons of lowest entropy, bool [N, I]: so many, or all that have one."""
     flat = entropy.ravel()
     selected = np.isfinite(flat)
     if selected.sum() > number:
         last = np.partition(flat, number - 1)[number - 1]
-        selected = flat < last - _RIGHT_TO
-        undecided = np.flatnonzero(~selected & (flat <= last + _RIGHT_TO))
+        selected = flat < last - RIGHT_TO
+        undecided = np.flatnonzero(~selected & (flat <= last + RIGHT_TO))
         missing = number - int(selected.sum())
         if missing < len(undecided):
             undecided = undecided[_exact_order(undecided, counts, tokens)[:missing]]
@@ -159,9 +157,7 @@ def _lowest(
     return selected.reshape(entropy.shape)
 
 
-def _exact_order(
-    neurons: NDArray[np.int64], counts: Counts, tokens: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _exact_order(neurons: NDArray[np.int64], counts: Counts, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
     """The order of some neurons, given by ascending index into [N, I], by entropy and then by index."""
     parts, first = [], 0
     for block in counts:
@@ -171,7 +167,9 @@ def _exact_order(
     known: dict[tuple[int, ...], Decimal] = {}
     found = []
     for own in np.concatenate(parts, axis=1).T.tolist():
-        shares = sorted(Fraction(count, total) for count, total in zip(own, tokens.tolist(), strict=True) if count)
+        shares = sorted(
+            Fraction(count, total) for count, total in zip(own, tokens.tolist(), strict=True) if count
+        )
         common = lcm(*(share.denominator for share in shares))
         weights = [share.numerator * (common // share.denominator) for share in shares]
         divisor = gcd(*weights)
@@ -179,7 +177,9 @@ def _exact_order(
         if key not in known:
             known[key] = _exact_entropy(key)
         found.append(known[key])
-    return np.array(sorted(range(len(found)), key=found.__getitem__), np.int64)  # sorted() keeps the order of ties
+    return np.array(
+        sorted(range(len(found)), key=found.__getitem__), np.int64
+    )  # sorted() keeps the order of ties
 
 
 def _exact_entropy(weights: tuple[int, ...]) -> Decimal:
@@ -187,7 +187,9 @@ def _exact_entropy(weights: tuple[int, ...]) -> Decimal:
     with localcontext() as context:
         context.prec = _DIGITS
         total = Decimal(sum(weights))
-        entropy = sum((weight / total * (total / weight).ln() for weight in map(Decimal, weights)), Decimal(0))
+        entropy = sum(
+            (weight / total * (total / weight).ln() for weight in map(Decimal, weights)), Decimal(0)
+        )
         return entropy.quantize(Decimal(1).scaleb(-_COMPARED_DIGITS))
 
 

@@ -6,9 +6,9 @@
     counts > counts_above(bar, tokens)[:, None, None]        # where the probability exceeds it
 
 A probability is a count divided by a language's tokens. As float64, two that differ may become equal (with 2**40 tokens
-in one language and one less in another, say), and a comparison of them would then go the wrong way. Rounding never
-reverses an order, though, so floats find the place of a rank, and fractions decide among those that are equal as floats:
-of each language that is a single count, hence a handful of fractions. All further comparisons are of integers.
+in one language and one less in another, say), and "exceeds" would then be wrong. Rounding never reverses an order,
+though, so floats find the place of a rank, and fractions decide among those that are equal as floats: in each language,
+these have one and the same count, hence a handful of fractions. All further comparisons are of integers.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,6 +27,8 @@ Counts = Iterable[NDArray[np.int64]]
 # Up to here, counts of one language that differ have probabilities that differ as float64.
 _MOST_TOKENS = 2**52
 _DIGIT_BITS = 16
+# So many probabilities are held at once; more are counted by their digits.
+_HELD = 2**22
 
 
 def rank_of(rate: float, number: int, option: str) -> int:
@@ -63,12 +65,11 @@ def check_counts(block: NDArray[np.int64], tokens: NDArray[np.int64]) -> None:
         raise ContradictionError("activation_count", "more tokens activate a neuron than were read")
 
 
-def probability_at_ranks(
-    counts: Counts, tokens: NDArray[np.int64], ranks: Sequence[int]
-) -> list[Fraction]:
+def probability_at_ranks(counts: Counts, tokens: NDArray[np.int64], ranks: Sequence[int]) -> list[Fraction]:
     """The activation probabilities at some ranks of all languages' and neurons' together, in ascending order.
 
-    Five passes over the counts, in memory for one block and a histogram of 2**16 numbers for each rank.
+    At most six passes over the counts, in memory for one block, and for 2**22 probabilities or a histogram of 2**16
+    numbers for each rank.
 
     Args:
         counts: Blocks int64 [L, n, I].
@@ -77,7 +78,8 @@ def probability_at_ranks(
     Raises:
         ContradictionError: as `check_counts`.
     """
-    values, places = _floats_at_ranks(counts, tokens, ranks)
+    held = _all_if_few(counts, tokens)
+    values, places = _by_digits(counts, tokens, ranks) if held is None else _by_partition(held, ranks)
     equal: list[dict[int, list[int]]] = [{} for _ in ranks]  # by language: its count, and how often
     for block in counts:
         bits = _bits(block, tokens)
@@ -102,20 +104,33 @@ def counts_above(bar: Fraction, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array([bar.numerator * each // bar.denominator for each in tokens.tolist()], np.int64)
 
 
-def _floats_at_ranks(
+def _all_if_few(counts: Counts, tokens: NDArray[np.int64]) -> NDArray[np.uint64] | None:
+    """All probabilities as bits, which have their order; None if they are too many. Checks the counts."""
+    parts, number = [], 0
+    for block in counts:
+        check_counts(block, tokens)
+        number += block.size
+        if number <= _HELD:
+            parts.append(_bits(block, tokens).ravel())
+    return np.concatenate(parts) if number <= _HELD else None
+
+
+def _by_partition(held: NDArray[np.uint64], ranks: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The probability at each rank, as its bits; and the rank among those that equal it."""
+    partly_sorted = np.partition(held, sorted({rank - 1 for rank in ranks}))
+    values = [int(partly_sorted[rank - 1]) for rank in ranks]
+    return values, [rank - int((held < value).sum()) for rank, value in zip(ranks, values, strict=True)]
+
+
+def _by_digits(
     counts: Counts, tokens: NDArray[np.int64], ranks: Sequence[int]
 ) -> tuple[list[int], list[int]]:
-    """The float64 at each rank, as its bits; and the rank among those that equal it.
-
-    A radix selection: bits of floats that are not negative have the order of the floats.
-    """
+    """The same by a radix selection, whatever their number."""
     prefixes, places = [0] * len(ranks), list(ranks)
     for shift in range(64 - _DIGIT_BITS, -1, -_DIGIT_BITS):
         begun = dict.fromkeys(prefixes)
         histogram = {prefix: np.zeros(2**_DIGIT_BITS, np.int64) for prefix in begun}
         for block in counts:
-            if shift == 64 - _DIGIT_BITS:
-                check_counts(block, tokens)
             digits = (_bits(block, tokens) >> np.uint64(shift)).ravel()
             for prefix, numbers in histogram.items():
                 first = prefix << _DIGIT_BITS

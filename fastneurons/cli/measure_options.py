@@ -71,6 +71,24 @@ BlockSize = Annotated[
         rich_help_panel=_WHAT,
     ),
 ]
+Histogram = Annotated[
+    int | None,
+    typer.Option(
+        metavar="BINS",
+        help="With --position corpus: also keep a histogram of each neuron's signal over the tokens of each language, "
+        "its exact mean and standard deviation, and how often gate and up have which signs. [default: none]",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+TokensPerLanguage = Annotated[
+    int | None,
+    typer.Option(
+        help="With --position corpus: read the same number of tokens of each language. [default: all texts]",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
 IncludeSpecialTokens = Annotated[
     bool,
     typer.Option(

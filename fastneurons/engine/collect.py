@@ -48,9 +48,7 @@ class Collector:
         # Rows of the unembedding by token: those of the base model, and those under the adapter.
         self._unembedding: dict[bool, dict[int, NDArray[np.float32]]] = {False: {}, True: {}}
 
-    def begin(
-        self, group: Sequence[InFlight], first: int, keep_bits: bool, adapted: bool = False
-    ) -> "Begun":
+    def begin(self, group: Sequence[InFlight], first: int, keep_bits: bool, adapted: bool = False) -> "Begun":
         """Begin to collect the readings of complete examples; their slots are free for others at once.
 
         Args:

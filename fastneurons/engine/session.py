@@ -191,6 +191,7 @@ class Session:
         block_size: int | None = None,
         add_special_tokens: bool = True,
         adapted: bool = True,
+        tokens_per_language: int | None = None,
     ) -> Iterator[MeasuredRows]:
         """Measure a stream of examples, or of texts.
 
@@ -206,13 +207,16 @@ class Session:
             add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
                 in a chat format, which have their marks already.
             adapted: Whether the model computes them with the session's adapter, if it has one.
+            tokens_per_language: Of a corpus: stop reading a language after this many tokens; None reads all.
         Yields:
             All rows, in input order, in groups.
         Raises:
             EngineError: the engine or the patch failed, or did not read what it was sent.
             Exception: whatever reading `rows` raised, after all rows before it were handed on.
         """
-        with self.tokenised(rows, window, block_size, add_special_tokens) as encoded:
+        with self.tokenised(
+            rows, window, block_size, add_special_tokens, tokens_per_language=tokens_per_language
+        ) as encoded:
             if self.measurement.position == "corpus":
                 for _ in islice(encoded, first):
                     pass
@@ -226,6 +230,7 @@ class Session:
         block_size: int | None = None,
         add_special_tokens: bool = True,
         shard: Shard | None = None,
+        tokens_per_language: int | None = None,
     ) -> Iterator["TokenisedRows"]:
         """Rows tokenised ahead of the engine, in a thread that ends with the context. Arguments as for `measure`.
 
@@ -236,7 +241,7 @@ class Session:
         """
         if self.measurement.position == "corpus":
             check_window(window, block_size, self.facts.max_prompt_tokens)
-        encode = self.encoder(block_size, add_special_tokens)
+        encode = self.encoder(block_size, add_special_tokens, tokens_per_language)
         if shard is not None and self.measurement.position == "corpus":
             encode = ShardEncoder(encode, shard, window)
         encoded = TokenisedRows(
@@ -314,7 +319,9 @@ class Session:
             **self._bank,
         )
 
-    def encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:
+    def encoder(
+        self, block_size: int | None, add_special_tokens: bool, tokens_per_language: int | None = None
+    ) -> Encoder:
         """Make what turns rows into token ids; arguments as for `measure`."""
         return encoder_for(
             self.tokeniser(add_special_tokens),
@@ -323,6 +330,7 @@ class Session:
             self.facts,
             block_size,
             self._judge is not None,
+            tokens_per_language,
         )
 
 
@@ -333,12 +341,15 @@ def encoder_for(
     facts: ModelFacts,
     block_size: int | None = None,
     answerable: bool = False,
+    tokens_per_language: int | None = None,
 ) -> Encoder:
     """Make what turns rows into token ids, for a measurement with a model; `answerable` for answers to be judged."""
     limits = (tokenise, languages, facts.max_prompt_tokens, facts.vocabulary)
     marks = measurement.include_special_tokens
     if measurement.position == "corpus":
-        return BlockEncoder(*limits, block_size, include_special_tokens=marks)
+        return BlockEncoder(
+            *limits, block_size, include_special_tokens=marks, tokens_per_language=tokens_per_language
+        )
     of_prompts = JudgedEncoder if answerable else PromptEncoder
     if measurement.position == "answer":
         return of_prompts(*limits, "appended", own_tokens=True, include_special_tokens=marks)

@@ -19,6 +19,7 @@ from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
+from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
 from fastneurons.experiments.interrupts import interruptible
 from fastneurons.experiments.judging import judge_of, measures_of
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
@@ -116,6 +117,9 @@ def write_measurements(
     tokens = token_facts(tokenise, session.measurement, options.block_size is not None)
     header = header_of(session, source, options, engine, tokens)
     constants = session.constants()
+    if session.measurement.histogram is not None:
+        progress.message(describe_histograms(session))
+        constants[BIN_EDGE], source = set_edges(session, source, out, options.resume, engine.seed, progress)
     with writer_for(out, header, session.measurement, options, constants) as writer:
         _measure(session, writer, source, options, progress, stop)
         return writer.write_s
@@ -137,7 +141,9 @@ def describe(facts: ModelFacts, measurement: Measurement) -> str:
     if facts.workers > 1:
         where = f"{facts.workers} workers, each {where}"
     held = "counts" if measurement.position == "corpus" else f"up to {facts.slots} examples in flight"
-    adapter = f" with adapter {facts.adapter.folder.name} (rank {facts.adapter.rank})" if facts.adapter else ""
+    adapter = (
+        f" with adapter {facts.adapter.folder.name} (rank {facts.adapter.rank})" if facts.adapter else ""
+    )
     return (
         f"{short_name(facts.model)}{adapter}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
         f"({facts.function}{', gated' if facts.gated else ''}), {facts.dtype}, {where}; "
@@ -197,6 +203,9 @@ def header_of(
         layers=list(facts.layers),
         neurons=facts.neurons,
         top_k=session.top_k,
+        bins=measurement.histogram,
+        counts_signs=measurement.histogram is not None and facts.gated,
+        tokens_per_language=options.tokens_per_language,
         tokens=tokens,
         window=options.window,
         config={
@@ -206,6 +215,7 @@ def header_of(
             "function": facts.function,
             "gated": facts.gated,
             **({"lora": printable_options(facts.adapter.describe())} if facts.adapter is not None else {}),
+            **({"alignment": printable_options(facts.alignment)} if facts.alignment is not None else {}),
         },
         model_fingerprint=facts.model_fingerprint,
         tokenizer_fingerprint=facts.tokenizer_fingerprint,
@@ -252,21 +262,23 @@ def _measure(
     known = KnownRows(writer.committed_rows())
     corpus = session.measurement.position == "corpus"
     # The blocks of a corpus are not its rows: those that are in the store are known by their tokens.
-    rows, total = source.rows, source.total
-    if options.shard is not None and not corpus:
-        rows = options.shard.rows(rows, options.window)
-        total = None if total is None else options.shard.size(total, options.window)
     if not corpus:
-        rows = remaining_rows(rows, known, stop)
+        source = source.part(options.shard, options.window)
+    rows = source.rows if corpus else remaining_rows(source.rows, known, stop)
     if first and not writer.is_complete:
         progress.message(f"continuing after {first} examples")
-    progress.start(None if corpus or total is None else max(first, total), first)
+    progress.start(None if corpus or source.total is None else max(first, source.total), first)
     window: list[MeasuredRows] = []
     num_rows, num_skipped = 0, 0
     first_skipped: Skipped | None = None
     try:
         with session.tokenised(
-            rows, options.window, options.block_size, source.add_special_tokens, options.shard
+            rows,
+            options.window,
+            options.block_size,
+            source.add_special_tokens,
+            options.shard,
+            options.tokens_per_language,
         ) as encoded:
             if corpus:
                 pass_by_blocks(encoded, known, stop, options.block_size)
@@ -353,6 +365,8 @@ def finish(
     if writer.is_complete:
         progress.message("the store is complete already; nothing to do")
         return
+    if (fewer := _languages_with_fewer(writer)) is not None:
+        progress.message(fewer)
     writer.finish()
     if found.first_skipped is not None and found.skipped == found.rows:
         noun = "text" if corpus else "example"
@@ -363,6 +377,21 @@ def finish(
     for note in source.notes():
         if note not in source.remarks:
             progress.message(note)
+
+
+def _languages_with_fewer(writer: StoreWriter) -> str | None:
+    """Say which languages of a corpus have fewer tokens than were asked for; None if none has."""
+    header = writer.header
+    if (tokens_per_language := header.tokens_per_language) is None or header.shard is not None:
+        return None
+    fewer = [
+        f"{code} {number:,}"
+        for code, number in zip(header.languages, writer.sum_of("corpus_tokens").tolist(), strict=True)
+        if number < tokens_per_language
+    ]
+    if not fewer:
+        return None
+    return f"--tokens-per-language {tokens_per_language:,}: some languages have fewer: {', '.join(fewer)}"
 
 
 def _commit(

@@ -23,7 +23,9 @@ def value_at(rate: float, values: list[Fraction]) -> Fraction:
 def entropy(p: list[Fraction]) -> mpf:
     total = sum(p)
     shares = [each / total for each in p if each] if total else []
-    return -sum((mpf(s.numerator) / s.denominator * mp.log(mpf(s.numerator) / s.denominator) for s in shares), mpf(0))
+    return -sum(
+        (mpf(s.numerator) / s.denominator * mp.log(mpf(s.numerator) / s.denominator) for s in shares), mpf(0)
+    )
 
 
 def slow_lape(

@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from fastneurons.analysis.average_precision import average_precision, best_detectors
 from fastneurons.analysis.checks import ContradictionError
 from fastneurons.analysis.language_neurons import METHODS
 from fastneurons.analysis.lape import Rates, lape
@@ -56,13 +57,17 @@ def test_lape_is_its_definition(kind, rates):
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9])
 def test_the_number_of_languages_is_its_definition(kind, ratio):
     count, tokens = drawn(kind)
-    found = METHODS["k-of-l"](("en", "de", "th", "zh"), Rates(activation_bar_ratio=ratio)).find([count], tokens)
+    found = METHODS["k-of-l"](("en", "de", "th", "zh"), Rates(activation_bar_ratio=ratio)).find(
+        [count], tokens
+    )
     assert found.sets == ("en", "de", "th", "zh", "related", "agnostic")
     assert np.array_equal(found.member, slow_k_of_l(count, tokens, ratio))
 
 
+@pytest.mark.parametrize("held", [0, 2**22], ids=["by digits", "by partition"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_probability_at_any_rank_is_that_of_the_sorted_fractions(kind):
+def test_a_probability_at_any_rank_is_that_of_the_sorted_fractions(kind, held, monkeypatch):
+    monkeypatch.setattr("fastneurons.analysis.probability_ranks._HELD", held)
     count, tokens = drawn(kind)
     values = sorted(v for language in probabilities(count, tokens) for layer in language for v in layer)
     ranks = [1, 2, 3, 50, 100, 101, 150, len(values) - 1, len(values)]
@@ -115,7 +120,10 @@ def test_counts_by_hand():
     # Sorted: 0 0 .1 .1 .2 .5 .5 .8 .9 .9; rank 5 is 0.2. Neuron 3 exceeds it nowhere; 0 and 2 have entropy 0.
     assert found.filter_bar == found.activation_bar == Fraction(1, 5)
     assert np.isinf(found.entropy).tolist() == [[False, False, False, True, False]]
-    assert found.member[:, 0].tolist() == [[True, False, False, False, False], [False, False, True, False, False]]
+    assert found.member[:, 0].tolist() == [
+        [True, False, False, False, False],
+        [False, False, True, False, False],
+    ]
     assert found.entropy[0, 1] == pytest.approx(np.log(2))
 
 
@@ -157,3 +165,37 @@ def test_counts_that_cannot_be():
         lape([-np.ones_like(count)], tokens)
     with pytest.raises(ContradictionError, match="at most 2"):
         lape([count], tokens + 2**53)
+
+
+def test_average_precision_is_that_of_tokens_one_by_one():
+    rng = np.random.default_rng(4)
+    histogram = rng.integers(0, 6, (3, 5, 4)) * (rng.random((3, 5, 4)) < 0.7)
+    histogram[:, 0] = [[0, 0, 0, 9], [4, 0, 0, 0], [2, 2, 0, 0]]  # a perfect detector of the first language
+    histogram[:, 1] = 3  # one that knows nothing
+    found = average_precision(histogram.astype(np.int64))
+    assert found[0, 0] == 1
+    assert found[:, 1] == pytest.approx([1 / 3] * 3)
+    for language in range(3):
+        for neuron in range(5):
+            weights = [1 / histogram[k, neuron].sum() if histogram[k, neuron].any() else 0 for k in range(3)]
+            tokens = [(b, k == language, weights[k]) for k in range(3) for b in range(4)
+                      for _ in range(histogram[k, neuron, b])]  # fmt: skip
+            total = 0.0
+            for level in {b for b, _, _ in tokens}:
+                above = [(own, weight) for b, own, weight in tokens if b >= level]
+                hits = sum(weight for own, weight in above if own)
+                gain = sum(weight for b, own, weight in tokens if b == level and own)
+                total += gain * hits / sum(weight for _, weight in above)
+            assert found[language, neuron] == pytest.approx(total, rel=1e-12), (language, neuron)
+
+
+def test_the_best_detectors_of_each_language():
+    histogram = np.zeros((2, 4, 3), np.int64)
+    histogram[0], histogram[1] = [5, 0, 0], [5, 0, 0]
+    histogram[0, 2], histogram[1, 1] = [0, 0, 5], [0, 5, 0]
+    found = best_detectors([histogram, histogram], ("en", "de"), 2 / 8)
+    assert [np.argwhere(own).tolist() for own in found.member] == [[[0, 2], [1, 2]], [[0, 1], [1, 1]]]
+    assert found.score[0, 0].tolist() == [0.5, 0.5, 1, 0.5]
+    assert found.chosen == 4
+    with pytest.raises(InputError, match="--top-rate 2: must be above 0"):
+        best_detectors([histogram], ("en", "de"), 2)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import matplotlib
 
 from fastneurons.errors import InputError
+from fastneurons.report.plots.distributions import draw_distributions
+from fastneurons.report.plots.language_neurons import draw_lape
 from fastneurons.report.plots.languages import draw_alignment, draw_sharing
 from fastneurons.report.plots.neurons import draw_contribution, draw_neurons
 from fastneurons.report.plots.shares import draw_categories, draw_compare, draw_recategorise, draw_thresholds
@@ -39,6 +41,8 @@ _DRAW: "dict[str, Callable[[xarray.Dataset, float], Figure]]" = {
     "neurons": draw_neurons,
     "contribution": draw_contribution,
     "compare": draw_compare,
+    "lape": draw_lape,
+    "distributions": draw_distributions,
 }
 FIGURES = tuple(_DRAW)
 _LEAST, _MOST = 2.5, 20.0  # inches

@@ -9,6 +9,8 @@ from fastneurons.analysis.bootstrap import REPLICATES
 from fastneurons.analysis.categories import categories, side_by_side
 from fastneurons.analysis.compare import compare, matched
 from fastneurons.analysis.contributions import contributions
+from fastneurons.analysis.distributions import distributions
+from fastneurons.analysis.find_language_neurons import language_neurons
 from fastneurons.analysis.inactive import inactive, inactive_in_corpus
 from fastneurons.analysis.language_sharing import language_sharing
 from fastneurons.analysis.neuron_lists import neuron_list
@@ -68,6 +70,14 @@ def analyse(name: str, request: Request) -> "xarray.Dataset":
     [store] = stores
     if store.header.is_corpus and name == "inactive":
         return inactive_in_corpus(store, selection.languages, selection.threshold)
+    if name == "lape":
+        # With intervals or without: their number is that of the command.
+        replicates = None if resamples else 0
+        return language_neurons(
+            store, "lape", selection.languages, selection.threshold, resamples=replicates, seed=seed
+        )
+    if name == "distributions":
+        return distributions(store, selection.languages)
     return _OF_ONE[name](selection.of(store), request)
 
 

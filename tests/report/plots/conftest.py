@@ -6,6 +6,7 @@ from fastneurons.analysis.selection import Selection
 from fastneurons.report.plots import FIGURES
 from fastneurons.report.plots.analyses import Request, analyse
 from fastneurons.store import open_store
+from tests.analysis.planted import planted, written
 from tests.report.page.simulated import LANGUAGES, simulate
 
 TASKS = ["capitals", "currencies"]
@@ -24,12 +25,13 @@ def folder(tmp_path_factory):
     simulate(30, top_k=8, **COMMON).write(path / "run.zarr")
     simulate(30, shift=40, **COMMON).write(path / "other.zarr")
     simulate(30, position="any", layers=list(range(8))).write(path / "any.zarr")
+    written(path / "corpus.zarr", planted(24, noise=0.1))
     return path
 
 
 @pytest.fixture(scope="session")
 def stores(folder):
-    return {name: open_store(str(folder / f"{name}.zarr")) for name in ("run", "other", "any")}
+    return {name: open_store(str(folder / f"{name}.zarr")) for name in ("run", "other", "any", "corpus")}
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +39,6 @@ def found(stores):
     """The dataset of each figure, by its name."""
     made = {}
     for name in FIGURES:
-        of = {"inactive": ["any"], "compare": ["run", "other"]}.get(name, ["run"])
+        of = {"inactive": ["any"], "compare": ["run", "other"], "lape": ["corpus"]}.get(name, ["run"])
         made[name] = analyse(name, Request([stores[each] for each in of], Selection(), 40, 0))
     return made

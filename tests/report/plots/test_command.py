@@ -47,6 +47,14 @@ def test_all_figures_that_the_store_has(folder, tmp_path, capsys):
     assert sorted(path.stem for path in (tmp_path / "all").iterdir()) == sorted(names)
 
 
+def test_all_figures_of_a_corpus(folder, tmp_path, capsys):
+    words = ("--all", "-o", tmp_path / "all", "--format", "svg", "--resamples", 0)
+    code, out, err = call(capsys, "plot", folder / "corpus.zarr", *words)
+    assert (code, err) == (0, "")
+    assert out.split() == [str(tmp_path / "all" / f"{name}.svg") for name in ("summary", "inactive", "lape")]
+    assert "neurons by layer" in (tmp_path / "all" / "lape.svg").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -122,6 +122,17 @@ def test_repeating_stands_beside_the_average_and_chance(found):
     assert lines(lower)["at least"] == pytest.approx(expected)
 
 
+def test_language_neurons_are_a_heat_map_of_layers_and_agreements(found):
+    of = found["lape"]
+    layers, matrix, agreement = panels(figure("lape", of))
+    assert np.array_equal(layers.images[0].get_array(), of.layer_count.values)
+    assert [text.get_text() for text in layers.texts] == [str(n) for n in of.layer_count.values.ravel()]
+    expected = 100 * of.jaccard.sel(pair="en/th").item()
+    assert matrix.images[0].get_array()[0, 2] == pytest.approx(expected, nan_ok=True)
+    for name in ("agreement", "agreement_chance"):
+        assert lines(agreement)[name][0] == pytest.approx(100 * of[name].values, nan_ok=True)
+
+
 def test_inactive_neurons_are_a_line_with_its_interval(found):
     of = found["inactive"]
     [axes] = panels(figure("inactive", of))
