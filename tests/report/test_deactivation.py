@@ -165,6 +165,7 @@ def test_no_text_of_the_store_acts_on_a_terminal(tmp_path, capsys):
         RUN.header, model=f"./m{EVIL}", tasks=[f"t{EVIL}", "b"], task=f"t{EVIL}", source=f"s{EVIL}",
         edits={f"e{EVIL}": f"v{EVIL}", "operation": f"o{EVIL}"}, measures={f"t{EVIL}": f"h{EVIL}"},
         languages=[f"l{EVIL}", "de", "zh"],
+        conditions=[name.replace("all-shared", f"c{EVIL}") for name in RUN.header.conditions],
     )  # fmt: skip
     path = tmp_path / "s.zarr"
     with StoreWriter.create(str(path), evil) as writer:
