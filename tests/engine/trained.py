@@ -45,7 +45,7 @@ def train(folder: Path, steps: int = 250) -> Path:
     model = transformers.LlamaForCausalLM(
         transformers.LlamaConfig(
             vocab_size=tiny.VOCABULARY, hidden_size=64, intermediate_size=NEURONS, num_hidden_layers=LAYERS,
-            num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64, bos_token_id=1,
+            num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=128, bos_token_id=1,
             eos_token_id=2, pad_token_id=0,
         )
     )  # fmt: skip
