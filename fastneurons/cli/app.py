@@ -67,10 +67,6 @@ app.command(cls=SectionedCommand)(report.report)
 app.command(cls=SectionedCommand)(export.export)
 app.command(cls=SectionedCommand)(publish.publish)
 app.command(cls=SectionedCommand)(verify.verify)
-app.command(cls=SectionedCommand)(exchange.import_counts)
-app.command(cls=SectionedCommand)(exchange.export_counts)
-app.command(cls=SectionedCommand)(exchange.import_masks)
-app.command(cls=SectionedCommand)(exchange.export_masks)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
 app.add_typer(sets.sets)
@@ -91,3 +87,11 @@ for _command in (
     lape.lape,
 ):
     app.command(cls=SectionedCommand, rich_help_panel="Findings")(_command)
+
+for _command in (
+    exchange.import_counts,
+    exchange.export_counts,
+    exchange.import_masks,
+    exchange.export_masks,
+):
+    app.command(cls=SectionedCommand, rich_help_panel="Files of other projects")(_command)
