@@ -26,7 +26,10 @@ from typing import Annotated, Any
 
 import typer
 
-BF16_BYTES = 2
+from fastneurons.errors import InputError
+from fastneurons.planning.gpus import GPUS, Gpu
+from fastneurons.planning.shapes import BF16_BYTES, Model, model_shapes, products_s
+
 # Multiprocessors of all these have four schedulers, each of which issues one instruction a clock for a warp of 32
 # threads, and 16 lanes for special functions (CUDA C++ programming guide, throughput of arithmetic instructions).
 SCHEDULERS = 4
@@ -34,93 +37,11 @@ WARP = 32
 SPECIAL_LANES = 16
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """A data sheet.
-
-    Args:
-        arch: Compute capability, as 90.
-        bf16_flops: Dense, a second.
-        bandwidth: Bytes a second.
-        memory_bytes: Of the device.
-        multiprocessors: Streaming multiprocessors.
-        clock: At which `bf16_flops` is given, in Hz: that is 2,048 (sm_80), 4,096 (sm_90) or 8,192 (sm_100)
-            operations a multiprocessor and clock.
-        source: Where these stand.
-    """
-
-    name: str
-    arch: int
-    bf16_flops: float
-    bandwidth: float
-    memory_bytes: float
-    multiprocessors: int
-    clock: float
-    source: str
-
-
-GPUS = {
-    "a100": Gpu("A100 SXM 80 GB", 80, 312e12, 2.039e12, 80e9, 108, 1.410e9, "NVIDIA A100 data sheet, 2021"),
-    "h100": Gpu("H100 SXM", 90, 989.4e12, 3.35e12, 80e9, 132, 1.830e9, "NVIDIA H100 data sheet, 2023"),
-    "h200": Gpu("H200 SXM", 90, 989.4e12, 4.8e12, 141e9, 132, 1.830e9, "NVIDIA H200 data sheet, 2024"),
-    "b200": Gpu("B200 (HGX)", 100, 2250e12, 8.0e12, 180e9, 148, 1.856e9, "NVIDIA HGX B200 data sheet, 2025"),
-}
-
-
-@dataclass(frozen=True)
-class Model:
-    """The shapes that matter."""
-
-    name: str
-    hidden_size: int
-    intermediate_size: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    vocab_size: int
-    tied: bool
-    gated: bool = True
-
-    @property
-    def num_parameters(self) -> int:
-        """Of the matrices; norms and biases are a ten-thousandth."""
-        layer = sum(k * n for _, _, k, n in _layer_shapes(self, 1))
-        return self.num_layers * layer + self.vocab_size * self.hidden_size * (1 if self.tied else 2)
-
-
 MODELS = {
     "llama-3.2-1b": Model("Llama 3.2 1B", 2048, 8192, 16, 32, 8, 64, 128256, True),
     "llama-3.1-8b": Model("Llama 3.1 8B", 4096, 14336, 32, 32, 8, 128, 128256, False),
     "llama-3.1-70b": Model("Llama 3.1 70B", 8192, 28672, 80, 64, 8, 128, 128256, False),
 }
-
-
-# -- a step's matrix products --------------------------------------------------------------------------
-
-
-def _layer_shapes(model: Model, ranks: int) -> list[tuple[str, int, int, int]]:
-    """Name, how often, K and N of a layer's products on one rank."""
-    heads, kv_heads = model.num_heads // ranks, max(1, model.num_kv_heads // ranks)
-    neurons = model.intermediate_size // ranks
-    return [
-        ("qkv", 1, model.hidden_size, (heads + 2 * kv_heads) * model.head_dim),
-        ("attention out", 1, heads * model.head_dim, model.hidden_size),
-        ("gate and up" if model.gated else "up", 1, model.hidden_size, (1 + model.gated) * neurons),
-        ("down", 1, neurons, model.hidden_size),
-    ]
-
-
-def product_s(gpu: Gpu, m: int, k: int, n: int) -> float:
-    """Time of [M, K] by [K, N] in bf16: the longer of its operations and its bytes, each moved once."""
-    moved = BF16_BYTES * (m * k + k * n + m * n)
-    return max(2 * m * k * n / gpu.bf16_flops, moved / gpu.bandwidth)
-
-
-def products_s(gpu: Gpu, model: Model, tokens: int, prompts: int, ranks: int = 1) -> float:
-    """Time of a step's matrix products: all layers for all tokens, the unembedding for each prompt's last."""
-    layer = sum(times * product_s(gpu, tokens, k, n) for _, times, k, n in _layer_shapes(model, ranks))
-    return model.num_layers * layer + product_s(gpu, prompts, model.hidden_size, model.vocab_size // ranks)
 
 
 def ranks_needed(gpu: Gpu, model: Model) -> int:
@@ -293,26 +214,10 @@ def model_of(name: str) -> Model:
     """
     if name in MODELS:
         return MODELS[name]
-    path = Path(name)
-    path = path / "config.json" if path.is_dir() else path
-    if not path.is_file():
-        raise typer.BadParameter(f"{name}: neither a config.json nor one of {', '.join(MODELS)}")
-    config = json.loads(path.read_text())
     try:
-        heads = config["num_attention_heads"]
-        return Model(
-            name=path.parent.name,
-            hidden_size=config["hidden_size"],
-            intermediate_size=config["intermediate_size"],
-            num_layers=config["num_hidden_layers"],
-            num_heads=heads,
-            num_kv_heads=config.get("num_key_value_heads") or heads,
-            head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-            vocab_size=config["vocab_size"],
-            tied=bool(config.get("tie_word_embeddings", True)),
-        )
-    except KeyError as error:
-        raise typer.BadParameter(f"{path} has no {error}; a Llama-like configuration is needed") from error
+        return model_shapes(name)
+    except InputError as error:
+        raise typer.BadParameter(f"{error}, or one of {', '.join(MODELS)}") from error
 
 
 def main(

@@ -10,10 +10,21 @@ Importing this package loads neither torch nor vLLM.
 
 from typing import TYPE_CHECKING, Any
 
-from fastneurons.errors import EngineError, FastneuronsError, InputError, StoreError
+from fastneurons.errors import EngineError, FastneuronsError, InputError, StoreError, TrainingError
 
 if TYPE_CHECKING:
-    from fastneurons.api import findings, open, run, verify, write_report
+    from fastneurons.api import (
+        align,
+        deactivate,
+        findings,
+        generate,
+        merge,
+        open,
+        perplexity,
+        run,
+        verify,
+        write_report,
+    )
     from fastneurons.data import Example, Skipped
     from fastneurons.data.options import DataOptions
 
@@ -26,17 +37,27 @@ __all__ = [
     "InputError",
     "Skipped",
     "StoreError",
+    "TrainingError",
     "__version__",
+    "align",
+    "deactivate",
     "findings",
+    "generate",
+    "merge",
     "open",
+    "perplexity",
     "run",
     "verify",
     "write_report",
 ]
 
+_FUNCTIONS = (
+    "align", "deactivate", "findings", "generate", "merge", "open", "perplexity", "run", "verify", "write_report",
+)  # fmt: skip
+
 
 def __getattr__(name: str) -> Any:
-    if name in ("findings", "open", "run", "verify", "write_report"):
+    if name in _FUNCTIONS:
         from fastneurons import api
 
         return getattr(api, name)

@@ -116,10 +116,11 @@ class _Lasting(io.TextIOBase):
 
 
 class Lines:
-    """Prints a plain line at intervals, for logs and pipes."""
+    """Prints a plain line at intervals, for logs and pipes. Arguments as for `progress_for`."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, doing: str = "measuring") -> None:
         self._stream = stream
+        self._has_rate = doing == "measuring"
         self._rate = _Rate()
         self._total: int | None = None
         self._done = self._before = self._told = 0
@@ -151,7 +152,7 @@ class Lines:
         now = time.perf_counter()
         self._last, self._told = now, self._done
         done = f"{self._done:,}" if self._total is None else f"{self._done:,} of {self._total:,}"
-        line = f"{done} examples  {self._rate.text()}"
+        line = f"{done} examples" + (f"  {self._rate.text()}" if self._has_rate else "")
         if self._total is not None and self._done > self._before:
             left = (now - self._began) / (self._done - self._before) * (self._total - self._done)
             line += f"  {_duration(left)} left"
@@ -159,18 +160,18 @@ class Lines:
 
 
 class Bar:
-    """Shows a bar with rate and time left."""
+    """Shows a bar with rate and time left. Arguments as for `progress_for`."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, doing: str = "measuring") -> None:
         self._console = PlainConsole(stream)
         self._rate = _Rate()
         self._progress = Progress(
-            TextColumn("measuring"),
+            TextColumn(doing),
             BarColumn(),
             TaskProgressColumn(),
             MofNCompleteColumn(),
             TextColumn("examples"),
-            _RateColumn(self._rate),
+            *([_RateColumn(self._rate)] if doing == "measuring" else []),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -179,7 +180,7 @@ class Bar:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = self._progress.add_task("measuring", start=False, visible=False)
+        self._task = self._progress.add_task(doing, start=False, visible=False)
 
     def message(self, text: str) -> None:
         """Print a line above the bar."""
@@ -211,10 +212,14 @@ class _RateColumn(ProgressColumn):
         return Text(self._rate.text(), style="progress.data.speed")
 
 
-def progress_for(stream: TextIO) -> RunProgress:
-    """Return a bar if the stream is a terminal, otherwise lines; neither fails if the stream disappears."""
+def progress_for(stream: TextIO, doing: str = "measuring") -> RunProgress:
+    """Return a bar if the stream is a terminal, otherwise lines; neither fails if the stream disappears.
+
+    Args:
+        doing: One word for the work; of anything but "measuring", no rate of prompts is shown.
+    """
     lasting = cast(TextIO, _Lasting(stream))
-    return Bar(lasting) if stream.isatty() else Lines(lasting)
+    return Bar(lasting, doing) if stream.isatty() else Lines(lasting, doing)
 
 
 def _duration(seconds: float) -> str:

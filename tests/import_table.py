@@ -39,8 +39,8 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     # part: (other parts, leaves)
     "__main__": ({"cli"}, set()),
     "cli": (
-        {"analysis", "api", "bench", "data", "engine", "exchange", "executors", "experiments", "machine", "report",
-         "scores", "store", "training"},
+        {"analysis", "api", "bench", "data", "engine", "exchange", "executors", "experiments", "machine", "planning",
+         "report", "scores", "store", "training"},
         set(LEAVES),
     ),
     "api": ({"data", "executors", "experiments", "report", "store", "training"}, set(LEAVES)),
@@ -50,6 +50,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "machine": ({"engine"}, {"errors", "visible"}),
     "training": ({"data"}, {"config", "console", "errors", "languages", "neuron_sets", "progress", "visible"}),
     "exchange": ({"store"}, {"errors", "languages", "neuron_sets"}),
+    "planning": ({"engine", "store"}, {"config", "errors"}),
     "report": ({"analysis", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
     "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "neuron_sets", "visible"}),
     "engine": (

@@ -60,7 +60,8 @@ def align(
         ),
     ] = None,
     num_train_epochs: Annotated[
-        float, typer.Option(help="Without --max-steps: how often to see each text.", rich_help_panel=_TRAINING)
+        float,
+        typer.Option(help="Without --max-steps: how often to see each text.", rich_help_panel=_TRAINING),
     ] = 1.0,
     learning_rate: Annotated[
         float,
@@ -96,7 +97,9 @@ def align(
     ] = 0.1,
     seed: Annotated[
         int,
-        typer.Option(help="Of new weights, held-out examples and the order of texts.", rich_help_panel=_TRAINING),
+        typer.Option(
+            help="Of new weights, held-out examples and the order of texts.", rich_help_panel=_TRAINING
+        ),
     ] = 0,
     logging_steps: Annotated[
         int, typer.Option(help="Steps between reports of the loss.", rich_help_panel=_TRAINING)
@@ -110,7 +113,9 @@ def align(
             rich_help_panel=_TRAINING,
         ),
     ] = None,
-    save_steps: Annotated[int, typer.Option(help="Steps between checkpoints.", rich_help_panel=_TRAINING)] = 100,
+    save_steps: Annotated[
+        int, typer.Option(help="Steps between checkpoints.", rich_help_panel=_TRAINING)
+    ] = 100,
     lora_rank: Annotated[int, typer.Option(help="Rank of the adapter.", rich_help_panel=_WEIGHTS)] = 16,
     lora_alpha: Annotated[
         int | None,
@@ -144,7 +149,9 @@ def align(
     merge: Annotated[
         bool,
         typer.Option(
-            "--merge", help="Write a model with the adapter merged into its weights.", rich_help_panel=_WEIGHTS
+            "--merge",
+            help="Write a model with the adapter merged into its weights.",
+            rich_help_panel=_WEIGHTS,
         ),
     ] = False,
     resume: Annotated[
@@ -235,4 +242,6 @@ def align(
     if not done:
         raise typer.Exit(130)
     is_model = merge or neurons is not None
-    say(f"{'model' if is_model else 'adapter'}:   {out}   (fastneurons run {out if is_model else f'{model} --lora {out}'})")
+    say(
+        f"{'model' if is_model else 'adapter'}:   {out}   (fastneurons run {out if is_model else f'{model} --lora {out}'})"
+    )

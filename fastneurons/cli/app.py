@@ -7,19 +7,26 @@ import typer
 import fastneurons
 from fastneurons.cli import (
     align,
+    align_report,
     alignment,
     bench,
     categories,
     compare,
     contribution,
     data,
+    deactivate,
+    distributions,
     exchange,
     export,
+    generate,
     inactive,
     info,
     lape,
     look,
+    merge,
     neurons,
+    perplexity,
+    plan,
     plot,
     publish,
     recategorise,
@@ -60,6 +67,9 @@ def _root(
 
 app.command(cls=SectionedCommand)(run.run)
 app.command(cls=SectionedCommand)(run.demo)
+app.command(cls=SectionedCommand)(deactivate.deactivate)
+app.command(cls=SectionedCommand)(generate.generate)
+app.command(cls=SectionedCommand)(perplexity.perplexity)
 app.command(cls=SectionedCommand)(align.align)
 app.command(cls=SectionedCommand)(look.summary)
 app.command(cls=SectionedCommand)(plot.plot)
@@ -67,9 +77,11 @@ app.command(cls=SectionedCommand)(report.report)
 app.command(cls=SectionedCommand)(export.export)
 app.command(cls=SectionedCommand)(publish.publish)
 app.command(cls=SectionedCommand)(verify.verify)
+app.command(cls=SectionedCommand)(merge.merge)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
 app.add_typer(sets.sets)
+app.command(cls=SectionedCommand)(plan.plan)
 app.command(cls=SectionedCommand)(bench.bench)
 app.command(cls=SectionedCommand)(info.info)
 
@@ -80,11 +92,13 @@ for _command in (
     inactive.inactive,
     recategorise.recategorise,
     compare.compare,
+    align_report.align_report,
     sharing.sharing,
     alignment.alignment,
     neurons.neurons,
     contribution.contribution,
     lape.lape,
+    distributions.distributions,
 ):
     app.command(cls=SectionedCommand, rich_help_panel="Findings")(_command)
 

@@ -91,5 +91,31 @@ EngineArg = Annotated[
         rich_help_panel=_ENGINE,
     ),
 ]
+_ENGINES = "Many engines"
+Engines = Annotated[
+    str | None,
+    typer.Option(
+        "--engines",
+        metavar="N|ray[:ADDRESS]",
+        help="Run this many engines on this machine, each with its share of the cores or GPUs; or on a Ray cluster.",
+        rich_help_panel=_ENGINES,
+    ),
+]
+NumEngines = Annotated[
+    int | None,
+    typer.Option(
+        "--num-engines",
+        help="With --engines ray: how many. [default: as many as the cluster has room for]",
+        show_default=False,
+        rich_help_panel=_ENGINES,
+    ),
+]
+WindowTimeout = Annotated[
+    float,
+    typer.Option(
+        help="Seconds after which an engine that has work and reports nothing counts as hung and is replaced.",
+        rich_help_panel=_ENGINES,
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show vLLM's log.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

@@ -10,7 +10,14 @@ import typer
 from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
 from fastneurons.cli import measure_options as opt_what
-from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together, parse_engine_args
+from fastneurons.config import (
+    EngineOptions,
+    Measurement,
+    RunOptions,
+    check_together,
+    many_engines,
+    parse_engine_args,
+)
 from fastneurons.errors import InputError
 from fastneurons.shards import Shard
 from fastneurons.streams import say
@@ -50,7 +57,7 @@ _ShardOption = Annotated[
         "--shard",
         metavar="I/N",
         help="Measure only the I-th of N shares, I from 1 to N; `fastneurons merge` puts the N stores together.",
-        rich_help_panel="Many machines",
+        rich_help_panel="Data",
     ),
 ]
 # The demo's longest prompt has 84 tokens; zeroing memory reserved for longer ones takes time.
@@ -96,7 +103,12 @@ def run(
     attribution: opt_what.Attribution = False,
     top_k: opt_what.TopK = None,
     keep_coefficients: opt_what.KeepCoefficients = False,
+    score: opt_what.Score = False,
+    choices_by: opt_what.ChoicesBy = "likelihood",
+    max_new_tokens: opt_what.MaxNewTokens = None,
     block_size: opt_what.BlockSize = None,
+    tokens_per_language: opt_what.TokensPerLanguage = None,
+    histogram: opt_what.Histogram = None,
     include_special_tokens: opt_what.IncludeSpecialTokens = False,
     add_bos_token: opt_what.AddBosToken = None,
     observe_memory: opt_what.ObserveMemory = None,
@@ -129,6 +141,9 @@ def run(
     tensor_parallel_size: opt.TensorParallelSize = 1,
     pipeline_parallel_size: opt.PipelineParallelSize = 1,
     engine_arg: opt.EngineArg = None,
+    engines: opt.Engines = None,
+    num_engines: opt.NumEngines = None,
+    window_timeout: opt.WindowTimeout = 600.0,
     verbose: opt.Verbose = False,
 ) -> None:
     """Measure which neurons each language activates, into a Zarr store.
@@ -188,6 +203,10 @@ def run(
         observe_memory=observe_memory,
         include_special_tokens=include_special_tokens,
         add_bos_token=add_bos_token,
+        score=score,
+        choices_by=choices_by,
+        max_new_tokens=max_new_tokens,
+        histogram=histogram,
     )
     options = RunOptions(
         window=window,
@@ -198,11 +217,13 @@ def run(
         overwrite=overwrite,
         block_size=block_size,
         shard=None if shard is None else Shard.parse(shard),
+        tokens_per_language=tokens_per_language,
     )
     at_least = 1 if position == "corpus" else 2
     codes = parse_languages(languages, at_least) if languages is not None else None
     for note in notes_on_varieties(re.split(r"[,\s]+", languages or "")):
         say(f"--languages: {note}")
+    many = many_engines(engines, num_engines, window_timeout)
     check_together(measurement, options, engine)
     check_place(model, lora)
     # Imported late: mistakes that need neither data nor an engine to find are reported at once.
@@ -215,7 +236,14 @@ def run(
     if out is None:
         part = "" if options.shard is None else f"-{options.shard.number}-of-{options.shard.count}"
         out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}{part}.zarr"
-    store = measure_into_store(model, source, codes, out, measurement, options, engine, verbose=verbose)
+    if many is None:
+        store = measure_into_store(model, source, codes, out, measurement, options, engine, verbose=verbose)
+    else:
+        from fastneurons.executors.measure import measure_with_engines
+
+        store = measure_with_engines(
+            model, source, codes, out, many, measurement, options, engine, verbose=verbose
+        )
     _closing_line(out, store.is_complete)
 
 

@@ -73,8 +73,11 @@ class Adapter:
 
     def describe(self) -> dict[str, Any]:
         """Facts about it for a store's header."""
-        facts = {"rank": self.rank, "base_model": self.base_model, "base_revision": self.config.get("revision")}
-        return facts | ({"alignment": self.record} if self.record is not None else {})
+        return {
+            "rank": self.rank,
+            "base_model": self.base_model,
+            "base_revision": self.config.get("revision"),
+        }
 
 
 def read_adapter(folder: str | os.PathLike[str]) -> Adapter:
@@ -86,7 +89,9 @@ def read_adapter(folder: str | os.PathLike[str]) -> Adapter:
     path = Path(folder).expanduser().absolute()
     if not path.is_dir():
         what = "is a file" if path.is_file() else "no such folder"
-        raise InputError(f"--lora {folder}: {what}; an adapter is a folder with {ADAPTER_CONFIG} and {WEIGHTS}")
+        raise InputError(
+            f"--lora {folder}: {what}; an adapter is a folder with {ADAPTER_CONFIG} and {WEIGHTS}"
+        )
     if not (path / ADAPTER_CONFIG).exists():
         instead = " (it is a model: pass it as MODEL)" if (path / CONFIG).exists() else ""
         raise InputError(f"--lora {folder}: it has no {ADAPTER_CONFIG}{instead}")
@@ -102,9 +107,15 @@ def read_adapter(folder: str | os.PathLike[str]) -> Adapter:
         raise InputError(f"--lora {folder}: {ADAPTER_CONFIG}: {error}") from error
     tensors = read_headers([path / WEIGHTS])
     if not any(_factor(tensor.name) for tensor in tensors):
-        raise InputError(f"--lora {folder}: {WEIGHTS} holds no LoRA weights (such as ...down_proj.lora_A.weight)")
-    record = read_object(path / RECORD) if (path / RECORD).exists() else None
-    return Adapter(path, config, tensors, rank, _fingerprint(path, config), record)
+        raise InputError(
+            f"--lora {folder}: {WEIGHTS} holds no LoRA weights (such as ...down_proj.lora_A.weight)"
+        )
+    return Adapter(path, config, tensors, rank, _fingerprint(path, config), read_record(path))
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """How `fastneurons align` made a folder's weights; None if it did not. Raises InputError as `read_object` does."""
+    return read_object(folder / RECORD) if (folder / RECORD).exists() else None
 
 
 def check_fits(adapter: Adapter, model: str, files: ModelFiles) -> None:
@@ -187,7 +198,9 @@ def _rank(config: dict[str, Any]) -> int:
         raise InputError("r, the rank, must be a whole number above 0")
     rank = max(int(rank) for rank in ranks if rank is not None)
     if rank > VLLM_RANKS[-1]:
-        raise InputError(f"rank {rank}: vLLM runs adapters up to rank {VLLM_RANKS[-1]}; merge it into the weights")
+        raise InputError(
+            f"rank {rank}: vLLM runs adapters up to rank {VLLM_RANKS[-1]}; merge it into the weights"
+        )
     return rank
 
 
@@ -195,7 +208,9 @@ def _check_kind(config: dict[str, Any]) -> None:
     """Refuse what vLLM's LoRA does not compute."""
     kind = config.get("peft_type", "LORA")
     if kind != "LORA":
-        raise InputError(f"peft_type {kind}: vLLM runs LORA adapters; merge it into the weights and pass the result")
+        raise InputError(
+            f"peft_type {kind}: vLLM runs LORA adapters; merge it into the weights and pass the result"
+        )
     problem = None
     if config.get("use_dora"):
         problem = "use_dora"
@@ -206,7 +221,9 @@ def _check_kind(config: dict[str, Any]) -> None:
     elif config.get("trainable_token_indices"):
         problem = "trainable_token_indices"
     if problem is not None:
-        raise InputError(f"{problem}: vLLM does not run these; merge the adapter into the weights and pass the result")
+        raise InputError(
+            f"{problem}: vLLM does not run these; merge the adapter into the weights and pass the result"
+        )
 
 
 def _fingerprint(folder: Path, config: dict[str, Any]) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 from fastneurons.engine.processes import DeathWatch, out_of_terminals_reach
 from fastneurons.errors import EngineError
 
-
 # vLLM's number of the adapter of an engine, which has one at most.
 ADAPTER_NUMBER = 1
 

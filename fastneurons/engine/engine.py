@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions
-from fastneurons.engine.adapters import Adapter, check_fits, read_adapter
+from fastneurons.engine.adapters import Adapter, check_fits, read_adapter, read_record
 from fastneurons.engine.core import Core, lora_request
 from fastneurons.engine.engine_warnings import collected_warnings
 from fastneurons.engine.environment import engine_environment, give_freed_memory_back
@@ -54,6 +54,7 @@ class ModelFacts:
         model_fingerprint: Of the files, without reading weights (`engine/fingerprint.py`); None if they are not local.
         warnings: The engine's warnings that may change results.
         adapter: The LoRA adapter that requests use unless they say otherwise; None without one.
+        alignment: The record of `fastneurons align`, if it made the adapter or the model.
     """
 
     model: str
@@ -73,6 +74,7 @@ class ModelFacts:
     tokenizer_fingerprint: str | None = None
     warnings: tuple[str, ...] = ()
     adapter: Adapter | None = None
+    alignment: dict[str, Any] | None = None
 
 
 def engine_failed(error: Exception) -> EngineError:
@@ -499,7 +501,14 @@ class PatchedEngine:
             tokenizer_fingerprint=self._fingerprint_of_tokenizer(),
             warnings=tuple(dict.fromkeys(lines)),
             adapter=self._adapter,
+            alignment=self._alignment(),
         )
+
+    def _alignment(self) -> dict[str, Any] | None:
+        """How `fastneurons align` made the adapter, or the model; None if it made neither."""
+        if self._adapter is not None:
+            return self._adapter.record
+        return read_record(self._files.folder) if self._files is not None else None
 
     def _fingerprint_of_tokenizer(self) -> str:
         options = self._options

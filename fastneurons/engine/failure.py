@@ -9,6 +9,8 @@ from fastneurons.errors import EngineError, InputError
 _LONGEST = 600
 # Follows the name of a process that died.
 ENDED = "ended without a word; it may have been killed for want of memory"
+# Before the name of a log.
+LOG_FOLLOWS = "; vLLM's log: "
 # Bytes at the end of a log, where the failure is.
 _LOG_BYTES = 4 << 20
 
@@ -70,7 +72,7 @@ def with_log(error: InputError | EngineError, log: Path) -> InputError | EngineE
     elif error.__cause__ is not None and (is_vague(message) or "ended without a word" in message):
         what = message.partition(": ")[0] if isinstance(error, EngineError) else _before_cause(message)
         message = f"{what}: {cause(error.__cause__, log)}"
-    return type(error)(f"{message}; vLLM's log: {log}")
+    return type(error)(f"{message}{LOG_FOLLOWS}{log}")
 
 
 def cause_in_log(log: Path) -> str | None:

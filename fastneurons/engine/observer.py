@@ -250,7 +250,11 @@ class Observer:
         for layer in self.layers:
             if not layer.fused:
                 kind = layer.site.kind
-                activation = {"function": kind.function, "gated": kind.gated, "parameters": kind.parameters}
+                activation: dict[str, Any] = {
+                    "function": kind.function,
+                    "gated": kind.gated,
+                    "parameters": kind.parameters,
+                }
                 layer.reader = Reader(layer.reading, self.dtype, layer.neurons, **activation)
                 if layer.editing is not None:
                     layer.editor = Editor(layer.editing, self.dtype, layer.neurons, **activation)
@@ -525,9 +529,7 @@ class Observer:
                 f"{spec.edits} edits, {spec.edit_values} of them with values, take {needed / 2**20:,.1f} MiB of each "
                 f"device, more than --observe-memory {spec.memory_bytes / 2**30:g} (GiB)"
             )
-        return EditBank(
-            spec.edits, spec.edit_values, self.sites, self.device, self.max_rows, self.gather
-        )
+        return EditBank(spec.edits, spec.edit_values, self.sites, self.device, self.max_rows, self.gather)
 
     def _slots_that_fit(self) -> int:
         spec = self.spec
@@ -561,7 +563,9 @@ class Observer:
         """A layer's view of the buffers for distributions; None without them."""
         if self.spec.bins is None:
             return None
-        buffers = {_DISTRIBUTION[name]: t[:, layer] for name, t in self._buffers.items() if name in _DISTRIBUTION}
+        buffers = {
+            _DISTRIBUTION[name]: t[:, layer] for name, t in self._buffers.items() if name in _DISTRIBUTION
+        }
         return Distribution(table=self.bin_tables[layer], anchors=self.anchors[layer], **buffers)
 
     def _allocate(self) -> dict[str, Tensor]:

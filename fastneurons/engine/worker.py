@@ -31,7 +31,13 @@ from fastneurons.engine.shared import WorkerShare
 from fastneurons.engine.streams import Collection
 from fastneurons.engine.unembedding import Unembedding
 from fastneurons.engine.unneeded import can_leave_out_rows, leave_out_logits, leave_out_rows
-from fastneurons.engine.values import ValueVectors, adapter_slot, down_factors, unembedding_factors, unembedding_rows
+from fastneurons.engine.values import (
+    ValueVectors,
+    adapter_slot,
+    down_factors,
+    unembedding_factors,
+    unembedding_rows,
+)
 from fastneurons.engine.wire import from_wire, to_wire
 
 if TYPE_CHECKING:
@@ -266,7 +272,9 @@ class NeuronWorker(_WorkerBase):
         # See `Adapter.engine_arguments`.
         assert self.model_runner.device.type != "cpu" or slot < manager.lora_slots - 1
         if self.scorer is not None and unembedding_factors(self.model_runner.get_model(), slot) is not None:
-            changed = "it changes the unembedding, which is not supported where log-probabilities are computed"
+            changed = (
+                "it changes the unembedding, which is not supported where log-probabilities are computed"
+            )
             return {"error": f"{changed}: merge it into the weights", "unused": []}
         self.observer.adapt(down_factors(self.observer.sites, slot))
         return {"error": None, "unused": sorted(set(loaded) - set(manager.modules))}
@@ -395,8 +403,9 @@ class NeuronWorker(_WorkerBase):
     def _rows_sampled_from(self, batch: Batch) -> NDArray[np.int64]:
         """The last rows of requests whose next tokens are wanted."""
         wanted = np.array([self._own.get(request_id, True) for request_id in batch.request_ids], bool)
-        last: NDArray[np.int64] = (batch.query_start + batch.num_scheduled_tokens - 1).astype(np.int64)
-        return last[wanted]
+        last = np.add(batch.query_start, batch.num_scheduled_tokens, dtype=np.int64) - 1
+        rows: NDArray[np.int64] = last[wanted]
+        return rows
 
     def _max_rows(self) -> int:
         """Rows of the largest forward pass: a full step, or a CUDA graph's padded size."""

@@ -120,7 +120,7 @@ class _Running:
         self._connection = Connection(ours.detach())
         self.log: Path | None = None
         self._on_event = on_event
-        self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()  # None ends its thread
         with Connection(theirs.detach()) as other_end:
             self.process = launch(other_end)
         threading.Thread(target=self._send_all, daemon=True, name="fastneurons-to-engine").start()
@@ -133,6 +133,7 @@ class _Running:
 
     def end(self, at_once: bool) -> None:
         """Wait for the process to end, or kill it, and whatever it has started."""
+        self._messages.put(None)
         if not at_once:
             self.process.wait(_END_S)
         group = self.process.pid
@@ -146,8 +147,8 @@ class _Running:
 
     def _send_all(self) -> None:
         with contextlib.suppress(OSError):  # it has ended: `_listen` says so
-            while True:
-                self._connection.send(self._messages.get())
+            while (message := self._messages.get()) is not None:
+                self._connection.send(message)
 
     def _listen(self) -> None:
         ended = False

@@ -7,6 +7,8 @@ import signal
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from fastneurons.executors.shares import take_share
+
 if TYPE_CHECKING:
     from fastneurons.executors.messages import Message
 
@@ -24,14 +26,7 @@ def main(connection: Connection | int) -> None:
     # A batch system sends it to all processes of a run: the driver then asks engines to finish. Not ignored, since
     # processes that vLLM starts would inherit that.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
-    share = connection.recv()
-    if share.cpus:
-        os.sched_setaffinity(0, share.cpus)
-    for name, value in share.environment.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    take_share(connection.recv())
 
     def receive() -> "Message":
         try:

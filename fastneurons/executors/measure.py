@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fastneurons.config import EngineOptions, ManyEngines, Measurement, RunOptions, check_together
+from fastneurons.engine.failure import LOG_FOLLOWS, with_log
 from fastneurons.engine.quiet import quiet
+from fastneurons.errors import EngineError, InputError
 from fastneurons.executors.driver import Driver
 from fastneurons.executors.local import LocalEngines
 from fastneurons.executors.messages import Engines, Job
@@ -45,6 +47,16 @@ def measure_with_engines(
     measurement, options = measurement or Measurement(), options or RunOptions()
     engine = engine or EngineOptions()
     check_together(measurement, options, engine)
+    if measurement.histogram is not None:
+        raise InputError(
+            "--histogram with --engines: each engine would choose bins of its own from a sample of the texts; leave "
+            "--engines out"
+        )
+    if engines.place == "ray" and "distributed_executor_backend" in engine.engine_args:
+        raise InputError(
+            "--engine-arg distributed_executor_backend with --engines ray: the ranks of an engine are processes of its "
+            "node; leave it out"
+        )
     check_languages(measurement, languages)
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     job = MeasureJob(
@@ -58,12 +70,19 @@ def measure_with_engines(
             shown.message(remark)
         started = engines_for(engines, job, engine.world_size)
         shown.message(f"loading {short_name(model)} in {started.num_slots} engines")
-        with started:
-            driver = Driver(started, shown, stop, engines.window_timeout)
-            report = driver.start()
-            for line in report.messages:
-                shown.message(line)
-            write_with_driver(driver, report, source, out, options, engine, shown, stop)
+        try:
+            with started:
+                driver = Driver(started, shown, stop, engines.window_timeout)
+                report = driver.start()
+                for line in report.messages:
+                    shown.message(line)
+                write_with_driver(driver, report, source, out, options, engine, shown, stop)
+        except EngineError as error:
+            if hushed.log is None or LOG_FOLLOWS in str(error):
+                raise
+            # An engine that ended before it had a log of its own may have written to this one.
+            hushed.keep = True
+            raise with_log(error, hushed.log) from error
     return open_store(out)
 
 
@@ -110,6 +129,8 @@ def write_with_driver(
         known = KnownRows(writer.committed_rows())
         if first and not writer.is_complete:
             progress.message(f"continuing after {first} examples")
+        if not corpus:
+            source = source.part(options.shard, options.window)
         reopen = _Reopening(progress, first, lambda: writer.is_complete, writer.reopen)
         progress.start(None if corpus or source.total is None else max(first, source.total), first)
         try:

@@ -1,5 +1,6 @@
 """Share out a machine's processors, or its GPUs, among the engines that run there."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,17 @@ class Share:
 
     cpus: tuple[int, ...] = ()
     environment: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def take_share(share: Share) -> None:
+    """Keep this thread, and those that it starts, to a share of the machine."""
+    if share.cpus:
+        os.sched_setaffinity(0, share.cpus)
+    for name, value in share.environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def local_shares(num_engines: int, world_size: int) -> list[Share]:

@@ -1,6 +1,7 @@
 """The main job: a stream of examples, or of texts, through an engine into a store."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ import numpy as np
 from fastneurons.arrays import Arrays, join
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.digest import DATA_CHANGED
-from fastneurons.data.example import Skipped
+from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.engine import ModelFacts
 from fastneurons.engine.failure import LoadError, with_log
 from fastneurons.engine.placement import MeasuredRows
@@ -18,7 +19,9 @@ from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
+from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
 from fastneurons.experiments.interrupts import interruptible
+from fastneurons.experiments.judging import judge_of, measures_of
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
 from fastneurons.experiments.source import Source
 from fastneurons.model_name import short_name
@@ -66,6 +69,7 @@ def measure_into_store(
     )
     check_together(measurement, options, engine)
     check_languages(measurement, languages)
+    measures_of(measurement, source.tasks)
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     with quiet(verbose) as hushed, interruptible() as stop:
         shown = progress if not isinstance(progress, bool) else Silent()
@@ -75,7 +79,8 @@ def measure_into_store(
             shown.message(remark)
         shown.message(f"loading {short_name(model)}")
         try:
-            with Session(model, languages, measurement, engine, verbose) as session:
+            judge = judge_of(measurement, languages)
+            with Session(model, languages, measurement, engine, verbose, judge=judge) as session:
                 shown.message(describe(session.facts, session.measurement))
                 for warning in session.facts.warnings:
                     shown.message(f"warning: {warning}")
@@ -112,6 +117,9 @@ def write_measurements(
     tokens = token_facts(tokenise, session.measurement, options.block_size is not None)
     header = header_of(session, source, options, engine, tokens)
     constants = session.constants()
+    if session.measurement.histogram is not None:
+        progress.message(describe_histograms(session))
+        constants[BIN_EDGE], source = set_edges(session, source, out, options.resume, engine.seed, progress)
     with writer_for(out, header, session.measurement, options, constants) as writer:
         _measure(session, writer, source, options, progress, stop)
         return writer.write_s
@@ -133,7 +141,9 @@ def describe(facts: ModelFacts, measurement: Measurement) -> str:
     if facts.workers > 1:
         where = f"{facts.workers} workers, each {where}"
     held = "counts" if measurement.position == "corpus" else f"up to {facts.slots} examples in flight"
-    adapter = f" with adapter {facts.adapter.folder.name} (rank {facts.adapter.rank})" if facts.adapter else ""
+    adapter = (
+        f" with adapter {facts.adapter.folder.name} (rank {facts.adapter.rank})" if facts.adapter else ""
+    )
     return (
         f"{short_name(facts.model)}{adapter}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
         f"({facts.function}{', gated' if facts.gated else ''}), {facts.dtype}, {where}; "
@@ -186,21 +196,26 @@ def header_of(
         tasks=list(source.tasks),
         source=printable(source.name) + blocks,
         languages=list(session.languages),
+        measures=measures_of(measurement, source.tasks),
         position=measurement.position,
         signal=measurement.signal,
         thresholds=list(measurement.thresholds),
         layers=list(facts.layers),
         neurons=facts.neurons,
         top_k=session.top_k,
+        bins=measurement.histogram,
+        counts_signs=measurement.histogram is not None and facts.gated,
+        tokens_per_language=options.tokens_per_language,
         tokens=tokens,
         window=options.window,
         config={
             "limit": source.limit,
-            "data": _printable(dict(source.options)),
-            "engine": _printable(asdict(engine)),
+            "data": printable_options(dict(source.options)),
+            "engine": printable_options(asdict(engine)),
             "function": facts.function,
             "gated": facts.gated,
-            **({"lora": _printable(facts.adapter.describe())} if facts.adapter is not None else {}),
+            **({"lora": printable_options(facts.adapter.describe())} if facts.adapter is not None else {}),
+            **({"alignment": printable_options(facts.alignment)} if facts.alignment is not None else {}),
         },
         model_fingerprint=facts.model_fingerprint,
         tokenizer_fingerprint=facts.tokenizer_fingerprint,
@@ -211,10 +226,10 @@ def header_of(
     )
 
 
-def _printable(value: Any) -> Any:
+def printable_options(value: Any) -> Any:
     """Options in a form that can be stored: paths may hold bytes that are not UTF-8."""
     if isinstance(value, dict):
-        return {name: _printable(one) for name, one in value.items()}
+        return {name: printable_options(one) for name, one in value.items()}
     return printable(value) if isinstance(value, str) else value
 
 
@@ -247,21 +262,23 @@ def _measure(
     known = KnownRows(writer.committed_rows())
     corpus = session.measurement.position == "corpus"
     # The blocks of a corpus are not its rows: those that are in the store are known by their tokens.
-    rows, total = source.rows, source.total
-    if options.shard is not None and not corpus:
-        rows = options.shard.rows(rows, options.window)
-        total = None if total is None else options.shard.size(total, options.window)
     if not corpus:
-        rows = remaining_rows(rows, known, stop)
+        source = source.part(options.shard, options.window)
+    rows = source.rows if corpus else remaining_rows(source.rows, known, stop)
     if first and not writer.is_complete:
         progress.message(f"continuing after {first} examples")
-    progress.start(None if corpus or total is None else max(first, total), first)
+    progress.start(None if corpus or source.total is None else max(first, source.total), first)
     window: list[MeasuredRows] = []
     num_rows, num_skipped = 0, 0
     first_skipped: Skipped | None = None
     try:
         with session.tokenised(
-            rows, options.window, options.block_size, source.add_special_tokens, options.shard
+            rows,
+            options.window,
+            options.block_size,
+            source.add_special_tokens,
+            options.shard,
+            options.tokens_per_language,
         ) as encoded:
             if corpus:
                 pass_by_blocks(encoded, known, stop, options.block_size)
@@ -348,6 +365,8 @@ def finish(
     if writer.is_complete:
         progress.message("the store is complete already; nothing to do")
         return
+    if (fewer := _languages_with_fewer(writer)) is not None:
+        progress.message(fewer)
     writer.finish()
     if found.first_skipped is not None and found.skipped == found.rows:
         noun = "text" if corpus else "example"
@@ -358,6 +377,21 @@ def finish(
     for note in source.notes():
         if note not in source.remarks:
             progress.message(note)
+
+
+def _languages_with_fewer(writer: StoreWriter) -> str | None:
+    """Say which languages of a corpus have fewer tokens than were asked for; None if none has."""
+    header = writer.header
+    if (tokens_per_language := header.tokens_per_language) is None or header.shard is not None:
+        return None
+    fewer = [
+        f"{code} {number:,}"
+        for code, number in zip(header.languages, writer.sum_of("corpus_tokens").tolist(), strict=True)
+        if number < tokens_per_language
+    ]
+    if not fewer:
+        return None
+    return f"--tokens-per-language {tokens_per_language:,}: some languages have fewer: {', '.join(fewer)}"
 
 
 def _commit(
@@ -378,12 +412,22 @@ def _too_few(source: Source, found: int, stored: int) -> str:
 
 def window_of(parts: list[MeasuredRows], tasks: tuple[str, ...], languages: tuple[str, ...]) -> Window:
     """Groups of rows, put together into a window of the store."""
-    # A row may come without its task where there is only one; those of a group are of one task.
-    task_of: dict[str | None, int] = {name: number for number, name in enumerate(tasks)}
     rows = [row for part in parts for row in part.rows]
-    arrays = join(
-        [part.arrays for part in parts], [task_of.get(part.rows[0].task, 0) for part in parts], len(tasks)
+    # The rows of a group are of one task.
+    task_of_part = [int(described(part.rows[:1], tasks, languages)["task"][0]) for part in parts]
+    arrays = join([part.arrays for part in parts], task_of_part, len(tasks))
+    return Window(
+        parts[0].first, arrays | described(rows, tasks, languages), skipped_lines(rows, parts[0].first)
     )
+
+
+def described(
+    rows: Sequence[Example | Skipped], tasks: tuple[str, ...], languages: tuple[str, ...]
+) -> Arrays:
+    """The arrays that say what rows are: `example_id`, `task`, `outcome`, and the texts in `prompt`."""
+    # A row may come without its task where there is only one.
+    task_of: dict[str | None, int] = {name: number for number, name in enumerate(tasks)}
+    arrays: Arrays = {}
     arrays["example_id"] = np.array([printable(row.id) for row in rows], np.dtypes.StringDType())
     arrays["task"] = np.array([task_of.get(row.task, 0) for row in rows], np.int32)
     arrays["prompt"] = np.array(
@@ -395,18 +439,22 @@ def window_of(parts: list[MeasuredRows], tasks: tuple[str, ...], languages: tupl
     )
     skipped = [isinstance(row, Skipped) for row in rows]
     arrays["outcome"] = np.where(skipped, Outcome.SKIPPED, Outcome.MEASURED).astype(np.uint8)
-    first = parts[0].first
-    return Window(
-        first,
-        arrays,
-        [
-            {
-                "index": first + index,
-                "id": printable(row.id),
-                "where": printable(row.where),
-                "reason": printable(row.reason),
-            }
-            for index, row in enumerate(rows)
-            if isinstance(row, Skipped)
-        ],
-    )
+    return arrays
+
+
+def skipped_lines(rows: Sequence[Example | Skipped], first: int) -> list[dict[str, Any]]:
+    """Entries of `skipped.jsonl` for the skipped ones among rows.
+
+    Args:
+        first: Index of the first row.
+    """
+    return [
+        {
+            "index": first + index,
+            "id": printable(row.id),
+            "where": printable(row.where),
+            "reason": printable(row.reason),
+        }
+        for index, row in enumerate(rows)
+        if isinstance(row, Skipped)
+    ]

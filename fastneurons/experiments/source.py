@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastneurons.config import EngineOptions
 from fastneurons.data.options import DataOptions
 from fastneurons.engine.encode import Row
 from fastneurons.errors import InputError
+from fastneurons.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,17 @@ class Source:
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: Callable[[], Sequence[str]] = tuple
     remarks: Sequence[str] = ()
+
+    def part(self, shard: Shard | None, window: int) -> "Source":
+        """A shard's rows; all of them for None.
+
+        Args:
+            window: Rows of a window.
+        """
+        if shard is None:
+            return self
+        total = None if self.total is None else shard.size(self.total, window)
+        return replace(self, rows=shard.rows(self.rows, window), total=total)
 
 
 def example_source(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastneurons.config import EngineOptions, Measurement, RunOptions
-from fastneurons.engine.encode import Row
+from fastneurons.engine.encode import Encoder, Row, ShardEncoder
 from fastneurons.engine.engine import ModelFacts
 from fastneurons.engine.session import TokenisedRows, check_window, encoder_for
 from fastneurons.engine.tokenise import Tokeniser
@@ -154,7 +154,16 @@ class Blocks:
         check_window(options.window, options.block_size, self._facts.max_prompt_tokens)
         tokenizer = tokenizer_of(self._model, self._engine)
         tokenise = Tokeniser(tokenizer, source.add_special_tokens, self._measurement.add_bos_token)
-        encode = encoder_for(tokenise, self._languages, self._measurement, self._facts, options.block_size)
+        encode: Encoder = encoder_for(
+            tokenise,
+            self._languages,
+            self._measurement,
+            self._facts,
+            options.block_size,
+            tokens_per_language=options.tokens_per_language,
+        )
+        if options.shard is not None:
+            encode = ShardEncoder(encode, options.shard, options.window)
         blocks = TokenisedRows(source.rows, encode, self._languages, True, _BLOCKS_AHEAD)
 
         def remaining() -> Iterator[Any]:

@@ -17,12 +17,13 @@ from fastneurons.data.digest import digest_of_row
 from fastneurons.data.example import Skipped
 from fastneurons.engine.encode import Row, Tokenised
 from fastneurons.engine.engine import ModelFacts
-from fastneurons.engine.failure import ENDED, LoadError, cause_in_log, with_log
+from fastneurons.engine.failure import ENDED, LOG_FOLLOWS, LoadError, cause_in_log, with_log
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError
+from fastneurons.experiments.judging import judge_of
 from fastneurons.experiments.measure import describe, describe_skipped, window_of
 from fastneurons.store import Window
 
@@ -244,8 +245,9 @@ class MeasureJob:
             if hushed.log is not None:
                 log(hushed.log)
             try:
+                judge = judge_of(self.measurement, self.languages)
                 with Session(
-                    self.model, self.languages, self.measurement, self.engine, self.verbose
+                    self.model, self.languages, self.measurement, self.engine, self.verbose, judge=judge
                 ) as session:
                     yield WindowReader(session, self.options, self.tasks, self.add_special_tokens)
             except (EngineError, LoadError) as error:
@@ -264,6 +266,7 @@ def ended_without_a_word(status: int | None, log: Path | None) -> str:
     """
     if status is not None and status < 0:
         return f"was ended by {signal.Signals(-status).name}"
-    raised = cause_in_log(log) if log is not None else None
-    where = "" if log is None else f"; vLLM's log: {log}"
-    return f"{ENDED if raised is None else f'ended: {raised}'}{where}"
+    if log is None:
+        return ENDED if not status else f"ended with exit status {status}"
+    raised = cause_in_log(log)
+    return f"{ENDED if raised is None else f'ended: {raised}'}{LOG_FOLLOWS}{log}"

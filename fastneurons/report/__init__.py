@@ -5,7 +5,7 @@
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from fastneurons.errors import InputError
 from fastneurons.report import findings, tables
@@ -15,7 +15,11 @@ from fastneurons.visible import visible_json
 
 if TYPE_CHECKING:
     from fastneurons.report.deactivation import Deactivation
+    from fastneurons.report.generation import Generation
+    from fastneurons.report.perplexity import Perplexities
     from fastneurons.store import Store
+
+    AnyFindings = Findings | Deactivation | Generation | Perplexities
 
 __all__ = [
     "Findings",
@@ -34,7 +38,7 @@ __all__ = [
 ]
 
 
-def compute_findings(store: "Store", threshold: float | None = None) -> "Findings | Deactivation":
+def compute_findings(store: "Store", threshold: float | None = None) -> "AnyFindings":
     """Read a store and compute all that its report needs, in memory that does not grow with the examples.
 
     Args:
@@ -55,39 +59,66 @@ def compute_findings(store: "Store", threshold: float | None = None) -> "Finding
         )  # here: xarray takes a third of a second
 
         return compute_deactivation(store, threshold)
+    if kind == "perplexity":
+        from fastneurons.report.perplexity import compute_perplexities
+
+        return compute_perplexities(store)
+    if kind == "generate":
+        from fastneurons.report.generation import compute_generation
+
+        return compute_generation(store)
     raise InputError(f"{store.path} is of kind {kind}, which has no report")
 
 
-def print_findings(found: "Findings | Deactivation", stream: TextIO) -> None:
+def print_findings(found: "AnyFindings", stream: TextIO) -> None:
     """Print findings as tables: plain text, 80 columns wide, unless the stream is a terminal."""
     if isinstance(found, Findings):
         tables.print_findings(found, stream)
         return
+    if found.header.kind == "perplexity":
+        from fastneurons.report.perplexity import print_perplexities
+
+        print_perplexities(cast("Perplexities", found), stream)
+        return
+    if found.header.kind == "generate":
+        from fastneurons.report.generation import print_generation
+
+        print_generation(cast("Generation", found), stream)
+        return
     from fastneurons.report.deactivation_tables import print_deactivation
 
-    print_deactivation(found, stream)
+    print_deactivation(cast("Deactivation", found), stream)
 
 
-def findings_numbers(found: "Findings | Deactivation") -> dict[str, Any]:
+def findings_numbers(found: "AnyFindings") -> dict[str, Any]:
     """Return the numbers that `print_findings` prints, with all digits, for JSON; null stands for no value."""
     if isinstance(found, Findings):
         return tables.findings_numbers(found)
+    if found.header.kind == "perplexity":
+        from fastneurons.report.perplexity import perplexity_numbers
+
+        return perplexity_numbers(cast("Perplexities", found))
+    if found.header.kind == "generate":
+        from fastneurons.report.generation import generation_numbers
+
+        return generation_numbers(cast("Generation", found))
     from fastneurons.report.deactivation_tables import deactivation_numbers
 
-    return deactivation_numbers(found)
+    return deactivation_numbers(cast("Deactivation", found))
 
 
-def findings_json(found: "Findings | Deactivation") -> str:
+def findings_json(found: "AnyFindings") -> str:
     """Return `findings_numbers` as indented JSON text that is safe to print."""
     return visible_json(findings_numbers(found))
 
 
-def draw_findings(found: "Findings | Deactivation", path: str | Path) -> None:
+def draw_findings(found: "AnyFindings", path: str | Path) -> None:
     """Draw findings.
 
     Of activations, shares of the four categories by layer, and activated share by language; with attribution also the
     categories of the most contributing neurons; of a corpus, activation probability by layer and language. Of a
-    deactivation, what each category costs in each language, set against its controls.
+    deactivation, what each category costs in each language, set against its controls. Of perplexities, the change under
+    each edit in each language.
 
     Args:
         found: The findings of a store.
@@ -101,9 +132,16 @@ def draw_findings(found: "Findings | Deactivation", path: str | Path) -> None:
 
         draw(found, Path(path))
         return
+    if found.header.kind == "perplexity":
+        from fastneurons.report.perplexity import draw_perplexities
+
+        draw_perplexities(cast("Perplexities", found), Path(path))
+        return
+    if found.header.kind == "generate":
+        raise InputError(f"{found.store} holds generated texts, of which there is no figure; see fastneurons summary")
     from fastneurons.report.deactivation_figure import draw_deactivation
 
-    draw_deactivation(found, Path(path))
+    draw_deactivation(cast("Deactivation", found), Path(path))
 
 
 def plot(store: "Store", path: str | Path, threshold: float | None = None) -> None:

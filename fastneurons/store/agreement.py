@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from fastneurons.errors import InputError, StoreError
+from fastneurons.errors import InputError, StoreError, printable
 from fastneurons.store import schema
 from fastneurons.store.compare import same_folder, shown
 from fastneurons.store.parts import Division, Part
@@ -128,7 +128,7 @@ def merged_header(parts: Sequence[Part]) -> Header:
         first,
         source=" + ".join(sources),
         warnings=warnings,
-        config={**first.config, "merged_from": [part.path for part in parts]},
+        config={**first.config, "merged_from": [printable(part.path) for part in parts]},
         shard=None,
         created=min(part.header.created for part in parts),
         status="running",

@@ -27,7 +27,15 @@ _OPTIONS = {
     "tokens_per_language": "--tokens-per-language",
 }
 # Compared in ways of their own.
-_APART = ("model", "model_fingerprint", "tokenizer_fingerprint", "tokens", "edits", "lora", "lora_fingerprint")
+_APART = (
+    "model",
+    "model_fingerprint",
+    "tokenizer_fingerprint",
+    "tokens",
+    "edits",
+    "lora",
+    "lora_fingerprint",
+)
 _FREE = ("version", "config", "created", "status", "format", "warnings")
 _FINGERPRINTS = {
     "model_fingerprint": (
@@ -110,6 +118,9 @@ def _other_edits(stored: Header, given: Header) -> str | None:
     before, now = stored.edits, given.edits
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
+            if name.startswith("edit "):
+                edit = name.removeprefix("edit ")
+                return f"was begun with other edits: {edit} is not the same, or is there once only; pass the same, or "
             had = _option(name, before.get(name), now.get(name))
             has = _option(name, now.get(name), before.get(name))
             return f"was begun with {had}, this run has {has}; pass {had}, or "
@@ -125,7 +136,10 @@ def same_folder(stored: str, given: str) -> bool:
     """Whether two models are one folder, by two paths or through a link."""
     try:
         return Path(stored).samefile(given)
-    except OSError:  # one of them is a name on the Hub, or gone
+    except (
+        OSError,
+        ValueError,
+    ):  # one of them is a name on the Hub, or gone, or no name that a file may have
         return False
 
 
@@ -151,7 +165,9 @@ def _other_adapter(stored: Header, given: Header) -> str:
     if stored.lora is None:
         return f"was measured without an adapter, this run has --lora {given.lora}; drop --lora, or "
     if given.lora is None:
-        return f"was measured with the adapter {stored.lora}, this run has none; pass --lora {stored.lora}, or "
+        return (
+            f"was measured with the adapter {stored.lora}, this run has none; pass --lora {stored.lora}, or "
+        )
     if stored.lora == given.lora:
         return f"was measured with the adapter {stored.lora}, whose files have changed since the run began; "
     return (

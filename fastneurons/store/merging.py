@@ -241,7 +241,9 @@ class _Merge:
     def _commit(self) -> Commit:
         """The commit mark of a finished store."""
         commit = Commit.nothing(self._header)
-        absent: dict[str, list[int]] = {spec.name: [] for spec in schema.sum_specs(self._header) if spec not in self._specs}
+        absent: dict[str, list[int]] = {
+            spec.name: [] for spec in schema.sum_specs(self._header) if spec not in self._specs
+        }
         return msgspec.structs.replace(
             commit, examples=self._division.num_examples, skipped_bytes=self._skipped_bytes, **absent
         )

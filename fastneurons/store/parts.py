@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fastneurons.errors import StoreError
+from fastneurons.errors import StoreError, printable
 from fastneurons.shards import Shard
 from fastneurons.store import schema
 from fastneurons.store.checked import is_data
@@ -62,7 +62,7 @@ class Part:
     def identity(self) -> dict[str, str]:
         """Its path, and the digest of all it holds."""
         assert self.root.mark is not None
-        return {"path": self.path, "digest": self.root.mark.digest}
+        return {"path": printable(self.path), "digest": self.root.mark.digest}
 
     def opened(self) -> Store:
         """The store, for reading its arrays; its manifests are in memory as long as this lives."""
@@ -184,7 +184,7 @@ class Division:
         if not self._in_turn:
             return sum(self._sizes[:part]) + row
         window, rest = divmod(row, self.window)
-        return (window * len(self._sizes) + part) * self.window + rest
+        return Shard(part + 1, len(self._sizes)).window_of_whole(window) * self.window + rest
 
     def pieces(self, window: int) -> list[Piece]:
         """Where the rows of a window of the whole are, in order."""

@@ -19,6 +19,8 @@ from fastneurons.errors import InputError, StoreError
 from fastneurons.store.frames import Piece
 from fastneurons.store.storage import PARTIAL, PlaceError, Storage, one_line
 
+# Extras with the packages that a URL needs.
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 # Requests to an object store that are under way at once.
 _REQUESTS = 16
 # Between attempts; clients' own attempts, over some seconds, come on top.
@@ -39,7 +41,11 @@ class RemoteStorage(Storage):
         try:
             self._fs, root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
-            raise InputError(f"{url}: {one_line(error)}") from error
+            extra = _EXTRAS.get(url.partition("://")[0])
+            advice = (
+                f"; pip install 'fastneurons[{extra}]'" if extra and isinstance(error, ImportError) else ""
+            )
+            raise InputError(f"{url}: {one_line(error)}{advice}") from error
         except Exception as error:  # clients raise what they like, credentials' libraries too
             raise StoreError(f"{url} cannot be reached: {one_line(error)}") from error
         self._root = root.rstrip("/")
@@ -65,7 +71,9 @@ class RemoteStorage(Storage):
     def write(self, key: str, pieces: Sequence[Piece]) -> None:
         """Replace an object by these pieces, one after another; at once and for good."""
         data = b"".join(pieces)
-        self._call(lambda: self._fs.pipe_file(self._path(key), data))  # s3fs: one for each 50 MB beyond 100 MB
+        self._call(
+            lambda: self._fs.pipe_file(self._path(key), data)
+        )  # s3fs: one for each 50 MB beyond 100 MB
 
     def extend(self, key: str, offset: int, data: bytes) -> None:
         """Put `data` at `offset` as the object's new end, by rewriting the whole object."""

@@ -205,7 +205,9 @@ def _train(
 def _texts(model: BaseModel, source: TaskSource, options: TrainingOptions) -> Texts:
     tokenizer = load_tokenizer(model.name, model.revision, model.trust_remote_code)
     if not getattr(tokenizer, "is_fast", False):
-        raise InputError(f"{model.name}: its tokenizer has no fast version, which align needs (tokenizer.json)")
+        raise InputError(
+            f"{model.name}: its tokenizer has no fast version, which align needs (tokenizer.json)"
+        )
     from transformers import AutoConfig
 
     try:
@@ -314,9 +316,13 @@ def _check_output(out: Path, resume: bool, overwrite: bool) -> dict[str, Any] | 
             raise InputError(f"--out {out}: holds no training that could be continued")
         return record
     if not is_empty and not (out / RECORD).exists():
-        raise InputError(f"--out {out}: is not empty, and holds no training of fastneurons; choose another folder")
+        raise InputError(
+            f"--out {out}: is not empty, and holds no training of fastneurons; choose another folder"
+        )
     if record is not None:
-        raise InputError(f"--out {out}: holds a training already; pass --resume, --overwrite or another --out")
+        raise InputError(
+            f"--out {out}: holds a training already; pass --resume, --overwrite or another --out"
+        )
     return None
 
 

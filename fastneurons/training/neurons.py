@@ -78,7 +78,9 @@ def _parts_of_layer(model: nn.Module, neurons: NeuronSet, layer: int) -> list[Pa
     width = neurons.among.widths[row]
     chosen = torch.from_numpy(np.array(neurons.bits[row, :width]))
     found = [(path, module) for path, module in model.named_modules() if _layer_of(path) == layer]
-    linears = [(path, module) for path, module in found if _has_matrix(module) and not _ATTENTION.search(path)]
+    linears = [
+        (path, module) for path, module in found if _has_matrix(module) and not _ATTENTION.search(path)
+    ]
     if not found:
         raise InputError(f"--neurons: the set has layer {layer}, which the model has not")
     parts, down = [], []
@@ -103,7 +105,9 @@ def _parts_of_layer(model: nn.Module, neurons: NeuronSet, layer: int) -> list[Pa
 def _part(path: str, module: Any, axis: int, chosen: Tensor, width: int) -> Part:
     has = module.weight.shape[axis] * width // len(chosen)
     if module.weight.shape[axis] != len(chosen):
-        raise InputError(f"--neurons: the set has {width:,} neurons in a layer, {path} of the model has {has:,}")
+        raise InputError(
+            f"--neurons: the set has {width:,} neurons in a layer, {path} of the model has {has:,}"
+        )
     return Part(f"{path}.weight", module.weight, axis, chosen)
 
 

@@ -98,7 +98,9 @@ class TrainingOptions:
         if self.translation_template is not None and self.objective != "translate":
             raise InputError("--translation-template needs --objective translate")
         if self.neurons is not None and self.target_modules:
-            raise InputError("--neurons trains the projections of its neurons, so it takes no --target-modules")
+            raise InputError(
+                "--neurons trains the projections of its neurons, so it takes no --target-modules"
+            )
 
     @property
     def alpha(self) -> int:

@@ -3,7 +3,14 @@
 import time
 from typing import Protocol, TextIO
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from fastneurons.console import PlainConsole
 from fastneurons.visible import visible
@@ -82,7 +89,9 @@ class Lines:
 
     def loss(self, done: int, loss: float, validation: float | None) -> None:
         """Print a line."""
-        self.message(f"step {done:,} of {self._steps:,}  {losses(loss, validation)}  {self._clock.left(done)}")
+        self.message(
+            f"step {done:,} of {self._steps:,}  {losses(loss, validation)}  {self._clock.left(done)}"
+        )
 
     def stop(self) -> None:
         """Do nothing."""

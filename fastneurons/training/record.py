@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write or replace the record, whole or not at all."""
     new = folder / f".{RECORD}.new"
     new.write_text(json.dumps({"format": FORMAT} | record, indent=2, ensure_ascii=False, default=str) + "\n")
-    os.replace(new, folder / RECORD)
+    new.replace(folder / RECORD)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -54,7 +53,9 @@ def check_same(folder: Path, record: dict[str, Any], settings: dict[str, Any]) -
         if name == "texts":
             raise InputError(f"{folder} was begun with other texts: the data has changed; pass {_OTHERS}")
         option = f"--{name.replace('_', '-')}"
-        raise InputError(f"{folder} was begun with {option} {stored}, this is {option} {given}; pass {_OTHERS}")
+        raise InputError(
+            f"{folder} was begun with {option} {stored}, this is {option} {given}; pass {_OTHERS}"
+        )
 
 
 def last_checkpoint(folder: Path) -> Path | None:

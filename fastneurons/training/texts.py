@@ -70,7 +70,9 @@ class Texts:
     @property
     def longest(self) -> int:
         """Tokens of the longest text."""
-        return max((len(text.token_ids) for texts in (*self.train, *self.held_out) for text in texts), default=0)
+        return max(
+            (len(text.token_ids) for texts in (*self.train, *self.held_out) for text in texts), default=0
+        )
 
     @property
     def digest(self) -> str:
@@ -119,7 +121,9 @@ def translation_pairs(
 
 def whole(example: Example, code: str) -> str:
     """An example's prompt in a language, with its answer if it has one."""
-    return _with_gap(example, code) + example.answers[code] if code in example.answers else example.prompts[code]
+    return (
+        _with_gap(example, code) + example.answers[code] if code in example.answers else example.prompts[code]
+    )
 
 
 def _with_gap(example: Example, code: str) -> str:
@@ -227,7 +231,10 @@ def make_texts(
             train.append(texts_of(example, example, languages, tokenise, objective, template))
     return Texts(
         train,
-        [texts_of(examples[k], examples[k], languages, tokenise, objective, template) for k in sorted(held_out)],
+        [
+            texts_of(examples[k], examples[k], languages, tokenise, objective, template)
+            for k in sorted(held_out)
+        ],
         skipped,
         tuple(languages),
     )
@@ -301,5 +308,9 @@ def _deranged(examples: list[Example], draw: random.Random) -> list[Example]:
 
 def _too_few(usable: int, skipped: Sequence[Skipped]) -> str:
     first = next(iter(skipped), None)
-    why = f"; {len(skipped):,} were skipped, the first, {first.id!r}: {first.reason}" if first is not None else ""
+    why = (
+        f"; {len(skipped):,} were skipped, the first, {first.id!r}: {first.reason}"
+        if first is not None
+        else ""
+    )
     return f"{usable:,} examples of the data can be trained on, which is too few{why}"

@@ -76,7 +76,10 @@ def held_out_loss(model: Any, texts: Sequence[Text], collate: Padded, batch_size
             labels = batch.pop("labels")[:, 1:]
             logits = model(**batch).logits[:, :-1].float()
             loss = torch.nn.functional.cross_entropy(
-                logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), ignore_index=NOT_COUNTED, reduction="sum"
+                logits.reshape(-1, logits.shape[-1]),
+                labels.reshape(-1),
+                ignore_index=NOT_COUNTED,
+                reduction="sum",
             )
             total[code] += float(loss)
             tokens[code] += int((labels != NOT_COUNTED).sum())
@@ -159,7 +162,11 @@ def make_trainer(
         log_level="error",
     )
     trainer = OrderedTrainer(
-        model=model, args=arguments, train_dataset=TextsInOrder(texts), data_collator=collate, callbacks=[watch]
+        model=model,
+        args=arguments,
+        train_dataset=TextsInOrder(texts),
+        data_collator=collate,
+        callbacks=[watch],
     )
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.remove_callback(transformers.ProgressCallback)

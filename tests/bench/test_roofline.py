@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from fastneurons.planning.shapes import product_s
 from tests.bench.scripts import BENCHMARKS, script
 
 roofline, sass = script("roofline"), script("sass")
@@ -17,9 +18,9 @@ MODEL = roofline.Model("toy", 8, 16, 2, 2, 1, 4, 100, False)
 
 def test_a_product_takes_the_longer_of_operations_and_bytes():
     # 2 * 1000 * 1000 * 1000 operations; 6 MB.
-    assert roofline.product_s(GPU, 1000, 1000, 1000) == pytest.approx(2e-3)
+    assert product_s(GPU, 1000, 1000, 1000) == pytest.approx(2e-3)
     # 2 MFLOP in 2 us; (1000 + 1,000,000 + 1000) * 2 bytes in 20.04 us.
-    assert roofline.product_s(GPU, 1, 1000, 1000) == pytest.approx(20.04e-6)
+    assert product_s(GPU, 1, 1000, 1000) == pytest.approx(20.04e-6)
 
 
 def test_the_products_of_a_step_are_those_of_all_layers_and_one_row_a_prompt_of_the_unembedding():

@@ -119,6 +119,18 @@ def test_summary_on_a_terminal(evil_store):
     assert f"i{SHOWN}" in text.replace("\r\n", "")
 
 
+def test_merge_and_its_refusals(evil_store, capsys, tmp_path):
+    out = f"{tmp_path}/{evil_store.name}"
+    called(capsys, "merge", evil_store, "-o", out)
+    called(capsys, "merge", evil_store, "-o", out, status=2)  # it exists
+    _, told = called(capsys, "merge", evil_store, out, "-o", f"{out}2", status=1)  # ids are there twice
+    assert "the parts overlap" in told
+    header = runs.header(model=f"./n{EVIL}", task=f"t{EVIL}", source=f"s{EVIL}")
+    run_of(header, {}).write(tmp_path / "other.zarr")
+    _, told = called(capsys, "merge", evil_store, tmp_path / "other.zarr", "-o", f"{out}2", status=1)
+    assert r"its model is ./n\x1b]0;pwned\x07" in told
+
+
 def test_summary_as_json(evil_store, capsys):
     shown, _ = called(capsys, "summary", "--json", evil_store)
     shown.encode()
@@ -202,6 +214,9 @@ FINDINGS = (
 OTHERS = ("import-counts", "export-counts", "import-masks", "export-masks")
 
 
+PLANNED = ["--examples", "1", "--languages", "2", "--tokens", "3"]
+
+
 @pytest.mark.parametrize("name", [NAME, NAME + BYTE])
 def test_what_users_name_in_a_call(name, capsys, tmp_path):
     there = tmp_path / name
@@ -228,17 +243,34 @@ def test_what_users_name_in_a_call(name, capsys, tmp_path):
         ["run", name, "--data", data, "--languages", "en,de", "--out", tmp_path / "o.zarr"],
         ["run", "m", "--data", data, "--select", name],
         ["run", "m", "--data", data, "--position", name],
+        ["perplexity", name, "--data", data, "--out", tmp_path / "o.zarr"],
+        ["perplexity", "m", "--data", data, "--edit", there],
         ["info", name],
         *([command, there] for command in FINDINGS),
         *([command, tmp_path / f"{name}missing"] for command in FINDINGS),
         *([command, there, "--task", name] for command in FINDINGS),
+        ["distributions", there],
+        ["distributions", tmp_path / f"{name}missing"],
+        ["distributions", there, "--languages", name],
+        ["distributions", there, "--save-edit", tmp_path / "a", "--neurons", there],
         ["compare", there, there],
         ["compare", there, tmp_path / f"{name}missing"],
+        ["align-report", there, tmp_path / f"{name}missing"],
+        ["align", "m", "--data", data, "--out", tmp_path / "a", "--objective", name],
+        ["align", "m", "--data", data, "--out", tmp_path / "a", "--neurons", there],
+        ["align", "m", "--data", data, "--out", there],
+        ["run", "m", "--data", data, "--lora", there],
         ["report", there, "-o", tmp_path / "a.html"],
         ["report", tmp_path / f"{name}missing"],
         ["export", there, "-o", tmp_path / "a"],
         ["export", there, "--format", name],
         ["publish", there, "--to", tmp_path / "a"],
+        ["merge", there, "-o", tmp_path / "a"],
+        ["merge", tmp_path / f"{name}missing", there, "-o", there],
+        ["plan", there, *PLANNED],
+        ["plan", tmp_path / f"{name}missing", *PLANNED],
+        ["plan", data, *PLANNED, "--gpu", name],
+        ["run", "m", "--data", data, "--shard", name],
         ["plot", there, name],
         ["lape", there],
         ["lape", tmp_path / f"{name}missing"],

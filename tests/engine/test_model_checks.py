@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fastneurons.engine.fingerprint import model_fingerprint, tokenizer_fingerprint
 from fastneurons.engine.adapters import check_place
+from fastneurons.engine.fingerprint import model_fingerprint, tokenizer_fingerprint
 from fastneurons.engine.model_checks import check_config, check_files, check_tensors
 from fastneurons.engine.model_files import TensorHeader, read_headers, weight_files
 from fastneurons.errors import InputError

@@ -115,7 +115,7 @@ class StandIn:
             slots=8, buffer_bytes=0,
         )  # fmt: skip
         self.report = EngineReport(
-            facts, Measurement(observe_memory=1.0), LANGUAGES, None, {}, ("ready",), {}
+            facts, Measurement(observe_memory=1.0), LANGUAGES, None, {}, (_where(),), {}
         )
 
     def encode(self, given: RowsOfWindow) -> EncodedWindow:
@@ -135,6 +135,11 @@ class StandIn:
             yield MeasuredWindow(
                 window_of([part], ("own",), LANGUAGES), window.begun, describe_skipped(skipped)
             )
+
+
+def _where() -> str:
+    """The CPUs that this thread may use, and a variable."""
+    return f"CPUs {sorted(os.sched_getaffinity(0))}, {os.environ.get('VLLM_CPU_OMP_THREADS_BIND')}"
 
 
 def _tokenised(row: Any) -> Tokenised:

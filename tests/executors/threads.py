@@ -42,6 +42,12 @@ class ThreadEngines:
         arguments = (self._job, receive, lambda event: self._events.put((slot, inbox, event)))
         threading.Thread(target=serve, args=arguments, daemon=True).start()
 
+    def put(self, slot: int, event: Event) -> None:
+        """Have an engine say something that it has not said."""
+        inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._inboxes[slot] = inbox
+        self._events.put((slot, inbox, event))
+
     def send(self, slot: int, message: Message) -> None:
         if slot in self._inboxes:
             self._inboxes[slot].put(message)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +24,14 @@ RUNS = {
     "corpus": draw(23, position="corpus"),
     "any": draw(24, position="any"),
 }
+
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """In memory: these tests write hundreds of small files."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(params=RUNS, ids=str)

@@ -13,6 +13,7 @@ RUNS = {
     "sharing": LONG,
     "attribution": draw(11, top_k=3, thresholds=[0.0], keep_coefficients=True),
     "corpus": draw(11, position="corpus"),
+    "histogram": draw(11, position="corpus", bins=16, counts_signs=True, languages=["en", "de"]),
 }
 
 
@@ -172,3 +173,26 @@ def test_long_values_are_shown_where_they_differ(tmp_path):
     ) as raised:
         StoreWriter.resume(path, msgspec.structs.replace(LONG.header, source=f"{long}b --skip 1"))
     assert "b --skip 1; pass" in str(raised.value)
+
+
+def test_another_adapter_is_refused_and_a_moved_one_is_not(tmp_path):
+    def header(**changes):
+        return msgspec.structs.replace(LONG.header, **changes)
+
+    none, one = header(), header(lora="/a/one", lora_fingerprint="1")
+    changed, other = header(lora="/a/one", lora_fingerprint="2"), header(lora="/b/other", lora_fingerprint="3")
+    for k, (stored, given, message) in enumerate(
+        [
+            (none, one, "was measured without an adapter, this run has --lora /a/one; drop --lora, or pass another"),
+            (one, none, "with the adapter /a/one, this run has none; pass --lora /a/one, or pass another"),
+            (one, changed, "with the adapter /a/one, whose files have changed since the run began; pass another"),
+            (one, other, "with the adapter /a/one, this run has /b/other, which is another; pass --lora /a/one, or"),
+        ]
+    ):
+        path = str(tmp_path / f"{k}.zarr")
+        StoreWriter.create(path, stored).close()
+        with pytest.raises(StoreError) as refused:
+            StoreWriter.resume(path, given)
+        assert message in str(refused.value)
+    moved = msgspec.structs.replace(one, lora="/somewhere/else")
+    StoreWriter.resume(str(tmp_path / "1.zarr"), moved).close()

@@ -18,6 +18,7 @@ from tests.store.runs import assert_holds, draw, header, raw_arrays
 RUN = draw(23)
 ATTRIBUTED = draw(11, top_k=3, keep_coefficients=True)
 CORPUS = draw(11, position="corpus")
+BINNED = draw(11, position="corpus", bins=16, counts_signs=True, tokens_per_language=100)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_a_small_store_by_hand(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("run", [ATTRIBUTED, CORPUS], ids=["attribution", "corpus"])
+@pytest.mark.parametrize("run", [ATTRIBUTED, CORPUS, BINNED], ids=["attribution", "corpus", "histogram"])
 def test_attribution_and_a_corpus_are_what_numpy_makes_of_them(run, tmp_path):
     xarray = pytest.importorskip("xarray")
     path = str(tmp_path / "run.zarr")

@@ -36,7 +36,9 @@ def command(header: Header) -> str:
     if config.get("limit") is not None:
         words += ["--limit", str(config["limit"])]
     for name, value in header.edits.items():
-        words += [_option(name), str(value)]
+        # An edit of its own goes with a digest, for resuming.
+        edit = name.removeprefix("edit ") if name.startswith("edit ") else None
+        words += ["--edit", f"{edit}.safetensors"] if edit is not None else [_option(name), str(value)]
     words += _options(config.get("data"))
     words += _options(config.get("engine"))
     shown = [visible(shlex.quote(word), limit=_LONGEST) for word in words]

@@ -1,6 +1,7 @@
 """Which files a location is, here and elsewhere; and what is refused because it cannot be told."""
 
 import os
+import sys
 from pathlib import Path
 
 import fsspec
@@ -191,14 +192,12 @@ def test_errors_elsewhere_are_told(memory, monkeypatch):
         list(read_records("memory://a.csv"))
 
 
-def test_a_package_that_a_protocol_needs_is_named():
-    try:
-        import s3fs  # noqa: F401
-    except ImportError:
-        with pytest.raises(InputError, match=r"s3://bucket/a.csv needs another package: .*s3fs"):
-            read_records("s3://bucket/a.csv")
-    else:
-        pytest.skip("s3fs is installed")
+def test_a_package_that_a_protocol_needs_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    for name in ("s3", "s3a"):  # where a test before has loaded them
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, name, raising=False)
+    with pytest.raises(InputError, match=r"s3://bucket/a.csv needs another package: .*s3fs"):
+        read_records("s3://bucket/a.csv")
 
 
 # -- the jsonl source -------------------------------------------------------------------------------
