@@ -79,11 +79,9 @@ def check(model: str, folder: Path) -> None:
         max_model_len=512,
         overwrite=True,
     )
-    values = perplexity(store, replicates=0)[
-        "perplexity"
-    ]  # by language and condition, of which the first is intact
-    for k, code in enumerate(LANGUAGES, start=1):
-        ratios = values.isel(condition=k) / values.isel(condition=0)
+    values = perplexity(store, replicates=0)["perplexity"]  # by language and condition
+    for code in LANGUAGES:
+        ratios = values.sel(condition=code) / values.sel(condition="intact")
         rises = (f"{of} {100 * (float(ratios.sel(language=of)) - 1):+.1f} %" for of in LANGUAGES)
         print(f"perplexity without the neurons of {code}: {', '.join(rises)}")
 
