@@ -77,10 +77,6 @@ app.command(cls=SectionedCommand)(report.report)
 app.command(cls=SectionedCommand)(export.export)
 app.command(cls=SectionedCommand)(publish.publish)
 app.command(cls=SectionedCommand)(verify.verify)
-app.command(cls=SectionedCommand)(exchange.import_counts)
-app.command(cls=SectionedCommand)(exchange.export_counts)
-app.command(cls=SectionedCommand)(exchange.import_masks)
-app.command(cls=SectionedCommand)(exchange.export_masks)
 app.command(cls=SectionedCommand)(merge.merge)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
@@ -105,3 +101,11 @@ for _command in (
     distributions.distributions,
 ):
     app.command(cls=SectionedCommand, rich_help_panel="Findings")(_command)
+
+for _command in (
+    exchange.import_counts,
+    exchange.export_counts,
+    exchange.import_masks,
+    exchange.export_masks,
+):
+    app.command(cls=SectionedCommand, rich_help_panel="Files of other projects")(_command)
