@@ -307,7 +307,9 @@ def _distribution(
         sums=torch.zeros((prompts, 32, 4, neurons), dtype=torch.float64, device=device)[:, 0],
         table=torch.zeros(histogram.NUM_CELLS, dtype=torch.uint8, device=device),
         anchors=torch.zeros(4, dtype=torch.float64, device=device),
-        signs=torch.zeros((prompts, 32, 4, neurons), dtype=torch.int32, device=device)[:, 0] if gated else None,
+        signs=torch.zeros((prompts, 32, 4, neurons), dtype=torch.int32, device=device)[:, 0]
+        if gated
+        else None,
     )
 
 
