@@ -7,6 +7,7 @@ from fastneurons.report.plots import FIGURES
 from fastneurons.report.plots.analyses import Request, analyse
 from fastneurons.store import open_store
 from tests.report.page.simulated import LANGUAGES, simulate
+from tests.store.runs import draw
 
 TASKS = ["capitals", "currencies"]
 COMMON = {
@@ -24,12 +25,14 @@ def folder(tmp_path_factory):
     simulate(30, top_k=8, **COMMON).write(path / "run.zarr")
     simulate(30, shift=40, **COMMON).write(path / "other.zarr")
     simulate(30, position="any", layers=list(range(8))).write(path / "any.zarr")
+    signed = {"position": "corpus", "bins": 16, "counts_signs": True}
+    draw(20, languages=list(LANGUAGES[:5]), layers=list(range(8)), **signed).write(path / "binned.zarr")
     return path
 
 
 @pytest.fixture(scope="session")
 def stores(folder):
-    return {name: open_store(str(folder / f"{name}.zarr")) for name in ("run", "other", "any")}
+    return {name: open_store(str(folder / f"{name}.zarr")) for name in ("run", "other", "any", "binned")}
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +40,7 @@ def found(stores):
     """The dataset of each figure, by its name."""
     made = {}
     for name in FIGURES:
-        of = {"inactive": ["any"], "compare": ["run", "other"]}.get(name, ["run"])
+        chosen = {"inactive": ["any"], "compare": ["run", "other"], "distributions": ["binned"]}
+        of = chosen.get(name, ["run"])
         made[name] = analyse(name, Request([stores[each] for each in of], Selection(), 40, 0))
     return made
