@@ -195,7 +195,9 @@ class ArraySpec(Array):
     def parts(self, values: NDArray[Any]) -> dict[int, NDArray[Any]]:
         """Cut a sum into its entries of `summed_by`, by index."""
         assert self.summed_by is not None
-        return {index: values[self.part(index)] for index in range(values.shape[self.dims.index(self.summed_by)])}
+        return {
+            index: values[self.part(index)] for index in range(values.shape[self.dims.index(self.summed_by)])
+        }
 
     def shape(self, header: Header, num_examples: int) -> tuple[int, ...]:
         """Its shape in a store of that many examples."""
@@ -379,6 +381,8 @@ COORDINATES = (
     ArraySpec("condition", STRING, ("condition",), fill=""),
 )
 ARRAYS = tuple(
-    ArraySpec(**{f.name: getattr(spec, f.name) for f in fields(spec)}, apart=("fold",) if spec.folds_of else ())
+    ArraySpec(
+        **{f.name: getattr(spec, f.name) for f in fields(spec)}, apart=("fold",) if spec.folds_of else ()
+    )
     for spec in arrays.ARRAYS
 )
