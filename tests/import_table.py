@@ -80,7 +80,7 @@ LIBRARIES: dict[str, set[str]] = {
     "threadpoolctl": {"analysis"},
     "xarray": {"analysis", "cli", "report", "store"},
     "matplotlib": {"bench", "report"},
-    "rich": {"bench", "cli", "console", "progress", "report"},
+    "rich": {"bench", "cli", "console", "progress", "report", "training"},
     "typer": {"cli"},
 }
 
