@@ -1,5 +1,6 @@
 """The Typer application: all commands in one place."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -85,7 +86,7 @@ app.command(cls=SectionedCommand)(plan.plan)
 app.command(cls=SectionedCommand)(bench.bench)
 app.command(cls=SectionedCommand)(info.info)
 
-for _command in (
+_FINDINGS: tuple[Callable[..., None], ...] = (
     categories.categories,
     categories.thresholds,
     repeating.repeating,
@@ -99,13 +100,15 @@ for _command in (
     contribution.contribution,
     lape.lape,
     distributions.distributions,
-):
+)
+for _command in _FINDINGS:
     app.command(cls=SectionedCommand, rich_help_panel="Findings")(_command)
 
-for _command in (
+_EXCHANGE: tuple[Callable[..., None], ...] = (
     exchange.import_counts,
     exchange.export_counts,
     exchange.import_masks,
     exchange.export_masks,
-):
+)
+for _command in _EXCHANGE:
     app.command(cls=SectionedCommand, rich_help_panel="Files of other projects")(_command)
