@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastneurons
@@ -38,9 +39,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def followed(folder):
-    """The block of `fastneurons` commands, run one after another."""
-    [block] = [block for block in blocks("sh") if block.startswith("fastneurons data")]
-    for command in block.splitlines():
+    """The two blocks of `fastneurons` commands, run one after another."""
+    [measuring] = [block for block in blocks("sh") if block.startswith("fastneurons data")]
+    [breaking] = [block for block in blocks("sh") if block.startswith("fastneurons deactivate")]
+    for command in [*measuring.splitlines(), *breaking.splitlines()]:
         words = [word.replace(MODEL, str(folder / "model")) for word in shlex.split(command, comments=True)]
         done = subprocess.run(
             [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False
@@ -56,6 +58,11 @@ def test_the_commands_work(followed):
     assert (followed / "run.png").read_bytes().startswith(b"\x89PNG")
     assert fastneurons.open(followed / "attribution.zarr")["effective_mean"].shape[:2] == (1, 3)
     assert (fastneurons.open(followed / "corpus.zarr")["corpus_tokens"][:] == [81, 66]).all()
+    deactivated = fastneurons.open(followed / "deactivated.zarr")
+    assert deactivated.header.conditions[:2] == ["intact", "non-activated"]
+    assert np.isfinite(deactivated["log_probability"][:]).all()
+    perplexity = fastneurons.open(followed / "perplexity.zarr")
+    assert perplexity.header.conditions == ["intact", "en"]
 
 
 def test_make_runs_what_is_said():
@@ -74,7 +81,7 @@ def test_options_that_are_named_exist():
             [sys.executable, "-m", "fastneurons", command, "--help"],
             capture_output=True, text=True, check=True, env={"COLUMNS": "200"},
         ).stdout
-        for command in ("run", "summary", "plot", "bench")
+        for command in ("run", "summary", "plot", "bench", "deactivate", "lape", "perplexity")
     )  # fmt: skip
     named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", README))
     assert {option for option in named if option not in help_text} == set()
