@@ -131,7 +131,7 @@ def run(
     engine_arg: opt.EngineArg = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Measure which neurons each language activates, into a Zarr store.
+    """Measure which neurons each language activates, into a store.
 
     Prompts of an example say the same in several languages. Each neuron is sorted into a category: activated
     in no language, in one, in some, or in all of them.
