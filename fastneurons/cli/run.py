@@ -146,7 +146,7 @@ def run(
     window_timeout: opt.WindowTimeout = 600.0,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Measure which neurons each language activates, into a Zarr store.
+    """Measure which neurons each language activates, into a store.
 
     Prompts of an example say the same in several languages. Each neuron is sorted into a category: activated
     in no language, in one, in some, or in all of them.
