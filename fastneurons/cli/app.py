@@ -102,10 +102,8 @@ for _command in (
 ):
     app.command(cls=SectionedCommand, rich_help_panel="Findings")(_command)
 
-for _command in (
-    exchange.import_counts,
-    exchange.export_counts,
-    exchange.import_masks,
-    exchange.export_masks,
-):
-    app.command(cls=SectionedCommand, rich_help_panel="Files of other projects")(_command)
+_OTHERS = "Files of other projects"
+app.command(cls=SectionedCommand, rich_help_panel=_OTHERS)(exchange.import_counts)
+app.command(cls=SectionedCommand, rich_help_panel=_OTHERS)(exchange.export_counts)
+app.command(cls=SectionedCommand, rich_help_panel=_OTHERS)(exchange.import_masks)
+app.command(cls=SectionedCommand, rich_help_panel=_OTHERS)(exchange.export_masks)
