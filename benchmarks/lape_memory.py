@@ -58,7 +58,8 @@ def main() -> None:
     print(
         f"{args.layers} x {args.neurons:,} neurons, {args.languages} languages: {total:,.0f} MiB of counts; "
         f"{'whole' if args.whole else 'by layers'}: {seconds - drawn.draw_s:.1f} s "
-        f"(and {drawn.draw_s:.1f} s of drawing), {peak_mb() - before:,.0f} MiB more; {int(found.selected.sum()):,} neurons"
+        f"(and {drawn.draw_s:.1f} s of drawing), {peak_mb() - before:,.0f} MiB more; "
+        f"{int(found.selected.sum()):,} neurons"
     )
 
 

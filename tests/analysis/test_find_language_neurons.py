@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from fastneurons.analysis.average_precision import average_precision
 from fastneurons.analysis.corpus_counts import CorpusCounts
 from fastneurons.analysis.find_language_neurons import language_neurons, sets_of
 from fastneurons.analysis.lape import Rates, lape
@@ -170,3 +171,21 @@ def test_wrong_calls_and_damaged_counts(tmp_path, store):
     windows[0].arrays["activation_count"][0, 0, 0, 0] = 10**6
     with pytest.raises(StoreError, match="array activation_count is damaged: more tokens activate a neuron"):
         language_neurons(written(tmp_path / "damaged.zarr", windows))
+
+
+def test_the_best_detectors_come_from_histograms_of_a_store(tmp_path):
+    run = draw(24, position="corpus", bins=16, counts_signs=True, neurons=20, layers=[0, 1, 4])
+    run.write(tmp_path / "run.zarr")
+    store = open_store(str(tmp_path / "run.zarr"))
+    found = language_neurons(store, "average-precision", ["zh", "en"], rates=Rates(top_rate=0.1))
+    histogram = run.arrays()["histogram"][[2, 0]]
+    for k, code in enumerate(("zh", "en")):
+        scores = np.stack([average_precision(histogram[:, n])[k] for n in range(3)])
+        best = np.sort(np.argsort(-scores, axis=None, kind="stable")[:6])
+        assert np.flatnonzero(found["member"].sel(set=code).values).tolist() == best.tolist()
+        assert (
+            found["score"].values[found["set_name"].values == code].tolist() == scores.ravel()[best].tolist()
+        )
+    assert "histograms are not kept by parts" in found.attrs["no_stability"]
+    with pytest.raises(InputError, match="has no histograms of the signal; measure with --histogram"):
+        language_neurons(written(tmp_path / "plain.zarr", planted(6)), "average-precision")

@@ -203,3 +203,12 @@ def test_files_that_do_not_fit_together(tmp_path):
         import_counts([tmp_path / "activation.th.train.m"], out)
     with pytest.raises(InputError, match="is not a regular file"):
         import_counts([tmp_path], out, languages=["en"])
+
+
+def test_means_are_written_if_the_store_has_sums_of_the_signal(tmp_path):
+    run = draw(11, position="corpus", bins=16, counts_signs=True)
+    run.write(tmp_path / "run.zarr")
+    written = write_counts(open_store(str(tmp_path / "run.zarr")), tmp_path / "counts")
+    tokens, sums = run.token_count.sum(0), run.arrays()["signal_sum"]
+    for k, path in enumerate(written):
+        assert np.array_equal(read_average(path), (sums[k] / tokens[k]).astype(np.float32))
