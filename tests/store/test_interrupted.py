@@ -83,8 +83,8 @@ def test_a_run_ended_at_any_change_is_continued(run, quick, monkeypatch, tmp_pat
     whole = tmp_path / "run.zarr"
     committed = []
     states = interrupted(monkeypatch, tmp_path, lambda: run.write(whole))
-    # Attribution has many arrays, which are treated alike.
-    for path in itertools.islice(states, 0, None, 5 if run.header.has_attribution else 1):
+    # Attribution has many arrays, which are treated alike, and so have histograms.
+    for path in itertools.islice(states, 0, None, 5 if run.header.has_attribution or run.header.bins else 1):
         committed.append(assert_committed_is_right(path, run))
         if committed[-1] or len(committed) % 6 == 0:
             run.write(path, resume=True)
@@ -108,7 +108,7 @@ def test_a_resumed_run_that_ends_again_is_continued(run, quick, monkeypatch, tmp
         begin.commit(run.window(4, 6))  # as Ctrl-C leaves it: a part of a window
     states = interrupted(monkeypatch, tmp_path, lambda: run.write(begun, resume=True))
     for path in itertools.islice(
-        states, 0, None, 7 if run.header.has_attribution else 2
+        states, 0, None, 7 if run.header.has_attribution or run.header.bins else 2
     ):  # the other test has taken every one
         run.write(path, resume=True)
         assert_holds(path, run)
@@ -185,8 +185,8 @@ def assert_committed_is_right(path: Path, run: Run) -> int:
 
 def assert_no_remains(path: Path) -> None:
     store = open_store(str(path))
-    assert {p.name for p in path.iterdir()} == {"zarr.json", "skipped.jsonl", "manifest", "language", "layer",
-                                                "threshold", "category", *store}  # fmt: skip
+    labels = {"language", "layer", "threshold", "category"} | ({"case"} if store.header.counts_signs else set())
+    assert {p.name for p in path.iterdir()} == {"zarr.json", "skipped.jsonl", "manifest", *labels, *store}
     assert not list(path.rglob("*.partial"))
     lines = [json.loads(line) for line in (path / "skipped.jsonl").read_text().splitlines()]
     assert lines == RUN.skipped()
