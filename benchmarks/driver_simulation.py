@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import platform
+import queue
 import tempfile
 import threading
 import time
@@ -165,6 +166,9 @@ class SimulatedEngines:
         self._process = context.Process(target=serve, args=(theirs, header, writes), daemon=True)
         self._process.start()
         theirs.close()
+        # In a thread: both sides would wait for each other where both pipes are full.
+        self._outbox: queue.SimpleQueue[list[tuple[int, Message | None]]] = queue.SimpleQueue()
+        threading.Thread(target=self._send_all, daemon=True).start()
 
     def __enter__(self) -> "SimulatedEngines":
         return self
@@ -177,11 +181,16 @@ class SimulatedEngines:
 
     def start(self, slot: int) -> None:
         """Have a stand-in say that it is ready."""
-        self._connection.send([(slot, None)])
+        self._outbox.put([(slot, None)])
 
     def send(self, slot: int, message: Message) -> None:
         """Send a message."""
-        self._connection.send([(slot, message)])
+        self._outbox.put([(slot, message)])
+
+    def _send_all(self) -> None:
+        with contextlib.suppress(OSError):  # the run has ended
+            while True:
+                self._connection.send(self._outbox.get())
 
     def receive(self, timeout_s: float) -> list[tuple[int, Event]]:
         """Wait for events."""

@@ -273,7 +273,7 @@ def activation_case(
     once = prompts * row_bytes * (1 if position == "last" else 2)
     flushed = once if position == "last" else max(prompts, parts) * row_bytes * 2
     if bins is not None:
-        # Of each value its bin, read and written; of each part of the rows sums and signs. The tables stay in the cache.
+        # Of each value its bin, read and written; of each part of the rows sums and signs. Tables stay in the cache.
         aside = I * (4 * 8 + (16 if gated else 0)) * 2
         flushed += T * I * 8 + max(prompts, parts) * aside
         once += T * I * 8 + prompts * aside
@@ -307,7 +307,9 @@ def _distribution(
         sums=torch.zeros((prompts, 32, 4, neurons), dtype=torch.float64, device=device)[:, 0],
         table=torch.zeros(histogram.NUM_CELLS, dtype=torch.uint8, device=device),
         anchors=torch.zeros(4, dtype=torch.float64, device=device),
-        signs=torch.zeros((prompts, 32, 4, neurons), dtype=torch.int32, device=device)[:, 0] if gated else None,
+        signs=torch.zeros((prompts, 32, 4, neurons), dtype=torch.int32, device=device)[:, 0]
+        if gated
+        else None,
     )
 
 

@@ -74,7 +74,3 @@ class Shard:
         whole, rest = divmod(total, window)
         windows = whole // self.count + (self.number - 1 < whole % self.count)
         return windows * window + (rest if self.owns(whole) else 0)
-
-    def window_of_whole(self, window: int) -> int:
-        """The number in the whole of this shard's window of that number, both from 0."""
-        return window * self.count + self.number - 1

@@ -51,7 +51,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "training": ({"data"}, {"config", "console", "errors", "languages", "neuron_sets", "progress", "visible"}),
     "exchange": ({"store"}, {"errors", "languages", "neuron_sets"}),
     "planning": ({"engine", "store"}, {"config", "errors"}),
-    "report": ({"analysis", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
+    "report": ({"analysis", "scores", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
     "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "neuron_sets", "visible"}),
     "engine": (
         {"data", "kernels"},
@@ -83,7 +83,7 @@ LIBRARIES: dict[str, set[str]] = {
     "threadpoolctl": {"analysis"},
     "xarray": {"analysis", "cli", "report", "store"},
     "matplotlib": {"bench", "report"},
-    "rich": {"bench", "cli", "console", "progress", "report"},
+    "rich": {"bench", "cli", "console", "progress", "report", "training"},
     "typer": {"cli"},
 }
 

@@ -26,8 +26,8 @@ def rows() -> list[Example]:
     """Four examples with choices, and four whose answer is written; one has no answer in one language."""
     made = []
     for number, row in enumerate(examples(8, seed=61, longest=90)):
-        choices = {code: ("ab", "äöü x", "abcdefg", "b") for code in LANGUAGES} if number < 4 else {}
-        answers = {code: ("ab", "b", "abcdefg", "äöü x")[number % 4] for code in LANGUAGES}
+        choices = dict.fromkeys(LANGUAGES, ("ab", "äöü x", "abcdefg", "b")) if number < 4 else {}
+        answers = dict.fromkeys(LANGUAGES, ("ab", "b", "abcdefg", "äöü x")[number % 4])
         if number == 5:
             del answers["de"]
         made.append(Example(row.id, row.prompts, answers, choices=choices))
@@ -49,7 +49,9 @@ def text_before_answer(row: Example, code: str) -> str:
     return row.prompts[code] + gap(code, row.prompts[code])
 
 
-def expected_log_likelihoods(model: Any, some: list[Example], folder: Any) -> dict[tuple[str, str], list[float]]:
+def expected_log_likelihoods(
+    model: Any, some: list[Example], folder: Any
+) -> dict[tuple[str, str], list[float]]:
     """By example and language, of each choice or of the answer: by plain forward passes."""
     tokenise = tiny.tokenizer()
     keys, prompts, firsts = [], [], []
@@ -89,9 +91,7 @@ def test_answers_are_judged_while_prompts_are_read(position, models, reference, 
     model, some = models(), [row for row in rows() if position != "answer" or row.id != "e5"]
     judge = Recording(LANGUAGES, max_new_tokens=MOST)
     measurement = Measurement(position=position, score=True)
-    session = open_session(
-        model, measurement=measurement, options=tiny_options(block_size=32), judge=judge
-    )
+    session = open_session(model, measurement=measurement, options=tiny_options(block_size=32), judge=judge)
     parts = list(session.measure(some, window=4))
     found = {
         name: np.concatenate([part[name] for part in parts])
@@ -151,7 +151,13 @@ def test_the_likeliest_choice_is_the_models_and_lengths_count_if_asked():
 
 def test_a_written_answer_is_compared_with_the_reference_and_its_aliases():
     row = answerable("capitals", "Rome", aliases={"en": ("Roma",)})
-    for text, right in (("Rome, of course", 1), ("the Roma\nQ: ...", 1), ("Romeo", 0), ("Paris, not Rome", 0), ("", 0)):
+    for text, right in (
+        ("Rome, of course", 1),
+        ("the Roma\nQ: ...", 1),
+        ("Romeo", 0),
+        ("Paris, not Rome", 0),
+        ("", 0),
+    ):
         assert judged(row, [-1.0], text) == right, text
     number = answerable("mgsm", "1,200")
     for text, right in (("3 + 4 = 7, so 1200.", 1), ("1200 and 5", 0), ("none", 0)):
@@ -171,8 +177,8 @@ def test_measures_are_named_and_tasks_without_answers_refused():
     assert measures_of(Measurement(), ["xnli"]) == {}
     assert measures_of(scored, ["xnli"]) == {"xnli": "the choice of the highest log-likelihood per byte"}
     assert "last number" in measures_of(scored, ["mgsm"])["mgsm"]
-    with pytest.raises(InputError, match="--score: sentences has no right answers"):
-        measures_of(scored, ["sentences"])
+    with pytest.raises(InputError, match="--score: flores has no right answers"):
+        measures_of(scored, ["flores"])
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
-"""Find the neurons of each language, and check that they are not there by chance.
+"""Find the neurons of each language, and check that they are not there by chance and that the language needs them.
 
     python language_neurons.py MODEL [FOLDER]
 
-The texts are facts of Unicode's CLDR in five languages; FOLDER (by default, the current one) receives them, the store
-of counts, and the masks. docs/language-neurons.md goes through it step by step.
+The texts are facts of Unicode's CLDR in four languages; FOLDER (by default, the current one) receives them, the stores,
+and the masks. docs/language-neurons.md goes through it step by step. The guard at the end matters: with several
+workers, vLLM starts them by importing this file again.
 """
 
 import sys
@@ -12,29 +13,18 @@ from pathlib import Path
 
 import fastneurons
 from fastneurons.analysis.find_language_neurons import language_neurons, sets_of
+from fastneurons.analysis.perplexity import perplexity
 from fastneurons.data.demo.facts import facts
 from fastneurons.exchange.masks import save_sets
+from fastneurons.store import Store
 
-LANGUAGES = ("en", "de", "ru", "zh", "th")
-TEXTS = 80  # in each language, of four facts each
-
-
-def write_texts(folder: Path) -> None:
-    """Write a file of texts for each language, one text a line: the odd ones to `texts`, the even ones to `held-out`."""
-    sentences = [
-        {code: f"{fact.prompts[code]} {fact.answers[code]}." for code in LANGUAGES}
-        for fact in islice(facts(LANGUAGES), 4 * TEXTS)
-    ]
-    for number, name in enumerate(("texts", "held-out")):
-        (folder / name).mkdir(exist_ok=True)
-        chosen = [sentences[first : first + 4] for first in range(4 * number, len(sentences), 8)]
-        for code in LANGUAGES:
-            lines = (" ".join(each[code] for each in text) + "\n" for text in chosen)
-            (folder / name / f"{code}.txt").write_text("".join(lines), encoding="utf-8")
+LANGUAGES = ("en", "de", "ru", "zh")
+TEXTS = {"texts": 48, "held-out": 16}  # in each language
+FACTS = 4  # in each text
 
 
 def main(model: str, folder: Path) -> None:
-    """Write the texts, count activations, find the neurons, save them."""
+    """Texts to counts, counts to neurons, neurons to a causal check."""
     write_texts(folder)
     store = fastneurons.run(
         model,
@@ -46,6 +36,26 @@ def main(model: str, folder: Path) -> None:
         max_model_len=512,
         overwrite=True,
     )
+    find(store, folder / "masks")
+    check(model, folder)
+
+
+def write_texts(folder: Path) -> None:
+    """Write a file for each language, one text a line, into the folders `texts` and `held-out`."""
+    rows = facts(LANGUAGES)
+    for name, number in TEXTS.items():
+        lines: dict[str, list[str]] = {code: [] for code in LANGUAGES}
+        for _ in range(number):
+            text = list(islice(rows, FACTS))
+            for code in LANGUAGES:
+                lines[code].append(" ".join(f"{fact.prompts[code]} {fact.answers[code]}." for fact in text))
+        (folder / name).mkdir(exist_ok=True)
+        for code, own in lines.items():
+            (folder / name / f"{code}.txt").write_text("\n".join(own) + "\n", encoding="utf-8")
+
+
+def find(store: Store, masks: Path) -> None:
+    """Find the neurons of each language, say how certain they are, and save them."""
     found = language_neurons(store, resamples=50, seed=0)
     for code in LANGUAGES:
         of = found.sel(set=code)
@@ -55,7 +65,25 @@ def main(model: str, folder: Path) -> None:
         )
     chosen, by_chance = found.attrs["chosen"], found.attrs["chosen_by_chance"]
     print(f"selected: {chosen} neurons; of these, at most {100 * by_chance / chosen:.1f} % by chance")
-    save_sets(sets_of(store, found), folder / "masks")
+    save_sets(sets_of(store, found), masks)
+
+
+def check(model: str, folder: Path) -> None:
+    """Switch off the neurons of each language, and print by how much the perplexity of each language rises."""
+    store = fastneurons.perplexity(
+        model,
+        {"corpus": folder / "held-out"},
+        LANGUAGES,
+        folder / "perplexity.zarr",
+        edits=[folder / "masks" / f"{code}.safetensors" for code in LANGUAGES],
+        max_model_len=512,
+        overwrite=True,
+    )
+    values = perplexity(store, replicates=0)["perplexity"]  # by language and condition
+    for code in LANGUAGES:
+        ratios = values.sel(condition=code) / values.sel(condition="intact")
+        rises = (f"{of} {100 * (float(ratios.sel(language=of)) - 1):+.1f} %" for of in LANGUAGES)
+        print(f"perplexity without the neurons of {code}: {', '.join(rises)}")
 
 
 if __name__ == "__main__":

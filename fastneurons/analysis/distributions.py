@@ -130,7 +130,7 @@ def neuron_moments(store: Store, language: str) -> tuple[Floats, Floats]:
 
 
 def neuron_quantiles(store: Store, language: str, levels: Sequence[float] = LEVELS) -> Floats:
-    """Quantiles of each neuron's signal over the tokens of a language, float64 [N, I, Q]; raises as `neuron_moments`."""
+    """Quantiles of each neuron's signal over a language's tokens: float64 [N, I, Q]. Raises as `neuron_moments`."""
     [k] = _languages_with_tokens(store, (language,))
     return np.stack(
         [

@@ -318,7 +318,9 @@ class ReadingPass(Iterator[MeasuredRows]):
 
     def _abandon(self) -> None:
         """Abort requests that are not complete."""
-        self._engine.abort([*self._requests, *(self._answers.unfinished if self._answers is not None else ())])
+        self._engine.abort(
+            [*self._requests, *(self._answers.unfinished if self._answers is not None else ())]
+        )
         self._slots.free += [item.slot for item in self._pending if item.slot >= 0]
 
     def _check_totals(self) -> None:

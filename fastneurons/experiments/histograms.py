@@ -92,6 +92,6 @@ def describe_histograms(session: Counting) -> str:
     facts, bins = session.facts, session.measurement.histogram or 0
     counts = len(session.languages) * len(facts.layers) * facts.neurons * bins
     return (
-        f"histograms of {bins} bins: {8 * counts / 2**20:,.1f} MiB of counters for two windows, and up to as much written "
-        "with each window; with more texts a window (--window), less is written"
+        f"histograms of {bins} bins: {8 * counts / 2**20:,.1f} MiB of counters for two windows, and up to as much "
+        "written with each window; with more texts a window (--window), less is written"
     )

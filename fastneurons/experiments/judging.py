@@ -127,7 +127,7 @@ def measures_of(measurement: Measurement, tasks: Sequence[str]) -> dict[str, str
         if task in TASKS and TASKS[task].scoring is None:
             raise InputError(f"--score: {task} has no right answers to judge")
         choice, written = _UNITS[measurement.choices_by], _WRITTEN.get(str(_scoring(task)))
-        known = task in TASKS and task != "own"
+        known = task in TASKS and task != "jsonl"
         if written is None:
             measures[task] = choice
         else:

@@ -5,7 +5,7 @@
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias, cast
 
 from fastneurons.errors import InputError
 from fastneurons.report import findings, tables
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastneurons.report.perplexity import Perplexities
     from fastneurons.store import Store
 
-    AnyFindings = Findings | Deactivation | Generation | Perplexities
+    AnyFindings: TypeAlias = Findings | Deactivation | Generation | Perplexities
 
 __all__ = [
     "Findings",

@@ -25,7 +25,8 @@ class Contents:
     """Values of the whole.
 
     Args:
-        arrays: By name, the arrays without an example axis: sums over all parts, and constants.
+        arrays: By name, the arrays without an example axis: sums over all parts, and constants. Without counts by
+            folds, which may be larger than memory: `fold_of` has them one by one.
         skipped: The lines of `skipped.jsonl`.
     """
 
@@ -52,7 +53,7 @@ def gather(parts: Sequence[Part], division: Division) -> Contents:
             spec = schema.array_spec(name, store.header)
             if spec.is_constant:
                 _take_constant(arrays, parts[0], part, name, store[name][...])
-            elif not spec.grows:
+            elif not spec.grows and not spec.folds_of:
                 values = store[name][...]
                 arrays[name] = arrays[name] + values if name in arrays else values
         for row in store.skipped():
@@ -65,6 +66,12 @@ def gather(parts: Sequence[Part], division: Division) -> Contents:
         raise StoreError(_twice(parts, set(twice.tolist())))
     skipped.sort(key=lambda row: row[0])
     return Contents(arrays, lines_of([row for _, row in skipped]))
+
+
+def fold_of(parts: Sequence[Part], name: str, fold: int) -> NDArray[Any]:
+    """A fold of counts by folds, added up over all parts."""
+    total: NDArray[Any] = sum(part.opened()[name][fold] for part in parts)  # type: ignore[assignment]
+    return total
 
 
 def _take_constant(arrays: Arrays, first: Part, part: Part, name: str, values: NDArray[Any]) -> None:

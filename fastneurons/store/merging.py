@@ -18,11 +18,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fastneurons.arrays import FOLDS
 from fastneurons.errors import InputError, StoreError
 from fastneurons.store import schema
 from fastneurons.store.agreement import in_order, merged_header
 from fastneurons.store.checked import ObjectStore
-from fastneurons.store.contents import Contents, gather
+from fastneurons.store.contents import Contents, fold_of, gather
 from fastneurons.store.failures import writing
 from fastneurons.store.filling import ArrayFiller, sized
 from fastneurons.store.manifest import MANIFEST_BYTES, Manifest, Mark, decode_manifest, manifest_key
@@ -196,6 +197,10 @@ class _Merge:
         self._size_growing()
         for name, values in (schema.coordinates(self._header) | contents.arrays).items():
             self._filler.put(name, values)
+        for spec in self._specs:
+            for fold in range(FOLDS if spec.folds_of else 0):
+                values = fold_of(self._parts, spec.name, fold)
+                self._filler.put(spec.name, values[None], [fold] + [0] * values.ndim)
         lines = contents.skipped
         self._storage.extend(SKIPPED_KEY, 0, lines)
         self._skipped_bytes = len(lines)

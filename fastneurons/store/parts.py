@@ -184,7 +184,7 @@ class Division:
         if not self._in_turn:
             return sum(self._sizes[:part]) + row
         window, rest = divmod(row, self.window)
-        return Shard(part + 1, len(self._sizes)).window_of_whole(window) * self.window + rest
+        return Shard(part + 1, len(self._sizes)).whole_window(window) * self.window + rest
 
     def pieces(self, window: int) -> list[Piece]:
         """Where the rows of a window of the whole are, in order."""

@@ -101,7 +101,11 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
             kept: Names, among which are those of the optional sums that it will have; None for all.
         """
         sizes = schema.dimension_sizes(header, 0)
-        sums = [spec for spec in schema.sum_specs(header) if kept is None or spec.name in kept or not spec.optional]
+        sums = [
+            spec
+            for spec in schema.sum_specs(header)
+            if kept is None or spec.name in kept or not spec.optional
+        ]
         first = {spec.name: [0] * sizes[spec.summed_by or ""] for spec in sums}
         return cls(0, 0, Writer.this_process(), **first)
 

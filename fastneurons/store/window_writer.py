@@ -92,7 +92,8 @@ class WindowWriter:
         self._storage = storage_at(place.path)
         self._store = ObjectStore(self._storage)
         self._layouts = {
-            name: Layout.of(schema.array_spec(name, place.header), metadata) for name, metadata in place.arrays.items()
+            name: Layout.of(schema.array_spec(name, place.header), metadata)
+            for name, metadata in place.arrays.items()
         }
         self._sums = [schema.array_spec(name, place.header) for name in place.sums]
         for name, layout in self._layouts.items():

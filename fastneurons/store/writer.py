@@ -486,7 +486,9 @@ class StoreWriter:
         self._make_room(end)
         for spec in self._growing:
             self._filler.put_rows(spec, first, values_of(window, spec, self._root.header))
-        return self._write_sums(end, parts_of_sums(window, self._sums, self._root.header), lines_of(window.skipped))
+        return self._write_sums(
+            end, parts_of_sums(window, self._sums, self._root.header), lines_of(window.skipped)
+        )
 
     def _make_room(self, end: int) -> None:
         """Give growing arrays room for that many examples."""

@@ -155,7 +155,9 @@ def test_some_languages_alone_and_one(store):
     found = distributions(store, ["zh", "en"])
     assert found["language"].values.tolist() == ["zh", "en"]
     # With two languages, the others are the other one.
-    np.testing.assert_allclose(found["others_overlap"][0], found["overlap"].sel(language="zh", other="en"), atol=1e-6)
+    np.testing.assert_allclose(
+        found["others_overlap"][0], found["overlap"].sel(language="zh", other="en"), atol=1e-6
+    )
     one = distributions(store, ["de"])
     assert np.isnan(one["others_overlap"]).all() and one.sizes["rank"] == 0
     with pytest.raises(InputError, match="no language fr"):
@@ -216,7 +218,9 @@ def test_stores_that_cannot_be_asked_say_why(tmp_path):
     plain.write(tmp_path / "plain.zarr")
     opened = open_store(str(tmp_path / "plain.zarr"))
     for ask in (lambda: distributions(opened), lambda: neuron_moments(opened, "en")):
-        with pytest.raises(InputError, match="has no histograms; measure with --position corpus --histogram 64"):
+        with pytest.raises(
+            InputError, match="has no histograms; measure with --position corpus --histogram 64"
+        ):
             ask()
     draw(6).write(tmp_path / "last.zarr")
     with pytest.raises(InputError, match="has no histograms"):

@@ -180,13 +180,28 @@ def test_another_adapter_is_refused_and_a_moved_one_is_not(tmp_path):
         return msgspec.structs.replace(LONG.header, **changes)
 
     none, one = header(), header(lora="/a/one", lora_fingerprint="1")
-    changed, other = header(lora="/a/one", lora_fingerprint="2"), header(lora="/b/other", lora_fingerprint="3")
+    changed, other = (
+        header(lora="/a/one", lora_fingerprint="2"),
+        header(lora="/b/other", lora_fingerprint="3"),
+    )
     for k, (stored, given, message) in enumerate(
         [
-            (none, one, "was measured without an adapter, this run has --lora /a/one; drop --lora, or pass another"),
+            (
+                none,
+                one,
+                "was measured without an adapter, this run has --lora /a/one; drop --lora, or pass another",
+            ),
             (one, none, "with the adapter /a/one, this run has none; pass --lora /a/one, or pass another"),
-            (one, changed, "with the adapter /a/one, whose files have changed since the run began; pass another"),
-            (one, other, "with the adapter /a/one, this run has /b/other, which is another; pass --lora /a/one, or"),
+            (
+                one,
+                changed,
+                "with the adapter /a/one, whose files have changed since the run began; pass another",
+            ),
+            (
+                one,
+                other,
+                "with the adapter /a/one, this run has /b/other, which is another; pass --lora /a/one, or",
+            ),
         ]
     ):
         path = str(tmp_path / f"{k}.zarr")

@@ -186,7 +186,7 @@ def test_an_incomplete_store_shows_what_is_committed_and_no_more(run, tmp_path):
 
 def test_objects_are_windows_and_chunks_are_small(tmp_path):
     of = header(languages=["en"] * 10, layers=list(range(32)), neurons=14336, thresholds=[0.0], window=256)
-    specs = {spec.name: spec for spec in schema.ARRAYS}
+    specs = {spec.name: spec.within(of) for spec in schema.ARRAYS}
     assert specs["activated"].shards(of) == (256, 1, 10, 32, 1792)
     assert specs["activated"].chunks(of) == (1, 1, 10, 32, 1792)  # 560 KiB: one example
     assert specs["category_count"].chunks(of) == (256, 1, 32, 4)

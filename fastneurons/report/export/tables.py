@@ -356,7 +356,9 @@ def _neuron_distributions(store: Store) -> Iterator[Block]:
     header = store.header
     tokens = store["corpus_tokens"][:]
     for n, layer in enumerate(header.layers):
-        mean, deviation = moments(store["signal_sum"][:, n], store["signal_square_sum"][:, n], tokens)  # [L, I]
+        mean, deviation = moments(
+            store["signal_sum"][:, n], store["signal_square_sum"][:, n], tokens
+        )  # [L, I]
         edges = store["bin_edge"][n]
         for k, code in enumerate(header.languages):
             if not tokens[k]:

@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fastneurons.report.cells import language_label
 from fastneurons.report.plots.sheet import (
+    LINE_HEIGHT,
     MUTED,
     Key,
     Row,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _CHANCE = (0, (1, 1.2))
-_HEIGHT = 2.1  # inches
+_HEIGHT, _AROUND = 2.1, 0.6  # inches: of a panel, and of what is around its axes
 
 
 def draw_distributions(found: "xarray.Dataset", width: float) -> Figure:
@@ -35,19 +36,22 @@ def draw_distributions(found: "xarray.Dataset", width: float) -> Figure:
     number = 1 + several + signs
     signal = "coefficient" if found.attrs["signal"] == "product" else "activation"
     title, caption = heading(found, f"{signal}s in {found.attrs['bins']} bins", threshold=False)
-    rows = [Row(_HEIGHT, (1.0,) * number)] if is_wide(width) else [Row(_HEIGHT)] * number
+    height = max(_HEIGHT, _AROUND + LINE_HEIGHT * found.sizes["language"])
+    rows = [Row(height, (1.0,) * number)]
+    if not is_wide(width):
+        rows = [*([Row(height)] if several else []), *[Row(_HEIGHT)] * (number - several)]
     keys = [Key("by chance, if tokens were independent", INK, "dotted")] if several else []
     figure, panels = sheet(width, title, caption, rows, keys)
     remaining = iter(panels)
     if several:
-        _overlaps(next(remaining), found)
+        _overlaps(next(remaining), found, height - _AROUND)
     _values(next(remaining), found, signal)
     if signs:
-        _signs(next(remaining), found)
+        _signs(next(remaining), found, (height if is_wide(width) else _HEIGHT) - _AROUND)
     return figure
 
 
-def _overlaps(axes: "Axes", found: "xarray.Dataset") -> None:
+def _overlaps(axes: "Axes", found: "xarray.Dataset", height: float) -> None:
     codes, layers = [str(code) for code in found["language"].values], found["layer"].values
     colours = line_colours(len(codes))
     for code, colour in zip(codes, colours, strict=True):
@@ -56,7 +60,7 @@ def _overlaps(axes: "Axes", found: "xarray.Dataset") -> None:
     style_layers(axes)
     axes.set_title("overlap with the other languages")
     ends = 100 * found["others_overlap"].isel(layer=-1).values
-    end_labels(axes, [language_label(code) for code in codes], list(ends), colours, _HEIGHT - 0.6)
+    end_labels(axes, [language_label(code) for code in codes], list(ends), colours, height)
 
 
 def _values(axes: "Axes", found: "xarray.Dataset", signal: str) -> None:
@@ -79,7 +83,7 @@ def _values(axes: "Axes", found: "xarray.Dataset", signal: str) -> None:
     axes.margins(x=0.03)
 
 
-def _signs(axes: "Axes", found: "xarray.Dataset") -> None:
+def _signs(axes: "Axes", found: "xarray.Dataset", height: float) -> None:
     layers = found["layer"].values
     share = found["sign_share"].mean("language")
     cases = [str(case) for case in found["case"].values]
@@ -89,4 +93,4 @@ def _signs(axes: "Axes", found: "xarray.Dataset") -> None:
     style_layers(axes)
     axes.set_ylim(0, max(50.0, 105 * float(np.nanmax(share.values))))
     axes.set_title("signs, share of tokens")
-    end_labels(axes, cases, list(100 * share.isel(layer=-1).values), colours, _HEIGHT - 0.6)
+    end_labels(axes, cases, list(100 * share.isel(layer=-1).values), colours, height)
