@@ -45,7 +45,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "api": ({"data", "executors", "experiments", "report", "store", "training"}, set(LEAVES)),
     "bench": ({"data", "engine", "experiments", "machine", "report", "store"}, set(LEAVES)),
-    "executors": ({"engine", "experiments", "store"}, set(LEAVES) - {"console", "streams"}),
+    "executors": ({"data", "engine", "experiments", "store"}, set(LEAVES) - {"console", "streams"}),
     "experiments": ({"data", "engine", "scores", "store"}, set(LEAVES) - {"console", "streams"}),
     "machine": ({"engine"}, {"errors", "visible"}),
     "training": ({"data"}, {"config", "console", "errors", "languages", "neuron_sets", "progress", "visible"}),

@@ -9,17 +9,23 @@ without a gap.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fastneurons.data.example import Example
 from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.executors.messages import (
     Begin,
     Begun,
+    ChooseEdges,
     Drop,
     Dropped,
+    EdgesChosen,
     EngineReport,
     Engines,
     Event,
@@ -72,6 +78,7 @@ class _Slot:
         has_store: Whether it knows the store.
         restarts: How many engines were started in the slot after the first.
         since: When it was started, or last heard of, or given work after it had none.
+        choosing: Whether it chooses edges of histograms.
         told: Whether people were told that it is still starting.
         waiting: The window sent that it has not begun.
         asked_back: Whether it was asked for that one, since others have nothing to do.
@@ -88,6 +95,7 @@ class _Slot:
     has_store: bool = False
     restarts: int = 0
     since: float = 0.0
+    choosing: bool = False
     told: bool = False
     waiting: RowsOfWindow | None = None
     asked_back: bool = False
@@ -122,6 +130,7 @@ class Driver:
         self._slots = [_Slot() for _ in range(engines.num_slots)]
         self._live = set(range(engines.num_slots))  # slots that have an engine
         self._report: EngineReport | None = None
+        self._edges: NDArray[np.float32] | None = None
         self._writer: StoreWriter | None = None
         self._source: WindowSource | None = None
         self._reopen: Callable[[], None] = lambda: None
@@ -152,6 +161,29 @@ class Driver:
             self._hear()
             self._check_clocks()
         return self._report
+
+    def set_edges(self, edges: NDArray[np.float32]) -> None:
+        """Have all engines sort signals into bins with these edges, from the run on."""
+        self._edges = edges
+
+    def choose_edges(self, texts: Sequence[Example]) -> NDArray[np.float32]:
+        """Have one engine choose the edges of histograms' bins from a sample of texts, for all. After `start`.
+
+        Raises:
+            EngineError: no engine could.
+            KeyboardInterrupt: the run was stopped.
+        """
+        while self._edges is None:
+            if self._stop.is_set():
+                raise KeyboardInterrupt
+            ready = [number for number, slot in enumerate(self._slots) if slot.ready]
+            if ready and not any(slot.choosing for slot in self._slots):
+                slot = self._slots[ready[0]]
+                slot.choosing, slot.since = True, time.monotonic()
+                self._engines.send(ready[0], ChooseEdges(texts))
+            self._hear()
+            self._check_clocks()
+        return self._edges
 
     def run(self, writer: StoreWriter, source: WindowSource, reopen: Callable[[], None]) -> bool:
         """Measure a source's windows and commit them. After `start`.
@@ -214,7 +246,7 @@ class Driver:
             if not slot.has_store:
                 assert self._writer is not None
                 # Not before: a complete store that goes on is another writer's from its reopening on.
-                self._engines.send(number, Begin(self._writer.place))
+                self._engines.send(number, Begin(self._writer.place, self._edges))
                 slot.has_store = True
             slot.waiting = window
             self._engines.send(number, Measure(window))
@@ -286,6 +318,8 @@ class Driver:
                 slot.process = process
             case Ready(report):
                 self._on_ready(number, slot, report)
+            case EdgesChosen(edges):
+                slot.choosing, self._edges = False, edges
             case Begun(first):
                 assert slot.waiting is not None and slot.waiting.first == first
                 slot.begun[first], slot.waiting, slot.asked_back = slot.waiting, None, False
@@ -391,11 +425,13 @@ class Driver:
             if not slot.ready and silent_s > _STILL_STARTING_S and not slot.told:
                 slot.told = True
                 self._progress.message(f"engine {number} is still starting, after {silent_s:.0f} s")
-            if slot.windows and silent_s > self._timeout_s:
+            if (slot.windows or slot.choosing) and silent_s > self._timeout_s:
                 self._engines.kill(number)
-                window = slot.windows[0]
-                what = f"examples {window.first} to {window.first + len(window) - 1}"
-                said = f"said nothing for {self._timeout_s:g} s (--window-timeout) while it had {what} to measure"
+                what = "a sample to measure"
+                if slot.windows:
+                    window = slot.windows[0]
+                    what = f"examples {window.first} to {window.first + len(window) - 1} to measure"
+                said = f"said nothing for {self._timeout_s:g} s (--window-timeout) while it had {what}"
                 self._on_failed(number, slot, Failed("death", said))
 
     def _judge(self, number: int, slot: _Slot) -> None:

@@ -1,12 +1,16 @@
 """The edges of a run's histograms: those of the store that it continues, or new ones from a sample of its texts."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastneurons.config import Measurement
+from fastneurons.data.example import Example
 from fastneurons.engine.edges import first_edges, sampled_texts
-from fastneurons.engine.session import Session
+from fastneurons.engine.engine import ModelFacts
 from fastneurons.errors import FastneuronsError
 from fastneurons.experiments.source import Source
 from fastneurons.progress import RunProgress
@@ -15,8 +19,30 @@ from fastneurons.store import open_store
 BIN_EDGE = "bin_edge"
 
 
+class Counting(Protocol):
+    """Counts histograms: a session, or the engines of a run of many."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Facts about its model."""
+
+    @property
+    def measurement(self) -> Measurement:
+        """What it reads."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """L codes."""
+
+    def set_edges(self, edges: NDArray[np.float32]) -> None:
+        """See `Session`."""
+
+    def choose_edges(self, texts: Sequence[Example], add_special_tokens: bool = True) -> NDArray[np.float32]:
+        """See `Session`."""
+
+
 def set_edges(
-    session: Session, source: Source, out: str, resume: bool, seed: int, progress: RunProgress
+    session: Counting, source: Source, out: str, resume: bool, seed: int, progress: RunProgress
 ) -> tuple[NDArray[np.float32], Source]:
     """Set the edges of a session's histograms before anything is counted.
 
@@ -61,7 +87,7 @@ def stored_edges(out: str) -> NDArray[np.float32] | None:
     return None
 
 
-def describe_histograms(session: Session) -> str:
+def describe_histograms(session: Counting) -> str:
     """Describe in one line what a run's histograms take, before it begins."""
     facts, bins = session.facts, session.measurement.histogram or 0
     counts = len(session.languages) * len(facts.layers) * facts.neurons * bins
