@@ -59,9 +59,9 @@ def align_report(
     as_json: AsJson = False,
     csv: Csv = None,
 ) -> None:
-    """Changes in neurons and answers after alignment, and whether they go together.
+    """Changes of neurons and answers after alignment.
 
-    Every difference is within an example. Accuracy and log-probabilities come from stores of fastneurons run --score.
+    Also says whether the two go together. Every difference is within an example. Accuracy and log-probabilities come from stores of fastneurons run --score.
     Changes that a control shows, too, come from training as such, not from the parallel link.
     """
     if figure is not None:
