@@ -39,19 +39,23 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     # part: (other parts, leaves)
     "__main__": ({"cli"}, set()),
     "cli": (
-        {"analysis", "api", "bench", "data", "engine", "exchange", "executors", "experiments", "machine", "planning",
-         "report", "scores", "store", "training"},
+        {"analysis", "api", "bench", "data", "engine", "exchange", "executors", "experiments", "harness", "machine",
+         "planning", "report", "scores", "store", "training"},
         set(LEAVES),
     ),
     "api": ({"data", "executors", "experiments", "report", "store", "training"}, set(LEAVES)),
     "bench": ({"data", "engine", "experiments", "machine", "report", "store"}, set(LEAVES)),
     "executors": ({"engine", "experiments", "store"}, set(LEAVES) - {"console", "streams"}),
     "experiments": ({"data", "engine", "scores", "store"}, set(LEAVES) - {"console", "streams"}),
+    "harness": (
+        {"data", "engine", "experiments", "report"},
+        {"config", "console", "errors", "neuron_sets", "streams", "visible"},
+    ),
     "machine": ({"engine"}, {"errors", "visible"}),
     "training": ({"data"}, {"config", "console", "errors", "languages", "neuron_sets", "progress", "visible"}),
     "exchange": ({"store"}, {"errors", "languages", "neuron_sets"}),
     "planning": ({"engine", "store"}, {"config", "errors"}),
-    "report": ({"analysis", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
+    "report": ({"analysis", "scores", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
     "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "neuron_sets", "visible"}),
     "engine": (
         {"data", "kernels"},
