@@ -131,7 +131,9 @@ def run(
         max_new_tokens=max_new_tokens,
     )
     chosen_shard = None if shard is None else Shard.parse(shard)
-    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, keep_folds, chosen_shard)
+    options = RunOptions(
+        window, keep_bits, resume, overwrite, block_size, keep_prompts, keep_folds, chosen_shard
+    )
     many = many_engines(engines, num_engines, window_timeout)
     model, engine_arguments = fspath(model), engine_options(**engine)
     source, codes = _source(model, data, languages, tasks, data_options, limit, engine_arguments, position)

@@ -7,11 +7,11 @@ Out:   out         [T, I] in x's dtype: the coefficients, a * up gated, a plain;
        calls       int64 [1] or None: 1 is added per launch, on the device, so that replays of a CUDA graph
                    count too (T == 0 launches nothing)
        and of the reading, for the rows of x with a target in [0, R) (-1: not read), s being the signal (a, or the
-       coefficient as it stands in out), t a threshold:
+       rounded coefficient, before an edit), t a threshold:
        "last"      words: bit i % 32 of word i // 32 is 1 where s > t; bits past I are 0. As uint8, a row's first
                    ceil(I / 8) bytes are numpy's packbits(bitorder="little"). near: of each 1024 neurons, how many
-                   have abs(s - t) <= NEAR_MARGIN: those that rounding might have tipped. coefficients: the row of
-                   out, before the edit. All are overwritten, so that nothing has to be zeroed before; no target comes twice
+                   have abs(s - t) <= NEAR_MARGIN: those that rounding might have tipped. coefficients: the row's
+                   before the edit. All are overwritten: nothing has to be zeroed before, and no target comes twice
        "any"       into words the bits of s > t are OR-ed over the rows of a target, which lie next to each other;
                    likewise into edges s - t >= -NEAR_MARGIN and s - t > NEAR_MARGIN. Zero a target's before its
                    first row: a prompt may come in several calls
@@ -250,7 +250,7 @@ def _row_kernel(  # type: ignore[no-untyped-def]
     value = a.to(tl.float32)
     product = (value * up.to(tl.float32)).to(gate.dtype) if GATED else a
     written = product
-    if edits_ptr is not None:
+    if edits_ptr is not None:  # noqa: SIM102
         if edit >= 0:
             written = _edited(
                 product, a, up if GATED else None, edit, masks_ptr, scales_ptr, sites_ptr, value_rows_ptr, values_ptr,

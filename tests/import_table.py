@@ -72,7 +72,7 @@ VERSION = {"analysis", "api", "cli", "exchange", "experiments", "machine", "repo
 
 # Libraries that only some may import, inside functions too.
 LIBRARIES: dict[str, set[str]] = {
-    "vllm": {"engine", "bench", "machine"},
+    "vllm": {"engine", "bench", "harness", "machine"},
     "torch": {"engine", "bench", "exchange", "kernels", "training"},
     "triton": {"kernels"},
     "numba": {"kernels"},
@@ -81,9 +81,9 @@ LIBRARIES: dict[str, set[str]] = {
     "peft": {"training"},
     "accelerate": {"training"},
     "ray": {"executors"},
-    "lm_eval": {"experiments"},
+    "lm_eval": {"harness"},
     "zarr": {"store"},
-    "scipy": {"analysis", "report"},
+    "scipy": {"analysis", "harness", "report"},
     "threadpoolctl": {"analysis"},
     "xarray": {"analysis", "cli", "report", "store"},
     "matplotlib": {"bench", "report"},

@@ -51,7 +51,8 @@ class EditBank:
         sites: This rank's layers.
         device: Where the model is.
         max_rows: The most rows a forward pass can have, padding included.
-        gather: Puts the last dimensions of all tensor-parallel ranks side by side; None where this rank has all neurons.
+        gather: Puts the last dimensions of all tensor-parallel ranks side by side; None where this rank has all
+            neurons.
     """
 
     def __init__(
@@ -82,7 +83,15 @@ class EditBank:
     @property
     def bytes(self) -> int:
         """Device memory that it holds."""
-        held = (self._masks, self._values, self._scales, self._sites, self._value_rows, self.rows, self.last_rows)
+        held = (
+            self._masks,
+            self._values,
+            self._scales,
+            self._sites,
+            self._value_rows,
+            self.rows,
+            self.last_rows,
+        )
         return sum(tensor.nbytes for tensor in held)
 
     def of_layer(self, n: int) -> Editing:
@@ -135,7 +144,9 @@ class EditBank:
         """Empty a slot: a request that names it is an error."""
         self._scopes[slot] = None
 
-    def fill(self, planes: Tensor, fills: Sequence[dict[str, Any]], scores: Tensor | None = None) -> dict[str, Tensor]:
+    def fill(
+        self, planes: Tensor, fills: Sequence[dict[str, Any]], scores: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Fill slots with neurons of categories, and with controls, without moving masks off the device.
 
         Args:
@@ -201,7 +212,9 @@ class EditBank:
     def _packed(self, whole: Tensor) -> Tensor:
         """bool [N, I of the whole layer] as this rank's words, int32 [N, W]."""
         first = self.sites[0].first_neuron if self.sites else 0
-        bits = torch.zeros((len(self.sites), num_words(self.neurons) * WORD_BITS), dtype=torch.int64, device=self._device)
+        bits = torch.zeros(
+            (len(self.sites), num_words(self.neurons) * WORD_BITS), dtype=torch.int64, device=self._device
+        )
         bits[:, : self.neurons] = whole[:, first : first + self.neurons]
         weight = 1 << torch.arange(WORD_BITS, device=self._device)
         return (bits.unflatten(-1, (-1, WORD_BITS)) * weight).sum(-1).to(torch.int32)

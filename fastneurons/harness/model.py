@@ -64,7 +64,9 @@ class EditedVLLM(VLLM):  # type: ignore[misc]
         check_before_loading(self.edits, pretrained, options)
         self._number = next(n for n in itertools.count() if n not in engines_in_use)
         engines_in_use.add(self._number)
-        ranks = int(arguments.get("tensor_parallel_size", 1)) * int(arguments.get("pipeline_parallel_size", 1))
+        ranks = int(arguments.get("tensor_parallel_size", 1)) * int(
+            arguments.get("pipeline_parallel_size", 1)
+        )
         spec = ObservationSpec(
             patch=PATCH_VERSION,
             engine=self._number,
@@ -98,9 +100,7 @@ class EditedVLLM(VLLM):  # type: ignore[misc]
         if self.condition == 0:
             return super()._model_generate(requests, generate, sampling_params)
         if not generate or sampling_params is None:
-            sampling_params = SamplingParams(
-                temperature=0, prompt_logprobs=1, max_tokens=1, detokenize=False
-            )
+            sampling_params = SamplingParams(temperature=0, prompt_logprobs=1, max_tokens=1, detokenize=False)
         several = sampling_params if isinstance(sampling_params, list) else [sampling_params] * len(requests)
         slot = self._slots[self.condition - 1]
         edited = []

@@ -1,4 +1,4 @@
-"""Write tasks of lm-evaluation-harness from data: a task for each language, over local JSON Lines, and a group of all."""
+"""Write tasks of lm-evaluation-harness: one for each language of some data, over local JSON Lines, and a group."""
 
 import contextlib
 import json
@@ -12,7 +12,9 @@ from fastneurons.data.template import gap
 from fastneurons.errors import InputError, OutputError, printable
 
 
-def write_tasks(rows: Iterable[Example | Skipped], languages: Sequence[str], folder: Path, name: str) -> dict[str, int]:
+def write_tasks(
+    rows: Iterable[Example | Skipped], languages: Sequence[str], folder: Path, name: str
+) -> dict[str, int]:
     """Write examples that have answers as tasks `NAME_LANGUAGE` and a group `NAME`, for `--include_path FOLDER`.
 
     Where all answers of a language are choices, its task is one of multiple choice, judged by log-likelihood; else
@@ -128,6 +130,4 @@ def _task(task: str, path: Path, language: str, chosen: bool) -> dict[str, Any]:
 
 def _yaml(settings: dict[str, Any]) -> str:
     """Settings as YAML: a key a line, with values in JSON, which YAML includes."""
-    return "".join(
-        f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in settings.items()
-    )
+    return "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in settings.items())
