@@ -8,12 +8,15 @@ import typer
 
 from fastneurons.cli import data_options as opt_data
 from fastneurons.cli.engine_options import AsJson
+from fastneurons.cli.help import SectionedCommand
 from fastneurons.streams import say
 
 lm_eval = typer.Typer(name="lm-eval", help="Run EleutherAI's lm-evaluation-harness on edited models.")
 
 
-@lm_eval.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@lm_eval.command(
+    cls=SectionedCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
 def run(
     context: typer.Context,
     edit: Annotated[
@@ -64,7 +67,7 @@ def run(
         say(f"files:   {output_path}")
 
 
-@lm_eval.command("write-task")
+@lm_eval.command("write-task", cls=SectionedCommand)
 def write_task(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write, for --include_path.")],
     name: Annotated[
