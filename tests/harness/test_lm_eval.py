@@ -27,7 +27,9 @@ CAPITALS = [
         {"en": capital, "zh": capital},
         choices={"en": ("Paris", "Rome", "Oslo")},
     )
-    for number, (country, capital) in enumerate([("France", "Paris"), ("Italy", "Rome"), ("Norway", "Oslo")] * 4)
+    for number, (country, capital) in enumerate(
+        [("France", "Paris"), ("Italy", "Rome"), ("Norway", "Oslo")] * 4
+    )
 ]
 
 
@@ -57,8 +59,14 @@ def test_tasks_hold_the_data(tmp_path):
     ("arguments", "message"),
     [
         (["--tasks", "t"], "name the model with --model_args pretrained=MODEL"),
-        (["--model", "vllm", "--model_args", "pretrained=m"], "lm-eval run --model: the model is fastneurons' own"),
-        (["--use_cache=c", "--model_args", "pretrained=m"], "lm-eval run --use_cache: answers of one condition"),
+        (
+            ["--model", "vllm", "--model_args", "pretrained=m"],
+            "lm-eval run --model: the model is fastneurons' own",
+        ),
+        (
+            ["--use_cache=c", "--model_args", "pretrained=m"],
+            "lm-eval run --use_cache: answers of one condition",
+        ),
     ],
 )
 def test_arguments_that_cannot_be_used_are_named(arguments, message):
@@ -91,7 +99,9 @@ def test_results_are_paired_by_document(tmp_path):
     assert off.mean == pytest.approx(after.mean() - before.mean()) and off.documents == 200
     # Half the width of the normal interval of paired differences.
     half = 1.96 * (after - before).std() / 200**0.5
-    assert off.low == pytest.approx(off.mean - half, abs=0.03) and off.high == pytest.approx(off.mean + half, abs=0.03)
+    assert off.low == pytest.approx(off.mean - half, abs=0.03) and off.high == pytest.approx(
+        off.mean + half, abs=0.03
+    )
     assert (same.mean, same.low, same.high) == (0, 0, 0)
     stream = io.StringIO()
     print_results(found, stream)
