@@ -30,7 +30,7 @@ os.environ.pop(
 import from_checkout  # noqa: F401  # before the kernels are imported
 import torch
 import triton
-from fastneurons_kernels import activation, attribution, categories, histogram, reading, top
+from fastneurons_kernels import activation, attribution, categories, editing, histogram, reading, top
 from fastneurons_kernels.functions import FUNCTIONS
 from triton.backends.compiler import GPUTarget
 from triton.compiler.compiler import ASTSource, make_backend
@@ -213,6 +213,7 @@ def activation_case(
     position: str | None = "last",
     signal: str = "gate",
     coefficients: bool = False,
+    edits: str | None = None,
     dtype: str = "bf16",
     neurons: int = 14336,
     thresholds: int = 1,
@@ -222,6 +223,8 @@ def activation_case(
     device: str = "meta",
 ) -> Case:
     """A step of `rows` tokens of as many prompts; the outputs are one layer's part of a buffer.
+
+    With edits, "sets" or "values", every row has one: of as many as there are prompts.
 
     On another device than `meta` it has numbers, and can be launched as it is.
     """
@@ -247,6 +250,16 @@ def activation_case(
             distribution=None if bins is None else _distribution(prompts, I, bins, gated, device),
             **buffers,
         )
+    bank = None
+    if edits is not None:
+        bank = editing.Editing(
+            rows=(torch.arange(T, device=device) * prompts // T).int(),
+            masks=torch.zeros((prompts, 32, W), **int32)[:, 0],
+            scales=torch.zeros(prompts, device=device),
+            sites=torch.zeros(prompts, **int32),
+            value_rows=torch.zeros(prompts, **int32),
+            values=torch.zeros((1 if edits == "values" else 0, 32, I), device=device)[:, 0],
+        )
     calls = None if read is None else torch.zeros(1, dtype=torch.int64, device=device)
     arguments: dict[str, Any] = {
         "function": function,
@@ -256,11 +269,11 @@ def activation_case(
     }
 
     def launch_on(x: torch.Tensor, read: Any) -> torch.Tensor:
-        return activation.activation_triton(x, read, **arguments)
+        return activation.activation_triton(x, read, bank, **arguments)
 
     calls = arguments["calls"]
     launcher = activation.ActivationLauncher(
-        read, x.dtype, I, function=function, gated=gated, parameters=arguments["parameters"]
+        read, x.dtype, I, function=function, gated=gated, parameters=arguments["parameters"], editing=bank
     )
 
     step = T * (x.shape[1] + I) * x.element_size()
@@ -281,16 +294,19 @@ def activation_case(
     told = {None: "unobserved", "last": f"S={S}"}.get(position, f"{position} S={S}")
     told += "" if bins is None else f" B={bins}"
     more = f"{' product' if signal == 'product' else ''}{' coefficients' if coefficients else ''}"
+    more += f" {edits} edited" if edits else ""
     targets = 0 if read is None else T * P * groups * 4
+    edited = 0 if bank is None else T * (4 * W + P * 12) + (4 * T * I if edits == "values" else 0)
     return Case(
         kernel="activation" if bins is None else "histogram",
         variant=f"{function} {'gated' if gated else 'plain'} {dtype} I={I} {told}{more}",
         function="_rows_kernel" if position in ("any", "corpus") else "_row_kernel",
         launch=lambda: launcher(x, calls),
         bytes_moved=step
+        + edited
         + again
         + (0 if read is None else flushed + 8 + targets + max(prompts, parts) * P * S * 4),
-        bytes_least=step + (0 if read is None else once + 8 + T * 4 + S * 4),
+        bytes_least=step + edited + (0 if read is None else once + 8 + T * 4 + S * 4),
         x=x,
         reading=read,
         launch_on=launch_on,
@@ -442,6 +458,10 @@ def cases(every: bool) -> Iterator[Case]:
         yield activation_case("relu2", gated=False, position="corpus", bins=64, dtype="fp32", thresholds=8)
         yield activation_case("silu", signal="product", coefficients=True)
         yield activation_case("silu", coefficients=True, dtype="fp32")
+    for edits in ("sets", "values"):
+        yield activation_case("silu", edits=edits)
+        yield activation_case("gelu_tanh", gated=False, dtype="fp32", edits=edits)
+        yield activation_case("silu", position="any", edits=edits)
     yield activation_case("silu", thresholds=4)
     yield activation_case("silu", neurons=1544)  # a multiple of 8, not of 16
     yield activation_case("silu", neurons=1538)  # no 16-byte rows
@@ -461,6 +481,7 @@ def cases(every: bool) -> Iterator[Case]:
 def few_cases(dtype: str = "fp16") -> Iterator[Case]:
     """The cases that come closest to a thread's registers, one of each kernel, and the one that runs most."""
     yield activation_case(dtype=dtype)
+    yield activation_case(dtype=dtype, edits="values")
     yield activation_case(dtype=dtype, position="any", thresholds=8)
     yield activation_case(dtype=dtype, position="corpus", thresholds=8)
     yield activation_case(dtype=dtype, position="corpus", thresholds=6, bins=256)

@@ -7,11 +7,11 @@ Out:   out         [T, I] in x's dtype: the coefficients, a * up gated, a plain;
        calls       int64 [1] or None: 1 is added per launch, on the device, so that replays of a CUDA graph
                    count too (T == 0 launches nothing)
        and of the reading, for the rows of x with a target in [0, R) (-1: not read), s being the signal (a, or the
-       coefficient as it stands in out), t a threshold:
+       rounded coefficient, before an edit), t a threshold:
        "last"      words: bit i % 32 of word i // 32 is 1 where s > t; bits past I are 0. As uint8, a row's first
                    ceil(I / 8) bytes are numpy's packbits(bitorder="little"). near: of each 1024 neurons, how many
-                   have abs(s - t) <= NEAR_MARGIN: those that rounding might have tipped. coefficients: the row of
-                   out, before the edit. All are overwritten, so that nothing has to be zeroed before; no target comes twice
+                   have abs(s - t) <= NEAR_MARGIN: those that rounding might have tipped. coefficients: the row's
+                   before the edit. All are overwritten: nothing has to be zeroed before, and no target comes twice
        "any"       into words the bits of s > t are OR-ed over the rows of a target, which lie next to each other;
                    likewise into edges s - t >= -NEAR_MARGIN and s - t > NEAR_MARGIN. Zero a target's before its
                    first row: a prompt may come in several calls
@@ -154,6 +154,7 @@ def _edited(  # type: ignore[no-untyped-def]
     column,
     inside,
     AT_GATE: tl.constexpr,  # the code of this site
+    ALIGNMENT: tl.constexpr,  # of rows of values, in elements
 ):
     """The coefficients of a row with an edit; its own if it marks none of them."""
     edit = edit.to(tl.int64)
@@ -166,9 +167,9 @@ def _edited(  # type: ignore[no-untyped-def]
     if values_ptr is not None:
         value_row = tl.load(value_rows_ptr + edit).to(tl.int64)
         if value_row >= 0:
-            after += tl.load(
-                values_ptr + value_row * stride_values + column, mask=inside & is_marked, other=0.0
-            )
+            # Of all neurons, so that neighbours come in one load.
+            from_row = values_ptr + tl.multiple_of(value_row * stride_values, ALIGNMENT)
+            after += tl.load(from_row + column, mask=inside, other=0.0)
     after = after.to(product.dtype)
     if up is not None:
         through_gate = (after.to(tl.float32) * up.to(tl.float32)).to(product.dtype)
@@ -249,11 +250,11 @@ def _row_kernel(  # type: ignore[no-untyped-def]
     value = a.to(tl.float32)
     product = (value * up.to(tl.float32)).to(gate.dtype) if GATED else a
     written = product
-    if edits_ptr is not None:
+    if edits_ptr is not None:  # noqa: SIM102
         if edit >= 0:
             written = _edited(
                 product, a, up if GATED else None, edit, masks_ptr, scales_ptr, sites_ptr, value_rows_ptr, values_ptr,
-                stride_masks, stride_values, column, inside, AT_GATE,
+                stride_masks, stride_values, column, inside, AT_GATE, ALIGNMENT,
             )  # fmt: skip
     tl.store(out_ptr + tl.multiple_of(row * stride_out, ALIGNMENT) + column, written, mask=inside)
 
@@ -476,7 +477,7 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
                     if edit >= 0:
                         written = _edited(
                             product, a, up if GATED else None, edit, masks_ptr, scales_ptr, sites_ptr, value_rows_ptr,
-                            values_ptr, stride_masks, stride_values, column, inside, AT_GATE,
+                            values_ptr, stride_masks, stride_values, column, inside, AT_GATE, ALIGNMENT,
                         )  # fmt: skip
                 tl.store(out_ptr + tl.multiple_of(row * stride_out, ALIGNMENT) + column, written, mask=inside)
             if own >= 0:
@@ -558,6 +559,7 @@ class ActivationLauncher:
         self._vector = _VECTOR_BYTES // dtype.itemsize
         # I counts as well: up starts I elements after gate, and rows of a new output lie I apart.
         starts = [num_neurons, *([] if kept is None else [kept.stride(0)])]
+        starts += [] if editing is None else [editing.values.stride(0)]
         bank, bank_strides = _bank(editing)
         self._is_aligned = all(size % self._vector == 0 for size in starts)
         self._options: dict[str, Any] = {

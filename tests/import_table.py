@@ -39,14 +39,18 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     # part: (other parts, leaves)
     "__main__": ({"cli"}, set()),
     "cli": (
-        {"analysis", "api", "bench", "data", "engine", "exchange", "executors", "experiments", "machine", "planning",
-         "report", "scores", "store", "training"},
+        {"analysis", "api", "bench", "data", "engine", "exchange", "executors", "experiments", "harness", "machine",
+         "planning", "report", "scores", "store", "training"},
         set(LEAVES),
     ),
     "api": ({"data", "executors", "experiments", "report", "store", "training"}, set(LEAVES)),
     "bench": ({"data", "engine", "experiments", "machine", "report", "store"}, set(LEAVES)),
     "executors": ({"data", "engine", "experiments", "store"}, set(LEAVES) - {"console", "streams"}),
     "experiments": ({"data", "engine", "scores", "store"}, set(LEAVES) - {"console", "streams"}),
+    "harness": (
+        {"data", "engine", "experiments", "report"},
+        {"config", "console", "errors", "neuron_sets", "streams", "visible"},
+    ),
     "machine": ({"engine"}, {"errors", "visible"}),
     "training": ({"data"}, {"config", "console", "errors", "languages", "neuron_sets", "progress", "visible"}),
     "exchange": ({"store"}, {"errors", "languages", "neuron_sets"}),
@@ -68,7 +72,7 @@ VERSION = {"analysis", "api", "cli", "exchange", "experiments", "machine", "repo
 
 # Libraries that only some may import, inside functions too.
 LIBRARIES: dict[str, set[str]] = {
-    "vllm": {"engine", "bench", "machine"},
+    "vllm": {"engine", "bench", "harness", "machine"},
     "torch": {"engine", "bench", "exchange", "kernels", "training"},
     "triton": {"kernels"},
     "numba": {"kernels"},
@@ -77,9 +81,9 @@ LIBRARIES: dict[str, set[str]] = {
     "peft": {"training"},
     "accelerate": {"training"},
     "ray": {"executors"},
-    "lm_eval": {"experiments"},
+    "lm_eval": {"harness"},
     "zarr": {"store"},
-    "scipy": {"analysis", "report"},
+    "scipy": {"analysis", "harness", "report"},
     "threadpoolctl": {"analysis"},
     "xarray": {"analysis", "cli", "report", "store"},
     "matplotlib": {"bench", "report"},

@@ -42,7 +42,11 @@ def edits() -> list[tuple[str, Edit]]:
     among = ModelNeurons("tiny", None, tuple(range(tiny.LAYERS)), (tiny.NEURONS,) * tiny.LAYERS)
     bits = np.random.default_rng(2).random(among.shape) < 0.4
     off = NeuronSet.from_bits(among, bits)
-    return [("off", Edit(off)), ("later", Edit(off, scale=-1.0, scope="generation")), ("same", Edit(off, scale=1))]
+    return [
+        ("off", Edit(off)),
+        ("later", Edit(off, scale=-1.0, scope="generation")),
+        ("same", Edit(off, scale=1)),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +94,9 @@ def test_texts_are_those_of_hooks_and_a_resumed_run_gives_the_same(job, edits, m
     # Stopped after a window, and resumed.
     part = replace(job, source=example_source("own", "rows", prompts(), 4))
     part.write(str(tmp_path / "parts.zarr"), Silent(), threading.Event())
-    resumed = replace(job, options=RunOptions(window=4, resume=True), source=example_source("own", "rows", prompts()))
+    resumed = replace(
+        job, options=RunOptions(window=4, resume=True), source=example_source("own", "rows", prompts())
+    )
     resumed.write(str(tmp_path / "parts.zarr"), Silent(), threading.Event())
     again = open_store(str(tmp_path / "parts.zarr"))
     assert again.is_complete
@@ -169,7 +175,14 @@ def test_wrong_decoding(wrong, message):
 def test_an_edit_for_another_model_is_refused_before_loading(models, tmp_path):
     other = NeuronSet.from_layers(ModelNeurons("other", None, (0, 1, 2), (96,) * 3))
     source = example_source("own", "rows", prompts())
-    with pytest.raises(InputError, match=r"wide: is for another model: its layer 0 has 96 neurons, that of .* 88"):
+    with pytest.raises(
+        InputError, match=r"wide: is for another model: its layer 0 has 96 neurons, that of .* 88"
+    ):
         generate_into_store(
-            str(models()), source, LANGUAGES, str(tmp_path / "o.zarr"), [("wide", Edit(other))], progress=False
+            str(models()),
+            source,
+            LANGUAGES,
+            str(tmp_path / "o.zarr"),
+            [("wide", Edit(other))],
+            progress=False,
         )

@@ -84,6 +84,13 @@ def _all() -> dict[str, Entry]:
             {"measurement": measurement, **compiled},
             "unpatched:compiled",
         )
+    for number in (64, 1000):
+        several = "" if number == 64 else f"-{number}"
+        about = f"{number:,} edits, another for each prompt"
+        entries[f"edited:score{several}"] = Entry(f"{about}: scored", "edited:Edited", {"num_edits": number})
+        entries[f"edited:generate{several}"] = Entry(
+            f"{about}: 32 tokens generated", "edited:Edited", {"num_edits": number, "most": 32}
+        )
     return entries | {
         "lape": Entry("LAPE's method on vLLM", "lape:Lape", {}),
         "notebook": Entry("the published method, a prompt at a time", "notebook:Notebook", {}),
@@ -97,7 +104,9 @@ def _all() -> dict[str, Entry]:
 
 CONTENDERS = _all()
 # Eager, as a CPU runs; compiled ones are asked for by name.
-DEFAULT = tuple(name for name in CONTENDERS if not name.endswith((":compiled", "-6")))
+DEFAULT = tuple(
+    name for name in CONTENDERS if not name.endswith((":compiled", "-6")) and not name.startswith("edited:")
+)
 
 
 def parse_contenders(text: str | None) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from fastneurons.cli import (
     inactive,
     info,
     lape,
+    lm_eval,
     look,
     merge,
     neurons,
@@ -82,6 +83,7 @@ app.command(cls=SectionedCommand)(merge.merge)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
 app.add_typer(sets.sets)
+app.add_typer(lm_eval.lm_eval)
 app.command(cls=SectionedCommand)(plan.plan)
 app.command(cls=SectionedCommand)(bench.bench)
 app.command(cls=SectionedCommand)(info.info)

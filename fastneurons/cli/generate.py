@@ -22,7 +22,9 @@ def generate(
     edit: Annotated[
         list[str] | None,
         typer.Option(
-            "--edit", metavar="FILE", help="An edit, or a set of neurons to switch off; repeatable.",
+            "--edit",
+            metavar="FILE",
+            help="An edit, or a set of neurons to switch off; repeatable.",
         ),
     ] = None,
     out: Annotated[
@@ -183,9 +185,7 @@ def generate(
     source, codes = task_source(model, names, places, codes, data_options, engine, "corpus")
     if out is None:
         out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}-generate.zarr"
-    store = generate_into_store(
-        model, source, codes, out, edits, decoding, options, engine, verbose=verbose
-    )
+    store = generate_into_store(model, source, codes, out, edits, decoding, options, engine, verbose=verbose)
     if as_json:
         print(summary_json(store))
     else:

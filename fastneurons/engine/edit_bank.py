@@ -51,7 +51,8 @@ class EditBank:
         sites: This rank's layers.
         device: Where the model is.
         max_rows: The most rows a forward pass can have, padding included.
-        gather: Puts the last dimensions of all tensor-parallel ranks side by side; None where this rank has all neurons.
+        gather: Puts the last dimensions of all tensor-parallel ranks side by side; None where this rank has all
+            neurons.
     """
 
     def __init__(
@@ -82,7 +83,15 @@ class EditBank:
     @property
     def bytes(self) -> int:
         """Device memory that it holds."""
-        held = (self._masks, self._values, self._scales, self._sites, self._value_rows, self.rows, self.last_rows)
+        held = (
+            self._masks,
+            self._values,
+            self._scales,
+            self._sites,
+            self._value_rows,
+            self.rows,
+            self.last_rows,
+        )
         return sum(tensor.nbytes for tensor in held)
 
     def of_layer(self, n: int) -> Editing:
@@ -135,7 +144,9 @@ class EditBank:
         """Empty a slot: a request that names it is an error."""
         self._scopes[slot] = None
 
-    def fill(self, planes: Tensor, fills: Sequence[dict[str, Any]], scores: Tensor | None = None) -> dict[str, Tensor]:
+    def fill(
+        self, planes: Tensor, fills: Sequence[dict[str, Any]], scores: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Fill slots with neurons of categories, and with controls, without moving masks off the device.
 
         Args:

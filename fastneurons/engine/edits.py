@@ -130,7 +130,9 @@ class Edits:
         self._free = list(range(spec.edits))[::-1]
         self._free_values = list(range(spec.edit_values))[::-1]
         self._salts: dict[int, tuple[str, bool]] = {}  # of a slot; whether prompt and generation differ
-        self._values: dict[str, tuple[int, int]] = {}  # digest of values: their row, and how many slots use it
+        self._values: dict[
+            str, tuple[int, int]
+        ] = {}  # digest of values: their row, and how many slots use it
         self._value_of: dict[int, str] = {}
         self._fills = itertools.count()
         self._under_way: deque[Callable[[], list[Arrays]]] = deque()
@@ -276,9 +278,7 @@ class Edits:
             self._free_values.append(self._values.pop(unused)[0])
         row = self._free_values.pop()
         self._values[digest] = row, 1
-        self._send(
-            "fastneurons_put_values", row=row, layers=list(layers), values=to_wire({"values": values})
-        )
+        self._send("fastneurons_put_values", row=row, layers=list(layers), values=to_wire({"values": values}))
         return row
 
     def _send(self, method: str, **arguments: Any) -> None:
@@ -287,7 +287,7 @@ class Edits:
         self._under_way.append(self._engine.ask_later(method, **arguments))
 
     def _of_all_layers(self, ranks: list[Arrays]) -> Arrays:
-        """Arrays [F, N] from those of the ranks, which have the numbers of their layers, of all tensor-parallel ranks."""
+        """Arrays [F, N] from those of the ranks: each has its own layers, and numbers of all tensor-parallel ranks."""
         layers = self._engine.facts.layers
         whole = {name: np.zeros((len(array), len(layers)), array.dtype) for name, array in ranks[0].items()}
         for part, arrays in zip(self._engine.slices, ranks, strict=True):
@@ -300,9 +300,7 @@ class Edits:
 def salt_of(edit: Edit) -> str:
     """A digest of all that an edit does."""
     among = edit.neurons.among
-    digest = hashlib.sha256(
-        repr((edit.site, edit.scale, edit.scope, among.layers, among.widths)).encode()
-    )
+    digest = hashlib.sha256(repr((edit.site, edit.scale, edit.scope, among.layers, among.widths)).encode())
     digest.update(edit.neurons.mask.tobytes())
     if edit.value is not None:
         digest.update(np.where(edit.neurons.bits, edit.value, 0).astype(np.float32).tobytes())

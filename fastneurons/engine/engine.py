@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 # vLLM's configuration, and the specification of what its workers observe.
 Observe = Callable[[Any], "ObservationSpec"]
 
-_engines_in_use: set[int] = set()
+# Numbers of the patched engines of this process.
+engines_in_use: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,8 @@ class PatchedEngine:
     ) -> None:
         self._model, self._options, self._observe = model, options, observe
         self._cache_prefixes = cache_prefixes
-        self._number = next(n for n in itertools.count() if n not in _engines_in_use)
-        _engines_in_use.add(self._number)
+        self._number = next(n for n in itertools.count() if n not in engines_in_use)
+        engines_in_use.add(self._number)
         self._core: Core | None = None
         self._share: SessionShare | None = None
         try:
@@ -177,16 +178,16 @@ class PatchedEngine:
         if core is not None:
             core.close()
             give_freed_memory_back()
-        if self._number in _engines_in_use:
+        if self._number in engines_in_use:
             from fastneurons.engine.patch import forget
 
             forget(self._number)
-            _engines_in_use.discard(self._number)
+            engines_in_use.discard(self._number)
 
     @staticmethod
     def _leave_groups() -> None:
         """Leave the process groups of an engine that failed to start: NCCL complains of them as the program ends."""
-        if "vllm.distributed" in sys.modules and not _engines_in_use:
+        if "vllm.distributed" in sys.modules and not engines_in_use:
             from vllm.distributed import cleanup_dist_env_and_memory
 
             cleanup_dist_env_and_memory()

@@ -116,7 +116,7 @@ def check_config(config: dict[str, Any]) -> None:
 
 
 def decoder_shape(config: dict[str, Any]) -> tuple[int, int] | None:
-    """Numbers of decoder layers and of neurons in each, as the configuration says; None if it does not say so plainly."""
+    """Numbers of decoder layers and of neurons in each by the configuration; None if it does not say so plainly."""
     text = _text_config(config)
     layers = _num_layers(config)
     widths = {text[name] for name in _WIDTHS if text.get(name) is not None}

@@ -96,8 +96,8 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def compute_hash(self) -> str:
         """Return a hash of what compiled code depends on: the ops, and the engine's number, which graphs hold.
 
-        Nothing else: thresholds, languages, the number of edits and sizes of buffers are behind the ops, and no graph on disk
-        holds an address. With them in the key, each other run would compile anew.
+        Nothing else: thresholds, languages, the number of edits and sizes of buffers are behind the ops, and no graph
+        on disk holds an address. With them in the key, each other run would compile anew.
         """
         edits = " with edits" if self.edits else ""
         return hashlib.sha256(f"fastneurons {self.patch} {self.engine}{edits}".encode()).hexdigest()

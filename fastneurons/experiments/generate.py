@@ -183,9 +183,7 @@ class GenerationJob:
             if first and not writer.is_complete:
                 progress.message(f"continuing after {first} examples")
             progress.start(None if source.total is None else max(first, source.total), first)
-            rows = TokenisedRows(
-                remaining_rows(source.rows, known, stop), encode, self.languages, False, 256
-            )
+            rows = TokenisedRows(remaining_rows(source.rows, known, stop), encode, self.languages, False, 256)
             waiting: list[MeasuredRows] = []
             try:
                 texts = TextsPass(self, rows, bank, slots, first, stop)

@@ -138,7 +138,9 @@ def draw_findings(found: "AnyFindings", path: str | Path) -> None:
         draw_perplexities(cast("Perplexities", found), Path(path))
         return
     if found.header.kind == "generate":
-        raise InputError(f"{found.store} holds generated texts, of which there is no figure; see fastneurons summary")
+        raise InputError(
+            f"{found.store} holds generated texts, of which there is no figure; see fastneurons summary"
+        )
     from fastneurons.report.deactivation_figure import draw_deactivation
 
     draw_deactivation(cast("Deactivation", found), Path(path))

@@ -22,10 +22,10 @@ from fastneurons.store import Outcome, Store
 from fastneurons.visible import visible
 
 _NO_MEAN = Mean(float("nan"), float("nan"), float("nan"), 0)
-_EXPLANATION = (
-    "Unchanged: texts that are the intact model's, letter by letter. Change: of the share\n"
-    "of right texts, in points, from the intact model's, with the 95 % interval of a\n"
-    "bootstrap over examples; *: the interval leaves out 0."
+_UNCHANGED = "Unchanged: texts that are the intact model's, letter by letter."
+_CHANGE = (
+    "Change: of the share of right texts, in points, from the intact model's, with the\n"
+    "95 % interval of a bootstrap over examples; *: the interval leaves out 0."
 )
 
 
@@ -72,13 +72,17 @@ def compute_generation(store: Store) -> Generation:
     number, tokens = np.zeros(L, np.int64), np.zeros((L, C), np.int64)
     unchanged = np.zeros((L, C), np.int64)
     correct: list[NDArray[np.uint8]] = []
-    for _, block in store.windows("outcome", "present", "text", "generated_count", "correct"):
+    judging = ("correct",) if header.measures else ()
+    for _, block in store.windows("outcome", "present", "text", "generated_count", *judging):
         there = block["present"] & (block["outcome"] == Outcome.MEASURED)[:, None]  # [E, L]
         number += there.sum(0)
         tokens += np.where(there[..., None], block["generated_count"], 0).sum(0, dtype=np.int64)
         same = block["text"] == block["text"][..., :1]
         unchanged += (same & there[..., None]).sum(0)
-        correct.append(np.where(there[..., None], block["correct"], Answer.NOT_JUDGED).astype(np.uint8))
+        given = block["correct"] if judging else np.uint8(Answer.NOT_JUDGED)
+        correct.append(
+            np.where(there[..., None], given, np.uint8(Answer.NOT_JUDGED)) + np.zeros((1, 1, C), np.uint8)
+        )
     judged = np.concatenate(correct) if correct else np.zeros((0, L, C), np.uint8)
     scores = np.where(judged == Answer.NOT_JUDGED, np.nan, judged == Answer.RIGHT)  # [E, L, C]
     texts: dict[str, dict[str, Texts]] = {}
@@ -117,7 +121,9 @@ def print_generation(found: Generation, stream: TextIO) -> None:
         console.print(made)
     if len(found.texts) > 1:
         console.print()
-        console.print(_EXPLANATION, style="dim")
+        console.print(_UNCHANGED, style="dim")
+        if found.is_judged:
+            console.print(_CHANGE, style="dim")
     print_skipped(console, found, "example")
 
 

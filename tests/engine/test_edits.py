@@ -195,7 +195,9 @@ def session(models):
 
 
 def scores_of(session: Any, asked: list[dict[str, Any]], slot: int | None) -> np.ndarray:
-    salt = None if slot is None else f"{session.edits.salt(slot, 1)} {np.random.default_rng().integers(2**60)}"
+    salt = (
+        None if slot is None else f"{session.edits.salt(slot, 1)} {np.random.default_rng().integers(2**60)}"
+    )
     return np.concatenate(
         list(score(session.engine, [ToScore(text["ids"], text["boundary"], slot, salt) for text in asked]))
     )
@@ -232,9 +234,7 @@ def test_slots_are_filled_from_categories_and_with_controls(session):
     stored = words.view(-1, len(LANGUAGES), *words.shape[1:])[:, :, 0]
     want = np.packbits(unpack(measured["activated"], 88)[:, 0], axis=-1, bitorder="little")
     slots = [
-        next(
-            k for k, held in enumerate(stored.numpy()) if (held.view(np.uint8)[..., :11] == want[e]).all()
-        )
+        next(k for k, held in enumerate(stored.numpy()) if (held.view(np.uint8)[..., :11] == want[e]).all())
         for e in range(len(rows))
     ]
     edits, change = session.edits, Change()
@@ -271,9 +271,7 @@ def test_slots_are_filled_from_categories_and_with_controls(session):
     asked = texts(6)
     same = NeuronSet.from_bits(edits.model, found[3].astype(bool))
     put = edits.put(Edit(same))
-    np.testing.assert_array_equal(
-        scores_of(session, asked, put), scores_of(session, asked, fills[3].slot)
-    )
+    np.testing.assert_array_equal(scores_of(session, asked, put), scores_of(session, asked, fills[3].slot))
     for fill in fills:
         edits.free(fill.slot)
     edits.free(put)
@@ -310,7 +308,9 @@ def test_the_bank_is_bounded(session):
 def test_wrong_edits_are_named(session):
     edits = session.edits
     other = NeuronSet.from_layers(ModelNeurons("other", None, (0, 1, 2), (96,) * 3))
-    with pytest.raises(InputError, match=r"wide.safetensors: is for another model: its layer 0 has 96 neurons"):
+    with pytest.raises(
+        InputError, match=r"wide.safetensors: is for another model: its layer 0 has 96 neurons"
+    ):
         edits.put(Edit(other), "wide.safetensors")
     deep = NeuronSet.from_layers(ModelNeurons("other", None, (3,), (88,)))
     with pytest.raises(InputError, match="it has layer 3"):

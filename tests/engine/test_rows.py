@@ -10,6 +10,7 @@ from fastneurons.engine.rows import (
     completes_prompt,
     new_prompt_tokens,
     num_rows_read,
+    row_edits,
     row_targets,
 )
 
@@ -189,3 +190,14 @@ def test_chunks_and_preemptions_count_each_token_of_a_span_once(chunks, numbers,
     }
     assert rows == inside
     assert total == len(inside)
+
+
+def test_edited_rows_are_those_of_each_requests_tokens():
+    # A chunk in the middle of a prompt, a prompt's end with its first generated token, a decode step, one unedited.
+    b = batch((4, 3, 10), (5, 4, 8), (12, 1, 9), (0, 2, 2))
+    slot = np.array([7, 2, 5, -1], np.int32)
+    prompt = np.array([10, 8, 9, 2])
+    zero, never = np.zeros(4, np.int64), np.full(4, 2**62)
+    assert row_edits(b, slot, zero, never, 12).tolist() == [7] * 3 + [2] * 4 + [5] + [-1] * 4
+    assert row_edits(b, slot, zero, prompt, 12).tolist() == [7] * 3 + [2] * 3 + [-1] * 6
+    assert row_edits(b, slot, prompt, never, 12).tolist() == [-1] * 6 + [2, 5] + [-1] * 4

@@ -342,6 +342,31 @@ TOUCHED: dict[str, list[Touch]] = {
             "IrOp.register_impl(provider, supported, supports_args, inplace)": "adds an implementation",
         }),
     ],
+    "engine/generation.py": [
+        *_touches("vllm.sampling_params", {
+            "SamplingParams(max_tokens, temperature, detokenize, output_kind)": "those of all prompts",
+            "SamplingParams.update_from_generation_config(generation_config, eos_token_id)":
+            "sets the tokens that end a text, as vLLM's input processor does",
+            "SamplingParams.eos_token_id": "of these, the tokenizer's",
+            "SamplingParams.stop_token_ids": "the others",
+            "SamplingParams.seed": "of a request's own random numbers",
+        }),
+        *_touches("vllm.config.model", {
+            "ModelConfig.try_get_generation_config": "of the checkpoint; empty without one",
+        }),
+        *_touches("vllm.v1.engine", {"EngineCoreOutput.new_token_ids": "those of a step, an end mark included"}),
+    ],
+    "harness/model.py": [
+        *_touches("vllm.entrypoints.llm", {
+            "LLM.generate(prompts, sampling_params, use_tqdm, lora_request)": "outputs in the order of the prompts",
+            "LLM.collective_rpc(method, kwargs)": "calls all workers; results in the order of the ranks",
+            "LLM.llm_engine": "has `vllm_config` and `engine_core`",
+        }),
+        *_touches("vllm", {
+            "SamplingParams": "`clone` makes parameters of a request's own",
+            "TokensPrompt": "token ids with a `cache_salt`",
+        }),
+    ],
     "bench/engine.py": [
         *_touches("vllm.v1.engine.llm_engine", {
             "LLMEngine.from_vllm_config(vllm_config, usage_context, disable_log_stats)": "vLLM alone",

@@ -64,6 +64,8 @@ def test_aligned_rows_are_read_and_written_16_bytes_at_a_time(rows):
         if row["kernel"] != "activation" or "I=1538" in row["variant"]:
             continue
         vectors = (2 if "fp32" in row["variant"] else 1) * (2 if "gated" in row["variant"] else 1)
+        if "values edited" in row["variant"]:
+            vectors += 2  # eight numbers in fp32
         assert row["loads"].get("16") == vectors, label(row)
         kept = 2 if "coefficients" in row["variant"] else 1
         assert row["stores"].get("16") == kept * (2 if "fp32" in row["variant"] else 1), label(row)

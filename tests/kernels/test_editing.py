@@ -221,7 +221,9 @@ def test_offsets_past_two_to_the_31(runnable):
     masks, values = far_apart(torch.int32, (4, 2)), far_apart(torch.float32, (4, 40))
     masks[3], values[3] = torch.tensor([0b10, 1]), torch.arange(40.0)
     four = torch.zeros(4, dtype=torch.int32)
-    editing = Editing(torch.tensor([3, -1, 3], dtype=torch.int32), masks, four.float(), four, four + 3, values)
+    editing = Editing(
+        torch.tensor([3, -1, 3], dtype=torch.int32), masks, four.float(), four, four + 3, values
+    )
     out = activation_triton(x, editing=editing, function="relu", gated=False)
     want = torch.ones(40)
     want[1], want[32] = 1.0, 32.0

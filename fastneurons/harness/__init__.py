@@ -1,0 +1,1 @@
+"""EleutherAI's lm-evaluation-harness over edited models: the optional extra `lm-eval`."""
