@@ -30,7 +30,7 @@ os.environ.pop(
 import from_checkout  # noqa: F401  # before the kernels are imported
 import torch
 import triton
-from fastneurons_kernels import activation, attribution, categories, reading, top
+from fastneurons_kernels import activation, attribution, categories, histogram, reading, top
 from fastneurons_kernels.functions import FUNCTIONS
 from triton.backends.compiler import GPUTarget
 from triton.compiler.compiler import ASTSource, make_backend
@@ -117,7 +117,13 @@ def compile_launch(module: Any, kernel_name: str, launch: Callable[[], object], 
 
 def inspect(case: Case, arch: Arch) -> Row:
     """Compile a case for a target and read its assembly and its resource usage."""
-    modules = {"activation": activation, "categories": categories, "attribution": attribution, "top": top}
+    modules = {
+        "activation": activation,
+        "histogram": activation,  # in the same kernel
+        "categories": categories,
+        "attribution": attribution,
+        "top": top,
+    }
     module = modules[case.kernel]
     compiled = compile_launch(module, case.function, case.launch, arch)
     if "amdgcn" in compiled.asm:
@@ -212,6 +218,7 @@ def activation_case(
     thresholds: int = 1,
     rows: int = 2048,
     prompts: int = 64,
+    bins: int | None = None,
     device: str = "meta",
 ) -> Case:
     """A step of `rows` tokens of as many prompts; the outputs are one layer's part of a buffer.
@@ -237,6 +244,7 @@ def activation_case(
             targets=_targets(T, prompts, position, device),
             thresholds=torch.arange(S, dtype=torch.float32, device=device) / 10,
             signal=signal,
+            distribution=None if bins is None else _distribution(prompts, I, bins, gated, device),
             **buffers,
         )
     calls = None if read is None else torch.zeros(1, dtype=torch.int64, device=device)
@@ -264,12 +272,18 @@ def activation_case(
         row_bytes += I * x.element_size()
     once = prompts * row_bytes * (1 if position == "last" else 2)
     flushed = once if position == "last" else max(prompts, parts) * row_bytes * 2
+    if bins is not None:
+        # Of each value its bin, read and written; of each part of the rows sums and signs. Tables stay in the cache.
+        aside = I * (4 * 8 + (16 if gated else 0)) * 2
+        flushed += T * I * 8 + max(prompts, parts) * aside
+        once += T * I * 8 + prompts * aside
     again = (groups - 1) * T * x.shape[1] * x.element_size() if position in ("any", "corpus") else 0
     told = {None: "unobserved", "last": f"S={S}"}.get(position, f"{position} S={S}")
+    told += "" if bins is None else f" B={bins}"
     more = f"{' product' if signal == 'product' else ''}{' coefficients' if coefficients else ''}"
     targets = 0 if read is None else T * P * groups * 4
     return Case(
-        kernel="activation",
+        kernel="activation" if bins is None else "histogram",
         variant=f"{function} {'gated' if gated else 'plain'} {dtype} I={I} {told}{more}",
         function="_rows_kernel" if position in ("any", "corpus") else "_row_kernel",
         launch=lambda: launcher(x, calls),
@@ -280,6 +294,22 @@ def activation_case(
         x=x,
         reading=read,
         launch_on=launch_on,
+    )
+
+
+def _distribution(
+    prompts: int, neurons: int, bins: int, gated: bool, device: str
+) -> "histogram.Distribution":
+    """A layer's part of the buffers for distributions."""
+    shape = (prompts, 32, neurons, bins)
+    return histogram.Distribution(
+        counts=torch.zeros(shape, dtype=torch.int32, device=device)[:, 0],
+        sums=torch.zeros((prompts, 32, 4, neurons), dtype=torch.float64, device=device)[:, 0],
+        table=torch.zeros(histogram.NUM_CELLS, dtype=torch.uint8, device=device),
+        anchors=torch.zeros(4, dtype=torch.float64, device=device),
+        signs=torch.zeros((prompts, 32, 4, neurons), dtype=torch.int32, device=device)[:, 0]
+        if gated
+        else None,
     )
 
 
@@ -408,6 +438,8 @@ def cases(every: bool) -> Iterator[Case]:
             yield activation_case("gelu_tanh", position=position, dtype="fp32", signal="product")
             yield activation_case("relu2", gated=False, position=position, thresholds=8)
             yield activation_case("silu", position=position, neurons=1538)
+        yield activation_case("silu", position="corpus", bins=64)
+        yield activation_case("relu2", gated=False, position="corpus", bins=64, dtype="fp32", thresholds=8)
         yield activation_case("silu", signal="product", coefficients=True)
         yield activation_case("silu", coefficients=True, dtype="fp32")
     yield activation_case("silu", thresholds=4)
@@ -431,6 +463,7 @@ def few_cases(dtype: str = "fp16") -> Iterator[Case]:
     yield activation_case(dtype=dtype)
     yield activation_case(dtype=dtype, position="any", thresholds=8)
     yield activation_case(dtype=dtype, position="corpus", thresholds=8)
+    yield activation_case(dtype=dtype, position="corpus", thresholds=6, bins=256)
     yield categories_case(languages=64, thresholds=3)
     yield categories_case(languages=17)
     yield attribution_case(dtype=dtype)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         align,
         deactivate,
         findings,
+        generate,
         merge,
         open,
         perplexity,
@@ -41,6 +42,7 @@ __all__ = [
     "align",
     "deactivate",
     "findings",
+    "generate",
     "merge",
     "open",
     "perplexity",
@@ -49,9 +51,13 @@ __all__ = [
     "write_report",
 ]
 
+_FUNCTIONS = (
+    "align", "deactivate", "findings", "generate", "merge", "open", "perplexity", "run", "verify", "write_report",
+)  # fmt: skip
+
 
 def __getattr__(name: str) -> Any:
-    if name in ("align", "deactivate", "findings", "merge", "open", "perplexity", "run", "verify", "write_report"):
+    if name in _FUNCTIONS:
         from fastneurons import api
 
         return getattr(api, name)

@@ -43,9 +43,14 @@ def run(
     top_k: int | None = None,
     keep_coefficients: bool = False,
     block_size: int | None = None,
+    tokens_per_language: int | None = None,
+    histogram: int | None = None,
     observe_memory: float | None = None,
     include_special_tokens: bool = False,
     add_bos_token: bool | None = None,
+    score: bool = False,
+    choices_by: str = "likelihood",
+    max_new_tokens: int | None = None,
     limit: int | None = None,
     window: int = 256,
     keep_bits: bool = True,
@@ -80,12 +85,18 @@ def run(
         top_k: Number of a layer's neurons that count as its top contributors; None takes 800 of every 16,384.
         keep_coefficients: Whether to store every coefficient.
         block_size: For a corpus: join each language's texts and cut them into blocks of this many tokens.
+        tokens_per_language: For a corpus: stop reading a language after this many tokens; None reads all texts.
+        histogram: For a corpus: bins of a histogram of each neuron's signal in each language; None for no histograms.
         observe_memory: Memory on each device for examples in flight, in GiB; None takes 1 on CPUs, and on GPUs a tenth
             of the device's, at most 8.
         include_special_tokens: Whether "any", "answer" and "corpus" also read the tokens that the tokenizer or the
             chat format adds around a text.
         add_bos_token: Whether each prompt gets the tokenizer's begin-of-text token, unless it already begins with
             it; None leaves this to the tokenizer.
+        score: Whether to judge the model's answers as well.
+        choices_by: With `score`, the choice of the highest "likelihood", or of the highest per unit of its length, in
+            "characters", "bytes" or "tokens".
+        max_new_tokens: With `score`, most tokens to generate where an answer is written, not chosen.
         limit: Stop after this many examples of each task.
         window: Number of examples to write and commit at a time.
         keep_bits: Whether to store which neurons were activated, or only counts.
@@ -119,9 +130,23 @@ def run(
         observe_memory,
         include_special_tokens,
         add_bos_token,
+        histogram,
+        score=score,
+        choices_by=choices_by,
+        max_new_tokens=max_new_tokens,
     )
     chosen_shard = None if shard is None else Shard.parse(shard)
-    options = RunOptions(window, keep_bits, resume, overwrite, block_size, keep_prompts, keep_folds, chosen_shard)
+    options = RunOptions(
+        window,
+        keep_bits,
+        resume,
+        overwrite,
+        block_size,
+        keep_prompts,
+        keep_folds=keep_folds,
+        shard=chosen_shard,
+        tokens_per_language=tokens_per_language,
+    )
     many = many_engines(engines, num_engines, window_timeout)
     model, engine_arguments = fspath(model), engine_options(**engine)
     source, codes = _source(model, data, languages, tasks, data_options, limit, engine_arguments, position)
@@ -239,6 +264,86 @@ def deactivate(
     )
     return deactivate_into_store(
         model, source, codes, fspath(out), wanted, measurement, options, engine_arguments, progress, verbose
+    )
+
+
+def generate(
+    model: Path,
+    data: Path | Mapping[str, Path] | Iterable[Example | Skipped] | None,
+    languages: str | Sequence[str] | None,
+    out: Path,
+    *,
+    edits: "Mapping[str, Edit] | Sequence[Path]" = (),
+    tasks: str | Sequence[str] | None = None,
+    data_options: DataOptions | None = None,
+    max_tokens: int = 64,
+    temperature: float = 0.0,
+    sampling_seed: int = 0,
+    until: Sequence[str] = (),
+    measure: str = "starts-with",
+    limit: int | None = None,
+    window: int = 64,
+    keep_prompts: bool = True,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool | RunProgress = True,
+    verbose: bool = False,
+    **engine: Any,
+) -> Store:
+    """Generate texts after each prompt, by the intact model and under edits, into a store.
+
+    Args:
+        model: A Hugging Face model folder, or a name on the Hub.
+        data: As for `run`.
+        languages: As for `run`; one is enough.
+        out: The store to write: a local path or an fsspec URL.
+        edits: Edits by their names, or files of edits or of sets of neurons, which are then switched off.
+        tasks: As for `run`.
+        data_options: As for `run`.
+        max_tokens: Most tokens to generate after a prompt.
+        temperature: 0 takes the likeliest token each time.
+        sampling_seed: Random seed of the texts, for a temperature above 0. A prompt has the same random numbers with
+            each edit and without.
+        until: Texts are cut before the first of these strings.
+        measure: A text is right if its first line "starts-with" the answer, is the answer ("exact-match"), or if the
+            answer is the text's "last-number".
+        limit: Stop after this many examples of each task.
+        window: Number of examples to write and commit at a time.
+        keep_prompts: Whether to store the prompts.
+        resume: Whether to continue an interrupted run, or one whose data or limit has grown.
+        overwrite: Whether to replace an existing store.
+        progress: Whether to show progress on standard error; or an object whose methods are called instead.
+        verbose: Whether to show vLLM's log.
+        engine: vLLM's engine arguments by name.
+    Returns:
+        The complete store, of the kind "generate"; after Ctrl-C, the store with what was generated so far.
+    Raises:
+        InputError: an argument, the data, an edit or the model is wrong.
+        EngineError: the engine failed; what was generated before is in the store.
+        StoreError: the store cannot be written or continued.
+    """
+    from fastneurons.experiments.generate import Decoding, generate_into_store
+    from fastneurons.experiments.perplexity import named_edits
+
+    decoding = Decoding(max_tokens, temperature, sampling_seed, tuple(until), measure)
+    named = (
+        list(edits.items()) if isinstance(edits, Mapping) else named_edits([fspath(path) for path in edits])
+    )
+    options = RunOptions(window, resume=resume, overwrite=overwrite, keep_prompts=keep_prompts)
+    source, codes = _source(
+        fspath(model), data, languages, tasks, data_options, limit, engine_options(**engine), "corpus"
+    )
+    return generate_into_store(
+        fspath(model),
+        source,
+        codes,
+        fspath(out),
+        named,
+        decoding,
+        options,
+        engine_options(**engine),
+        progress,
+        verbose,
     )
 
 

@@ -320,5 +320,7 @@ def join(parts: Sequence[Arrays], tasks: Sequence[int], num_tasks: int) -> Array
                 joined[name][task] += part[name]
         else:
             # Of a corpus, a group is a window, whose histograms are too large to be copied for nothing.
-            joined[name] = parts[0][name] if len(parts) == 1 else np.sum([part[name] for part in parts], axis=0)
+            joined[name] = (
+                parts[0][name] if len(parts) == 1 else np.sum([part[name] for part in parts], axis=0)
+            )
     return joined

@@ -23,6 +23,7 @@ _FEWEST_BINS, _MOST_BINS = 16, 256
 
 POSITIONS = ("last", "any", "answer", "corpus")
 SIGNALS = ("gate", "product")
+CHOICES_BY = ("likelihood", "characters", "bytes", "tokens")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Measurement:
         add_bos_token: Whether each prompt gets the tokenizer's begin-of-text token, unless it already begins with
             it; None leaves this to the tokenizer.
         histogram: For a corpus: bins of a histogram of each neuron's signal in each language; None for no histograms.
+        score: Whether to judge the model's answers as well: `log_probability`, `judged_count` and `correct`.
+        choices_by: Which choice counts as the model's: that of the highest "likelihood", or the highest per unit of its
+            length, in "characters", "bytes" or "tokens".
+        max_new_tokens: Most tokens to generate where an answer is written, not chosen; None takes what a task needs.
     """
 
     thresholds: tuple[float, ...] = (0.0,)
@@ -58,6 +63,9 @@ class Measurement:
     include_special_tokens: bool = False
     add_bos_token: bool | None = None
     histogram: int | None = None
+    score: bool = False
+    choices_by: str = "likelihood"
+    max_new_tokens: int | None = None
 
     def __post_init__(self) -> None:
         shown = ", ".join(f"{t:g}" for t in self.thresholds)
@@ -71,6 +79,14 @@ class Measurement:
             raise InputError(f"--position {self.position}: must be one of {', '.join(POSITIONS)}")
         if self.signal not in SIGNALS:
             raise InputError(f"--signal {self.signal}: must be one of {', '.join(SIGNALS)}")
+        if self.score and self.position == "corpus":
+            raise InputError("--score with --position corpus: the texts of a corpus have no answers to judge")
+        if self.choices_by not in CHOICES_BY:
+            raise InputError(f"--choices-by {self.choices_by}: must be one of {', '.join(CHOICES_BY)}")
+        if not self.score and (self.choices_by != "likelihood" or self.max_new_tokens is not None):
+            raise InputError("--choices-by and --max-new-tokens need --score")
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise InputError(f"--max-new-tokens {self.max_new_tokens}: must be at least 1")
         if self.attribution and self.position != "last":
             raise InputError(
                 f"--attribution with --position {self.position}: attribution reads the last prompt token; "

@@ -96,15 +96,17 @@ class Reader:
             if (tensor := getattr(reading, name)) is not None
         }
         self._coefficients = None if reading.coefficients is None else bits_of(reading.coefficients)
-        self._distribution = reading.distribution and DistributionReader(
-            reading.distribution,
-            num_neurons,
-            self._of_product,
-            dtype,
-            function=function,
-            gated=gated,
-            parameters=parameters,
-        )
+        self._distribution: DistributionReader | None = None
+        if reading.distribution is not None:
+            self._distribution = DistributionReader(
+                reading.distribution,
+                num_neurons,
+                self._of_product,
+                dtype,
+                function=function,
+                gated=gated,
+                parameters=parameters,
+            )
 
     def __call__(self, x: torch.Tensor, product: torch.Tensor | None, which: RowsToRead) -> None:
         """Read.

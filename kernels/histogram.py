@@ -20,6 +20,7 @@ Exact: everything, given the signal, as long as the parts of a sum stay below 2*
 The Triton part has been compiled and run in Triton's interpreter; it has never been run on a GPU.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -33,8 +34,9 @@ from fastneurons_kernels.reading import expect
 FEWEST_BINS, MOST_BINS = 16, 256  # with fewer, a sample tells too little; a table's entry has eight bits
 NUM_CELLS = 1 << 16  # patterns of a float32's upper 16 bits
 
-# Bits of a sum's two parts, each below the one before: in windows of up to 2**24 tokens both are exact.
-_BITS_OF_A_PART = 28
+# Bits of a value that go to each of a sum's two parts. What is left of 53 is for the number of values: 2**21 of the
+# largest size, and at least 2**23 of remainders.
+_BITS_OF_PARTS = (32, 30)
 _CODE_OF_INFINITY = 0x7F80
 
 
@@ -119,14 +121,14 @@ def tables(edges: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
 def anchors(largest: float) -> npt.NDArray[np.float64]:
     """The anchors for values of about this size, at most: float64 [4], for x coarse and fine, then for x * x.
 
-    Sums of values up to 2**24 in number are exact to 2**-56 of the next larger power of two; larger values, or more of
-    them, are added with the rounding of float64.
+    Each value is rounded to 2**-62 of the next larger power of two. Sums of a million values of this size are exact,
+    and of more that are smaller; beyond, float64 rounds.
     """
     exponent = math.frexp(largest)[1] if 0 < largest < math.inf else 0
     found = []
     for top in (exponent, 2 * exponent):
-        for part in (1, 2):
-            found.append(math.ldexp(1.5, 52 + top - part * _BITS_OF_A_PART))
+        for bits in itertools.accumulate(_BITS_OF_PARTS):
+            found.append(math.ldexp(1.5, 52 + top - bits))
     return np.array(found)
 
 
@@ -152,7 +154,7 @@ def count_bin(signal, counts_ptr, table_ptr, column, inside, BINS: tl.constexpr)
     tl.atomic_add(counts_ptr + column.to(tl.int64) * BINS + number, 1, mask=inside, sem="relaxed")
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def two_parts(number, anchor_ptr):  # type: ignore[no-untyped-def]
     """A float64's coarse and fine part."""
     anchor = tl.load(anchor_ptr)
@@ -161,7 +163,7 @@ def two_parts(number, anchor_ptr):  # type: ignore[no-untyped-def]
     return coarse, ((number - coarse) + anchor) - anchor
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def sign_case(gate, up):  # type: ignore[no-untyped-def]
     """0 to 3, in the order of `signs`."""
     return tl.where(gate > 0, 0, 2) + tl.where(up > 0, 0, 1)
@@ -169,7 +171,14 @@ def sign_case(gate, up):  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def flush_sums(  # type: ignore[no-untyped-def]
-    coarse, fine, coarse_of_squares, fine_of_squares, sums_ptr, column, inside, I: tl.constexpr  # noqa: E741
+    coarse,
+    fine,
+    coarse_of_squares,
+    fine_of_squares,
+    sums_ptr,
+    column,
+    inside,
+    I: tl.constexpr,  # noqa: E741
 ):
     """Add a program's sums to the target's row."""
     tl.atomic_add(sums_ptr + column, coarse, mask=inside, sem="relaxed")
@@ -180,7 +189,12 @@ def flush_sums(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def flush_signs(  # type: ignore[no-untyped-def]
-    signs, signs_ptr, column, inside, I: tl.constexpr, BITS: tl.constexpr  # noqa: E741
+    signs,
+    signs_ptr,
+    column,
+    inside,
+    I: tl.constexpr,  # noqa: E741
+    BITS: tl.constexpr,
 ):
     """Add a program's sign cases, BITS bits each, to the target's row."""
     for case in tl.static_range(4):

@@ -1,8 +1,8 @@
 """The contract of `histogram.py` on the CPU.
 
 The signal is evaluated by the definition of the activation function, a few rows at a time, so that it is still in the
-cache when it is sorted into bins. Each thread takes some neurons of all these rows: their bins stay in its cache, and no
-two threads write to the same place.
+cache when it is sorted into bins. Each thread takes some neurons of all these rows: their bins stay in its cache, and
+no two threads write to the same place.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from fastneurons_kernels.codes import bits_of, in_range
+from fastneurons_kernels.codes import bits_in_range, bits_of, in_range
 from fastneurons_kernels.compiled import compiled
 from fastneurons_kernels.functions import get_function
 from fastneurons_kernels.histogram import Distribution
+from fastneurons_kernels.reading import WORD_BITS
 from fastneurons_kernels.threads import parts_of, pool, share_out
 
-# Numbers whose signal is evaluated at once: 1 MiB in float32.
-_AT_ONCE = 1 << 18
+# Numbers whose signal is evaluated at once: 512 KiB in float32.
+_AT_ONCE = 1 << 17
 # Neurons of a part of the work: with 64 bins, their counts take 64 KiB.
 _NEURONS_OF_A_PART = 256
 
@@ -83,8 +84,10 @@ class DistributionReader:
                 self._counts, self._sums,
             )  # fmt: skip
             if self._signs is not None:
-                codes = bits_of(x[span]).view(self._positive.dtype)
-                _add_signs(pool(), parts, codes, here, to, self._neurons, self._positive, self._signs)
+                part, stride = x[span], x.stride(0)
+                whole = part.as_strided(((len(part) - 1) * stride + x.shape[1],), (1,))
+                codes = bits_of(whole).view(self._positive.dtype)
+                _add_signs(pool(), parts, codes, stride, here, to, self._neurons, self._positive, self._signs)
 
     def _signal(self, x: torch.Tensor, product: torch.Tensor | None) -> torch.Tensor:
         """The signal of some rows, contiguous float32 [T, I], as it is after rounding to x's dtype."""
@@ -107,7 +110,7 @@ def _add(  # type: ignore[no-untyped-def]
 def _add_part(  # type: ignore[no-untyped-def]
     part, parts, values, halves, rows, targets, neurons, table, anchors, counts, sums
 ):
-    first, end = neurons * part // parts, neurons * (part + 1) // parts
+    first, end = np.uintp(neurons * part // parts), np.uintp(neurons * (part + 1) // parts)
     found = np.empty((4, end - first))
     a, b, c, d = anchors[0], anchors[1], anchors[2], anchors[3]
     k = 0
@@ -124,8 +127,8 @@ def _add_part(  # type: ignore[no-untyped-def]
             _count_bins(halves, rows[k], table, counts, target, first, end)
             k += 1
         for s in range(4):
-            for i in range(first, end):
-                sums[target, s, i] += found[s, i - first]
+            for i in range(end - first):
+                sums[target, s, first + i] += found[s, i]
 
 
 @compiled
@@ -141,7 +144,8 @@ def _add_row(values, row, first, end, a, b, c, d, found):  # type: ignore[no-unt
         found[3, i] += ((square - coarse) + d) - d
 
 
-# Two rows at once: LLVM then uses vectors, and sums are read and written half as often; four times as fast.
+# Two rows at once, so that sums are read and written half as often. Indices are unsigned: of a signed one, numba asks
+# whether it counts from the end, and LLVM then uses no vectors, which takes four times as long.
 @compiled
 def _add_two_rows(values, row, other, first, end, a, b, c, d, found):  # type: ignore[no-untyped-def]
     for i in range(end - first):
@@ -158,56 +162,81 @@ def _add_two_rows(values, row, other, first, end, a, b, c, d, found):  # type: i
 @compiled
 def _count_bins(halves, row, table, counts, target, first, end):  # type: ignore[no-untyped-def]
     for i in range(first, end):
-        counts[target, i, table[halves[row, 2 * i + 1]]] += 1
+        counts[target, i, table[halves[row, np.uintp(2) * i + np.uintp(1)]]] += 1
 
 
 @compiled
-def _add_signs(pool, parts, codes, rows, targets, neurons, ends, signs):  # type: ignore[no-untyped-def]
-    """Count the sign cases of gate and up."""
-    share_out(pool, parts, _add_signs_part, (codes, rows, targets, neurons, ends, signs))
+def _add_signs(pool, parts, codes, stride, rows, targets, neurons, ends, signs):  # type: ignore[no-untyped-def]
+    """Count the sign cases of gate and up; `codes` is all of x, of which rows lie `stride` apart."""
+    share_out(pool, parts, _add_signs_part, (codes, stride, rows, targets, neurons, ends, signs))
 
 
 @compiled
-def _add_signs_part(part, parts, codes, rows, targets, neurons, ends, signs):  # type: ignore[no-untyped-def]
-    first, end = neurons * part // parts, neurons * (part + 1) // parts
-    found = np.empty((3, end - first), np.int32)
+def _add_signs_part(  # type: ignore[no-untyped-def]
+    part, parts, codes, stride, rows, targets, neurons, ends, signs
+):
+    words = neurons // WORD_BITS
+    first, end = words * part // parts, words * (part + 1) // parts
     k = 0
     while k < len(rows):
-        target, begin = targets[k], k
-        found[:] = 0
-        while k + 1 < len(rows) and targets[k] == target and targets[k + 1] == target:
-            _sign_two_rows(codes, rows[k], rows[k + 1], neurons, first, end, ends, found)
-            k += 2
-        if k < len(rows) and targets[k] == target:
-            _sign_row(codes, rows[k], neurons, first, end, ends, found)
-            k += 1
-        for i in range(first, end):
-            gate, up, both = found[0, i - first], found[1, i - first], found[2, i - first]
-            signs[target, 0, i] += both
-            signs[target, 1, i] += gate - both
-            signs[target, 2, i] += up - both
-            signs[target, 3, i] += (k - begin) - gate - up + both
+        number = 1
+        while number < _ROWS_OF_A_WORD and k + number < len(rows) and targets[k + number] == targets[k]:
+            number += 1
+        for w in range(first, end):
+            _sign_word(codes, stride, rows, k, number, neurons, w * WORD_BITS, ends, signs, targets[k])
+        k += number
+    if part == parts - 1:
+        for k in range(len(rows)):
+            for i in range(words * WORD_BITS, neurons):
+                gate = in_range(codes[rows[k] * stride + i], ends[0], ends[1])
+                up = in_range(codes[rows[k] * stride + neurons + i], ends[0], ends[1])
+                signs[targets[k], (0 if gate else 2) + (0 if up else 1), i] += 1
+
+
+# Rows that four bits count.
+_ROWS_OF_A_WORD = 15
 
 
 @compiled
-def _sign_row(codes, row, neurons, first, end, ends, found):  # type: ignore[no-untyped-def]
-    smallest, infinity = ends[0], ends[1]
-    for i in range(end - first):
-        gate = np.int32(in_range(codes[row, first + i], smallest, infinity))
-        up = np.int32(in_range(codes[row, neurons + first + i], smallest, infinity))
-        found[0, i] = np.int32(found[0, i] + gate)
-        found[1, i] = np.int32(found[1, i] + up)
-        found[2, i] = np.int32(found[2, i] + (gate & up))
+def _sign_word(  # type: ignore[no-untyped-def]
+    codes, stride, rows, k, number, neurons, i, ends, signs, target
+):
+    """Count for 32 neurons at once: bit b of four words is a neuron's number of rows in binary.
+
+    Three numbers: rows with gate above 0, with up above 0, and with both.
+    """
+    zero = np.uint32(0)
+    a0, a1, a2, a3 = zero, zero, zero, zero
+    b0, b1, b2, b3 = zero, zero, zero, zero
+    c0, c1, c2, c3 = zero, zero, zero, zero
+    for r in range(k, k + number):
+        at = rows[r] * stride + i
+        gate = bits_in_range(codes, at, ends[0], ends[1])
+        up = bits_in_range(codes, at + neurons, ends[0], ends[1])
+        a0, a1, a2, a3 = _one_more(a0, a1, a2, a3, gate)
+        b0, b1, b2, b3 = _one_more(b0, b1, b2, b3, up)
+        c0, c1, c2, c3 = _one_more(c0, c1, c2, c3, np.uint32(gate & up))
+    i = np.uintp(i)
+    for b in range(np.uintp(WORD_BITS)):
+        gates, ups, both = _at(a0, a1, a2, a3, b), _at(b0, b1, b2, b3, b), _at(c0, c1, c2, c3, b)
+        signs[target, 0, i + b] += both
+        signs[target, 1, i + b] += gates - both
+        signs[target, 2, i + b] += ups - both
+        signs[target, 3, i + b] += number - gates - ups + both
 
 
 @compiled
-def _sign_two_rows(codes, row, other, neurons, first, end, ends, found):  # type: ignore[no-untyped-def]
-    smallest, infinity = ends[0], ends[1]
-    for i in range(end - first):
-        gate = np.int32(in_range(codes[row, first + i], smallest, infinity))
-        up = np.int32(in_range(codes[row, neurons + first + i], smallest, infinity))
-        more_gate = np.int32(in_range(codes[other, first + i], smallest, infinity))
-        more_up = np.int32(in_range(codes[other, neurons + first + i], smallest, infinity))
-        found[0, i] = np.int32(found[0, i] + gate + more_gate)
-        found[1, i] = np.int32(found[1, i] + up + more_up)
-        found[2, i] = np.int32(found[2, i] + (gate & up) + (more_gate & more_up))
+def _one_more(n0, n1, n2, n3, bits):  # type: ignore[no-untyped-def]
+    """Add 1 to the numbers whose bit is set."""
+    carry = np.uint32(n0 & bits)
+    more = np.uint32(n1 & carry)
+    most = np.uint32(n2 & more)
+    return np.uint32(n0 ^ bits), np.uint32(n1 ^ carry), np.uint32(n2 ^ more), np.uint32(n3 ^ most)
+
+
+@compiled
+def _at(n0, n1, n2, n3, b):  # type: ignore[no-untyped-def]
+    """The number at bit b."""
+    shift = np.uint32(b)
+    low = ((n0 >> shift) & 1) + 2 * ((n1 >> shift) & 1)
+    return np.int32(low + 4 * ((n2 >> shift) & 1) + 8 * ((n3 >> shift) & 1))

@@ -45,13 +45,13 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "api": ({"data", "executors", "experiments", "report", "store", "training"}, set(LEAVES)),
     "bench": ({"data", "engine", "experiments", "machine", "report", "store"}, set(LEAVES)),
-    "executors": ({"engine", "experiments", "store"}, set(LEAVES) - {"console", "streams"}),
+    "executors": ({"data", "engine", "experiments", "store"}, set(LEAVES) - {"console", "streams"}),
     "experiments": ({"data", "engine", "scores", "store"}, set(LEAVES) - {"console", "streams"}),
     "machine": ({"engine"}, {"errors", "visible"}),
     "training": ({"data"}, {"config", "console", "errors", "languages", "neuron_sets", "progress", "visible"}),
     "exchange": ({"store"}, {"errors", "languages", "neuron_sets"}),
     "planning": ({"engine", "store"}, {"config", "errors"}),
-    "report": ({"analysis", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
+    "report": ({"analysis", "scores", "store"}, {"arrays", "console", "errors", "languages", "model_name", "visible"}),
     "analysis": ({"store"}, {"arrays", "errors", "language_families", "languages", "neuron_sets", "visible"}),
     "engine": (
         {"data", "kernels"},
@@ -83,7 +83,7 @@ LIBRARIES: dict[str, set[str]] = {
     "threadpoolctl": {"analysis"},
     "xarray": {"analysis", "cli", "report", "store"},
     "matplotlib": {"bench", "report"},
-    "rich": {"bench", "cli", "console", "progress", "report"},
+    "rich": {"bench", "cli", "console", "progress", "report", "training"},
     "typer": {"cli"},
 }
 

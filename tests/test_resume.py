@@ -268,3 +268,34 @@ def test_blocks_of_a_broken_run_are_continued(corpus, tmp_path):
     assert 0 < begun.num_examples < whole.num_examples
     store, _ = write(corpus, TEXTS, out, block_size=16, resume=True)
     assert_same(store, whole)
+
+
+@pytest.mark.parametrize("block_size", [None, 16])
+def test_a_number_of_tokens_of_each_language_is_kept_to_by_a_resumed_run(block_size, corpus, tmp_path):
+    few = min(sum(len(row.prompts.get(code, "").encode()) for row in TEXTS) for code in LANGUAGES)
+    number = few + 5  # more than one language has
+    asked = {"tokens_per_language": number, "block_size": block_size}
+    whole, told = write(corpus, TEXTS, tmp_path / "whole.zarr", **asked)
+    tokens = dict(zip(LANGUAGES, whole["corpus_tokens"][:].tolist(), strict=True))
+    assert min(tokens.values()) == few and sorted(tokens.values())[1:] == [number, number]
+    [fewer] = [line for line in told.messages if line.startswith("--tokens-per-language")]
+    assert fewer.endswith(f"some languages have fewer: {min(tokens, key=tokens.get)} {few:,}")
+    assert whole["token_count"][:].sum(0).tolist() == list(tokens.values())
+    out = tmp_path / "run.zarr"
+    with pytest.raises(InputError, match="the disk is gone"):
+        write(corpus, broken_after(18, TEXTS), out, **asked)
+    assert 0 < open_store(str(out)).num_examples < whole.num_examples
+    store, told = write(corpus, TEXTS, out, resume=True, **asked)
+    assert_same(store, whole)
+    assert fewer in told.messages
+    _, told = write(corpus, TEXTS, out, resume=True, **asked)
+    assert told.messages[-1] == "the store is complete already; nothing to do"
+    with pytest.raises(StoreError, match=f"has tokens per language {number}, this run has {number + 1}; pass "
+                                         f"--tokens-per-language {number}, or"):  # fmt: skip
+        write(corpus, TEXTS, out, resume=True, **(asked | {"tokens_per_language": number + 1}))
+
+
+def test_a_source_is_read_no_further_than_its_tokens_are_wanted(corpus, tmp_path):
+    store, told = write(corpus, broken_after(29, TEXTS * 9), tmp_path / "run.zarr", tokens_per_language=10)
+    assert store["corpus_tokens"][:].tolist() == [10, 10, 10]
+    assert store.is_complete and not any("fewer" in line for line in told.messages)

@@ -59,6 +59,8 @@ def test_a_corpus_in_blocks_that_was_killed_is_continued_to_the_same_counts(mode
         "24",
         "--threshold",
         "0.1",
+        "--histogram",
+        "16",
     ]
     whole = tmp_path / "whole.zarr"
     done = run(command(model, *asked, "--out", whole))
@@ -73,6 +75,11 @@ def test_a_corpus_in_blocks_that_was_killed_is_continued_to_the_same_counts(mode
     assert store["activation_count"].shape == (1, 2, tiny.LAYERS, tiny.NEURONS)
     assert 0 < store["activation_count"][:].sum() < sum(lengths.values()) * tiny.LAYERS * tiny.NEURONS
 
+    tokens = np.array(list(lengths.values()))
+    assert (store["histogram"][:].sum(-1) == tokens[:, None, None]).all()
+    assert (store["sign_count"][:].sum(-1) == tokens[:, None, None]).all()
+    assert "histograms of 16 bins" in done.stderr
+
     out = tmp_path / "run.zarr"
     process = subprocess.Popen(command(model, *asked, "--out", out), stderr=subprocess.DEVNULL)
     wait_for_windows(out, 2, process)
@@ -82,6 +89,7 @@ def test_a_corpus_in_blocks_that_was_killed_is_continued_to_the_same_counts(mode
     assert 32 <= before < store.num_examples
     done = run(command(model, *asked, "--out", out, "--resume"))
     assert done.returncode == 0, done.stderr
+    assert "from a sample" not in done.stderr  # its edges are those of the store
     assert f"continuing after {before} examples" in done.stderr
     assert_same_store(out, whole)
 

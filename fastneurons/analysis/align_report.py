@@ -463,18 +463,20 @@ def _add_growth(
     with_before = [one for one, other in comparisons if other == 0]
     for one in with_before:
         growth = (runs[one].share - runs[0].share).mean(1)  # [E, 4]
-        right = [run.correct if run.correct is not None else no_scores for run in (runs[0], runs[one])]
-        log = [
-            run.log_probability if run.log_probability is not None else no_scores
-            for run in (runs[0], runs[one])
-        ]
-        of_one = growth_by_outcome(growth, right[0], right[1], replicates, seed)
+        was, became = (
+            each.correct if each.correct is not None else no_scores for each in (runs[0], runs[one])
+        )
+        log_was, log_became = (
+            each.log_probability if each.log_probability is not None else no_scores
+            for each in (runs[0], runs[one])
+        )
+        of_one = growth_by_outcome(growth, was, became, replicates, seed)
         number.append(of_one.number)
         means.append(of_one.mean)
         gained.append(of_one.gained)
         lost.append(of_one.lost)
-        accuracy.append(correlation(growth, _gain(*right), replicates, seed))
-        logs.append(correlation(growth, _gain(*log), replicates, seed))
+        accuracy.append(correlation(growth, _gain(was, became), replicates, seed))
+        logs.append(correlation(growth, _gain(log_was, log_became), replicates, seed))
     found["with_before"] = (
         ("with_before",),
         [str(found["comparison"].values[k]) for k in range(len(with_before))],

@@ -69,6 +69,7 @@ class CorpusCounts:
                 have tokens.
             StoreError: an array is damaged.
         """
+        store.needs_kind("measure")
         if not store.header.is_corpus:
             raise InputError(f"{store.path} is not of a corpus; measure with --position corpus")
         threshold_index = store.threshold_index(threshold)

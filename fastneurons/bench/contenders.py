@@ -48,6 +48,10 @@ _MODES = {
     "any": ("any token", Measurement(position="any")),
     "any-6": ("any token, six thresholds", Measurement(_SIX, "any")),
     "corpus": ("every token, counted", Measurement(position="corpus")),
+    "corpus+histogram": (
+        "every token, in histograms of 64 bins",
+        Measurement(position="corpus", histogram=64),
+    ),
     "attribution": ("the last token, with attribution", Measurement(attribution=True)),
 }
 

@@ -1,5 +1,6 @@
 """The Typer application: all commands in one place."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -15,8 +16,10 @@ from fastneurons.cli import (
     contribution,
     data,
     deactivate,
+    distributions,
     exchange,
     export,
+    generate,
     inactive,
     info,
     lape,
@@ -66,6 +69,7 @@ def _root(
 app.command(cls=SectionedCommand)(run.run)
 app.command(cls=SectionedCommand)(run.demo)
 app.command(cls=SectionedCommand)(deactivate.deactivate)
+app.command(cls=SectionedCommand)(generate.generate)
 app.command(cls=SectionedCommand)(perplexity.perplexity)
 app.command(cls=SectionedCommand)(align.align)
 app.command(cls=SectionedCommand)(look.summary)
@@ -74,10 +78,6 @@ app.command(cls=SectionedCommand)(report.report)
 app.command(cls=SectionedCommand)(export.export)
 app.command(cls=SectionedCommand)(publish.publish)
 app.command(cls=SectionedCommand)(verify.verify)
-app.command(cls=SectionedCommand)(exchange.import_counts)
-app.command(cls=SectionedCommand)(exchange.export_counts)
-app.command(cls=SectionedCommand)(exchange.import_masks)
-app.command(cls=SectionedCommand)(exchange.export_masks)
 app.command(cls=SectionedCommand)(merge.merge)
 app.command(cls=SectionedCommand)(tasks.tasks)
 app.add_typer(data.data)
@@ -86,7 +86,7 @@ app.command(cls=SectionedCommand)(plan.plan)
 app.command(cls=SectionedCommand)(bench.bench)
 app.command(cls=SectionedCommand)(info.info)
 
-for _command in (
+_FINDINGS: tuple[Callable[..., None], ...] = (
     categories.categories,
     categories.thresholds,
     repeating.repeating,
@@ -99,5 +99,16 @@ for _command in (
     neurons.neurons,
     contribution.contribution,
     lape.lape,
-):
+    distributions.distributions,
+)
+for _command in _FINDINGS:
     app.command(cls=SectionedCommand, rich_help_panel="Findings")(_command)
+
+_EXCHANGE: tuple[Callable[..., None], ...] = (
+    exchange.import_counts,
+    exchange.export_counts,
+    exchange.import_masks,
+    exchange.export_masks,
+)
+for _command in _EXCHANGE:
+    app.command(cls=SectionedCommand, rich_help_panel="Files of other projects")(_command)

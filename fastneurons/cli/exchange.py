@@ -49,7 +49,9 @@ def import_counts(
     model: Annotated[str, typer.Option(help="Name of the model that the counts are of.")] = "unknown",
     overwrite: _Overwrite = False,
 ) -> None:
-    """Make a store of a corpus from counts of LAPE's published code, or of projects that follow it.
+    """Make a store of a corpus from counts of LAPE's code.
+
+    Projects that follow its published code have the same files, or nearly so.
 
     lape, summary, inactive and all other commands for a corpus read the store. Files are only loaded if they hold
     nothing but numbers and text.
@@ -68,7 +70,9 @@ def import_counts(
 
 
 def export_counts(store: StoreArgument, output: _Folder, threshold: Threshold = None) -> None:
-    """Write a corpus's counts in the format of LAPE's published code: n and over_zero, a file a language."""
+    """Write a corpus's counts in the format of LAPE's code.
+
+    There is one file for each language, with n and over_zero, and average_activations if the run had --histogram."""
     _check_folder(output)
     from_store = opened(store)
     from fastneurons.exchange.counts import write_counts
@@ -125,7 +129,9 @@ def import_masks(
         ),
     ] = None,
 ) -> None:
-    """Make sets of neurons from masks of LAPE's published code; or edits, with --scale or --means.
+    """Make sets of neurons, or edits, from masks of LAPE's code.
+
+    With --scale or --means, edits are made.
 
     A mask file names neither languages nor a model: name a store or a set with --like, or the width of its layers.
     """
@@ -164,7 +170,7 @@ def export_masks(
         typer.Option("--output", "-o", metavar="FILE", help="The mask file to write.", show_default=False),
     ],
 ) -> None:
-    """Write sets of neurons as a mask file of LAPE's published code."""
+    """Write sets of neurons as a mask file of LAPE's code."""
     check_written(output)
     from fastneurons.exchange.masks import write_masks
     from fastneurons.neuron_sets import load_set

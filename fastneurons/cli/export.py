@@ -37,15 +37,16 @@ def export(
     bits: Annotated[
         bool,
         typer.Option(
-            "--bits", help="With safetensors: also write packed bits, and coefficients if there are any."
+            "--bits",
+            help="With safetensors: also write packed bits, coefficients and histograms, as far as there are any.",
         ),
     ] = False,
 ) -> None:
     """Write a store as CSV, Parquet or safetensors files.
 
     Tables have one row per observation: examples, prompts, category_counts, activated_counts, attribution,
-    neuron_categories, neuron_languages, neuron_contributions, outcomes, edited_neurons and skipped, as far as the
-    store has them.
+    neuron_categories, neuron_languages, neuron_contributions, neuron_distributions, outcomes, edited_neurons and
+    skipped, as far as the store has them.
 
     safetensors holds the store's arrays under their names; labels.json next to it names what is along their
     dimensions. Parquet needs pyarrow: pip install 'fastneurons[parquet]'.

@@ -91,7 +91,7 @@ def lape(
         ),
     ] = None,
 ) -> None:
-    """Language-specific neurons of a corpus, by LAPE and by other methods.
+    """Neurons of each language in a corpus, by LAPE and others.
 
     Shows how many neurons each language has in each layer, how stable the sets are under other texts of the same
     kind, and which languages share neurons, next to what chance would give. --csv writes the list of neurons.

@@ -25,6 +25,7 @@ def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False
 
     For a store of deactivate: how much log-probability and accuracy each category costs, set against random neurons.
     For a store of perplexity: the perplexity of each language's texts, and its change under each edit.
+    For a store of generate: how many texts each edit leaves as they are, and how many are right.
     """
     from_store = opened(store)
     # Imported late: a store that does not exist is reported sooner.

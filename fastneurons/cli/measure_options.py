@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fastneurons.config import POSITIONS, SIGNALS
+from fastneurons.config import CHOICES_BY, POSITIONS, SIGNALS
 
 _WHAT = "Measurement"
 
@@ -71,6 +71,24 @@ BlockSize = Annotated[
         rich_help_panel=_WHAT,
     ),
 ]
+Histogram = Annotated[
+    int | None,
+    typer.Option(
+        metavar="BINS",
+        help="With --position corpus: also keep a histogram of each neuron's signal over the tokens of each language, "
+        "its exact mean and standard deviation, and how often gate and up have which signs. [default: none]",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+TokensPerLanguage = Annotated[
+    int | None,
+    typer.Option(
+        help="With --position corpus: read the same number of tokens of each language. [default: all texts]",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
 IncludeSpecialTokens = Annotated[
     bool,
     typer.Option(
@@ -96,6 +114,32 @@ ObserveMemory = Annotated[
         metavar="GIB",
         help="Device memory for examples in flight; the first lines of the log say how many fit. "
         "[default: 1 on CPUs; on GPUs a tenth of the device's, at most 8]",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+Score = Annotated[
+    bool,
+    typer.Option(
+        "--score",
+        help="Also judge the model's answers: log-probability of the reference answer, and whether the model is right.",
+        rich_help_panel=_WHAT,
+    ),
+]
+ChoicesBy = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(CHOICES_BY),
+        autocompletion=lambda: list(CHOICES_BY),
+        help="With --score: the choice of the highest log-likelihood, or of the highest per character, byte or token.",
+        rich_help_panel=_WHAT,
+    ),
+]
+MaxNewTokens = Annotated[
+    int | None,
+    typer.Option(
+        help="With --score: most tokens to generate where an answer is written, not chosen. "
+        "[default: 256 for numbers, else twice the answer's and 8]",
         show_default=False,
         rich_help_panel=_WHAT,
     ),

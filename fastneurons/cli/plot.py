@@ -42,6 +42,7 @@ class Figure(StrEnum):
     CONTRIBUTION = "contribution"
     COMPARE = "compare"
     LAPE = "lape"
+    DISTRIBUTIONS = "distributions"
 
 
 class Format(StrEnum):
@@ -62,7 +63,7 @@ def plot(
         typer.Argument(
             metavar="FIGURE",
             help="summary, categories, repeating, thresholds, inactive, sharing, recategorise, alignment, neurons, "
-            "contribution, compare or lape. [default: summary]",
+            "contribution, compare, lape or distributions. [default: summary]",
             show_default=False,
         ),
     ] = None,
@@ -173,11 +174,12 @@ def _draw_all(request: "Request", folder: Path, ending: str, width: float) -> No
     from fastneurons.report.plots.analyses import analyses
 
     [store] = request.stores
-    names = [each.value for each in Figure if each not in (Figure.SUMMARY, Figure.COMPARE, Figure.LAPE)]
+    apart = (Figure.SUMMARY, Figure.COMPARE, Figure.LAPE, Figure.DISTRIBUTIONS)
+    names = [each.value for each in Figure if each not in apart]
     if not store.header.is_measuring:
         names = []
     elif store.header.is_corpus:
-        names = ["inactive", "lape"]
+        names = ["inactive", "lape", *(["distributions"] if store.header.bins is not None else [])]
     if len(store.header.thresholds) == 1:
         names = [name for name in names if name != "thresholds"]
     folder.mkdir(exist_ok=True)

@@ -103,7 +103,12 @@ def run(
     attribution: opt_what.Attribution = False,
     top_k: opt_what.TopK = None,
     keep_coefficients: opt_what.KeepCoefficients = False,
+    score: opt_what.Score = False,
+    choices_by: opt_what.ChoicesBy = "likelihood",
+    max_new_tokens: opt_what.MaxNewTokens = None,
     block_size: opt_what.BlockSize = None,
+    tokens_per_language: opt_what.TokensPerLanguage = None,
+    histogram: opt_what.Histogram = None,
     include_special_tokens: opt_what.IncludeSpecialTokens = False,
     add_bos_token: opt_what.AddBosToken = None,
     observe_memory: opt_what.ObserveMemory = None,
@@ -198,6 +203,10 @@ def run(
         observe_memory=observe_memory,
         include_special_tokens=include_special_tokens,
         add_bos_token=add_bos_token,
+        score=score,
+        choices_by=choices_by,
+        max_new_tokens=max_new_tokens,
+        histogram=histogram,
     )
     options = RunOptions(
         window=window,
@@ -208,6 +217,7 @@ def run(
         overwrite=overwrite,
         block_size=block_size,
         shard=None if shard is None else Shard.parse(shard),
+        tokens_per_language=tokens_per_language,
     )
     at_least = 1 if position == "corpus" else 2
     codes = parse_languages(languages, at_least) if languages is not None else None

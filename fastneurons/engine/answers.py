@@ -36,8 +36,10 @@ class Answerable(Tokenised):
 class AnswerEncoder(PromptEncoder):
     """Encodes prompts as `PromptEncoder` does, and each one's possible answers. Arguments as there.
 
-    An example without an answer in any language is skipped.
+    An example without an answer in any language is skipped, unless `skips_unanswered` is False.
     """
+
+    skips_unanswered = True
 
     def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
         """Examples tokenised, or skipped for what the tokenizer makes of them."""
@@ -81,7 +83,7 @@ class AnswerEncoder(PromptEncoder):
             usable = bool(found) and all(each.first < len(each.token_ids) for each in found)
             candidates.append(found if usable else [])
             reference.append(answers_of(example, language)[1] if usable else -1)
-        if max(reference, default=-1) < 0:
+        if self.skips_unanswered and max(reference, default=-1) < 0:
             return Skipped(example.id, example.where, "no answer in any language", example.task)
         return Answerable(example, row.token_ids, row.answer_token, row.spans, candidates, reference)
 
@@ -93,3 +95,9 @@ def answers_of(example: Example, language: str) -> tuple[tuple[str, ...], int]:
         return (), -1
     choices = example.choices.get(language, ())
     return (choices, choices.index(answer)) if answer in choices else ((answer,), 0)
+
+
+class JudgedEncoder(AnswerEncoder):
+    """Likewise, for examples that are measured whether or not they have an answer."""
+
+    skips_unanswered = False

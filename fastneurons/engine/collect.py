@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fastneurons.arrays import Arrays, dimension_sizes, nothing
 from fastneurons.config import Measurement
 from fastneurons.engine.engine import PatchedEngine
+from fastneurons.engine.judging import Judge
 from fastneurons.engine.placement import InFlight, MeasuredRows, Placement
 from fastneurons.engine.wire import to_wire
 
@@ -91,13 +92,13 @@ class Collector:
             arrays[name][languages] = part
         return arrays
 
-    def fetch(self, begun: "Begun") -> MeasuredRows:
-        """Wait for a collection; return the rows with their readings.
+    def fetch(self, begun: "Begun", judge: Judge | None = None) -> MeasuredRows:
+        """Wait for a collection; return the rows with their readings, and with their answers judged.
 
         Raises:
             EngineError: the engine failed.
         """
-        return begun.placement.measured_rows(begun.first, begun.arrays())
+        return begun.placement.measured_rows(begun.first, begun.arrays(), judge)
 
     def _attribution(self, placement: Placement, adapted: bool) -> dict[str, Any]:
         """Arguments that workers need for attribution; see `Observer.begin`."""

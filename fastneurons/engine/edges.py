@@ -2,8 +2,8 @@
 
 The sample is counted by the kernels themselves, first with edges at powers of two, then with edges chosen from these
 counts, and once more. Edges lie where the layer's neurons, taken together, reach levels that are evenly spaced in their
-logit, from 0.0006 % to 99.9994 %: bins near the median hold a tenth of the tokens, those in the tails fewer and fewer, so
-that the rare large values of a few neurons are told apart, too. One edge lies just above 0.
+logit, from 0.0006 % to 99.9994 %: of 64 bins, those near the median hold a tenth of the values each, those in the tails
+fewer and fewer, so that the rare large values of a few neurons are told apart, too. One edge lies just above 0.
 
 All neurons of a layer share its edges, so that one small table sorts a signal into its bin. Edges for each neuron would
 take as much memory as the counts of a language, and a search for each value.
@@ -32,21 +32,20 @@ ROUNDS = 3  # with 16 bins, the edges hardly change any more
 
 _LEVELS_UP_TO = 12.0  # logit of the highest level; the lowest is its negative
 _ABOVE_ZERO = 1  # the cell that begins just above 0
-_LAST_CELL = 0x7F00  # of the largest numbers that are finite
+_LAST_CELL = 0x7F7F  # of the largest numbers that are finite
 
 
 def first_edges(bins: int) -> NDArray[np.float32]:
     """Edges before anything is known of a signal: just above 0, and at powers of two on both sides, float32 [B - 1]."""
     below = (bins - 2) // 2
     above = bins - 2 - below
-    edges = [-(2.0 ** np.linspace(15, -15, below)), [0.0], 2.0 ** np.linspace(-15, 15, above)]
-    return snapped(np.concatenate(edges))
+    powers = (2.0 ** np.linspace(-15, 15, number) for number in (below, above))
+    negative, positive = (np.asarray(each) for each in powers)
+    return snapped(np.concatenate([-negative[::-1], np.zeros(1), positive]))
 
 
 def better_edges(edges: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Edges at the levels of a counted distribution.
-
-    Between edges, values are taken to be spread evenly over their codes, which is roughly a logarithmic scale.
+    """Edges at the levels of a counted distribution; within a bin, values are taken to be spread evenly.
 
     Args:
         edges: float32 [N, B - 1], of the layers.
@@ -60,26 +59,26 @@ def better_edges(edges: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArr
 def _better(edges: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
     if not counts.any():
         return edges
-    number = len(edges)
-    # Open bins end half an octave further on; where more lies beyond, the next round goes on from there.
-    cells = cells_of(edges).astype(np.float64)
-    ends = np.concatenate([[cells[0] - 64], cells, [cells[-1] + 64]])
+    # Open bins end as far again from 0; where more lies beyond, the next round goes on from there.
+    ends = np.concatenate([[min(2.0 * edges[0], 0)], edges, [max(2.0 * edges[-1], 0)]]).astype(np.float64)
     reached = np.concatenate([[0], np.cumsum(counts)]) / counts.sum()
-    levels = 1 / (1 + np.exp(-np.linspace(-_LEVELS_UP_TO, _LEVELS_UP_TO, number - 1)))
-    wanted = np.round(np.interp(levels, reached, ends)).astype(np.int64)
-    found = set(np.clip(wanted, -_LAST_CELL, _LAST_CELL).tolist()) - {0} | {_ABOVE_ZERO}
-    return edges_at(_filled(found, number))
+    levels = 1 / (1 + np.exp(-np.linspace(-_LEVELS_UP_TO, _LEVELS_UP_TO, len(edges) - 1)))
+    found = cells_of(snapped(np.interp(levels, reached, ends))).tolist()
+    return edges_at(_filled({*found, _ABOVE_ZERO}, len(edges)))
 
 
 def _filled(cells: set[int], number: int) -> NDArray[np.int64]:
     """Cells in order, with further ones in the middle of the widest gaps until there are as many as asked for."""
     while len(cells) < number:
-        there = sorted(cells)
-        width, start = max(((b - a, a) for a, b in zip(there, there[1:], strict=False)), default=(0, there[0]))
-        middle = start + width // 2
-        if width < 2 or middle == 0:
-            middle = there[-1] + 1 if there[-1] < _LAST_CELL else there[0] - 1
-        cells = cells | {middle}
+        there = np.array(sorted(cells))
+        values = edges_at(there).astype(np.float64)
+        middle = cells_of(((values[1:] + values[:-1]) / 2).astype(np.float32))
+        inside = (there[:-1] < middle) & (middle < there[1:]) & (middle != 0)
+        if inside.any():
+            widest = np.argmax(np.where(inside, np.diff(values), -1))
+            cells = cells | {int(middle[widest])}
+        else:
+            cells = cells | {int(there[-1]) + 1 if there[-1] < _LAST_CELL else int(there[0]) - 1}
     return np.array(sorted(cells)[:number])
 
 

@@ -201,10 +201,12 @@ class EditBank:
     def _packed(self, whole: Tensor) -> Tensor:
         """bool [N, I of the whole layer] as this rank's words, int32 [N, W]."""
         first = self.sites[0].first_neuron if self.sites else 0
-        bits = torch.zeros((len(self.sites), num_words(self.neurons) * WORD_BITS), dtype=torch.int64, device=self._device)
+        columns = num_words(self.neurons) * WORD_BITS
+        bits = torch.zeros((len(self.sites), columns), dtype=torch.int64, device=self._device)
         bits[:, : self.neurons] = whole[:, first : first + self.neurons]
         weight = 1 << torch.arange(WORD_BITS, device=self._device)
-        return (bits.unflatten(-1, (-1, WORD_BITS)) * weight).sum(-1).to(torch.int32)
+        words: Tensor = (bits.unflatten(-1, (-1, WORD_BITS)) * weight).sum(-1)
+        return words.to(torch.int32)
 
     def _set(self, slot: int, change: dict[str, Any]) -> None:
         self._scales[slot] = change["scale"]

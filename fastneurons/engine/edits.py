@@ -20,10 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.arrays import CATEGORIES, Arrays
+from fastneurons.config import EngineOptions
 from fastneurons.engine.engine import PatchedEngine
-from fastneurons.engine.model_checks import decoder_shape
+from fastneurons.engine.fingerprint import model_fingerprint
+from fastneurons.engine.model_checks import check_files, decoder_shape, is_downloaded, local_folder
 from fastneurons.engine.wire import to_wire
 from fastneurons.errors import EngineError
+from fastneurons.model_name import is_path
 from fastneurons.neuron_sets.edits import Edit, Scope, Site
 from fastneurons.neuron_sets.model import ModelNeurons
 
@@ -167,12 +170,14 @@ class Edits:
             EngineError: no slot is free, or no row of values; or the engine failed.
         """
         edit.check(self.model, name)
-        among = edit.neurons.among
-        slot = self.take()
-        row = -1
+        among, slot, row = edit.neurons.among, self.take(), -1
         if edit.value is not None:
             digest = _digest(among.layers, edit.value)
-            row = self._put_values(digest, among.layers, edit.value)
+            try:
+                row = self._put_values(digest, among.layers, edit.value)
+            except EngineError:
+                self._free.append(slot)
+                raise
             self._value_of[slot] = digest
         change = {"site": edit.site, "scale": edit.scale, "scope": edit.scope, "value_row": row}
         self._salts[slot] = salt_of(edit), edit.scope != "both"
@@ -304,7 +309,25 @@ def salt_of(edit: Edit) -> str:
     return f"fastneurons {'' if edit.value is None else '+'}{digest.hexdigest()}"
 
 
-def check_edits(edits: Sequence[tuple[str, Edit]], model: str, config: dict[str, Any], fingerprint: str | None) -> None:
+def check_before_loading(edits: Sequence[tuple[str, Edit]], model: str, options: EngineOptions) -> None:
+    """Check that a model has the neurons of some edits, before it is loaded, if its files are on this machine.
+
+    Args:
+        edits: Each with its name.
+        model: A model folder, or a name on the Hub.
+        options: Engine arguments.
+    Raises:
+        InputError: an edit is for another model, or the model's files are not sound.
+    """
+    folder = local_folder(model, options.revision, options.engine_args.get("download_dir"))
+    if edits and folder is not None and (is_path(model) or is_downloaded(folder)):
+        config, tensors = check_files(folder)
+        check_edits(edits, model, config, model_fingerprint(config, tensors))
+
+
+def check_edits(
+    edits: Sequence[tuple[str, Edit]], model: str, config: dict[str, Any], fingerprint: str | None
+) -> None:
     """Check that a model has the neurons of some edits, by its files, before it is loaded.
 
     Args:

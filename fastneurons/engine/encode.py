@@ -72,6 +72,10 @@ Row = Example | Tokenised | Skipped
 class Encoder(Protocol):
     """Makes token ids of rows, many at a time."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing would come of further rows."""
+
     def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
         """Encode rows, in order; the number of rows may change."""
 
@@ -116,6 +120,7 @@ class PromptEncoder:
         self._includes_marks = include_special_tokens
         self._needs_own = own_tokens and not include_special_tokens
         self.num_begun = 0
+        self.is_full = False
 
     def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
         """Examples tokenised, or skipped for what the tokenizer makes of them."""
@@ -288,6 +293,8 @@ class BlockEncoder:
         vocabulary: Number of ids that the model has embeddings for.
         block_size: Tokens of a block, marks included; None keeps documents.
         include_special_tokens: Whether to read marks like text.
+        tokens_per_language: Tokens to read of each language: the text in which a language comes to it is cut there, and
+            further ones are left out. None reads all.
 
     Attributes:
         num_begun: Texts that began with the tokenizer's begin mark, which was not put before them once more.
@@ -301,9 +308,12 @@ class BlockEncoder:
         vocabulary: int,
         block_size: int | None = None,
         include_special_tokens: bool = False,
+        tokens_per_language: int | None = None,
     ) -> None:
         self._tokenise = tokenise
         self._languages = languages
+        # Tokens that are still to be read of each language; None: all that there are.
+        self._left = None if tokens_per_language is None else [tokens_per_language] * len(languages)
         self._longest = max_prompt_tokens
         self._vocabulary = vocabulary
         self._block_size = block_size
@@ -314,14 +324,20 @@ class BlockEncoder:
         self._num_blocks = [0] * len(languages)
         self.num_begun = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many tokens as are wanted have come of every language."""
+        return self._left is not None and not any(self._left)
+
     def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
         """Full blocks, or each text of these rows; and the skipped rows, in their places."""
+        wanted = [index for index in range(len(self._languages)) if self._left is None or self._left[index]]
         texts = [
-            row.prompts[language]
+            row.prompts[self._languages[index]]
             for row in rows
             if isinstance(row, Example)
-            for language in self._languages
-            if language in row.prompts
+            for index in wanted
+            if self._languages[index] in row.prompts
         ]
         encoded = iter(self._tokenise(texts))
         done: list[Tokenised | Skipped] = []
@@ -329,10 +345,13 @@ class BlockEncoder:
             if not isinstance(row, Example):
                 done.append(row)
                 continue
-            for index, language in enumerate(self._languages):
+            for index in wanted:
+                language = self._languages[index]
                 if language not in row.prompts:
                     continue
                 own = next(encoded).ids
+                if self._left is not None and not self._left[index]:
+                    continue  # an earlier text of these rows was the last
                 ids, num_before = self._tokenise.begun(own)
                 ids = [*ids, *self._tokenise.after]
                 spans = [(0, len(ids))]
@@ -343,6 +362,7 @@ class BlockEncoder:
                     done.append(Skipped(row.id, row.where, reason, row.task))
                     continue
                 self.num_begun += bool(own and self._tokenise.before) and not num_before
+                ids, spans = self._cut(index, ids, spans)
                 if self._block_size is not None:
                     if own:
                         done += self._blocks(row, index, ids, spans, self._block_size)
@@ -362,6 +382,20 @@ class BlockEncoder:
         self._waiting = [[] for _ in self._languages]
         self._unread = [[] for _ in self._languages]
         return left
+
+    def _cut(self, index: int, ids: list[int], spans: list[Span]) -> tuple[list[int], list[Span]]:
+        """The part of a text up to the last token that is wanted of its language."""
+        if self._left is None:
+            return ids, spans
+        kept: list[Span] = []
+        for first, end in spans:
+            end = min(end, first + self._left[index])
+            if first < end:
+                kept.append((first, end))
+                self._left[index] -= end - first
+        if not self._left[index] and kept:
+            ids = ids[: kept[-1][1]]
+        return ids, kept
 
     def _document(
         self, row: Example, index: int, ids: list[int], spans: list[Span]
@@ -424,6 +458,11 @@ class ShardEncoder:
     def rest(self) -> list[Tokenised | Skipped]:
         """The shard's blocks among the last ones."""
         return self._own(self._encode.rest())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no text adds to any block any more."""
+        return self._encode.is_full
 
     @property
     def num_begun(self) -> int:

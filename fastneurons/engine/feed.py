@@ -79,13 +79,18 @@ class Feed(Iterator[Tokenised | Skipped]):
                 if len(rows) == self._batch_size:
                     full, rows = rows, []
                     self._put(self._encode(full))
+                    if self._encode.is_full:
+                        break
                 if self._closed.is_set():
                     return
         except BaseException as error:
             end = error
         try:
             # Rows read before an error are good: they go first. The remainder is incomplete: more would have joined it.
-            self._put(self._encode(rows) + (self._encode.rest() if end is None else []))
+            encoded = self._encode(rows)
+            if self._encode.is_full:
+                end = None  # what could not be read is not needed
+            self._put(encoded + (self._encode.rest() if end is None else []))
         except BaseException as error:
             end = end or error
         self._put(end)

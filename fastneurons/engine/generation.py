@@ -31,12 +31,14 @@ class ToGenerate(NamedTuple):
         edit: The slot of the edit that changes the model's neurons; None for the intact model.
         salt: Prompts share cached prefixes with those of the same salt alone: `Edits.salt`.
         most: Most tokens to generate; None: as the parameters say.
+        seed: Of its random numbers, where tokens are drawn; None: the engine's.
     """
 
     token_ids: Sequence[int]
     edit: int | None = None
     salt: str | None = None
     most: int | None = None
+    seed: int | None = None
 
 
 @dataclass
@@ -163,7 +165,8 @@ class Generations:
     @property
     def has_room(self) -> bool:
         """Whether one more prompt can be sent before others end."""
-        return len(self._requests) < self._most
+        # A long text holds up the results of those behind it, which wait here.
+        return len(self._requests) < self._most and len(self._sent) < 8 * self._most
 
     def send(self, prompt: ToGenerate) -> str:
         """Send a prompt; return the name of its request.
@@ -183,6 +186,8 @@ class Generations:
             )
         parameters = copy.copy(self._parameters)
         parameters.max_tokens = min(prompt.most or parameters.max_tokens, room)
+        if prompt.seed is not None and parameters.temperature:
+            parameters.seed = prompt.seed
         extra: dict[str, Any] = {SAMPLED_KEY: True}
         if prompt.edit is not None:
             extra[EDIT_KEY] = prompt.edit

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fastneurons.arrays import Arrays, spread
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.encode import Tokenised
+from fastneurons.engine.judging import Answering, Judge
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,13 @@ class InFlight:
     row: Tokenised | Skipped
     digest: int
     slot: int = -1
-    unfinished: int = 0  # prompts
+    unread: int = 0  # prompts
+    answering: Answering | None = None  # where its answers are judged
+
+    @property
+    def is_through(self) -> bool:
+        """Whether all its prompts were read, and all its answers are known."""
+        return not self.unread and (self.answering is None or not self.answering.unfinished)
 
     @property
     def task(self) -> str | None:
@@ -63,6 +70,7 @@ class Placement:
         last_token: int32 [E, L].
         slot_rows: For each measured one and language, the row of the workers' buffers; -1 without a prompt.
         answer_tokens: Likewise the first token of the answer; -1 where it has none.
+        answering: Of each row, where answers are judged.
     """
 
     rows: list[Tokenised | Skipped]
@@ -73,6 +81,7 @@ class Placement:
     last_token: NDArray[np.int32]
     slot_rows: list[list[int]]
     answer_tokens: list[list[int]]
+    answering: list[Answering | None]
 
     @classmethod
     def of(cls, group: Sequence[InFlight], num_languages: int) -> "Placement":
@@ -94,10 +103,13 @@ class Placement:
             answer_tokens.append([-1 if token is None else token for token in answers])
         rows = [item.row for item in group]
         digest = np.array([item.digest for item in group], np.uint64)
-        return cls(rows, digest, measured, token_count, tokens_read, last_token, slot_rows, answer_tokens)
+        return cls(
+            rows, digest, measured, token_count, tokens_read, last_token, slot_rows, answer_tokens,
+            [item.answering for item in group],
+        )  # fmt: skip
 
-    def measured_rows(self, first: int, arrays: Arrays) -> MeasuredRows:
-        """All rows with their readings, `arrays` of the M measured ones spread over the E."""
+    def measured_rows(self, first: int, arrays: Arrays, judge: Judge | None = None) -> MeasuredRows:
+        """All rows with their readings, `arrays` of the M measured ones spread over the E, and with their answers."""
         whole = spread(arrays, self.measured, len(self.rows))
         whole["digest"] = self.digest
         whole["token_count"] = self.token_count
@@ -105,5 +117,8 @@ class Placement:
         whole["last_token"] = self.last_token
         if "activation_count" in arrays:
             whole["corpus_tokens"] = self.tokens_read.sum(0, dtype=np.int64)
+        if judge is not None:
+            judged = [judge.unanswered() if a is None else judge(a.row, a.answers) for a in self.answering]
+            whole |= {name: np.stack([each[name] for each in judged]) for name in judged[0]}
         rows = [row.example if isinstance(row, Tokenised) else row for row in self.rows]
         return MeasuredRows(first, rows, whole)

@@ -16,9 +16,11 @@ from typing import Any, Protocol
 
 from fastneurons.config import Measurement
 from fastneurons.data.example import Skipped
+from fastneurons.engine.answers import Answerable
 from fastneurons.engine.collect import Begun, Collector
 from fastneurons.engine.encode import Tokenised
 from fastneurons.engine.engine import PatchedEngine
+from fastneurons.engine.judging import Answers, Judge
 from fastneurons.engine.placement import InFlight, MeasuredRows
 from fastneurons.engine.wire import MOST_COLLECTIONS
 from fastneurons.errors import EngineError
@@ -79,6 +81,7 @@ class ReadingPass(Iterator[MeasuredRows]):
         keep_bits: Whether `activated` is wanted.
         stop: Once set, no more is sent; what is complete by then is handed on, and of a corpus also what is in flight.
         adapted: Whether the model computes the rows with the engine's adapter.
+        judge: Judges the answers of rows, which are then `Answerable`; None: nothing is judged.
     """
 
     def __init__(
@@ -96,11 +99,14 @@ class ReadingPass(Iterator[MeasuredRows]):
         keep_bits: bool,
         stop: threading.Event,
         adapted: bool = False,
+        judge: Judge | None = None,
     ) -> None:
         self._engine, self._num_languages, self._measurement = engine, num_languages, measurement
         self._collector, self._slots, self._totals = collector, slots, totals
         self._rows, self._first, self._window, self._keep_bits = rows, first, window, keep_bits
         self._stop, self._adapted = stop, adapted
+        self._judge = judge
+        self._answers = Answers(engine, judge) if judge is not None else None
         self._corpus = measurement.position == "corpus"
         self._next_taken = self._next_begun = first
         self._pending: deque[InFlight] = deque()
@@ -138,16 +144,19 @@ class ReadingPass(Iterator[MeasuredRows]):
             return True
         if self._stop.is_set() and not (self._corpus and self._requests):
             return True
-        return self._exhausted and not self._requests
+        busy = self._answers is not None and self._answers.is_busy
+        return self._exhausted and not self._requests and not busy
 
     # -- sending --------------------------------------------------------------------------------------
 
     def _refill(self) -> None:
         """Send rows for as long as there is room and the source has some ready; wait only if nothing runs."""
+        if self._answers is not None:
+            self._answers.send()
         while not (self._exhausted or self._stop.is_set()) and self._has_room():
             began = time.perf_counter()
             try:
-                taken = self._rows.take(wait=not self._requests)
+                taken = self._rows.take(wait=not self._is_running)
             except StopIteration:
                 self._exhausted = True
                 return
@@ -156,10 +165,15 @@ class ReadingPass(Iterator[MeasuredRows]):
                 return
             if taken is None:
                 return
-            if not self._requests:
+            if not self._is_running:
                 self._totals.waited_s += time.perf_counter() - began
             self._pending.append(self._send(*taken))
             self._next_taken += 1
+
+    @property
+    def _is_running(self) -> bool:
+        """Whether the engine has something to compute."""
+        return bool(self._requests or (self._answers is not None and self._answers.unfinished))
 
     def _has_room(self) -> bool:
         """Whether one more row can be sent.
@@ -180,37 +194,64 @@ class ReadingPass(Iterator[MeasuredRows]):
 
         item = InFlight(row, digest, -1 if self._corpus else self._slots.free.pop())
         slot = self._next_taken // self._window % 2 if self._corpus else item.slot
+        if self._answers is not None and isinstance(row, Answerable):
+            item.answering = self._answers.begin(row)
         for index, token_ids in enumerate(row.token_ids):
             if token_ids is None:
                 continue
-            request_id = str(next(self._slots.request_numbers))
             extra: dict[str, Any] = {ROW_KEY: slot * self._num_languages + index}
             if self._measurement.position != "last":
                 extra[SPANS_KEY] = row.read(index)
                 self._totals.tokens_to_read += row.num_read(index)
-            self._engine.send(request_id, token_ids, extra, adapted=self._adapted)
+            request_id, num_tokens = self._send_prompt(item, index, token_ids, extra)
             self._requests[request_id] = item
-            item.unfinished += 1
+            item.unread += 1
             self._totals.prompts += 1
-            self._totals.tokens += len(token_ids)
+            self._totals.tokens += num_tokens
+        if self._answers is not None:
+            self._answers.send()
         return item
+
+    def _send_prompt(
+        self, item: InFlight, index: int, token_ids: list[int], extra: dict[str, Any]
+    ) -> tuple[str, int]:
+        """Send a prompt, with an answer where that goes; return the request's name and number of tokens."""
+        if self._answers is not None and item.answering is not None:
+            sent = self._answers.send_reading(item.answering, index, token_ids, extra)
+            if sent is not None:
+                return sent
+        request_id = str(next(self._slots.request_numbers))
+        self._engine.send(request_id, token_ids, extra, adapted=self._adapted)
+        return request_id, len(token_ids)
 
     # -- a step, and collecting ----------------------------------------------------------------------
 
     def _step(self) -> None:
         """Run one step of the engine, if there is something to run; keep the exception that ended it."""
-        if not self._requests:
+        if not self._is_running:
+            self._take_answers()
             return
         try:
             for output in self._engine.step():
+                if self._answers is not None:
+                    self._answers.take(output)
                 # Another process may already have computed requests that a stopped pass aborted.
                 item = self._requests.pop(output.request_id, None) if output.finished else None
                 if item is not None:
-                    item.unfinished -= 1
+                    item.unread -= 1
         except EngineError as error:
             self._failure = error
             return
         self._totals.steps += 1
+        self._take_answers()
+
+    def _take_answers(self) -> None:
+        if self._answers is None:
+            return
+        try:
+            self._answers.collect()
+        except EngineError as error:
+            self._failure = error
 
     def _begin_groups(self) -> Iterator[MeasuredRows]:
         """Begin to collect the rows that are complete, group by group, and free their slots.
@@ -231,7 +272,7 @@ class ReadingPass(Iterator[MeasuredRows]):
     def _fetch_groups(self, number: int) -> Iterator[MeasuredRows]:
         """Hand on the results of the collections that began first."""
         for _ in range(number):
-            measured = self._collector.fetch(self._begun.popleft())
+            measured = self._collector.fetch(self._begun.popleft(), self._judge)
             if not self._has_results:
                 self._engine.check_calls()
             self._has_results = True
@@ -248,7 +289,7 @@ class ReadingPass(Iterator[MeasuredRows]):
             if item.task != self._pending[0].task and not self._corpus:
                 room = num_complete  # what is left of this task will not grow
                 break
-            if item.unfinished:
+            if not item.is_through:
                 break
             num_complete += 1
         if self._corpus:
@@ -270,12 +311,16 @@ class ReadingPass(Iterator[MeasuredRows]):
             self._abandon()
             return
         self._check_totals()
+        if self._answers is not None:
+            self._answers.check()
         if self._source_error is not None:
             raise self._source_error
 
     def _abandon(self) -> None:
         """Abort requests that are not complete."""
-        self._engine.abort(list(self._requests))
+        self._engine.abort(
+            [*self._requests, *(self._answers.unfinished if self._answers is not None else ())]
+        )
         self._slots.free += [item.slot for item in self._pending if item.slot >= 0]
 
     def _check_totals(self) -> None:

@@ -24,6 +24,7 @@ from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.digest import NO_DIGEST, digest_of_row, digest_of_tokens
 from fastneurons.data.example import Example, Skipped
+from fastneurons.engine.answers import JudgedEncoder
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.core import Core
 from fastneurons.engine.edges import ROUNDS, better_edges, first_edges, sample_of
@@ -31,6 +32,7 @@ from fastneurons.engine.edits import Edits
 from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Row, ShardEncoder, Tokenised
 from fastneurons.engine.engine import ModelFacts, PatchedEngine
 from fastneurons.engine.feed import Feed
+from fastneurons.engine.judging import Judge
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.reading import ReadingPass, Rows, Slots, Totals
 from fastneurons.engine.scoring import judged_places
@@ -61,6 +63,7 @@ class Session:
         num_edits: Slots of the workers' bank of edits, for `edits`.
         num_edit_values: Rows of values that these may add.
         judges: Whether texts may be scored as well (`engine/scoring.py`).
+        judge: Judges the answers of the examples that are measured.
     Raises:
         InputError: the model cannot be loaded, or its neurons cannot be measured.
     """
@@ -77,11 +80,12 @@ class Session:
         num_edits: int = 0,
         num_edit_values: int = 0,
         judges: bool = False,
+        judge: Judge | None = None,
     ) -> None:
         self.languages = languages
         self.measurement = measurement or Measurement()
         self.totals = Totals()
-        self._only_reads, self._judges = only_reads, judges
+        self._only_reads, self._judges, self._judge = only_reads, judges or judge is not None, judge
         self._bank = {"edits": num_edits, "edit_values": num_edit_values}
         options = options or EngineOptions()
         check_together(self.measurement, RunOptions(), options)
@@ -89,8 +93,8 @@ class Session:
             model,
             options,
             self._observation,
-            # Cached tokens skip the layers, so their activations would be missed.
-            cache_prefixes=self.measurement.position == "last",
+            # Tokens that are read are never taken from the cache; where all are, it gains nothing.
+            cache_prefixes=self.measurement.position == "last" or judge is not None,
             verbose=verbose,
         )
         self._collector = Collector(self.engine, len(languages), self.measurement)
@@ -187,6 +191,7 @@ class Session:
         block_size: int | None = None,
         add_special_tokens: bool = True,
         adapted: bool = True,
+        tokens_per_language: int | None = None,
     ) -> Iterator[MeasuredRows]:
         """Measure a stream of examples, or of texts.
 
@@ -202,13 +207,16 @@ class Session:
             add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
                 in a chat format, which have their marks already.
             adapted: Whether the model computes them with the session's adapter, if it has one.
+            tokens_per_language: Of a corpus: stop reading a language after this many tokens; None reads all.
         Yields:
             All rows, in input order, in groups.
         Raises:
             EngineError: the engine or the patch failed, or did not read what it was sent.
             Exception: whatever reading `rows` raised, after all rows before it were handed on.
         """
-        with self.tokenised(rows, window, block_size, add_special_tokens) as encoded:
+        with self.tokenised(
+            rows, window, block_size, add_special_tokens, tokens_per_language=tokens_per_language
+        ) as encoded:
             if self.measurement.position == "corpus":
                 for _ in islice(encoded, first):
                     pass
@@ -222,6 +230,7 @@ class Session:
         block_size: int | None = None,
         add_special_tokens: bool = True,
         shard: Shard | None = None,
+        tokens_per_language: int | None = None,
     ) -> Iterator["TokenisedRows"]:
         """Rows tokenised ahead of the engine, in a thread that ends with the context. Arguments as for `measure`.
 
@@ -232,7 +241,7 @@ class Session:
         """
         if self.measurement.position == "corpus":
             check_window(window, block_size, self.facts.max_prompt_tokens)
-        encode = self.encoder(block_size, add_special_tokens)
+        encode = self.encoder(block_size, add_special_tokens, tokens_per_language)
         if shard is not None and self.measurement.position == "corpus":
             encode = ShardEncoder(encode, shard, window)
         encoded = TokenisedRows(
@@ -271,6 +280,7 @@ class Session:
             keep_bits=keep_bits,
             stop=stop or threading.Event(),
             adapted=adapted and self.facts.adapter is not None,
+            judge=self._judge,
         )
 
     def tokeniser(self, add_special_tokens: bool = True) -> Tokeniser:
@@ -309,10 +319,18 @@ class Session:
             **self._bank,
         )
 
-    def encoder(self, block_size: int | None, add_special_tokens: bool) -> Encoder:
+    def encoder(
+        self, block_size: int | None, add_special_tokens: bool, tokens_per_language: int | None = None
+    ) -> Encoder:
         """Make what turns rows into token ids; arguments as for `measure`."""
         return encoder_for(
-            self.tokeniser(add_special_tokens), self.languages, self.measurement, self.facts, block_size
+            self.tokeniser(add_special_tokens),
+            self.languages,
+            self.measurement,
+            self.facts,
+            block_size,
+            self._judge is not None,
+            tokens_per_language,
         )
 
 
@@ -322,17 +340,22 @@ def encoder_for(
     measurement: Measurement,
     facts: ModelFacts,
     block_size: int | None = None,
+    answerable: bool = False,
+    tokens_per_language: int | None = None,
 ) -> Encoder:
-    """Make what turns rows into token ids, for a measurement with a model."""
+    """Make what turns rows into token ids, for a measurement with a model; `answerable` for answers to be judged."""
     limits = (tokenise, languages, facts.max_prompt_tokens, facts.vocabulary)
     marks = measurement.include_special_tokens
     if measurement.position == "corpus":
-        return BlockEncoder(*limits, block_size, include_special_tokens=marks)
+        return BlockEncoder(
+            *limits, block_size, include_special_tokens=marks, tokens_per_language=tokens_per_language
+        )
+    of_prompts = JudgedEncoder if answerable else PromptEncoder
     if measurement.position == "answer":
-        return PromptEncoder(*limits, "appended", own_tokens=True, include_special_tokens=marks)
+        return of_prompts(*limits, "appended", own_tokens=True, include_special_tokens=marks)
     answers = "first token" if measurement.attribution else "ignored"
     own = measurement.position == "any"
-    return PromptEncoder(*limits, answers, own_tokens=own, include_special_tokens=marks)
+    return of_prompts(*limits, answers, own_tokens=own, include_special_tokens=marks)
 
 
 def check_window(window: int, block_size: int | None, longest: int) -> None:

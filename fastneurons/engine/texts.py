@@ -64,6 +64,7 @@ class TextEncoder:
 
     def __init__(self, tokenise: Tokeniser, languages: tuple[str, ...], vocabulary: int) -> None:
         self._tokenise, self._languages, self._vocabulary = tokenise, languages, vocabulary
+        self.is_full = False
         self.num_begun = 0
 
     def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:

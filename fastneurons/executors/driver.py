@@ -9,17 +9,23 @@ without a gap.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fastneurons.data.example import Example
 from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.executors.messages import (
     Begin,
     Begun,
+    ChooseEdges,
     Drop,
     Dropped,
+    EdgesChosen,
     EngineReport,
     Engines,
     Event,
@@ -72,12 +78,16 @@ class _Slot:
         has_store: Whether it knows the store.
         restarts: How many engines were started in the slot after the first.
         since: When it was started, or last heard of, or given work after it had none.
+        choosing: Whether it chooses edges of histograms.
+        told: Whether people were told that it is still starting.
         waiting: The window sent that it has not begun.
+        asked_back: Whether it was asked for that one, since others have nothing to do.
         begun: Those begun and not written, by first row.
         measured: Rows and prompts measured of each of these.
         rows: Of all windows written.
         clock: When it began to measure, or wrote its last window.
         seconds: For each of its last windows, how long a prompt took.
+        slow: Whether people were told that it is slow.
     """
 
     process: str = ""
@@ -85,8 +95,10 @@ class _Slot:
     has_store: bool = False
     restarts: int = 0
     since: float = 0.0
+    choosing: bool = False
     told: bool = False
     waiting: RowsOfWindow | None = None
+    asked_back: bool = False
     begun: dict[int, RowsOfWindow] = field(default_factory=dict)
     measured: dict[int, tuple[int, int]] = field(default_factory=dict)
     rows: int = 0
@@ -118,15 +130,15 @@ class Driver:
         self._slots = [_Slot() for _ in range(engines.num_slots)]
         self._live = set(range(engines.num_slots))  # slots that have an engine
         self._report: EngineReport | None = None
+        self._edges: NDArray[np.float32] | None = None
         self._writer: StoreWriter | None = None
         self._source: WindowSource | None = None
         self._reopen: Callable[[], None] = lambda: None
         self._returned: list[RowsOfWindow] = []  # to be measured by another engine, in order
         self._attempts: dict[int, int] = {}
         self._shown: dict[int, int] = {}  # rows of unfinished windows that progress has been told of
-        self._finished: dict[
-            int, WrittenWindow | Window
-        ] = {}  # by first row; stretches without a gap are one
+        # By first row; windows that follow each other without a gap are one.
+        self._finished: dict[int, WrittenWindow | Window] = {}
         self._exhausted = False
         self._source_error: Exception | None = None
         self._stopping = False
@@ -149,6 +161,29 @@ class Driver:
             self._hear()
             self._check_clocks()
         return self._report
+
+    def set_edges(self, edges: NDArray[np.float32]) -> None:
+        """Have all engines sort signals into bins with these edges, from the run on."""
+        self._edges = edges
+
+    def choose_edges(self, texts: Sequence[Example]) -> NDArray[np.float32]:
+        """Have one engine choose the edges of histograms' bins from a sample of texts, for all. After `start`.
+
+        Raises:
+            EngineError: no engine could.
+            KeyboardInterrupt: the run was stopped.
+        """
+        while self._edges is None:
+            if self._stop.is_set():
+                raise KeyboardInterrupt
+            ready = [number for number, slot in enumerate(self._slots) if slot.ready]
+            if ready and not any(slot.choosing for slot in self._slots):
+                slot = self._slots[ready[0]]
+                slot.choosing, slot.since = True, time.monotonic()
+                self._engines.send(ready[0], ChooseEdges(texts))
+            self._hear()
+            self._check_clocks()
+        return self._edges
 
     def run(self, writer: StoreWriter, source: WindowSource, reopen: Callable[[], None]) -> bool:
         """Measure a source's windows and commit them. After `start`.
@@ -200,20 +235,35 @@ class Driver:
 
     def _hand_out(self) -> None:
         """Give a window to each engine that has none waiting; idle engines come first."""
-        free = [(number, slot) for number, slot in enumerate(self._slots) if slot.ready and not slot.waiting]
+        free = [(n, slot) for n, slot in enumerate(self._slots) if slot.ready and slot.waiting is None]
         for number, slot in sorted(free, key=lambda each: len(each[1].begun)):
             window = self._next_window()
             if window is None:
+                self._ask_back()
                 return
             if not slot.begun:
                 slot.since = slot.clock = time.monotonic()
             if not slot.has_store:
                 assert self._writer is not None
                 # Not before: a complete store that goes on is another writer's from its reopening on.
-                self._engines.send(number, Begin(self._writer.place))
+                self._engines.send(number, Begin(self._writer.place, self._edges))
                 slot.has_store = True
             slot.waiting = window
             self._engines.send(number, Measure(window))
+
+    def _ask_back(self) -> None:
+        """Once no window is left, ask engines that are busy for those that wait, as many as there are idle engines."""
+        if not self._exhausted or self._stopping:
+            return
+        idle = [slot for slot in self._slots if slot.ready and not slot.windows]
+        asked = [slot for slot in self._slots if slot.asked_back]
+        for number, slot in enumerate(self._slots):
+            if len(asked) >= len(idle):
+                return
+            if slot.waiting is not None and slot.begun and not slot.asked_back:
+                slot.asked_back = True
+                asked.append(slot)
+                self._engines.send(number, Drop(slot.waiting.first - 1))
 
     def _next_window(self) -> RowsOfWindow | None:
         if self._returned:
@@ -236,14 +286,24 @@ class Driver:
     def _stop_handing_out(self) -> None:
         """Have engines finish what they have begun, and what comes before that."""
         self._stopping = True
-        begun = [first for slot in self._slots for first in slot.begun]
-        last = max([*begun, *self._finished], default=-1)
-        self._returned = [window for window in self._returned if window.first < last]
+        self._give_to_others([])
+        last = self._last_begun()
         for number, slot in enumerate(self._slots):
             if slot.waiting is not None and slot.waiting.first > last:
                 self._engines.send(number, Drop(last))
-        if begun:
+        if any(slot.begun for slot in self._slots):
             self._progress.message("stopping once the windows in work are measured; once more stops at once")
+
+    def _last_begun(self) -> int:
+        """First row of the last window that is in work or finished and not committed; -1 if there is none."""
+        begun = [first for slot in self._slots for first in slot.begun]
+        return max([*begun, *self._finished], default=-1)
+
+    def _give_to_others(self, windows: list[RowsOfWindow]) -> None:
+        """Have other engines measure windows; of a run that is stopping, only those that others come after."""
+        last = self._last_begun()
+        windows = sorted([*self._returned, *windows], key=_first_row)
+        self._returned = [window for window in windows if not self._stopping or window.first < last]
 
     # -- events ---------------------------------------------------------------------------------------
 
@@ -258,16 +318,19 @@ class Driver:
                 slot.process = process
             case Ready(report):
                 self._on_ready(number, slot, report)
+            case EdgesChosen(edges):
+                slot.choosing, self._edges = False, edges
             case Begun(first):
                 assert slot.waiting is not None and slot.waiting.first == first
-                slot.begun[first], slot.waiting = slot.waiting, None
+                slot.begun[first], slot.waiting, slot.asked_back = slot.waiting, None, False
             case Progress():
                 self._on_progress(slot, event)
             case Written():
                 self._on_written(number, slot, event)
             case Dropped(firsts):
                 if slot.waiting is not None and slot.waiting.first in firsts:
-                    slot.waiting = None
+                    window, slot.waiting, slot.asked_back = slot.waiting, None, False
+                    self._give_to_others([window])
             case Failed():
                 self._on_failed(number, slot, event)
 
@@ -331,13 +394,8 @@ class Driver:
                     f"{name}: {failed.message}; {_MOST_ATTEMPTS} engines in turn have failed on the examples from "
                     f"{first} on"
                 )
-        given_back = slot.windows
         self._slots[number] = _Slot(restarts=slot.restarts + 1, rows=slot.rows)
-        if self._stopping:
-            begun = [first for other in self._slots for first in other.begun]
-            last = max([*begun, *self._finished], default=-1)
-            given_back = [window for window in given_back if window.first < last]
-        self._returned = sorted(self._returned + given_back, key=lambda window: window.first)
+        self._give_to_others(slot.windows)
         if slot.restarts < MOST_RESTARTS and not self._stopping:
             count = f"{slot.restarts + 1} of {MOST_RESTARTS}"
             self._progress.message(f"{name}: {failed.message}; starting it again ({count})")
@@ -367,11 +425,13 @@ class Driver:
             if not slot.ready and silent_s > _STILL_STARTING_S and not slot.told:
                 slot.told = True
                 self._progress.message(f"engine {number} is still starting, after {silent_s:.0f} s")
-            if slot.windows and silent_s > self._timeout_s:
+            if (slot.windows or slot.choosing) and silent_s > self._timeout_s:
                 self._engines.kill(number)
-                window = slot.windows[0]
-                what = f"examples {window.first} to {window.first + len(window) - 1}"
-                said = f"said nothing for {self._timeout_s:g} s (--window-timeout) while it had {what} to measure"
+                what = "a sample to measure"
+                if slot.windows:
+                    window = slot.windows[0]
+                    what = f"examples {window.first} to {window.first + len(window) - 1} to measure"
+                said = f"said nothing for {self._timeout_s:g} s (--window-timeout) while it had {what}"
                 self._on_failed(number, slot, Failed("death", said))
 
     def _judge(self, number: int, slot: _Slot) -> None:
@@ -428,6 +488,10 @@ class Driver:
             if not all_of_it:
                 return
             writer.wait()
+
+
+def _first_row(window: RowsOfWindow) -> int:
+    return window.first
 
 
 def difference(first: EngineReport, other: EngineReport) -> str | None:

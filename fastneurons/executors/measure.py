@@ -1,10 +1,14 @@
 """Measure a source's examples with many engines, into one store."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastneurons.config import EngineOptions, ManyEngines, Measurement, RunOptions, check_together
+from fastneurons.data.example import Example
 from fastneurons.engine.failure import LOG_FOLLOWS, with_log
 from fastneurons.engine.quiet import quiet
 from fastneurons.errors import EngineError, InputError
@@ -12,6 +16,7 @@ from fastneurons.executors.driver import Driver
 from fastneurons.executors.local import LocalEngines
 from fastneurons.executors.messages import Engines, Job
 from fastneurons.executors.shares import local_shares
+from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
 from fastneurons.experiments.interrupts import interruptible
 from fastneurons.experiments.measure import check_languages, finish, header_of, writer_for
 from fastneurons.experiments.resume import KnownRows
@@ -47,11 +52,6 @@ def measure_with_engines(
     measurement, options = measurement or Measurement(), options or RunOptions()
     engine = engine or EngineOptions()
     check_together(measurement, options, engine)
-    if measurement.histogram is not None:
-        raise InputError(
-            "--histogram with --engines: each engine would choose bins of its own from a sample of the texts; leave "
-            "--engines out"
-        )
     if engines.place == "ray" and "distributed_executor_backend" in engine.engine_args:
         raise InputError(
             "--engine-arg distributed_executor_backend with --engines ray: the ranks of an engine are processes of its "
@@ -123,8 +123,13 @@ def write_with_driver(
     """
     header = header_of(report, source, options, engine, report.tokens)
     corpus = report.measurement.position == "corpus"
+    constants = dict(report.constants)
+    if report.measurement.histogram is not None:
+        counting = _Counting(driver, report)
+        progress.message(describe_histograms(counting))
+        constants[BIN_EDGE], source = set_edges(counting, source, out, options.resume, engine.seed, progress)
     blocks = Blocks(report.facts.model, report.languages, report.measurement, engine, report.facts)
-    with writer_for(out, header, report.measurement, options, report.constants) as writer:
+    with writer_for(out, header, report.measurement, options, constants) as writer:
         first = writer.committed
         known = KnownRows(writer.committed_rows())
         if first and not writer.is_complete:
@@ -144,6 +149,19 @@ def write_with_driver(
         if corpus:
             found = replace(found, begun=blocks.num_begun)
         finish(writer, source, progress, found, corpus, ended, known.passed, first)
+
+
+class _Counting:
+    """The engines of a run as one that counts histograms: one of them chooses the edges for all."""
+
+    def __init__(self, driver: Driver, report: EngineReport) -> None:
+        self.facts, self.measurement, self.languages = report.facts, report.measurement, report.languages
+        self.set_edges = driver.set_edges
+        self._driver = driver
+
+    def choose_edges(self, texts: Sequence[Example], add_special_tokens: bool = True) -> NDArray[np.float32]:
+        """See `Session`; whether there are special tokens is known to the engine."""
+        return self._driver.choose_edges(texts)
 
 
 class _Reopening:

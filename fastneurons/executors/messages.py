@@ -4,13 +4,17 @@ A run sends an engine `Begin`, then windows with `Measure`, and `End`. An engine
 window `Begun`, some `Progress`, and `Written`; or `Failed`, after which it ends.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fastneurons.data.example import Example
 from fastneurons.experiments.windows import (
     Advanced,
     EncodedWindow,
@@ -25,9 +29,21 @@ from fastneurons.store import StorePlace, Window, WrittenWindow
 
 @dataclass(frozen=True)
 class Begin:
-    """Windows to come belong in this store."""
+    """Windows to come belong in this store.
+
+    Args:
+        edges: Of the histograms' bins, float32 [N, B - 1]; None without histograms.
+    """
 
     place: StorePlace
+    edges: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class ChooseEdges:
+    """Choose edges of the histograms' bins from a sample of texts; `EdgesChosen` answers."""
+
+    texts: Sequence[Example]
 
 
 @dataclass(frozen=True)
@@ -49,7 +65,7 @@ class End:
     """End once everything sent is measured."""
 
 
-Message = Begin | Measure | Drop | End
+Message = Begin | ChooseEdges | Measure | Drop | End
 
 # -- from an engine -----------------------------------------------------------------------------------
 
@@ -72,6 +88,13 @@ class Ready:
     """The engine takes windows."""
 
     report: EngineReport
+
+
+@dataclass(frozen=True)
+class EdgesChosen:
+    """The answer to `ChooseEdges`."""
+
+    edges: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -131,7 +154,7 @@ class Failed:
     message: str
 
 
-Event = Started | Ready | Begun | Progress | Written | Dropped | Failed
+Event = Started | Ready | EdgesChosen | Begun | Progress | Written | Dropped | Failed
 
 # -- the two sides ------------------------------------------------------------------------------------
 
@@ -143,6 +166,12 @@ class Measurer(Protocol):
 
     def encode(self, given: RowsOfWindow) -> EncodedWindow:
         """Prepare a window; runs in a thread next to `measure`."""
+
+    def choose_edges(self, texts: Sequence[Example]) -> NDArray[np.float32]:
+        """Choose edges of the histograms' bins from a sample of texts."""
+
+    def set_edges(self, edges: NDArray[np.float32]) -> None:
+        """Use these from now on."""
 
     def measure(self, take: Callable[[], EncodedWindow | None]) -> Any:
         """Yield progress and windows for as long as `take` returns a window."""
@@ -192,8 +221,10 @@ __all__ = [
     "Advanced",
     "Begin",
     "Begun",
+    "ChooseEdges",
     "Drop",
     "Dropped",
+    "EdgesChosen",
     "EncodedWindow",
     "End",
     "EngineReport",

@@ -4,16 +4,22 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fastneurons.data.example import Example
 from fastneurons.errors import FastneuronsError, InputError, StoreError
 from fastneurons.executors.messages import (
     Begin,
     Begun,
+    ChooseEdges,
     Drop,
     Dropped,
+    EdgesChosen,
     EncodedWindow,
     End,
     Event,
@@ -81,6 +87,8 @@ class _Server:
         self._measurer, self._receive, self._tell = measurer, receive, tell
         self._writer: WindowWriter | None = None
         self._waiting: deque[EncodedWindow] = deque()
+        self._sample: Sequence[Example] | None = None  # for edges that are to be chosen
+        self._edges: NDArray[np.float32] | None = None  # that are to be set
         self._changed = threading.Condition()
         self._ended = False
         self._error: BaseException | None = None
@@ -91,6 +99,13 @@ class _Server:
         with ThreadPoolExecutor(1, "fastneurons-store") as threads:
             pending: Future[None] | None = None
             while self._wait():
+                if self._sample is not None:
+                    sample, self._sample = self._sample, None
+                    self._tell(EdgesChosen(self._measurer.choose_edges(sample)))
+                    continue
+                if self._edges is not None:
+                    edges, self._edges = self._edges, None
+                    self._measurer.set_edges(edges)
                 for found in self._measurer.measure(self._take):
                     if not isinstance(found, MeasuredWindow):
                         self._tell(Progress(found.first, found.rows, found.prompts, found.tokens))
@@ -102,12 +117,12 @@ class _Server:
                     pending.result()
 
     def _wait(self) -> bool:
-        """Wait for a window; return whether there is one. Raises what receiving one raised."""
+        """Wait for something to do; return whether there is. Raises what receiving it raised."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._ended)
+            self._changed.wait_for(lambda: self._waiting or self._ended or self._sample is not None)
             if self._error is not None:
                 raise self._error
-            return bool(self._waiting)
+            return bool(self._waiting) or self._sample is not None
 
     def _take(self) -> EncodedWindow | None:
         """The next window that waits. Raises what receiving one raised."""
@@ -132,8 +147,12 @@ class _Server:
 
     def _take_in(self, message: Message) -> None:
         match message:
-            case Begin(place):
-                self._writer = WindowWriter(place)
+            case Begin(place, edges):
+                self._writer, self._edges = WindowWriter(place), edges
+            case ChooseEdges(texts):
+                with self._changed:
+                    self._sample = texts
+                    self._changed.notify()
             case Measure(rows):
                 encoded = self._measurer.encode(rows)
                 with self._changed:

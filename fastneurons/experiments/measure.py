@@ -19,7 +19,9 @@ from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
+from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
 from fastneurons.experiments.interrupts import interruptible
+from fastneurons.experiments.judging import judge_of, measures_of
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
 from fastneurons.experiments.source import Source
 from fastneurons.model_name import short_name
@@ -67,6 +69,7 @@ def measure_into_store(
     )
     check_together(measurement, options, engine)
     check_languages(measurement, languages)
+    measures_of(measurement, source.tasks)
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     with quiet(verbose) as hushed, interruptible() as stop:
         shown = progress if not isinstance(progress, bool) else Silent()
@@ -76,7 +79,8 @@ def measure_into_store(
             shown.message(remark)
         shown.message(f"loading {short_name(model)}")
         try:
-            with Session(model, languages, measurement, engine, verbose) as session:
+            judge = judge_of(measurement, languages)
+            with Session(model, languages, measurement, engine, verbose, judge=judge) as session:
                 shown.message(describe(session.facts, session.measurement))
                 for warning in session.facts.warnings:
                     shown.message(f"warning: {warning}")
@@ -113,6 +117,9 @@ def write_measurements(
     tokens = token_facts(tokenise, session.measurement, options.block_size is not None)
     header = header_of(session, source, options, engine, tokens)
     constants = session.constants()
+    if session.measurement.histogram is not None:
+        progress.message(describe_histograms(session))
+        constants[BIN_EDGE], source = set_edges(session, source, out, options.resume, engine.seed, progress)
     with writer_for(out, header, session.measurement, options, constants) as writer:
         _measure(session, writer, source, options, progress, stop)
         return writer.write_s
@@ -189,12 +196,16 @@ def header_of(
         tasks=list(source.tasks),
         source=printable(source.name) + blocks,
         languages=list(session.languages),
+        measures=measures_of(measurement, source.tasks),
         position=measurement.position,
         signal=measurement.signal,
         thresholds=list(measurement.thresholds),
         layers=list(facts.layers),
         neurons=facts.neurons,
         top_k=session.top_k,
+        bins=measurement.histogram,
+        counts_signs=measurement.histogram is not None and facts.gated,
+        tokens_per_language=options.tokens_per_language,
         tokens=tokens,
         window=options.window,
         config={
@@ -262,7 +273,12 @@ def _measure(
     first_skipped: Skipped | None = None
     try:
         with session.tokenised(
-            rows, options.window, options.block_size, source.add_special_tokens, options.shard
+            rows,
+            options.window,
+            options.block_size,
+            source.add_special_tokens,
+            options.shard,
+            options.tokens_per_language,
         ) as encoded:
             if corpus:
                 pass_by_blocks(encoded, known, stop, options.block_size)
@@ -349,6 +365,8 @@ def finish(
     if writer.is_complete:
         progress.message("the store is complete already; nothing to do")
         return
+    if (fewer := _languages_with_fewer(writer)) is not None:
+        progress.message(fewer)
     writer.finish()
     if found.first_skipped is not None and found.skipped == found.rows:
         noun = "text" if corpus else "example"
@@ -359,6 +377,21 @@ def finish(
     for note in source.notes():
         if note not in source.remarks:
             progress.message(note)
+
+
+def _languages_with_fewer(writer: StoreWriter) -> str | None:
+    """Say which languages of a corpus have fewer tokens than were asked for; None if none has."""
+    header = writer.header
+    if (tokens_per_language := header.tokens_per_language) is None or header.shard is not None:
+        return None
+    fewer = [
+        f"{code} {number:,}"
+        for code, number in zip(header.languages, writer.sum_of("corpus_tokens").tolist(), strict=True)
+        if number < tokens_per_language
+    ]
+    if not fewer:
+        return None
+    return f"--tokens-per-language {tokens_per_language:,}: some languages have fewer: {', '.join(fewer)}"
 
 
 def _commit(

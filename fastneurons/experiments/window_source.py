@@ -155,7 +155,12 @@ class Blocks:
         tokenizer = tokenizer_of(self._model, self._engine)
         tokenise = Tokeniser(tokenizer, source.add_special_tokens, self._measurement.add_bos_token)
         encode: Encoder = encoder_for(
-            tokenise, self._languages, self._measurement, self._facts, options.block_size
+            tokenise,
+            self._languages,
+            self._measurement,
+            self._facts,
+            options.block_size,
+            tokens_per_language=options.tokens_per_language,
         )
         if options.shard is not None:
             encode = ShardEncoder(encode, options.shard, options.window)

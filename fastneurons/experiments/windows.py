@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.digest import digest_of_row
-from fastneurons.data.example import Skipped
+from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.encode import Row, Tokenised
 from fastneurons.engine.engine import ModelFacts
 from fastneurons.engine.failure import ENDED, LOG_FOLLOWS, LoadError, cause_in_log, with_log
@@ -23,6 +26,7 @@ from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError
+from fastneurons.experiments.judging import judge_of
 from fastneurons.experiments.measure import describe, describe_skipped, window_of
 from fastneurons.store import Window
 
@@ -116,7 +120,7 @@ class WindowReader:
         self, session: Session, options: RunOptions, tasks: tuple[str, ...], add_special_tokens: bool
     ) -> None:
         self._session, self._options, self._tasks = session, options, tasks
-        self._is_corpus = session.measurement.position == "corpus"
+        self._add_special_tokens = add_special_tokens
         self._encode = session.encoder(options.block_size, add_special_tokens)
         tokenise = session.tokeniser(add_special_tokens)
         facts, measurement = session.facts, session.measurement
@@ -144,6 +148,14 @@ class WindowReader:
         digests = map(digest_of_row, plain)
         begun = getattr(self._encode, "num_begun", 0) - before
         return EncodedWindow(given.first, list(zip(rows, digests, strict=True)), begun)
+
+    def choose_edges(self, texts: Sequence[Example]) -> NDArray[np.float32]:
+        """See `Session`."""
+        return self._session.choose_edges(texts, self._add_special_tokens)
+
+    def set_edges(self, edges: NDArray[np.float32]) -> None:
+        """See `Session`."""
+        self._session.set_edges(edges)
 
     def measure(self, take: Callable[[], EncodedWindow | None]) -> Iterator[Advanced | MeasuredWindow]:
         """Measure windows for as long as one waits.
@@ -244,8 +256,9 @@ class MeasureJob:
             if hushed.log is not None:
                 log(hushed.log)
             try:
+                judge = judge_of(self.measurement, self.languages)
                 with Session(
-                    self.model, self.languages, self.measurement, self.engine, self.verbose
+                    self.model, self.languages, self.measurement, self.engine, self.verbose, judge=judge
                 ) as session:
                     yield WindowReader(session, self.options, self.tasks, self.add_special_tokens)
             except (EngineError, LoadError) as error:

@@ -5,7 +5,7 @@
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias, cast
 
 from fastneurons.errors import InputError
 from fastneurons.report import findings, tables
@@ -15,10 +15,11 @@ from fastneurons.visible import visible_json
 
 if TYPE_CHECKING:
     from fastneurons.report.deactivation import Deactivation
+    from fastneurons.report.generation import Generation
     from fastneurons.report.perplexity import Perplexities
     from fastneurons.store import Store
 
-    AnyFindings = Findings | Deactivation | Perplexities
+    AnyFindings: TypeAlias = Findings | Deactivation | Generation | Perplexities
 
 __all__ = [
     "Findings",
@@ -62,6 +63,10 @@ def compute_findings(store: "Store", threshold: float | None = None) -> "AnyFind
         from fastneurons.report.perplexity import compute_perplexities
 
         return compute_perplexities(store)
+    if kind == "generate":
+        from fastneurons.report.generation import compute_generation
+
+        return compute_generation(store)
     raise InputError(f"{store.path} is of kind {kind}, which has no report")
 
 
@@ -74,6 +79,11 @@ def print_findings(found: "AnyFindings", stream: TextIO) -> None:
         from fastneurons.report.perplexity import print_perplexities
 
         print_perplexities(cast("Perplexities", found), stream)
+        return
+    if found.header.kind == "generate":
+        from fastneurons.report.generation import print_generation
+
+        print_generation(cast("Generation", found), stream)
         return
     from fastneurons.report.deactivation_tables import print_deactivation
 
@@ -88,6 +98,10 @@ def findings_numbers(found: "AnyFindings") -> dict[str, Any]:
         from fastneurons.report.perplexity import perplexity_numbers
 
         return perplexity_numbers(cast("Perplexities", found))
+    if found.header.kind == "generate":
+        from fastneurons.report.generation import generation_numbers
+
+        return generation_numbers(cast("Generation", found))
     from fastneurons.report.deactivation_tables import deactivation_numbers
 
     return deactivation_numbers(cast("Deactivation", found))
@@ -123,6 +137,8 @@ def draw_findings(found: "AnyFindings", path: str | Path) -> None:
 
         draw_perplexities(cast("Perplexities", found), Path(path))
         return
+    if found.header.kind == "generate":
+        raise InputError(f"{found.store} holds generated texts, of which there is no figure; see fastneurons summary")
     from fastneurons.report.deactivation_figure import draw_deactivation
 
     draw_deactivation(cast("Deactivation", found), Path(path))

@@ -8,10 +8,11 @@ import numpy as np
 
 from fastneurons.analysis.bootstrap import Estimate
 from fastneurons.analysis.deactivation import deactivation
-from fastneurons.report.cells import count, language_label
+from fastneurons.report.cells import LONGEST_NAME, count, language_label
 from fastneurons.report.findings import Overview, overview
 from fastneurons.report.sentences import Sentence
 from fastneurons.store import CATEGORIES, Store
+from fastneurons.visible import visible
 
 if TYPE_CHECKING:
     import xarray
@@ -37,7 +38,12 @@ class Deactivation(Overview):
     def operation(self) -> str:
         """What happens to the neurons, in words that follow "neurons"."""
         given = str(self.header.edits.get("operation", "zero"))
-        return OPERATIONS.get(given, f"edited ({given})")
+        return OPERATIONS.get(given, f"edited ({visible(given, limit=LONGEST_NAME)})")
+
+    @property
+    def categories(self) -> list[str]:
+        """Names of the categories, for display."""
+        return [visible(str(each), limit=LONGEST_NAME) for each in self.result["category"].values]
 
     @property
     def has_accuracy(self) -> bool:
@@ -92,7 +98,7 @@ def deactivation_sentences(found: Deactivation) -> list[Sentence]:
 def _effect(found: Deactivation, k: int) -> Sentence:
     """The effect of one category on all languages, set against its controls."""
     result = found.result
-    category = str(result["category"].values[k])
+    category = found.categories[k]
     change, beyond, accuracy = (
         estimate(result, f"overall_{name}")
         for name in (
@@ -109,12 +115,13 @@ def _effect(found: Deactivation, k: int) -> Sentence:
     if np.isfinite(accuracy.mean[k]):
         parts[-1] += "; accuracy, "
         parts += [f"{signed(100 * accuracy.mean[k], 1)} points", between(accuracy, k, scale=100, digits=1)]
+    selection = {"category": CATEGORIES.index(category)} if category in CATEGORIES else {}
     parts[-1] += (
         "."
         if differs(beyond, k)
         else ". The interval includes 0: these neurons matter no more than random ones."
     )
-    return Sentence(tuple(parts), "deactivation", {"category": CATEGORIES.index(category)})
+    return Sentence(tuple(parts), "deactivation", selection)
 
 
 def _languages(found: Deactivation, k: int) -> Sentence:
@@ -127,7 +134,7 @@ def _languages(found: Deactivation, k: int) -> Sentence:
     number = sum(differs(beyond, j, k) and beyond.mean[j, k] < 0 for j in range(len(names)))
     return Sentence(
         (
-            f"{str(result['category'].values[k]).capitalize()} neurons cost ",
+            f"{found.categories[k].capitalize()} neurons cost ",
             f"{number} of {count(len(names), 'language')}",
             f" more than random ones do: {names[most]} most, ",
             signed(of_category[most]),

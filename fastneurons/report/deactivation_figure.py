@@ -57,7 +57,7 @@ def deactivation_figure(found: Deactivation, width: float) -> Figure:
         width: Inches.
     """
     result = found.result
-    categories = [str(each) for each in result["category"].values]
+    categories = found.categories
     languages = [language_label(str(code)) for code in result["language"].values]
     columns = min(len(categories), 4 if is_wide(width) else 2)
     height = _AROUND_HEIGHT + _ROW_HEIGHT * (len(languages) + 1)

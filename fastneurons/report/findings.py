@@ -15,6 +15,7 @@ from fastneurons.analysis import (
     shares_and_by_task,
     token_shares,
 )
+from fastneurons.analysis.answers import AnswerScores, answer_scores, has_answers
 from fastneurons.store import Header, SkippedRow, Store
 
 # Skipped rows named for each reason.
@@ -76,6 +77,7 @@ class Findings(Overview):
         attribution_sharing: `sharing` at the threshold of `attribution`, which is the store's first.
         corpus: How many tokens activate neurons, by language and layer.
         last_tokens: How often the prompts of an example end in the same token; None if the store does not say.
+        answers: How well the model answers; None where that was not judged.
     """
 
     threshold: float
@@ -85,6 +87,7 @@ class Findings(Overview):
     attribution_sharing: Shares | None
     corpus: TokenShares | None
     last_tokens: LastTokens | None
+    answers: AnswerScores | None = None
 
 
 def compute_findings(store: Store, threshold: float | None = None) -> Findings:
@@ -120,6 +123,7 @@ def compute_findings(store: Store, threshold: float | None = None) -> Findings:
         attribution_sharing=first,
         corpus=corpus,
         last_tokens=last_tokens(store),
+        answers=answer_scores(store) if has_answers(store) else None,
     )
 
 

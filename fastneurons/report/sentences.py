@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastneurons.analysis import Estimate, Shares
+from fastneurons.analysis.answers import AnswerScores
 from fastneurons.languages import language, short_code
-from fastneurons.report.cells import count
+from fastneurons.report.cells import count, language_label
 from fastneurons.report.findings import Findings
 from fastneurons.visible import visible
 
@@ -66,6 +67,42 @@ def sentences(
     if repeating is not None:
         made.append(_repeating(repeating, found.num_measured))
     made += _corpus(found)
+    if found.answers is not None:
+        made += _answers(found.answers)
+    return made
+
+
+def _answers(scores: AnswerScores) -> list[Sentence]:
+    """How well the model answers, and in which languages best and least well."""
+    accuracy, values = scores.overall_accuracy, scores.log_probability.mean
+    made = []
+    if np.isfinite(accuracy.mean):
+        made.append(
+            Sentence(
+                (
+                    "The model answers ",
+                    percent(accuracy),
+                    f" of questions right{between(accuracy)}, mean over languages.",
+                ),
+                "categories",
+            )
+        )
+    if np.isfinite(values).sum() > 1:
+        most, least = int(np.nanargmax(values)), int(np.nanargmin(values))
+        names = [language_label(code) for code in scores.languages]
+        made.append(
+            Sentence(
+                (
+                    f"The log-probability of the reference answer is highest in {names[most]}, ",
+                    f"{values[most]:.2f}",
+                    f", and lowest in {names[least]}, ",
+                    f"{values[least]:.2f}",
+                    ".",
+                ),
+                "languages",
+                {"language": least},
+            )
+        )
     return made
 
 

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from fastneurons.console import PlainConsole
 from fastneurons.model_name import short_name
+from fastneurons.report.answer_tables import answer_numbers, print_answers
 from fastneurons.report.attribution_tables import attribution_numbers, print_attribution
 from fastneurons.report.cells import (
     LONGEST_LIST,
@@ -64,6 +65,8 @@ def findings_numbers(found: Findings) -> dict[str, Any]:
         }
     if found.attribution is not None:
         result["attribution"] = attribution_numbers(found.attribution)
+    if found.answers is not None:
+        result["answers"] = {"measures": header.measures, **answer_numbers(found.answers)}
     return result
 
 
@@ -87,6 +90,8 @@ def print_findings(found: Findings, stream: TextIO) -> None:
         print_sharing(console, found.sharing, found.by_task)
         if found.attribution is not None and found.attribution_sharing is not None:
             print_attribution(console, found.attribution, found.attribution_sharing)
+    if found.num_measured and found.answers is not None:
+        print_answers(console, found.answers)
     print_skipped(console, found, noun)
 
 

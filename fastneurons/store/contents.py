@@ -76,9 +76,13 @@ def fold_of(parts: Sequence[Part], name: str, fold: int) -> NDArray[Any]:
 
 def _take_constant(arrays: Arrays, first: Part, part: Part, name: str, values: NDArray[Any]) -> None:
     if not np.array_equal(arrays.setdefault(name, values), values, equal_nan=True):
+        why = (
+            "was chosen from a sample of other texts, so that the histograms have other bins"
+            if name == schema.BIN_EDGE
+            else "is a constant of the model; these are models with different weights"
+        )
         raise StoreError(
-            f"{part.path} cannot be merged with {first.path}: the array {name} differs, which is a constant of the "
-            "model; these are models with different weights"
+            f"{part.path} cannot be merged with {first.path}: the array {name} differs, which {why}"
         )
 
 

@@ -119,11 +119,13 @@ class ArrayFiller:
             values = np.concatenate([before, values.astype(before.dtype, copy=False)])
         self.put(spec.name, values, [begin] + [0] * (values.ndim - 1))
 
-    def add(self, spec: ArraySpec, added: Mapping[int, NDArray[Any]], snapshots: Sequence[int]) -> list[int]:
+    def add(
+        self, spec: ArraySpec, added: Iterable[tuple[int, NDArray[Any]]], snapshots: Sequence[int]
+    ) -> list[int]:
         """Add to a sum: for each index that changes, write new values to the snapshot that does not count.
 
         Args:
-            added: By index of `summed_by`, what is added there; nothing elsewhere.
+            added: Indices of `summed_by`, each once, with what is added there; nothing elsewhere.
             snapshots: For each index of `summed_by`, the snapshot of the checkpoint that counts.
         Returns:
             The snapshots that will count.
@@ -132,7 +134,7 @@ class ArrayFiller:
         checkpoint = spec.checkpoint
         axis = checkpoint.dims.index(spec.summed_by)
         after = list(snapshots)
-        for index, part in added.items():
+        for index, part in added:
             snapshot = snapshots[index]
             if not part.any():
                 continue

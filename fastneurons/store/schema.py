@@ -1,6 +1,6 @@
 """Lay out the arrays of `fastneurons/arrays.py` in a store: attributes, chunks, shards, checkpoints, coordinates."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from math import isqrt, prod
@@ -192,12 +192,11 @@ class ArraySpec(Array):
         assert self.summed_by is not None
         return (*(slice(None) for _ in range(self.dims.index(self.summed_by))), index)
 
-    def parts(self, values: NDArray[Any]) -> dict[int, NDArray[Any]]:
-        """Cut a sum into its entries of `summed_by`, by index."""
+    def parts(self, values: Any) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Take a sum apart: each entry of `summed_by` with its index. Those of a stored one are read one by one."""
         assert self.summed_by is not None
-        return {
-            index: values[self.part(index)] for index in range(values.shape[self.dims.index(self.summed_by)])
-        }
+        for index in range(values.shape[self.dims.index(self.summed_by)]):
+            yield index, np.asarray(values[self.part(index)])
 
     def shape(self, header: Header, num_examples: int) -> tuple[int, ...]:
         """Its shape in a store of that many examples."""
@@ -357,6 +356,7 @@ def array_spec(name: str, header: Header) -> ArraySpec:
 
 # Arrays that the writer or the reader treats in a way of its own.
 ACTIVATED = "activated"
+BIN_EDGE = "bin_edge"
 COEFFICIENT = "coefficient"
 DIGEST = "digest"
 EXAMPLE_ID = "example_id"
@@ -382,7 +382,9 @@ COORDINATES = (
 )
 ARRAYS = tuple(
     ArraySpec(
-        **{f.name: getattr(spec, f.name) for f in fields(spec)}, apart=("fold",) if spec.folds_of else ()
+        **{f.name: getattr(spec, f.name) for f in fields(spec)},
+        # All of these together may be larger than memory: they are written, and read, one after another.
+        apart=("fold",) if spec.folds_of else ("language",) if "bin" in spec.dims else (),
     )
     for spec in arrays.ARRAYS
 )

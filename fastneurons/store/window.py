@@ -53,5 +53,5 @@ def parts_of_sums(window: Window, specs: Iterable[ArraySpec], header: Header) ->
         if spec.folds_of and spec.name not in window.arrays:
             parts[spec.name] = {number % FOLDS: window.arrays[spec.folds_of]}
         else:
-            parts[spec.name] = spec.parts(values_of(window, spec, header))
+            parts[spec.name] = dict(spec.parts(values_of(window, spec, header)))
     return parts

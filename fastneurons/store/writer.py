@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.errors import FastneuronsError, StoreError
@@ -209,7 +210,7 @@ class StoreWriter:
                 self._storage.remove(spec.checkpoint.name)
                 self._create(spec.checkpoint)
                 counting = before.commit.snapshots(spec)
-                snapshots[spec.name] = self._filler.add(spec, spec.parts(store[spec.name][...]), counting)
+                snapshots[spec.name] = self._filler.add(spec, spec.parts(store[spec.name]), counting)
             objects = self._store.take_written()
             sums = {spec.name for spec in self._sums}
             arrays = {name: metadata for name, metadata in before.arrays.items() if name not in sums}
@@ -247,6 +248,11 @@ class StoreWriter:
         self._pending = self._thread.submit(self._make_and_write, make)
 
     @property
+    def header(self) -> Header:
+        """The store's header."""
+        return self._root.header
+
+    @property
     def place(self) -> StorePlace:
         """The store as other processes need to know it to write its windows."""
         arrays = {spec.name: dict(self._root.arrays[spec.name]) for spec in self._growing}
@@ -267,6 +273,16 @@ class StoreWriter:
     def is_busy(self) -> bool:
         """Whether a window is being written, so that the next one would be waited for."""
         return self._pending is not None and not self._pending.done()
+    def sum_of(self, name: str) -> NDArray[Any]:
+        """Return a sum over the safe examples of a store that is not complete. Waits for the window being written.
+
+        Raises:
+            StoreError: a window could not be written, or the sum is damaged.
+        """
+        self.wait()
+        spec = schema.array_spec(name, self._root.header)
+        with decoding(self._storage.name, name):
+            return self._root.read_sum(spec, self._filler.array(spec.checkpoint.name))
 
     def wait(self) -> None:
         """Wait for the window that is being written.
@@ -295,8 +311,7 @@ class StoreWriter:
             self._resize(commit.examples)
             for spec in self._sums:
                 self._create(spec)
-                with decoding(self._storage.name, spec.name):
-                    self._put_sum(spec)
+                self._finish_sum(spec)
             objects = self._store.take_written()
             for spec in self._growing:
                 metadata = msgspec.json.encode(sized(self._root.arrays[spec.name], commit.examples))
@@ -304,6 +319,21 @@ class StoreWriter:
             header = msgspec.structs.replace(self._root.header, status="complete")
             self._commit(WindowObjects(commit.examples, commit.skipped_bytes, objects), header)
             self._remove_checkpoints()
+
+    def _finish_sum(self, spec: ArraySpec) -> None:
+        """Write a sum from its checkpoint: at once, or part by part if it may be too large for memory."""
+        checkpoint = self._filler.array(spec.checkpoint.name)
+        if spec.summed_by not in spec.apart:
+            with decoding(self._storage.name, spec.name):
+                values = self._root.read_sum(spec, checkpoint)
+            self._filler.put(spec.name, values)
+            return
+        axis = spec.dims.index(spec.summed_by)
+        for index, snapshot in enumerate(self._root.commit.snapshots(spec)):
+            with decoding(self._storage.name, spec.name):
+                values = np.asarray(checkpoint[snapshot, *spec.part(index)])
+            origin = [index if dim == axis else 0 for dim in range(len(spec.dims))]
+            self._filler.put(spec.name, np.expand_dims(values, axis), origin)
 
     def close(self) -> None:
         """Wait for the window being written, and let other writers in. Harmless when called twice.
@@ -470,21 +500,12 @@ class StoreWriter:
         snapshots = {}
         for spec in self._sums:
             counting = self._root.commit.snapshots(spec)
-            snapshots[spec.name] = self._filler.add(spec, sums[spec.name], counting)
+            snapshots[spec.name] = self._filler.add(spec, sums[spec.name].items(), counting)
         before = self._root.commit.skipped_bytes
         if lines:
             self._storage.extend(SKIPPED_KEY, before, lines)
         skipped = StoredObject.of(lines) if lines else None
         return WindowObjects(end, before + len(lines), self._store.take_written(), skipped, snapshots)
-
-    def _put_sum(self, spec: ArraySpec) -> None:
-        """Write a sum from its checkpoint; fold by fold, as all of them may be larger than memory."""
-        checkpoint = self._filler.array(spec.checkpoint.name)
-        if not spec.folds_of:
-            self._filler.put(spec.name, self._root.read_sum(spec, checkpoint))
-            return
-        for fold, values in self._root.read_parts(spec, checkpoint):
-            self._filler.put(spec.name, values[None], [fold] + [0] * values.ndim)
 
     def _forget(self, keys: Collection[str]) -> None:
         """Keep in memory what may be read or replaced again: sums, and objects that are not full yet."""

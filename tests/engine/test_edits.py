@@ -136,6 +136,19 @@ def test_every_edit_is_that_of_hooks(architecture, models, expected):
         before = engine.tallies()[0]["forwards"]
         assert_same(run(engine, edits[::-1], [_reversed(text) for text in asked]), wanted)
         assert engine.tallies()[0]["forwards"] - before < before
+        assert_an_mlp_without_neurons_adds_its_bias_or_nothing(engine, architecture)
+
+
+def assert_an_mlp_without_neurons_adds_its_bias_or_nothing(engine: Any, architecture: str) -> None:
+    edits = Edits(engine)
+    slot = edits.put(Edit(NeuronSet.from_layers(edits.model)))
+    down = engine.core.worker.observer.sites[1].down
+    outputs = []
+    down.register_forward_hook(lambda _, __, out: outputs.append(out[0].clone()))
+    list(score(engine, [ToScore([5, 6, 7, 8, 9], 1, slot, "off")]))
+    [out] = outputs
+    assert (down.bias is None) == (architecture == "Llama")
+    assert out.abs().max() == 0 if down.bias is None else (out == down.bias).all()
 
 
 def _reversed(text: dict[str, Any]) -> dict[str, Any]:
@@ -207,21 +220,6 @@ def test_an_edit_of_nothing_keeps_every_bit(session):
     np.testing.assert_array_equal(np.concatenate(both[::2]), intact)
     assert np.abs(np.concatenate(both[1::2]) - intact).max() > 0.1
     session.edits.free(slot)
-
-
-@pytest.mark.parametrize("architecture", ["Llama", "OPT"])
-def test_an_mlp_of_which_everything_is_off_adds_its_bias_or_nothing(architecture, models):
-    with engine_of(models(architecture)) as engine:
-        edits = Edits(engine)
-        slot = edits.put(Edit(NeuronSet.from_layers(edits.model)))
-        down = engine.core.worker.observer.sites[1].down
-        outputs = []
-        down.register_forward_hook(lambda _, __, out: outputs.append(out[0].clone()))
-        list(score(engine, [ToScore([5, 6, 7, 8, 9], 1, slot, "off")]))
-        [out] = outputs
-        bias = down.bias
-        assert (bias is None) == (architecture == "Llama")
-        assert out.abs().max() == 0 if bias is None else (out == bias).all()
 
 
 def test_slots_are_filled_from_categories_and_with_controls(session):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import transformers
 
 from fastneurons.config import Measurement
 from fastneurons.data.example import Example
@@ -117,15 +118,17 @@ def test_every_position(position, model, adapter, merged, open_session, tmp_path
     parts = list(session.measure(rows))
     texts = prompts_of(rows)
     if position == "answer":
-        # Where prompt and answer part is the encoder's business: it writes the space.
+        # Words are apart in English and German, not in Thai.
         joined = [
-            row.prompts[code] + ("" if code == "th" else " ") + answers[code]
+            row.prompts[code] + ("" if code == "th" or row.prompts[code][-1] == " " else " ") + answers[code]
             for row in rows
             for code in LANGUAGES
         ]
         values = [
-            of_prompt[len(text.encode()) :]
-            for of_prompt, text in zip(every_token(merged, tmp_path, joined), texts, strict=True)
+            of_prompt[-len(answers[code].encode()) :]
+            for of_prompt, code in zip(
+                every_token(merged, tmp_path, joined), LANGUAGES * len(rows), strict=True
+            )
         ]
     else:
         values = every_token(merged, tmp_path, texts)
@@ -134,6 +137,29 @@ def test_every_position(position, model, adapter, merged, open_session, tmp_path
     else:
         activated = np.concatenate([part["activated"] for part in parts])[:, 0]
         assert_bits(activated, largest(values, len(rows)))
+
+
+@pytest.mark.engine
+def test_log_probabilities_under_an_adapter(model, adapter, tmp_path):
+    """Judged rows are those of prompts with the adapter; one that changes the unembedding is refused."""
+    from fastneurons.engine.scoring import ToScore, score, scoring_engine
+
+    plain = make_adapter(model, tmp_path / "plain", (*MLP, "q_proj"))
+    merged = merge(model, plain, tmp_path / "merged")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    texts = [tokenizer(row.prompts["en"])["input_ids"] for row in ROWS if len(row.prompts["en"]) > 1]
+    with scoring_engine(str(model), tiny_options(lora=str(plain))) as engine:
+        found = [values[-1] for values in score(engine, [ToScore(ids, 1) for ids in texts])]
+    wanted = []
+    for each in (merged, model):
+        request = {"model": str(each), "dtype": "float32", "prompts": [ids[:-1] for ids in texts]}
+        [result] = references([request], tmp_path)
+        logs = result["logits"] - np.logaddexp.reduce(result["logits"].astype(np.float64), axis=1)[:, None]
+        wanted.append([of_one[ids[-1]] for of_one, ids in zip(logs, texts, strict=True)])
+    np.testing.assert_allclose(found, wanted[0], atol=2e-5)
+    assert np.abs(np.subtract(*wanted)).max() > 0.1
+    with pytest.raises(InputError, match="changes the unembedding, which is not supported where log-prob"):
+        scoring_engine(str(model), tiny_options(lora=str(adapter)))
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------

@@ -130,21 +130,63 @@ def assert_counts(
     assert counts.sum() > 0
 
 
+def assert_distributions(
+    parts: list[Any], values: dict[str, list[np.ndarray]], signal: str, edges: np.ndarray
+) -> None:
+    """Histograms, sums and sign cases of a corpus against those of the reference, but for what is too close to tell."""
+    total = {
+        name: np.sum([part[name] for part in parts], axis=0)
+        for name in ("histogram", "signal_sum", "signal_square_sum", "sign_count")
+    }
+    for index in range(len(LANGUAGES)):
+        a, m = (
+            np.concatenate(values[name][index :: len(LANGUAGES)]) for name in ("activations", "coefficients")
+        )  # [T, N, I]
+        x = (a if signal == "gate" else m).astype(np.float64)
+        assert (total["histogram"][index].sum(-1) == len(x)).all()
+        # Tokens below each edge, which are more robust than those between two of them.
+        below = np.cumsum(total["histogram"][index], axis=-1)[..., :-1]
+        distance = x[..., None] - edges[:, None]
+        assert (np.abs(below - (distance < 0).sum(0)) <= (np.abs(distance) <= WITHIN).sum(0)).all()
+        np.testing.assert_allclose(total["signal_sum"][index], x.sum(0), atol=len(x) * WITHIN / 10)
+        np.testing.assert_allclose(total["signal_square_sum"][index], (x**2).sum(0), rtol=1e-4, atol=1e-3)
+        # The tiny model's gate is that of silu, which keeps its sign; so does up, where the activation is not 0.
+        gate, up = a > 0, m * np.sign(a) > 0
+        close = ((np.abs(a) <= WITHIN) | (np.abs(m) <= WITHIN * np.abs(a))).sum(0)
+        for case, there in enumerate([gate & up, gate & ~up, ~gate & up, ~gate & ~up]):
+            assert (np.abs(total["sign_count"][index, ..., case] - there.sum(0)) <= close).all(), case
+        assert (total["sign_count"][index].sum(-1) == len(x)).all()
+
+
 @pytest.mark.parametrize("signal", ["gate", "product"])
 def test_corpus(signal, models, every_token, open_session):
     model = models()
-    session = open_session(
-        model, measurement=Measurement((0.0, 0.1), "corpus", signal), options=tiny_options()
-    )
+    what = Measurement((0.0, 0.1), "corpus", signal, histogram=32)
+    session = open_session(model, measurement=what, options=tiny_options())
+    texts = [Example(row.id, {code: row.prompts[code]}) for row in ROWS[:5] for code in LANGUAGES]
+    edges = session.choose_edges(texts)
+    np.testing.assert_array_equal(session.choose_edges(texts), edges)
     parts = list(session.measure(ROWS, window=16))
     values = every_token(model, prompts_of(ROWS))["activations" if signal == "gate" else "coefficients"]
     assert_counts(parts, ROWS, values)
+    assert_distributions(parts, every_token(model, prompts_of(ROWS)), signal, edges)
+    # The edges are of use: no bin has more than a quarter of the values, and few are outside.
+    share = np.sum([part["histogram"].sum((0, 2)) for part in parts], axis=0) / (
+        sum(part["corpus_tokens"].sum() for part in parts) * session.facts.neurons
+    )  # [N, B]
+    assert share.max() < 1 / 4 and share[:, [0, -1]].max() < 1e-3
+    above_zero = np.array([int((each <= np.float32(2.0**-133)).sum()) for each in edges])
+    for part in parts:
+        for n, first in enumerate(above_zero):
+            counted = part["histogram"][:, n, :, first:].sum(-1)
+            np.testing.assert_array_equal(counted, part["activation_count"][0, :, n])
     # Documents are rows, one language each; windows of 16 of them are counted together.
     assert [len(part.rows) for part in parts] == [16, 16, 16, 16, 16, 10]
     assert all((part["present"].sum(1) == 1).all() for part in parts)
     again = list(session.measure(ROWS, first=32, window=16))
     for part, before in zip(again, parts[2:], strict=True):
-        np.testing.assert_array_equal(part["activation_count"], before["activation_count"])
+        for name in ("activation_count", "histogram", "signal_sum", "signal_square_sum", "sign_count"):
+            np.testing.assert_array_equal(part[name], before[name])
 
 
 def test_corpus_in_blocks(models, every_token, open_session):
@@ -206,10 +248,22 @@ def test_two_ranks_count_as_one(models, open_session):
     model, found = models(), []
     for ranks in (1, 2):
         options = tiny_options(tensor_parallel_size=ranks)
-        session = open_session(model, measurement=Measurement((0.0, 0.1), "corpus"), options=options)
-        found.append(sum(part["activation_count"] for part in session.measure(ROWS)))
+        what = Measurement((0.0, 0.1), "corpus", histogram=16)
+        session = open_session(model, measurement=what, options=options)
+        parts = list(session.measure(ROWS))
+        names = ("activation_count", "histogram", "sign_count", "signal_sum", "signal_square_sum")
+        found.append({name: np.sum([part[name] for part in parts], axis=0) for name in names})
         session.close()  # each binds threads to cores in its own way
-    np.testing.assert_array_equal(*found)
+    for name in ("activation_count", "histogram", "sign_count"):
+        np.testing.assert_array_equal(found[0][name], found[1][name], err_msg=name)
+    for name in ("signal_sum", "signal_square_sum"):  # ranks add up their products in another order
+        np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-4, atol=1e-3, err_msg=name)
+
+
+def test_histograms_that_do_not_fit_are_refused_with_what_does(models, open_session):
+    what = Measurement(position="corpus", histogram=256, observe_memory=1 / 1024)
+    with pytest.raises(InputError, match=r"256 bins\), more than --observe-memory .*; --histogram \d+ fits"):
+        open_session(models(), measurement=what, options=tiny_options())
 
 
 def test_a_budget_too_small_for_two_examples_is_refused(models, open_session):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import accumulate, pairwise, product
 
+import numpy as np
 import pytest
 import transformers
 
@@ -339,3 +340,52 @@ def test_blocks_hold_the_marks_and_count_the_texts(size, include):
     special = set() if include else set(tokenizer.all_special_ids)
     assert read == [id for id in whole if id not in special]
     assert sum(row.num_read(0) for row in rows) == len(read)
+
+
+@pytest.mark.parametrize("number", [1, 7, 20, 1000])
+@pytest.mark.parametrize("include", [False, True])
+@pytest.mark.parametrize("size", [None, 4, 7])
+def test_as_many_tokens_of_each_language_are_read_as_are_asked_for(size, include, number):
+    tokenizer = kinds.fast("byte-bpe", True, True)
+    languages = ("en", "de")
+    rng = np.random.default_rng(number)
+    rows = [
+        Example(f"{code}{k}", {code: " ".join(rng.choice(TEXTS[:2], 3))}, where=f"{code}:{k}")
+        for k in range(12)
+        for code in languages[: 2 if k < 4 else 1]  # fewer in the second
+    ]
+
+    def read(encode: BlockEncoder, at_once: int) -> list[Tokenised]:
+        found = []
+        for first in range(0, len(rows), at_once):
+            if encode.is_full:
+                break
+            found += encode(list(rows[first : first + at_once]))
+        return [*found, *encode.rest()]
+
+    def tokens(found: list[Tokenised], index: int) -> list[int]:
+        return [
+            id
+            for row in found
+            for a, b in zip(row.read(index)[::2], row.read(index)[1::2], strict=True)
+            for id in row.token_ids[index][a:b]
+        ]
+
+    limits = (Tokeniser(tokenizer), languages, 100, 1000, size, include)
+    everything = read(BlockEncoder(*limits), 5)
+    encode = BlockEncoder(*limits, number)
+    found = read(encode, 5)
+    for index in range(2):
+        assert tokens(found, index) == tokens(everything, index)[:number]
+        # Nothing follows the last token that is read.
+        of_language = [row for row in found if row.token_ids[index]]
+        if len(tokens(everything, index)) > number:
+            assert of_language[-1].read(index)[-1] == len(of_language[-1].token_ids[index])
+        if size is not None:
+            assert all(len(row.token_ids[index]) == size for row in of_language[:-1])
+    assert encode.is_full == all(len(tokens(everything, index)) >= number for index in range(2))
+    # However many rows come at a time.
+    again = read(BlockEncoder(*limits, number), 1)
+    assert sorted((row.example.id, row.token_ids) for row in again) == sorted(
+        (row.example.id, row.token_ids) for row in found
+    )

@@ -43,6 +43,13 @@ def test_a_slow_engine_holds_nobody_up_and_is_named(expected, tmp_path):
     assert counts[0] <= 12 < counts[1]
 
 
+def test_a_window_that_waits_for_a_slow_engine_goes_to_an_idle_one(tmp_path):
+    job = StandInJob(row_s=0.005, slow=(60, tmp_path / "slow"))
+    _, told = write(ThreadEngines(job, 2), tmp_path / "run.zarr", rows(16))
+    counts = sorted(int(part.rpartition(" ")[2]) for part in told.messages[-1].split(","))
+    assert counts == [4, 12]
+
+
 def test_an_engine_that_is_slow_for_several_windows_is_named(tmp_path):
     stop = threading.Event()
 

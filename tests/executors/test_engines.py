@@ -36,7 +36,7 @@ ROWS[9] = Example("e9", {"en": "x" * 600, "de": "y", "th": "z"})  # longer than 
 WHOLE = tiny_options(max_num_batched_tokens=2048)
 MEASUREMENTS = {
     "last": (Measurement((0.0, 0.1), attribution=True, top_k=5), RunOptions(window=4)),
-    "corpus": (Measurement((0.0, 0.1), "corpus"), RunOptions(window=4, block_size=48)),
+    "corpus": (Measurement((0.0, 0.1), "corpus", histogram=16), RunOptions(window=4, block_size=48)),
 }
 
 
@@ -88,7 +88,7 @@ def test_engines_of_which_one_is_killed_give_the_arrays_of_one(models, tmp_path)
     assert told.saying("was ended by SIGKILL; starting it again (1 of 3)")
 
 
-def test_blocks_of_a_corpus_are_counted_as_by_one_engine(models, tmp_path):
+def test_blocks_of_a_corpus_are_counted_and_sorted_into_bins_as_by_one_engine(models, tmp_path):
     model = str(models())
     in_fork(alone, model, str(tmp_path / "one.zarr"), "corpus")
     together(model, tmp_path / "run.zarr", "corpus", 2, Told())

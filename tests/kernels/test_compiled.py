@@ -39,7 +39,7 @@ def test_every_function_and_target_is_compiled(rows):
 
     compiled = {(row["variant"].split()[0], row["arch"]) for row in rows if row["kernel"] == "activation"}
     assert compiled == {(function, arch) for function in FUNCTIONS for arch in ARCHITECTURES}
-    for kernel in ("categories", "attribution", "top"):
+    for kernel in ("categories", "attribution", "top", "histogram"):
         assert {row["arch"] for row in rows if row["kernel"] == kernel} == set(ARCHITECTURES)
 
 
@@ -80,6 +80,19 @@ def test_rows_off_the_boundary_are_compiled_for_what_they_are(rows):
     assert all("16" not in row["loads"] and "16" not in row["stores"] for row in found)
 
 
+def test_histograms_are_counted_by_atomics_that_return_nothing(rows):
+    found = [row for row in rows if row["kernel"] == "histogram"]
+    assert found
+    for row in found:
+        # Rows are as wide as without; a byte of the table for each value, and the anchors.
+        assert row["loads"].get("16"), label(row)
+        assert row["loads"].get("1", 0) >= 8, label(row)
+        signs = 4 * 8 if "gated" in row["variant"] else 0
+        thresholds = 6 if "S=8" in row["variant"] else 1
+        # Of each of a thread's eight values: its bin, four sums, signs, and the counts of thresholds.
+        assert row["atomics"] == 8 * (1 + 4 + thresholds) + signs + 1, label(row)
+
+
 def test_scores_are_read_16_bytes_at_a_time(rows):
     for row in rows:
         if row["kernel"] == "top" or (row["kernel"] == "attribution" and "I=1538" not in row["variant"]):
@@ -113,6 +126,8 @@ def test_no_launch_moves_much_more_than_it_must(rows):
         allowed = 1.01 if row["kernel"] == "activation" else 1.3
         if "corpus" in row["variant"]:
             allowed = 1.05  # counts go out every sixteen rows
+        if row["kernel"] == "histogram":
+            allowed = 1.5  # so do sums, of eight bytes each
         if "S=8" in row["variant"]:
             allowed = 1.7  # more thresholds than a program takes: x is read again
         assert row["bytes_least"] <= row["bytes_moved"] <= allowed * row["bytes_least"], label(row)

@@ -149,7 +149,8 @@ def test_is_numpys(implementation, dtype, signal, runnable):
             coarse, fine, square, fine_square = of.sums[target, :, i].tolist()
             assert coarse + fine == math.fsum(numbers)
             squares = math.fsum(v * v for v in numbers)
-            assert abs(square + fine_square - squares) <= 1e-14 * squares + 1e-16
+            # Squares are rounded to 2**-62 of 256**2.
+            assert abs(square + fine_square - squares) <= 1e-15 * squares + len(numbers) * 2.0 ** (16 - 63)
         gate, up = x.float().numpy()[read, :neurons] > 0, x.float().numpy()[read, neurons:] > 0
         cases = [gate & up, gate & ~up, ~gate & up, ~gate & ~up]
         np.testing.assert_array_equal(of.signs[target].numpy(), np.sum(cases, axis=1))
@@ -165,7 +166,9 @@ def test_sums_do_not_depend_on_the_order_of_rows(implementation, runnable):
     x = make_x(9, 48, 80, torch.float32, special=False) * torch.logspace(-6, 2, 80)
     sums = []
     for order in (torch.arange(48), torch.randperm(48, generator=torch.Generator().manual_seed(1))):
-        of = make_distribution(1, 1, 80, 16, gated=False, layers=2)
+        of = replace(
+            make_distribution(1, 1, 80, 16, gated=False, layers=2), anchors=torch.from_numpy(anchors(500.0))
+        )
         of.sums.zero_()
         for some in torch.split(order, 20):
             reading = Reading(
@@ -175,7 +178,10 @@ def test_sums_do_not_depend_on_the_order_of_rows(implementation, runnable):
             implementation(x[some], reading, function="relu", gated=False)
         sums.append(of.sums.clone())
     assert torch.equal(*sums)
-    assert sums[0].any(dim=-1).all()
+    assert sums[0].any(dim=-1).all()  # each part has something
+    # A plain sum does depend on it.
+    plain = [x[order].clamp(min=0).double().square().cumsum(0)[-1] for order in (order, torch.arange(48))]
+    assert not torch.equal(*plain)
 
 
 def test_a_table_has_the_bin_of_every_number():
@@ -184,7 +190,9 @@ def test_a_table_has_the_bin_of_every_number():
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 2**32, 200_000, dtype=np.uint32)
     ends = (np.arange(NUM_CELLS, dtype=np.uint32) << 16)[:, None] + np.array([0, 1, 0xFFFF], np.uint32)
-    numbers = np.concatenate([bits, ends.ravel(), edges.view(np.uint32), np.float32([0.0, -0.0]).view(np.uint32)])
+    numbers = np.concatenate(
+        [bits, ends.ravel(), edges.view(np.uint32), np.float32([0.0, -0.0]).view(np.uint32)]
+    )
     values = numbers.view(np.float32)
     there = ~np.isnan(values)
     expected = (values[there, None] >= edges).sum(1)
@@ -196,7 +204,7 @@ def test_edges_are_snapped_upwards():
     given = np.array([-1.0, -0.3, 0.0, -0.0, 1e-45, 0.1, 1.0, 2.0], np.float32)
     found = snapped(given)
     assert (found >= given).all()
-    assert (cells_of(found) - cells_of(given) <= 1).all()
+    assert (cells_of(found) - cells_of(given) <= 2).all()  # by two across 0, where no edge may lie
     assert found[2] == found[3] == found[4] == np.float32(2.0**-133)
     np.testing.assert_array_equal(found[-2:], [1, 2])  # those that are allowed stay
     np.testing.assert_array_equal(snapped(found), found)

@@ -9,6 +9,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from fastneurons.analysis.distributions import neuron_moments, neuron_quantiles
 from fastneurons.errors import InputError, OutputError
 from fastneurons.report.export import export, tables
 from fastneurons.store import CATEGORIES, open_store
@@ -154,6 +155,24 @@ def test_a_corpus_has_tokens_by_neuron(tmp_path):
     counts = store["activation_count"][:]
     assert found["tokens"].tolist() == counts.transpose(0, 2, 3, 1).ravel().tolist()
     assert "activation_count" in load_file(export(store, tmp_path / "out", "safetensors")[0])
+
+
+def test_a_corpus_with_histograms_has_distributions_by_neuron(tmp_path):
+    draw(14, position="corpus", bins=16, counts_signs=True).write(tmp_path / "run.zarr")
+    store = open_store(str(tmp_path / "run.zarr"))
+    export(store, tmp_path / "out", "parquet")
+    found = pandas.read_parquet(tmp_path / "out" / "neuron_distributions.parquet")
+    mean, deviation = neuron_moments(store, "de")
+    of = found[found["language"] == "de"]
+    assert of["mean"].tolist() == mean.ravel().tolist()
+    assert of["deviation"].tolist() == deviation.ravel().tolist()
+    assert of["quantile_0.5"].tolist() == neuron_quantiles(store, "de", [0.5]).ravel().tolist()
+    counts = store["sign_count"][1]  # [N, I, 4]
+    assert of["tokens_gate<=0 up>0"].tolist() == counts[..., 2].ravel().tolist()
+    small = load_file(export(store, tmp_path / "small", "safetensors")[0])
+    whole = load_file(export(store, tmp_path / "whole", "safetensors", (), True, True)[0])
+    assert "histogram" not in small and "bin_edge" in small
+    np.testing.assert_array_equal(whole["histogram"], store["histogram"][...])
 
 
 def test_an_unfinished_store_gives_what_is_committed(tmp_path):

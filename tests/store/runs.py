@@ -133,6 +133,43 @@ class Run:
         share = 1 / (1 + np.exp(3 * (t - self.activation[:, None])))
         return np.floor(share * self.token_count[:, None, :, None, None]).astype(np.int64)
 
+    @property
+    def bin_edge(self) -> np.ndarray:  # float32 [N, B - 1]
+        N, bins = len(self.header.layers), self.header.bins or 0
+        return (np.linspace(-1, 2, bins - 1) + 0.25 * np.arange(N)[:, None]).astype(np.float32)
+
+    @cache  # noqa: B019
+    def signals(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of a text: the signal and the sign case of each token, float32 and int64 [T, N, I]."""
+        N, neurons = self.activation.shape[2:]
+        rng = np.random.default_rng(1000 + index)
+        shape = (int(self.token_count[index].sum()), N, neurons)
+        # Multiples of 1/1024, whose sums and squares are exact.
+        signal = np.round(rng.normal(self.activation[index].mean(0), 1.0, shape) * 1024) / 1024
+        return signal.astype(np.float32), rng.integers(0, 4, shape)
+
+    def distributions(self, rows: slice) -> dict[str, np.ndarray]:
+        """Histograms, sums and sign cases of some texts."""
+        L, N, neurons = self.activation.shape[1:]
+        found = {
+            "histogram": np.zeros((L, N, neurons, self.header.bins or 0), np.int64),
+            "signal_sum": np.zeros((L, N, neurons)),
+            "signal_square_sum": np.zeros((L, N, neurons)),
+            "sign_count": np.zeros((L, N, neurons, 4), np.int64),
+        }
+        for index in np.arange(len(self.activation))[rows][self.measured[rows]]:
+            of, (signal, case) = index % L, self.signals(int(index))
+            bins = (signal[..., None] >= self.bin_edge[:, None]).sum(-1)
+            for b in range(self.header.bins or 0):
+                found["histogram"][of, ..., b] += (bins == b).sum(0)
+            for c in range(4):
+                found["sign_count"][of, ..., c] += (case == c).sum(0)
+            found["signal_sum"][of] += signal.astype(np.float64).sum(0)
+            found["signal_square_sum"][of] += (signal.astype(np.float64) ** 2).sum(0)
+        if not self.header.counts_signs:
+            del found["sign_count"]
+        return found
+
     def skipped(self) -> list[dict[str, Any]]:
         return [
             {"index": int(i), "id": f"é{i}", "where": f"facts.jsonl:{i + 1}", "reason": f"{500 + i} tokens"}
@@ -155,6 +192,8 @@ class Run:
         if self.header.is_corpus:
             tokens = self.token_count[rows].sum(0, dtype=np.int64)
             arrays |= {"activation_count": self.counts()[rows].sum(0), "corpus_tokens": tokens}
+            if self.header.bins is not None:
+                arrays |= {"bin_edge": self.bin_edge, **self.distributions(rows)}
             fold = chosen // self.header.window % FOLDS
             by_fold = [chosen[fold == k] for k in range(FOLDS)]
             return arrays | {
@@ -193,6 +232,8 @@ class Run:
         }
 
     def constants(self) -> dict[str, np.ndarray]:
+        if self.header.bins is not None:
+            return {"bin_edge": self.bin_edge}
         return {"value_norm": self.value_norm} if self.header.has_attribution else {}
 
     def windows(self, first: int = 0, keep_bits: bool = True) -> Iterator[Window]:
@@ -251,7 +292,9 @@ def assert_holds(path: Path | str, run: Run, keep_bits: bool = True) -> None:
     found, expected = raw_arrays(path), run.arrays()
     if not keep_bits:
         del expected["activated"]
-    labels = {"language", "layer", "threshold", "category", *(["condition"] if run.header.conditions else [])}
+    labels = {"language", "layer", "threshold", "category"}
+    labels |= {"case"} if run.header.counts_signs else set()
+    labels |= {"condition"} if run.header.conditions else set()
     assert found.keys() == expected.keys() | labels
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)

@@ -33,6 +33,7 @@ from tests.store.runs import assert_holds, draw
 RUN = draw(23, window=8)
 ATTRIBUTED = draw(11, top_k=3, keep_coefficients=True)
 CORPUS = draw(11, position="corpus")
+BINNED = draw(11, position="corpus", bins=16, counts_signs=True)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,9 @@ def refused(act: Callable[[], object], said: str) -> None:
 # -- objects --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("run", [RUN, ATTRIBUTED, CORPUS], ids=["sharing", "attribution", "corpus"])
+@pytest.mark.parametrize(
+    "run", [RUN, ATTRIBUTED, CORPUS, BINNED], ids=["sharing", "attribution", "corpus", "histogram"]
+)
 def test_an_emptied_object_is_damage_and_not_zeros(run, tmp_path):
     path = tmp_path / "run.zarr"
     run.write(path)
@@ -403,7 +406,9 @@ def test_a_store_without_manifests_is_read_as_before(whole):
     assert found.whole_examples == [(0, 16)]
 
 
-@pytest.mark.parametrize("run", [RUN, ATTRIBUTED, CORPUS], ids=["sharing", "attribution", "corpus"])
+@pytest.mark.parametrize(
+    "run", [RUN, ATTRIBUTED, CORPUS, BINNED], ids=["sharing", "attribution", "corpus", "histogram"]
+)
 def test_a_store_without_manifests_is_continued_with_them(run, tmp_path):
     path = tmp_path / "run.zarr"
     kept = {"keep_coefficients": run.keep_coefficients, "constants": run.constants()}

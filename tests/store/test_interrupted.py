@@ -25,6 +25,7 @@ RUNS = {
     "sharing": RUN,
     "attribution": draw(7, top_k=3, thresholds=[0.0], keep_coefficients=True),
     "corpus": draw(7, position="corpus"),
+    "histogram": draw(7, position="corpus", bins=16, counts_signs=True),
 }
 
 

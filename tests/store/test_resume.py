@@ -13,6 +13,7 @@ RUNS = {
     "sharing": LONG,
     "attribution": draw(11, top_k=3, thresholds=[0.0], keep_coefficients=True),
     "corpus": draw(11, position="corpus"),
+    "histogram": draw(11, position="corpus", bins=16, counts_signs=True, languages=["en", "de"]),
 }
 
 

@@ -18,6 +18,7 @@ from tests.store.runs import assert_holds, draw, header, raw_arrays
 RUN = draw(23)
 ATTRIBUTED = draw(11, top_k=3, keep_coefficients=True)
 CORPUS = draw(11, position="corpus")
+BINNED = draw(11, position="corpus", bins=16, counts_signs=True, tokens_per_language=100)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_a_small_store_by_hand(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("run", [ATTRIBUTED, CORPUS], ids=["attribution", "corpus"])
+@pytest.mark.parametrize("run", [ATTRIBUTED, CORPUS, BINNED], ids=["attribution", "corpus", "histogram"])
 def test_attribution_and_a_corpus_are_what_numpy_makes_of_them(run, tmp_path):
     xarray = pytest.importorskip("xarray")
     path = str(tmp_path / "run.zarr")
@@ -185,7 +186,7 @@ def test_an_incomplete_store_shows_what_is_committed_and_no_more(run, tmp_path):
 
 def test_objects_are_windows_and_chunks_are_small(tmp_path):
     of = header(languages=["en"] * 10, layers=list(range(32)), neurons=14336, thresholds=[0.0], window=256)
-    specs = {spec.name: spec for spec in schema.ARRAYS}
+    specs = {spec.name: spec.within(of) for spec in schema.ARRAYS}
     assert specs["activated"].shards(of) == (256, 1, 10, 32, 1792)
     assert specs["activated"].chunks(of) == (1, 1, 10, 32, 1792)  # 560 KiB: one example
     assert specs["category_count"].chunks(of) == (256, 1, 32, 4)

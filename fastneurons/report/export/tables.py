@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.analysis.bits import bit_blocks
+from fastneurons.analysis.distributions import HISTOGRAM, LEVELS
+from fastneurons.analysis.histograms import moments, quantiles
 from fastneurons.analysis.selection import Selection
 from fastneurons.analysis.words import NeuronCounter
-from fastneurons.arrays import ATTRIBUTION
+from fastneurons.arrays import ATTRIBUTION, SIGN_CASES
 from fastneurons.errors import InputError
 from fastneurons.store import CATEGORIES, Outcome, Store
 
@@ -76,6 +78,9 @@ def tables(store: Store, texts: bool = True) -> list[Table]:
     elif header.is_corpus:
         about = "a neuron and a language, with the tokens that activate it, at a threshold"
         found.append(Table("neuron_languages", about, lambda: _neuron_tokens(store)))
+        if HISTOGRAM in store:
+            about = "a neuron and a language, with mean, standard deviation and quantiles of its signal over tokens"
+            found.append(Table("neuron_distributions", about, lambda: _neuron_distributions(store)))
     else:
         about = "an example, a layer and a category, with the neurons in it, at a threshold"
         found.append(Table("category_counts", about, lambda: _category_counts(store)))
@@ -345,6 +350,33 @@ def _neuron_tokens(store: Store) -> Iterator[Block]:
                 "tokens": counts.ravel(),
                 "share": share,
             }
+
+
+def _neuron_distributions(store: Store) -> Iterator[Block]:
+    header = store.header
+    tokens = store["corpus_tokens"][:]
+    for n, layer in enumerate(header.layers):
+        mean, deviation = moments(
+            store["signal_sum"][:, n], store["signal_square_sum"][:, n], tokens
+        )  # [L, I]
+        edges = store["bin_edge"][n]
+        for k, code in enumerate(header.languages):
+            if not tokens[k]:
+                continue
+            found = quantiles(store[HISTOGRAM][k, n], edges, LEVELS)
+            I = header.neurons  # noqa: E741
+            block: Block = {
+                "layer": np.full(I, layer),
+                "neuron": np.arange(I),
+                "language": Labels(np.zeros(I, np.int64), [code]),
+                "mean": mean[k],
+                "deviation": deviation[k],
+            }
+            block |= {f"quantile_{level:g}": found[:, q] for q, level in enumerate(LEVELS)}
+            if "sign_count" in store:
+                counts = store["sign_count"][k, n]
+                block |= {f"tokens_{case}": counts[:, c] for c, case in enumerate(SIGN_CASES)}
+            yield block
 
 
 def _skipped(store: Store) -> Iterator[Block]:

@@ -26,7 +26,7 @@ _DTYPES = {
     "uint64": "U64", "int64": "I64", "float16": "F16", "float32": "F32", "float64": "F64",
 }  # fmt: skip
 # Arrays that take as much as all others together, and more.
-LARGE = ("activated", "coefficient")
+LARGE = ("activated", "coefficient", "histogram")
 _COUNTS = "neuron_activated_count"
 _COUNTS_DIMS = ("task", "threshold", "language", "layer", "neuron")
 
@@ -49,7 +49,7 @@ def write_safetensors(store: Store, path: Path, large: bool = False) -> None:
     The header's metadata has each array's dimensions and the labels of these; `write_labels` has the examples' ids.
 
     Args:
-        large: Whether to write packed bits and coefficients, too, if the store has them.
+        large: Whether to write packed bits, coefficients and histograms, too, if the store has them.
     Raises:
         OutputError: the file cannot be written.
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def deactivation_meta(found: Deactivation) -> dict[str, Any]:
     """What was edited: the categories in their order on the arrays' last axis, and how."""
     return {
-        "categories": [str(each) for each in found.result["category"].values],
+        "categories": found.categories,
         "controls": int(found.result.attrs["controls"]),
         "operation": found.operation,
         "has_accuracy": found.has_accuracy,

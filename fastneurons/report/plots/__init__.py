@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 
 from fastneurons.errors import InputError
+from fastneurons.report.plots.distributions import draw_distributions
 from fastneurons.report.plots.language_neurons import draw_lape
 from fastneurons.report.plots.languages import draw_alignment, draw_sharing
 from fastneurons.report.plots.neurons import draw_contribution, draw_neurons
@@ -41,6 +42,7 @@ _DRAW: "dict[str, Callable[[xarray.Dataset, float], Figure]]" = {
     "contribution": draw_contribution,
     "compare": draw_compare,
     "lape": draw_lape,
+    "distributions": draw_distributions,
 }
 FIGURES = tuple(_DRAW)
 _LEAST, _MOST = 2.5, 20.0  # inches

@@ -9,6 +9,7 @@ from fastneurons.analysis.bootstrap import REPLICATES
 from fastneurons.analysis.categories import categories, side_by_side
 from fastneurons.analysis.compare import compare, matched
 from fastneurons.analysis.contributions import contributions
+from fastneurons.analysis.distributions import distributions
 from fastneurons.analysis.find_language_neurons import language_neurons
 from fastneurons.analysis.inactive import inactive, inactive_in_corpus
 from fastneurons.analysis.language_sharing import language_sharing
@@ -75,6 +76,8 @@ def analyse(name: str, request: Request) -> "xarray.Dataset":
         return language_neurons(
             store, "lape", selection.languages, selection.threshold, resamples=replicates, seed=seed
         )
+    if name == "distributions":
+        return distributions(store, selection.languages)
     return _OF_ONE[name](selection.of(store), request)
 
 

@@ -8,6 +8,7 @@ from fastneurons.report.plots.analyses import Request, analyse
 from fastneurons.store import open_store
 from tests.analysis.planted import planted, written
 from tests.report.page.simulated import LANGUAGES, simulate
+from tests.store.runs import draw
 
 TASKS = ["capitals", "currencies"]
 COMMON = {
@@ -26,12 +27,14 @@ def folder(tmp_path_factory):
     simulate(30, shift=40, **COMMON).write(path / "other.zarr")
     simulate(30, position="any", layers=list(range(8))).write(path / "any.zarr")
     written(path / "corpus.zarr", planted(24, noise=0.1))
+    signed = {"position": "corpus", "bins": 16, "counts_signs": True}
+    draw(20, languages=list(LANGUAGES[:5]), layers=list(range(8)), **signed).write(path / "binned.zarr")
     return path
 
 
 @pytest.fixture(scope="session")
 def stores(folder):
-    return {name: open_store(str(folder / f"{name}.zarr")) for name in ("run", "other", "any", "corpus")}
+    return {name: open_store(str(folder / f"{name}.zarr")) for name in ("run", "other", "any", "corpus", "binned")}
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +42,9 @@ def found(stores):
     """The dataset of each figure, by its name."""
     made = {}
     for name in FIGURES:
-        of = {"inactive": ["any"], "compare": ["run", "other"], "lape": ["corpus"]}.get(name, ["run"])
+        chosen = {
+            "inactive": ["any"], "compare": ["run", "other"], "lape": ["corpus"], "distributions": ["binned"],
+        }  # fmt: skip
+        of = chosen.get(name, ["run"])
         made[name] = analyse(name, Request([stores[each] for each in of], Selection(), 40, 0))
     return made

@@ -13,6 +13,7 @@ from fastneurons.report.plots.analyses import Request, analyse
 from fastneurons.store import CATEGORIES, open_store
 from tests.report.page.simulated import simulate
 from tests.report.plots.layout import problems, texts
+from tests.store.runs import draw as draw_run
 
 WIDTHS = pytest.mark.parametrize("width", [COLUMN, PAGE])
 
@@ -138,6 +139,25 @@ def test_inactive_neurons_are_a_line_with_its_interval(found):
     [axes] = panels(figure("inactive", of))
     assert lines(axes)["never activated"][1] == pytest.approx(100 * of.inactive.values)
     assert bands(axes)[0] == pytest.approx(100 * np.array([of.inactive_low.values, of.inactive_high.values]))
+
+
+def test_distributions_are_overlaps_quantiles_and_signs(found):
+    of = found["distributions"]
+    drawn = figure("distributions", of)
+    overlaps, values, signs = panels(drawn)
+    for code in of["language"].values:
+        assert lines(overlaps)[code][1] == pytest.approx(100 * of["others_overlap"].sel(language=code).values)
+    chance = 100 * of["others_overlap_chance"].mean("language").values
+    assert lines(overlaps)["chance"][1] == pytest.approx(chance)
+    quantile = of["quantile"].mean("language")
+    assert lines(values)["median"][1] == pytest.approx(quantile.sel(level=0.5).values)
+    assert lines(values)["mean"][1] == pytest.approx(of["mean"].mean("language").values)
+    for band, (low, high) in zip(bands(values), [(0.01, 0.99), (0.05, 0.95), (0.25, 0.75)], strict=True):
+        assert band == pytest.approx(np.array([quantile.sel(level=low), quantile.sel(level=high)]))
+    for case in of["case"].values:
+        assert lines(signs)[case][1] == pytest.approx(
+            100 * of["sign_share"].sel(case=case).mean("language").values
+        )
 
 
 @WIDTHS
@@ -266,6 +286,16 @@ def test_long_names_and_many_languages_fit(name, awkward):
     of = analyse(name, Request([awkward], Selection(), 0, 0))
     for width in (COLUMN, PAGE):
         assert problems(figure(name, of, width)) == []
+
+
+def test_distributions_of_many_languages_fit(awkward, tmp_path):
+    h = awkward.header
+    draw_run(
+        40, position="corpus", bins=16, counts_signs=True, languages=h.languages, model=h.model
+    ).write(tmp_path / "a.zarr")  # fmt: skip
+    of = analyse("distributions", Request([open_store(str(tmp_path / "a.zarr"))]))
+    for width in (COLUMN, PAGE):
+        assert problems(figure("distributions", of, width)) == []
 
 
 def test_text_in_an_svg_is_text(awkward, tmp_path):

@@ -1,0 +1,380 @@
+"""Texts that a model generates, intact and under edits, into a store."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from fastneurons.arrays import Answer, Arrays
+from fastneurons.config import EngineOptions, Measurement, RunOptions
+from fastneurons.data.example import Example, Skipped
+from fastneurons.engine.edits import Edits, check_before_loading, salt_of
+from fastneurons.engine.encode import PromptEncoder, Tokenised
+from fastneurons.engine.engine import PatchedEngine
+from fastneurons.engine.failure import LoadError, with_log
+from fastneurons.engine.generation import Generated, ToGenerate, generate, greedy
+from fastneurons.engine.placement import MeasuredRows
+from fastneurons.engine.quiet import quiet
+from fastneurons.engine.scoring import scoring_engine
+from fastneurons.engine.session import TokenisedRows
+from fastneurons.engine.tokenise import Tokeniser, token_facts
+from fastneurons.errors import EngineError, InputError, StoreError, printable
+from fastneurons.experiments.interrupts import interruptible
+from fastneurons.experiments.measure import _too_few, printable_options, window_of
+from fastneurons.experiments.perplexity import INTACT
+from fastneurons.experiments.resume import KnownRows, remaining_rows
+from fastneurons.experiments.source import Source
+from fastneurons.model_name import short_name
+from fastneurons.neuron_sets import Edit
+from fastneurons.progress import RunProgress, Silent, progress_for
+from fastneurons.scores import exact_match, first_line, number_match, starts_with
+from fastneurons.store import Header, Store, StoreWriter, check_output, open_store
+
+MEASURES = ("starts-with", "exact-match", "last-number")
+_SIGNALS_APART_S = 0.5
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How texts are generated, and judged.
+
+    Args:
+        max_tokens: Most tokens of a text.
+        temperature: 0 takes the likeliest token each time.
+        seed: For a temperature above 0: with it, a prompt has the same random numbers under every condition.
+        until: Texts are cut before the first of these strings.
+        measure: How an answer is judged, where an example has one: whether the text "starts-with" it, is it
+            ("exact-match", of the first line), or has it as its "last-number".
+    """
+
+    max_tokens: int = 64
+    temperature: float = 0.0
+    seed: int = 0
+    until: tuple[str, ...] = ()
+    measure: str = "starts-with"
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise InputError(f"--max-tokens {self.max_tokens}: must be at least 1")
+        if not 0 <= self.temperature <= 100:  # nor is NaN
+            raise InputError(f"--temperature {self.temperature:g}: must be from 0 to 100")
+        if "" in self.until:
+            raise InputError("--until: an empty text ends every text at once; leave the option out")
+        if self.measure not in MEASURES:
+            raise InputError(f"--measure {self.measure}: must be one of {', '.join(MEASURES)}")
+
+    def cut(self, text: str) -> str:
+        """The text before the first string of `until`."""
+        ends = [place for string in self.until if (place := text.find(string)) >= 0]
+        return text[: min(ends)] if ends else text
+
+    def judge(self, text: str, example: Example, language: str) -> Answer:
+        """Whether a text is the answer to an example."""
+        reference = example.answers.get(language)
+        if not reference:
+            return Answer.NOT_JUDGED
+        answers = [reference, *example.aliases.get(language, ())]
+        if self.measure == "starts-with":
+            return Answer(starts_with(text, answers, language))
+        if self.measure == "exact-match":
+            return Answer(exact_match(first_line(text), answers, language))
+        try:
+            return Answer(any(number_match(text, answer, language) for answer in answers))
+        except InputError:  # the answer is no number
+            return Answer.NOT_JUDGED
+
+
+def generate_into_store(
+    model: str,
+    source: Source,
+    languages: tuple[str, ...],
+    out: str,
+    edits: Sequence[tuple[str, Edit]] = (),
+    decoding: Decoding | None = None,
+    options: RunOptions | None = None,
+    engine: EngineOptions | None = None,
+    progress: bool | RunProgress = True,
+    verbose: bool = False,
+) -> Store:
+    """Generate texts after a source's prompts, intact and under each edit, into a store of the kind "generate".
+
+    Args:
+        model: A model folder, or a name on the Hub.
+        source: The prompts.
+        languages: L language codes, the order of the store's language axis.
+        out: The store: a local path or an fsspec URL.
+        edits: The edits with their names, which become conditions after `intact`.
+        decoding: How texts are generated, and judged.
+        options: How the store is written.
+        engine: Engine arguments.
+        progress: Whether to show progress on standard error, or an object to report it to.
+        verbose: Let vLLM's log through.
+    Returns:
+        The finished store. After Ctrl-C, the unfinished one with all that was generated.
+    Raises:
+        InputError: an argument or what it names is wrong.
+        EngineError: the engine failed; what was generated before is committed.
+        StoreError: the store cannot be written or continued; what was committed stays.
+    """
+    decoding, options, engine = decoding or Decoding(), options or RunOptions(), engine or EngineOptions()
+    check_output(out, resume=options.resume, overwrite=options.overwrite)
+    check_before_loading(edits, model, engine)
+    observation = {"edits": len(edits), "edit_values": sum(edit.value is not None for _, edit in edits)}
+    with quiet(verbose) as hushed, interruptible() as stop:
+        shown = progress if not isinstance(progress, bool) else Silent()
+        if progress is True:
+            shown = progress_for(hushed.terminal)
+        for remark in source.remarks:
+            shown.message(remark)
+        shown.message(f"loading {short_name(model)}")
+        try:
+            with scoring_engine(model, engine, verbose=verbose, observation=observation) as running:
+                job = GenerationJob(running, source, languages, edits, decoding, options, engine)
+                job.write(out, shown, stop)
+        except (EngineError, LoadError) as error:
+            if stop.wait(_SIGNALS_APART_S if isinstance(error, LoadError) else 0):
+                raise KeyboardInterrupt from None
+            if hushed.log is None:
+                raise
+            hushed.keep = True
+            raise with_log(error, hushed.log) from error
+    return open_store(out)
+
+
+@dataclass(frozen=True)
+class GenerationJob:
+    """Generation with an engine that runs already. Arguments as of `generate_into_store`."""
+
+    running: PatchedEngine
+    source: Source
+    languages: tuple[str, ...]
+    edits: Sequence[tuple[str, Edit]]
+    decoding: Decoding
+    options: RunOptions
+    engine: EngineOptions
+
+    def write(self, out: str, progress: RunProgress, stop: threading.Event) -> None:
+        """Generate, into a store.
+
+        Raises:
+            EngineError: the engine failed; what was generated before is committed.
+            StoreError: the store cannot be written or continued; what was committed stays.
+        """
+        facts, source = self.running.facts, self.source
+        bank = Edits(self.running)
+        slots = [bank.put(edit, name) for name, edit in self.edits]
+        bank.check()
+        progress.message(
+            f"{short_name(facts.model)}: {facts.dtype}; each prompt intact and under {len(slots)} edits; "
+            f"up to {self.decoding.max_tokens:,} tokens a text"
+        )
+        for warning in facts.warnings:
+            progress.message(f"warning: {warning}")
+        tokenise = Tokeniser(self.running.tokenizer, source.add_special_tokens)
+        encode = PromptEncoder(tokenise, self.languages, facts.max_prompt_tokens, facts.vocabulary)
+        header = self._header(tokenise)
+        with self._writer(out, header) as writer:
+            first = writer.committed
+            known = KnownRows(writer.committed_rows())
+            if first and not writer.is_complete:
+                progress.message(f"continuing after {first} examples")
+            progress.start(None if source.total is None else max(first, source.total), first)
+            rows = TokenisedRows(
+                remaining_rows(source.rows, known, stop), encode, self.languages, False, 256
+            )
+            waiting: list[MeasuredRows] = []
+            try:
+                texts = TextsPass(self, rows, bank, slots, first, stop)
+                for measured in texts.run():
+                    if writer.is_complete:
+                        progress.message(f"continuing after {first} examples: there are more by now")
+                        writer.reopen()
+                    waiting.append(measured)
+                    progress.advance(
+                        1, int(measured["present"].sum()), int(measured["generated_count"].sum())
+                    )
+                    if texts.first % self.options.window == 0:
+                        self._commit(writer, waiting)
+                        waiting = []
+            finally:
+                # Also after an error or Ctrl-C: what was generated is kept, and the run can be resumed.
+                rows.close()
+                progress.stop()
+                if waiting:
+                    self._commit(writer, waiting)
+                writer.wait()
+            if stop.is_set():
+                progress.message(f"stopped; {writer.committed} examples are safe; continue with --resume")
+                return
+            if known.passed < first and not (writer.is_complete and source.limit is not None):
+                raise StoreError(_too_few(source, known.passed, first))
+            if writer.is_complete:
+                progress.message("the store is complete already; nothing to do")
+            else:
+                writer.finish()
+        for slot in slots:
+            bank.free(slot)
+        for note in source.notes():
+            if note not in source.remarks:
+                progress.message(note)
+
+    def _writer(self, out: str, header: Header) -> StoreWriter:
+        kept: dict[str, Any] = {"keep_bits": False, "keep_prompts": self.options.keep_prompts}
+        if self.options.resume:
+            return StoreWriter.resume(out, header, **kept)
+        return StoreWriter.create(out, header, overwrite=self.options.overwrite, **kept)
+
+    def _commit(self, writer: StoreWriter, parts: list[MeasuredRows]) -> None:
+        writer.submit(lambda: window_of(parts, self.source.tasks, self.languages))
+
+    def _header(self, tokenise: Tokeniser) -> Header:
+        import fastneurons
+
+        facts, decoding = self.running.facts, self.decoding
+        settings: dict[str, Any] = {"max_tokens": decoding.max_tokens, "temperature": decoding.temperature}
+        if decoding.temperature:
+            settings["sampling_seed"] = decoding.seed
+        if decoding.until:
+            settings["until"] = list(decoding.until)
+        return Header(
+            version=fastneurons.__version__,
+            kind="generate",
+            conditions=[INTACT, *(name for name, _ in self.edits)],
+            edits={
+                **settings,
+                **{f"edit {name}": salt_of(edit).removeprefix("fastneurons ") for name, edit in self.edits},
+            },
+            measures=dict.fromkeys(self.source.tasks, decoding.measure),
+            model=printable(facts.model),
+            revision=self.engine.revision,
+            dtype=facts.dtype,
+            quantization=self.engine.quantization,
+            lora=None,
+            task=",".join(self.source.tasks),
+            tasks=list(self.source.tasks),
+            source=printable(self.source.name),
+            languages=list(self.languages),
+            position="last",
+            signal="gate",
+            thresholds=[],
+            layers=list(facts.layers),
+            neurons=facts.neurons,
+            top_k=None,
+            tokens=token_facts(tokenise, Measurement(), False),
+            window=self.options.window,
+            config={
+                "limit": self.source.limit,
+                "data": printable_options(dict(self.source.options)),
+                "engine": printable_options(asdict(self.engine)),
+            },
+            model_fingerprint=facts.model_fingerprint,
+            tokenizer_fingerprint=facts.tokenizer_fingerprint,
+            warnings=list(facts.warnings),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            status="running",
+        )
+
+
+@dataclass
+class _Row:
+    """A row whose texts are being generated: `texts` [L][C]."""
+
+    row: Tokenised | Skipped
+    digest: int
+    texts: list[list[Generated | None]]
+    unfinished: int = 0
+    is_sent: bool = False
+
+
+@dataclass
+class TextsPass:
+    """One pass of prompts through an engine, each under every condition.
+
+    Args:
+        job: What is generated.
+        rows: The prompts, with the digests of their rows.
+        bank: The engine's bank of edits.
+        slots: The slot of each edit.
+        first: Index of the first row.
+        stop: Once set, no more is sent, and rows that are not complete are dropped.
+    """
+
+    job: GenerationJob
+    rows: Iterator[tuple[Tokenised | Skipped, int]]
+    bank: Edits
+    slots: Sequence[int]
+    first: int
+    stop: threading.Event
+    _pending: deque[_Row] = field(default_factory=deque)
+    _expected: deque[tuple[_Row, int, int]] = field(default_factory=deque)  # row, language, condition
+
+    def run(self) -> Iterator[MeasuredRows]:
+        """Yield rows with `text`, `generated_count` and `correct`, in order.
+
+        Raises:
+            EngineError: the engine failed.
+            Exception: whatever taking the rows raised, after all rows before it.
+        """
+        decoding, running = self.job.decoding, self.job.running
+        parameters = greedy(running, decoding.max_tokens, temperature=decoding.temperature)
+        for generated in generate(running, self._prompts(), parameters, self.stop):
+            item, language, condition = self._expected.popleft()
+            item.texts[language][condition] = generated
+            item.unfinished -= 1
+            yield from self._through()
+        if not self.stop.is_set():
+            yield from self._through()
+
+    def _prompts(self) -> Iterator[ToGenerate]:
+        num_languages, conditions = len(self.job.languages), [None, *self.slots]
+        for number, (row, digest) in enumerate(self.rows, self.first):
+            item = _Row(row, digest, [[None] * len(conditions) for _ in range(num_languages)])
+            self._pending.append(item)
+            for index, ids in enumerate(row.token_ids) if isinstance(row, Tokenised) else ():
+                if ids is None:
+                    continue
+                seed = self.job.decoding.seed + number * num_languages + index
+                for condition, slot in enumerate(conditions):
+                    item.unfinished += 1
+                    self._expected.append((item, index, condition))
+                    salt = None if slot is None else self.bank.salt(slot, len(ids))
+                    yield ToGenerate(ids, slot, salt, seed=seed)
+            item.is_sent = True
+
+    def _through(self) -> Iterator[MeasuredRows]:
+        while self._pending and self._pending[0].is_sent and not self._pending[0].unfinished:
+            yield self._measured(self._pending.popleft())
+
+    def _measured(self, item: _Row) -> MeasuredRows:
+        languages = self.job.languages
+        ids = item.row.token_ids if isinstance(item.row, Tokenised) else [None] * len(languages)
+        tokens = np.array([[len(each) if each else 0 for each in ids]], np.int32)
+        shape = (1, len(languages), 1 + len(self.slots))
+        text = np.full(shape, "", np.dtypes.StringDType())
+        count, correct = np.zeros(shape, np.int32), np.full(shape, Answer.NOT_JUDGED, np.uint8)
+        for index, language in enumerate(languages):
+            for condition, generated in enumerate(item.texts[index]):
+                if generated is None or not isinstance(item.row, Tokenised):
+                    continue
+                place = (0, index, condition)
+                # Numbers of bytes that are no UTF-8 come out as replacement characters.
+                decoded = self.job.running.tokenizer.decode(generated.token_ids, skip_special_tokens=True)
+                text[place] = printable(self.job.decoding.cut(decoded))
+                count[place] = len(generated.token_ids)
+                correct[place] = self.job.decoding.judge(text[place], item.row.example, language)
+        arrays: Arrays = {
+            "digest": np.array([item.digest], np.uint64),
+            "token_count": tokens,
+            "present": tokens > 0,
+            "text": text,
+            "generated_count": count,
+            "correct": correct,
+        }
+        row = item.row.example if isinstance(item.row, Tokenised) else item.row
+        measured = MeasuredRows(self.first, [row], arrays)
+        self.first += 1
+        return measured

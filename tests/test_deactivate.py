@@ -1,0 +1,330 @@
+"""`deactivate` against hooks on a plain Hugging Face model, through interruptions, and where the truth is known."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastneurons
+from fastneurons.analysis.deactivation import deactivation
+from fastneurons.analysis.selection import Selection
+from fastneurons.analysis.store_sets import set_of_categories
+from fastneurons.arrays import CATEGORIES, Answer
+from fastneurons.data.example import Example, Skipped
+from fastneurons.errors import InputError, StoreError
+from fastneurons.store import Store, open_store
+from tests.engine import tiny, trained
+from tests.engine.support import LANGUAGES, examples
+
+pytestmark = pytest.mark.engine
+
+CONTROLS = 2
+OPTIONS = {
+    "dtype": "float32",
+    "max_model_len": 128,
+    "max_num_batched_tokens": 64,
+    "max_num_seqs": 16,
+    "progress": False,
+}
+# One row is skipped, one has no German prompt, one no English answer, and every second one has choices.
+SKIPPED, NO_PROMPT, NO_ANSWER = 3, 5, 6
+
+
+def rows() -> list[Example | Skipped]:
+    made: list[Example | Skipped] = []
+    for k, row in enumerate(examples(11, seed=4, longest=20)):
+        answers = {code: f"{code}{k}" for code in LANGUAGES}
+        choices = {code: (f"{code}{k}", "no", "maybe") for code in LANGUAGES} if k % 2 else {}
+        prompts = dict(row.prompts)
+        if k == NO_PROMPT:
+            del prompts["de"]
+        if k == NO_ANSWER:
+            del answers["en"]
+        made.append(
+            Example(
+                row.id, prompts, answers, f"row {k}", choices=choices, joints=dict.fromkeys(LANGUAGES, " ")
+            )
+        )
+    made[SKIPPED] = Skipped("e3", "row 3", "it is broken")
+    return made
+
+
+@pytest.fixture(scope="module")
+def model(models) -> Path:
+    return models("Llama")
+
+
+@pytest.fixture(scope="module")
+def store(model, tmp_path_factory) -> Store:
+    out = tmp_path_factory.mktemp("deactivate") / "d.zarr"
+    return fastneurons.deactivate(model, rows(), LANGUAGES, out, controls=CONTROLS, window=4, **OPTIONS)
+
+
+class Hooked:
+    """The model in Transformers, with a mask of neurons that are held at 0."""
+
+    def __init__(self, folder: Path) -> None:
+        import torch
+        import transformers
+
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        torch.set_num_threads(1)  # on a busy machine, threads that wait for each other take most of the time
+        self.off = torch.zeros(tiny.LAYERS, tiny.NEURONS, dtype=torch.bool)
+        self.activated: list[Any] = []
+        for n, layer in enumerate(self.model.model.layers):
+            layer.mlp.act_fn.register_forward_hook(
+                lambda _, __, output: self.activated.append(output[0, -1] > 0)
+            )
+            layer.mlp.down_proj.register_forward_pre_hook(
+                lambda _, x, n=n: (x[0].masked_fill(self.off[n], 0),)
+            )
+
+    def ids(self, text: str) -> list[int]:
+        return self.tokenizer(text)["input_ids"]
+
+    def reads(self, prompt: str) -> Any:
+        """bool [N, I], which neurons the prompt's last token activates."""
+        import torch
+
+        self.activated.clear()
+        self.off[:] = False
+        with torch.no_grad():
+            self.model(torch.tensor([self.ids(prompt)]))
+        return torch.stack(self.activated)
+
+    def log_probability(self, prompt: str, answer: str, off: Any) -> float:
+        import torch
+
+        self.off[:] = off
+        given, whole = self.ids(prompt + " "), self.ids(f"{prompt} {answer}")
+        with torch.no_grad():
+            scores = self.model(torch.tensor([whole])).logits[0].log_softmax(-1)
+        # The space goes with the answer's first letter in no byte-level token: the answer begins after it.
+        return float(sum(scores[at - 1, whole[at]] for at in range(len(given), len(whole))))
+
+
+def masks_of(hooked: Hooked, row: Example, number: int) -> dict[str, Any]:
+    """The neurons that each condition holds at 0, bool [N, I], from plain forward passes and the published draw."""
+    import torch
+
+    from fastneurons.engine.draw import drawn, key_of
+
+    bits = torch.stack([hooked.reads(row.prompts[code]) for code in LANGUAGES if code in row.prompts])
+    times, L = bits.sum(0), len(bits)
+    masks = {"intact": torch.zeros_like(bits[0])}
+    sets = [times == 0, times == 1, (times > 1) & (times < L), times == L]
+    for name, members in zip(CATEGORIES, sets, strict=True):
+        masks[name] = members
+        for seed in range(CONTROLS):
+            key = key_of("control", seed, number)
+            every = torch.ones_like(members)
+            masks[f"random:{name}:{seed}"] = drawn(key, range(tiny.LAYERS), members.sum(-1), every)
+    return masks
+
+
+def test_every_value_is_that_of_hooks_on_a_plain_model(store, model):
+    hooked, data = Hooked(model), rows()
+    conditions = store.header.conditions
+    assert len(conditions) == 1 + 4 * (1 + CONTROLS)
+    assert store["outcome"][:].tolist() == [2 if k == SKIPPED else 1 for k in range(len(data))]
+    arrays = {
+        name: store[name][...]
+        for name in ("log_probability", "correct", "neuron_count", "overlap", "judged_count")
+    }
+    for number in (0, 1, SKIPPED, NO_PROMPT, NO_ANSWER):
+        row = data[number]
+        if isinstance(row, Skipped):
+            assert np.isnan(arrays["log_probability"][number]).all()
+            assert (arrays["correct"][number] == Answer.NOT_JUDGED).all()
+            continue
+        masks = masks_of(hooked, row, number)
+        assert arrays["neuron_count"][number].tolist() == [
+            masks[name].sum(-1).tolist() for name in conditions
+        ]
+        for c, name in enumerate(conditions):
+            of = name.split(":")[1] if name.startswith("random:") else None
+            expected = (masks[name] & masks[of]).sum(-1).tolist() if of else [0] * tiny.LAYERS
+            assert arrays["overlap"][number, c].tolist() == expected
+        for j, code in enumerate(LANGUAGES):
+            found = arrays["log_probability"][number, j]
+            if code not in row.prompts or code not in row.answers:
+                assert np.isnan(found).all()
+                assert arrays["judged_count"][number, j] == 0
+                continue
+            assert arrays["judged_count"][number, j] == len(row.answers[code])
+            choices = row.choices.get(code, (row.answers[code],))
+            scores = np.array(
+                [
+                    [hooked.log_probability(row.prompts[code], choice, masks[name]) for choice in choices]
+                    for name in conditions
+                ]
+            )
+            np.testing.assert_allclose(found, scores[:, 0], atol=2e-4)
+            if len(choices) == 1:
+                assert (arrays["correct"][number, j] == Answer.NOT_JUDGED).all()
+            else:
+                clear = np.sort(scores, -1)[:, -1] - np.sort(scores, -1)[:, -2] > 1e-3
+                right = np.where(scores.argmax(-1) == 0, Answer.RIGHT, Answer.WRONG)
+                assert arrays["correct"][number, j][clear].tolist() == right[clear].tolist()
+
+
+class Interrupting:
+    """Sends this process a signal once some examples are through."""
+
+    def __init__(self, after: int) -> None:
+        self.after, self.messages = after, []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def start(self, total: int | None, done: int) -> None:
+        pass
+
+    def advance(self, examples: int, prompts: int, tokens: int) -> None:
+        self.after -= examples
+        if self.after == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def stop(self) -> None:
+        pass
+
+
+def assert_same(found: Store, expected: Store) -> None:
+    assert found.is_complete
+    assert set(found) == set(expected)
+    for name in expected:
+        one, other = found[name][...], expected[name][...]
+        if name == "log_probability":  # other prompts share a step
+            np.testing.assert_allclose(one, other, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+def test_ctrl_c_keeps_what_was_answered_and_resume_does_the_rest(store, model, tmp_path):
+    progress, out = Interrupting(after=6), tmp_path / "d.zarr"
+    options = OPTIONS | {"controls": CONTROLS, "window": 4}
+    stopped = fastneurons.deactivate(model, rows(), LANGUAGES, out, **options | {"progress": progress})
+    assert not stopped.is_complete
+    assert 6 <= stopped.num_examples < len(rows())
+    assert (
+        progress.messages[-1] == f"stopped; {stopped.num_examples} examples are safe; continue with --resume"
+    )
+    assert progress.messages[0].startswith(
+        "each prompt is answered 13 times, after it was read once: intact, with each"
+    )
+    # What differs is refused before anything is answered.
+    with pytest.raises(
+        StoreError, match="was begun with --operation zero, this run has --operation scale=2; pass"
+    ):
+        fastneurons.deactivate(model, rows(), LANGUAGES, out, **options, resume=True, operation="scale=2")
+    edited = rows()
+    assert isinstance(edited[0], Example)
+    edited[0] = Example(edited[0].id, edited[0].prompts, dict.fromkeys(LANGUAGES, "another"), edited[0].where)
+    with pytest.raises(StoreError, match="example 0 of the store"):
+        fastneurons.deactivate(model, edited, LANGUAGES, out, **options, resume=True)
+    assert_same(fastneurons.deactivate(model, rows(), LANGUAGES, out, **options, resume=True), store)
+
+
+def test_a_kill_loses_no_window(store, model, tmp_path):
+    out = tmp_path / "d.zarr"
+    program = (
+        "import fastneurons, sys; from tests.test_deactivate import *; "
+        f"fastneurons.deactivate(sys.argv[1], rows(), LANGUAGES, sys.argv[2], controls={CONTROLS}, window=4, **OPTIONS)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(model), str(out)], stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not (out / "manifest" / "1").exists():
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert open_store(str(out)).num_examples >= 4
+    options = OPTIONS | {"controls": CONTROLS, "window": 4}
+    assert_same(fastneurons.deactivate(model, rows(), LANGUAGES, out, **options, resume=True), store)
+
+
+def test_one_set_for_all_examples_is_that_of_the_store_and_of_the_data(model, tmp_path):
+    data = [row for row in rows() if isinstance(row, Example)]
+    wanted = {"categories": "specific,all-shared", "min_share": 0.5, "layers": "1-2", "fraction": 0.5}
+    options = OPTIONS | {"controls": 1, "window": 4, **wanted}
+    run = fastneurons.run(model, data, LANGUAGES, tmp_path / "run.zarr", **OPTIONS)
+    read = fastneurons.deactivate(model, data, LANGUAGES, tmp_path / "a.zarr", **options)
+    given = fastneurons.deactivate(
+        model, data, LANGUAGES, tmp_path / "b.zarr", **options, from_store=tmp_path / "run.zarr"
+    )
+    assert read.header.conditions == [
+        "intact",
+        "specific",
+        "all-shared",
+        "random:specific:0",
+        "random:all-shared:0",
+    ]
+    assert_same(given, read)
+    chosen = Selection(languages=LANGUAGES, at_least=1).of(run)
+    for name in ("specific", "all-shared"):
+        expected = set_of_categories(chosen, [name], 0.5).in_layers("1-2").sample(0.5, 0)
+        at = read.header.conditions.index(name)
+        assert (read["neuron_count"][:, at] == expected.counts).all()
+        assert len(expected)
+        control = read.header.conditions.index(f"random:{name}:0")
+        shared = expected.overlap(expected.random_like(0)).common
+        assert (read["overlap"][:, control] == shared).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"layers": "1-9"}, "--layers 1-9: no layer 3; there are layers 0-2"),
+        (
+            {"min_share": 1.0, "categories": "specific", "layers": "0"},
+            "no neuron of layers 0 is specific in so many",
+        ),
+    ],
+    ids=["layers", "empty set"],
+)
+def test_what_only_the_model_can_tell_is_one_line(changed, said, model, tmp_path):
+    data = [row for row in rows() if isinstance(row, Example)]
+    with pytest.raises(InputError, match=said):
+        fastneurons.deactivate(model, data, LANGUAGES, tmp_path / "d.zarr", **OPTIONS | changed)
+    assert not (tmp_path / "d.zarr").exists()
+
+
+def test_it_finds_the_neurons_that_one_language_answers_with(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    trained.train(folder / "model")
+    store = fastneurons.deactivate(
+        folder / "model",
+        trained.facts(),
+        trained.LANGUAGES,
+        folder / "d.zarr",
+        categories="specific",
+        window=16,
+        **OPTIONS,
+    )
+    found = deactivation(store)
+    # The set is found, in every example, and it is what was trained.
+    specific = store.header.conditions.index("specific")
+    assert (store["neuron_count"][:, specific] == len(trained.SPECIFIC)).all()
+    of = {code: found.sel(language=code, category="specific") for code in trained.LANGUAGES}
+    # German loses its answers, and random neurons of the same number take none.
+    assert float(of["de"]["log_probability_from_control_high"]) < -1.5
+    assert float(of["de"]["log_probability_control_from_intact"]) > -0.2
+    assert float(of["de"]["accuracy_from_control_high"]) < -0.4
+    # English keeps them.
+    assert abs(float(of["en"]["log_probability_from_intact"])) < 0.1
+    assert float(of["en"]["accuracy_from_intact"]) == 0
+    # And so the report says.
+    from fastneurons.report import compute_findings
+    from fastneurons.report.deactivation import Deactivation, deactivation_sentences
+
+    findings = compute_findings(store)
+    assert isinstance(findings, Deactivation)
+    said = [each.text for each in deactivation_sentences(findings)]
+    assert any("1 of 2 languages" in text and "German (de) most" in text for text in said), said
