@@ -14,6 +14,7 @@ import pytest
 from fastneurons.errors import InputError, StoreError
 from fastneurons.shards import Shard
 from fastneurons.store import merge_stores, merging, open_store, schema, verify_store
+from tests.store.edited import draw_edited
 from tests.store.runs import assert_holds, draw, raw_arrays
 from tests.store.shares import consecutive, shard
 
@@ -71,6 +72,14 @@ def assert_same_store(found: Path | str, single: Path | str, same_folds: bool = 
 def test_shards_are_merged_to_the_store_of_one_run(run, count, tmp_path):
     parts = shards(tmp_path, run, count)  # of 7 shards, the last is empty: there are 6 or 7 windows
     merge_stores(parts[::-1], str(tmp_path / "merged.zarr"))
+    run.write(tmp_path / "single.zarr")
+    assert_same_store(tmp_path / "merged.zarr", tmp_path / "single.zarr")
+
+
+@pytest.mark.parametrize("kind", ["deactivate", "generate", "perplexity"])
+def test_stores_of_other_kinds_are_merged(kind, tmp_path):
+    run = draw_edited(kind, 23, keep_prompts=True)
+    merge_stores(shards(tmp_path, run, 2), str(tmp_path / "merged.zarr"))
     run.write(tmp_path / "single.zarr")
     assert_same_store(tmp_path / "merged.zarr", tmp_path / "single.zarr")
 
