@@ -13,7 +13,8 @@ import pytest
 
 from fastneurons.errors import InputError, StoreError
 from fastneurons.shards import Shard
-from fastneurons.store import merge_stores, merging, open_store, verify_store
+from fastneurons.store import merge_stores, merging, open_store, schema, verify_store
+from tests.store.edited import draw_edited
 from tests.store.runs import assert_holds, draw, raw_arrays
 from tests.store.shares import consecutive, shard
 
@@ -75,6 +76,14 @@ def test_shards_are_merged_to_the_store_of_one_run(run, count, tmp_path):
     assert_same_store(tmp_path / "merged.zarr", tmp_path / "single.zarr")
 
 
+@pytest.mark.parametrize("kind", ["deactivate", "generate", "perplexity"])
+def test_stores_of_other_kinds_are_merged(kind, tmp_path):
+    run = draw_edited(kind, 23, keep_prompts=True)
+    merge_stores(shards(tmp_path, run, 2), str(tmp_path / "merged.zarr"))
+    run.write(tmp_path / "single.zarr")
+    assert_same_store(tmp_path / "merged.zarr", tmp_path / "single.zarr")
+
+
 def test_shards_without_bits_are_merged(tmp_path):
     run = RUNS["bits"]
     parts = shards(tmp_path, run, 3, keep_bits=False)
@@ -110,6 +119,25 @@ def test_windows_that_are_alike_are_copied_byte_for_byte(tmp_path):
         for array in ("activated/c.{}.0.0.0.0", "example_id/c.{}", "prompt/c.{}.0"):
             copied = (tmp_path / "merged.zarr" / array.format(window)).read_bytes()
             assert copied == (part / array.format(window // 3)).read_bytes()
+
+
+def test_windows_of_several_objects_are_merged(tmp_path, monkeypatch):
+    monkeypatch.setattr(schema, "_CHUNK_BYTES", 30)  # of the bits, a chunk holds one example
+    monkeypatch.setattr(schema, "_OBJECT_BYTES", 60)  # and an object two, half a window
+    run = draw(23)
+    parts = shards(tmp_path, run, 3)
+    assert len(list((Path(parts[0]) / "activated").glob("c.*"))) == 4
+    merge_stores(parts, str(tmp_path / "merged.zarr"))
+    assert_holds(tmp_path / "merged.zarr", run)
+
+
+def test_parts_that_are_laid_out_differently_are_written_anew(tmp_path, monkeypatch):
+    run = RUNS["bits"]
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "_CHUNK_BYTES", 300)
+        one = shard(tmp_path / "1.zarr", run, 1, 2)
+    merge_stores([one, shard(tmp_path / "2.zarr", run, 2, 2)], str(tmp_path / "merged.zarr"))
+    assert_holds(tmp_path / "merged.zarr", run)
 
 
 def test_a_merged_store_is_continued_like_that_of_one_run(tmp_path):
