@@ -20,9 +20,7 @@ _KV_FROM_ELSEWHERE = (
 )
 _DATA_PARALLEL = "fastneurons drives a single engine; split the data and run fastneurons once for each part"
 _NO_LOGITS = "logits are not computed where prompts are only read"
-_ADAPTERS = (
-    "pass the adapter's folder as --lora, which sets vLLM's own arguments and has every prompt use the adapter"
-)
+_ADAPTERS = "pass the adapter's folder as --lora, which sets vLLM's own arguments and has every prompt use the adapter"
 _MOVING_WEIGHTS = (
     "it moves weights in and out of the device, and value vectors are views of them; leave it out"
 )

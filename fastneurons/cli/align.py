@@ -242,6 +242,5 @@ def align(
     if not done:
         raise typer.Exit(130)
     is_model = merge or neurons is not None
-    say(
-        f"{'model' if is_model else 'adapter'}:   {out}   (fastneurons run {out if is_model else f'{model} --lora {out}'})"
-    )
+    named = f"{out}" if is_model else f"{model} --lora {out}"
+    say(f"{'model' if is_model else 'adapter'}:   {out}   (fastneurons run {named})")

@@ -61,7 +61,8 @@ def align_report(
 ) -> None:
     """Changes of neurons and answers after alignment.
 
-    Also says whether the two go together. Every difference is within an example. Accuracy and log-probabilities come from stores of fastneurons run --score.
+    Also says whether the two go together. Every difference is within an example.
+    Accuracy and log-probabilities come from stores of fastneurons run --score.
     Changes that a control shows, too, come from training as such, not from the parallel link.
     """
     if figure is not None:

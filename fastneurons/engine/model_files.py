@@ -62,9 +62,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         base = read_object(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
         of = f" of {base}" if isinstance(base, str) and base else ""
         instead = f"pass {base} and" if of else "pass its base model and"
-        raise InputError(
-            f"{folder} is an adapter{of}, not a model: {instead} --lora {folder}"
-        )
+        raise InputError(f"{folder} is an adapter{of}, not a model: {instead} --lora {folder}")
     if not path.exists():
         raise InputError(f"{folder} is not a model: it has no {CONFIG}")
     return read_object(path)

@@ -273,6 +273,7 @@ class StoreWriter:
     def is_busy(self) -> bool:
         """Whether a window is being written, so that the next one would be waited for."""
         return self._pending is not None and not self._pending.done()
+
     def sum_of(self, name: str) -> NDArray[Any]:
         """Return a sum over the safe examples of a store that is not complete. Waits for the window being written.
 

@@ -63,11 +63,8 @@ def save_model(trained: Any, model: "BaseModel", options: TrainingOptions, token
     if not options.writes_a_model:
         trained.save_pretrained(out, save_embedding_layers=False)
         return
-    if options.neurons is not None:
-        whole = trained
-    else:
-        # Sums in float32: one rounding in the end instead of two.
-        whole = trained.float().merge_and_unload()
+    # Adapters are added in float32: one rounding in the end instead of two.
+    whole = trained if options.neurons is not None else trained.float().merge_and_unload()
     whole.config.use_cache = True
     stored = transformers.AutoConfig.from_pretrained(
         model.name, revision=model.revision, trust_remote_code=model.trust_remote_code

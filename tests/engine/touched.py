@@ -96,7 +96,7 @@ TOUCHED: dict[str, list[Touch]] = {
         *_touches("vllm.distributed.parallel_state", {
             "GroupCoordinator.all_gather(input_, dim)": "see `get_tp_group`",
             "GroupCoordinator.is_last_rank": "see `get_pp_group`",
-            "GroupCoordinator.is_first_rank": "see `get_pp_group`; of a tensor-parallel group, the rank that speaks for it",
+            "GroupCoordinator.is_first_rank": "as of `get_pp_group`; in a tensor-parallel group, its first rank",
         }),
     ],
     "engine/scheduler.py": [

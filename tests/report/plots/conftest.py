@@ -34,7 +34,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def stores(folder):
-    return {name: open_store(str(folder / f"{name}.zarr")) for name in ("run", "other", "any", "corpus", "binned")}
+    return {
+        name: open_store(str(folder / f"{name}.zarr")) for name in ("run", "other", "any", "corpus", "binned")
+    }
 
 
 @pytest.fixture(scope="session")
