@@ -165,6 +165,17 @@ def test_edits_are_checked_before_a_model_is_loaded(models, neurons, tmp_path):
         named_edits([str(tmp_path / "intact.safetensors")])
 
 
+def test_a_folder_stands_for_all_its_edits(neurons, tmp_path):
+    with pytest.raises(InputError, match=r"the folder has no \.safetensors file"):
+        named_edits([str(tmp_path)])
+    for name in ("th", "de"):
+        save(neurons, tmp_path / f"{name}.safetensors")
+    save(neurons, tmp_path / "one.edit")
+    assert [name for name, _ in named_edits([str(tmp_path)])] == ["de", "th"]
+    with pytest.raises(InputError, match="another --edit has that name"):
+        named_edits([str(tmp_path), str(tmp_path / "th.safetensors")])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

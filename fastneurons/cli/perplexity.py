@@ -22,8 +22,9 @@ def perplexity(
     edit: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FILE",
-            help="An edit, or a set of neurons to switch off, as a .safetensors file; repeat it for several.",
+            metavar="FILE|FOLDER",
+            help="An edit, or a set of neurons to switch off, as a .safetensors file; a folder stands for all its files. "
+            "Repeat it for several.",
         ),
     ] = None,
     out: Annotated[

@@ -194,19 +194,29 @@ class TextsPass:
 
 
 def named_edits(paths: Sequence[str]) -> list[tuple[str, Edit]]:
-    """Read edits; each is named by its file.
+    """Read edits; each is named by its file. Of a folder, such as one with a set for each language, all its files.
 
     Raises:
-        InputError: a file cannot be read or holds no edit, or two have the same name.
+        InputError: a file cannot be read or holds no edit, a folder has none, or two have the same name.
     """
     found: dict[str, Edit] = {}
-    for path in paths:
+    for path in [each for given in paths for each in _files(given)]:
         name = Path(path).stem
         if name in found or name == INTACT:
             taken = "another --edit has that name" if name in found else "the unedited model is called so"
             raise InputError(f"--edit {path}: is named {name}, and {taken}; rename the file")
         found[name] = load_edit(path)
     return list(found.items())
+
+
+def _files(path: str) -> list[str]:
+    """The file itself, or the .safetensors files of a folder by name."""
+    if not Path(path).is_dir():
+        return [path]
+    found = sorted(str(file) for file in Path(path).glob("*.safetensors"))
+    if not found:
+        raise InputError(f"--edit {path}: the folder has no .safetensors file")
+    return found
 
 
 def perplexity_into_store(
