@@ -185,7 +185,9 @@ def assert_committed_is_right(path: Path, run: Run) -> int:
 
 def assert_no_remains(path: Path) -> None:
     store = open_store(str(path))
-    labels = {"language", "layer", "threshold", "category"} | ({"case"} if store.header.counts_signs else set())
+    labels = {"language", "layer", "threshold", "category"} | (
+        {"case"} if store.header.counts_signs else set()
+    )
     assert {p.name for p in path.iterdir()} == {"zarr.json", "skipped.jsonl", "manifest", *labels, *store}
     assert not list(path.rglob("*.partial"))
     lines = [json.loads(line) for line in (path / "skipped.jsonl").read_text().splitlines()]
