@@ -58,7 +58,7 @@ def distributions(
     as_json: AsJson = False,
     csv_file: Csv = None,
 ) -> None:
-    """Mean, quantiles, signs and overlap of neurons' signals in each language.
+    """Means, quantiles, signs and overlaps of neurons' signals.
 
     Needs a store of run --position corpus --histogram. The overlap of two languages is the share of tokens that their
     histograms of a neuron have in common, mean over neurons: 100 % if they are equal. The neurons listed for a language

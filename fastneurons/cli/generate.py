@@ -122,7 +122,7 @@ def generate(
     as_json: opt.AsJson = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Generate texts with the intact model and with edited ones, side by side, into a store.
+    """Generate texts with a model intact and edited, side by side.
 
     Each prompt is continued once without an edit and once with each --edit, all in one stream through one engine.
     The table shows how many texts an edit leaves as they are, and how many are right.

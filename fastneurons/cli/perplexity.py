@@ -23,7 +23,7 @@ def perplexity(
         list[str] | None,
         typer.Option(
             metavar="FILE|FOLDER",
-            help="An edit, or a set of neurons to switch off, as a .safetensors file; a folder stands for all its files. "
+            help="An edit, or a set of neurons to switch off, as a .safetensors file; a folder means all its files. "
             "Repeat it for several.",
         ),
     ] = None,
@@ -109,7 +109,7 @@ def perplexity(
     engine_arg: opt.EngineArg = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Measure how well a model predicts texts of each language, intact and under edits.
+    """Perplexity of texts in each language, intact and under edits.
 
     Prints a matrix of edits and languages, and stores the log-probability of every text. All edits and the intact
     model run in one engine and share its steps.

@@ -37,6 +37,7 @@ def test_run_has_sections_with_everyday_options_first(capsys):
         "Measurement",
         "Output",
         "Engine (vLLM's own options)",
+        "Many engines",
     ]
     everyday = text[text.index("Options:") : text.index("\nData:")]
     assert set(re.findall(r"--[a-z]+", everyday)) >= {"--out", "--data", "--languages", "--tasks", "--limit"}

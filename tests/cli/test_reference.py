@@ -34,7 +34,7 @@ def test_the_page_has_every_option_of_every_command():
     found = dict(commands(typer.main.get_command(app), "fastneurons"))
     assert by_name.keys() == found.keys()
     for name, command in found.items():
-        documented = set(re.findall(r"--[a-z][a-z-]+", by_name[name]))
+        documented = set(re.findall(r"--[a-z][a-z_-]+", by_name[name]))
         for parameter in command.params:
             if parameter.param_type_name == "option":
                 assert set(parameter.opts + parameter.secondary_opts) - {"-o", "-tp", "-pp"} <= documented
