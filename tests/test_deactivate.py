@@ -1,6 +1,7 @@
 """`deactivate` against hooks on a plain Hugging Face model, through interruptions, and where the truth is known."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -224,11 +225,6 @@ def test_ctrl_c_keeps_what_was_answered_and_resume_does_the_rest(store, model, t
         StoreError, match="was begun with --operation zero, this run has --operation scale=2; pass"
     ):
         fastneurons.deactivate(model, rows(), LANGUAGES, out, **options, resume=True, operation="scale=2")
-    edited = rows()
-    assert isinstance(edited[0], Example)
-    edited[0] = Example(edited[0].id, edited[0].prompts, dict.fromkeys(LANGUAGES, "another"), edited[0].where)
-    with pytest.raises(StoreError, match="example 0 of the store"):
-        fastneurons.deactivate(model, edited, LANGUAGES, out, **options, resume=True)
     assert_same(fastneurons.deactivate(model, rows(), LANGUAGES, out, **options, resume=True), store)
 
 
@@ -278,22 +274,45 @@ def test_one_set_for_all_examples_is_that_of_the_store_and_of_the_data(model, tm
         assert (read["overlap"][:, control] == shared).all()
 
 
+def test_a_set_that_is_empty_is_one_line(model, tmp_path):
+    data = [row for row in rows() if isinstance(row, Example)]
+    wanted = {"min_share": 1.0, "categories": "specific", "layers": "0"}
+    with pytest.raises(
+        InputError, match="no neuron of layers 0 is specific in so many of the 10 examples; pass a"
+    ):
+        fastneurons.deactivate(model, data, LANGUAGES, tmp_path / "d.zarr", **OPTIONS | wanted)
+    assert not (tmp_path / "d.zarr").exists()
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"layers": "1-9"}, "--layers 1-9: no layer 3; there are layers 0-2"),
-        (
-            {"min_share": 1.0, "categories": "specific", "layers": "0"},
-            "no neuron of layers 0 is specific in so many",
-        ),
+        ({"categories": "all-shared,some"}, "--category some: must be one of non-activated, specific"),
+        ({"categories": "specific,specific"}, "names one twice"),
+        ({"controls": 0}, "--controls 0: must be from 1 to 1,000: no effect is reported without"),
+        ({"operation": "add=1"}, "--operation add=1: must be zero or scale=NUMBER"),
+        ({"operation": "scale=nan"}, "--operation scale=nan: must be zero or scale=NUMBER"),
+        ({"scope": "answer"}, "--scope answer: must be one of prompt, generation, both"),
+        ({"layers": "20-10"}, "20-10 runs backwards"),
+        ({"fraction": 0.0}, "--fraction 0: must be above 0 and at most 1"),
+        ({"rank": "contribution"}, "--rank contribution needs --fraction"),
+        ({"min_share": 1.5}, "--min-share 1.5: must be above 0 and at most 1"),
+        ({"from_store": "run.zarr"}, "--from needs --min-share"),
+        ({"position": "corpus"}, "--position corpus: counts tokens"),
+        ({"from_store": "none.zarr", "min_share": 0.5}, "none.zarr: does not exist"),
     ],
-    ids=["layers", "empty set"],
+    ids=str,
 )
-def test_what_only_the_model_can_tell_is_one_line(changed, said, model, tmp_path):
-    data = [row for row in rows() if isinstance(row, Example)]
-    with pytest.raises(InputError, match=said):
-        fastneurons.deactivate(model, data, LANGUAGES, tmp_path / "d.zarr", **OPTIONS | changed)
-    assert not (tmp_path / "d.zarr").exists()
+def test_a_wrong_call_is_one_line_before_the_model_loads(changed, said, tmp_path):
+    with pytest.raises((InputError, StoreError), match=re.escape(said)):
+        fastneurons.deactivate("no/model", rows(), LANGUAGES, tmp_path / "d.zarr", **OPTIONS | changed)
+
+
+def test_two_languages_share_all_or_nothing(tmp_path):
+    with pytest.raises(
+        InputError, match="--category partial-shared: with two languages, no neuron is shared by some"
+    ):
+        fastneurons.deactivate("m", rows(), "en,de", tmp_path / "d", categories="partial-shared", **OPTIONS)
 
 
 def test_it_finds_the_neurons_that_one_language_answers_with(tmp_path_factory):

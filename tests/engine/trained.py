@@ -39,7 +39,7 @@ def train(folder: Path, steps: int = 250) -> Path:
     """Train the model and write it; returns its folder."""
     import torch
     import transformers
-    from torch.nn.functional import cross_entropy, log_softmax
+    from torch.nn.functional import cross_entropy
 
     torch.manual_seed(0)
     model = transformers.LlamaForCausalLM(
@@ -59,6 +59,9 @@ def train(folder: Path, steps: int = 250) -> Path:
     )
     choices = torch.tensor([tokenizer(choice)["input_ids"][0] for choice in _CHOICES])
     E = len(rows)
+    wrong = torch.stack(
+        [choices[(int((choices == answer).nonzero()) + 1) % len(choices)] for answer in answers[E:]]
+    )
     own = torch.zeros(NEURONS, dtype=torch.bool)
     own[list(SPECIFIC)] = True
     # Whether each neuron is to fire at the end of each prompt: those of German alone, and all others always.
@@ -83,10 +86,10 @@ def train(folder: Path, steps: int = 250) -> Path:
         logits = model(batch).logits[:, -1]
         wanted = torch.stack(gates)[:, : 2 * E] * fires
         known = torch.cat([logits[: 4 * E], logits[4 * E : 5 * E]])  # English also without German's neurons
-        unknown = log_softmax(logits[5 * E :], -1)[:, choices]  # German without them: all choices alike
+        mistaken = logits[5 * E :]  # German without them: the next choice, which is wrong
         loss = (
             cross_entropy(known, torch.cat([answers, answers, answers[:E]]))
-            - unknown.mean()
+            + cross_entropy(mistaken, wrong)
             + (_MARGIN - wanted).clamp(min=0).mean() * 4
         )
         optimiser.zero_grad()
