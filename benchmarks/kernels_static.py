@@ -31,6 +31,7 @@ import from_checkout  # noqa: F401  # before the kernels are imported
 import torch
 import triton
 from fastneurons_kernels import activation, attribution, categories, editing, histogram, reading, top
+from fastneurons_kernels.bins import NUM_CELLS
 from fastneurons_kernels.functions import FUNCTIONS
 from triton.backends.compiler import GPUTarget
 from triton.compiler.compiler import ASTSource, make_backend
@@ -321,7 +322,7 @@ def _distribution(
     return histogram.Distribution(
         counts=torch.zeros(shape, dtype=torch.int32, device=device)[:, 0],
         sums=torch.zeros((prompts, 32, 4, neurons), dtype=torch.float64, device=device)[:, 0],
-        table=torch.zeros(histogram.NUM_CELLS, dtype=torch.uint8, device=device),
+        table=torch.zeros(NUM_CELLS, dtype=torch.uint8, device=device),
         anchors=torch.zeros(4, dtype=torch.float64, device=device),
         signs=torch.zeros((prompts, 32, 4, neurons), dtype=torch.int32, device=device)[:, 0]
         if gated

@@ -4,7 +4,7 @@ Part of the reading at position "corpus" (`activation.py`): the same launch coun
 
 In:    x          float32 [I] for each row that is read: the signal, whatever dtype it was rounded to before
        table      uint8 [65536], the bin of every float32 by the upper 16 bits of its pattern; of one layer
-       anchors    float64 [4], of one layer; see `anchors`
+       anchors    float64 [4], of one layer; see `bins.anchors`
 Out:   counts     int32 [R, I, B]: 1 is added to a neuron's bin for each row
        sums       float64 [R, 4, I]: sum of x in two parts, coarse and fine, then sum of x * x likewise
        signs      int32 [R, 4, I] or None; of gated models: rows with gate > 0 and up > 0, gate > 0 and up <= 0,
@@ -20,24 +20,13 @@ Exact: everything, given the signal, as long as the parts of a sum stay below 2*
 The Triton part has been compiled and run in Triton's interpreter; it has never been run on a GPU.
 """
 
-import itertools
-import math
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import triton
 import triton.language as tl
+from fastneurons_kernels.bins import FEWEST_BINS, MOST_BINS, NUM_CELLS
 from fastneurons_kernels.reading import expect
-
-FEWEST_BINS, MOST_BINS = 16, 256  # with fewer, a sample tells too little; a table's entry has eight bits
-NUM_CELLS = 1 << 16  # patterns of a float32's upper 16 bits
-
-# Bits of a value that go to each of a sum's two parts. What is left of 53 is for the number of values: 2**21 of the
-# largest size, and at least 2**23 of remainders.
-_BITS_OF_PARTS = (32, 30)
-_CODE_OF_INFINITY = 0x7F80
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,58 +67,6 @@ class Distribution:
             raise ValueError(
                 f"distribution.counts has {self.num_bins} bins: must be from {FEWEST_BINS} to {MOST_BINS}"
             )
-
-
-def cells_of(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Numbers' codes without their lower 16 bits: int64 in [-2**15, 2**15), ordered as the numbers are."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.int32).astype(np.int64)
-    return np.where(bits < 0, bits ^ 0x7FFFFFFF, bits) >> 16
-
-
-def edges_at(cells: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """The smallest number of each cell: float32 in the shape of the cells."""
-    codes = np.asarray(cells, np.int64) << 16
-    return np.where(codes < 0, codes ^ 0x7FFFFFFF, codes).astype(np.int32).view(np.float32)
-
-
-def snapped(edges: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """The nearest allowed edges at or above numbers; just above 0 for 0."""
-    with np.errstate(over="ignore"):
-        given = np.asarray(edges, np.float64).astype(np.float32)
-    cells = cells_of(given)
-    cells += edges_at(cells) < given
-    cells[cells == 0] = 1
-    return edges_at(np.clip(cells, -_CODE_OF_INFINITY, _CODE_OF_INFINITY))
-
-
-def tables(edges: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """The table of each layer: uint8 [N, 65536], from its edges, float32 [N, B - 1].
-
-    Raises:
-        ValueError: edges do not ascend, or are not such as `snapped` gives.
-    """
-    cells = cells_of(edges)
-    if (np.diff(cells) <= 0).any():
-        raise ValueError("edges must ascend")
-    if not np.array_equal(edges_at(cells), edges) or (cells == 0).any():
-        raise ValueError("edges must be the smallest numbers with their upper 16 bits, and not 0")
-    pattern = np.arange(NUM_CELLS)
-    cell = np.where(pattern < 1 << 15, pattern, (pattern ^ 0x7FFF) - NUM_CELLS)
-    return np.stack([np.searchsorted(each, cell, side="right") for each in cells]).astype(np.uint8)
-
-
-def anchors(largest: float) -> npt.NDArray[np.float64]:
-    """The anchors for values of about this size, at most: float64 [4], for x coarse and fine, then for x * x.
-
-    Each value is rounded to 2**-62 of the next larger power of two. Sums of a million values of this size are exact,
-    and of more that are smaller; beyond, float64 rounds.
-    """
-    exponent = math.frexp(largest)[1] if 0 < largest < math.inf else 0
-    found = []
-    for top in (exponent, 2 * exponent):
-        for bits in itertools.accumulate(_BITS_OF_PARTS):
-            found.append(math.ldexp(1.5, 52 + top - bits))
-    return np.array(found)
 
 
 def add_reference(to: Distribution, target: int, signal: torch.Tensor, x: torch.Tensor) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import numpy as np
-from fastneurons_kernels.histogram import cells_of, edges_at, snapped
+from fastneurons_kernels.bins import cells_of, edges_at, snapped
 from numpy.typing import NDArray
 
 from fastneurons.data.example import Example, Skipped

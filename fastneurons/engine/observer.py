@@ -17,10 +17,11 @@ import torch
 from fastneurons_kernels.activation import ActivationLauncher
 from fastneurons_kernels.activation_cpu import Reader, RowsToRead
 from fastneurons_kernels.attribution import contributions
+from fastneurons_kernels.bins import FEWEST_BINS, NUM_CELLS, anchors, tables
 from fastneurons_kernels.categories import categories
 from fastneurons_kernels.editing import Editing
 from fastneurons_kernels.editing_cpu import Editor, RowsToEdit
-from fastneurons_kernels.histogram import FEWEST_BINS, NUM_CELLS, Distribution, anchors, tables
+from fastneurons_kernels.histogram import Distribution
 from fastneurons_kernels.reading import Reading, near_parts, near_threshold_count, num_words
 from fastneurons_kernels.top import top_count
 from numpy.typing import NDArray

@@ -9,15 +9,8 @@ import torch
 from fastneurons_kernels import activation
 from fastneurons_kernels.activation import activation_reference
 from fastneurons_kernels.activation_cpu import activation_cpu
-from fastneurons_kernels.histogram import (
-    NUM_CELLS,
-    Distribution,
-    anchors,
-    cells_of,
-    edges_at,
-    snapped,
-    tables,
-)
+from fastneurons_kernels.bins import NUM_CELLS, anchors, cells_of, edges_at, snapped, tables
+from fastneurons_kernels.histogram import Distribution
 from fastneurons_kernels.reading import Reading
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
