@@ -326,6 +326,35 @@ TOUCHED: dict[str, list[Touch]] = {
             "request of a step, but where we call it; replaced",
         }),
     ],
+    "LoRA adapters: engine/adapters.py, core.py, worker.py, values.py, unembedding.py": [
+        *_touches("vllm.lora.request", {
+            "LoRARequest(lora_name, lora_int_id, lora_path)": "the adapter of a request; name and path are part of the "
+            "keys of the prefix cache",
+        }),
+        *_touches("vllm.v1.worker.gpu_worker", {
+            "Worker.add_lora(lora_request)": "loads an adapter into a slot and raises if it cannot be run",
+        }),
+        *_touches("vllm.lora.model_manager", {
+            "LoRAModelManager.lora_index_to_id": "the adapter's number in each slot",
+            "LoRAModelManager.lora_slots": "how many there are; on CPUs, rows of the base model index the last one",
+            "LoRAModelManager.modules": "the LoRA layers by path; an adapter's other modules have no effect",
+            "LoRAModelManager.list_adapters": "the loaded adapters by number, with `loras` by module",
+        }),
+        *_touches("vllm.lora.layers", {
+            "LogitsProcessorWithLoRA": "around the logits processor, with `base_layer`; adds its part to sampled rows",
+            "RowParallelLinearWithLoRA": "around a down projection, with `base_layer`",
+        }),
+        *_touches("vllm.lora.layers.logits_processor", {
+            "LogitsProcessorWithLoRA._get_logits": "what its `forward` calls; that of `base_layer` leaves LoRA out",
+        }),
+        *_touches("vllm.lora.layers.base_linear", {
+            "BaseLinearLayerWithLoRA.lora_a_stacked": "A of each slot [slots, 1, r, inputs], by part of the layer",
+            "BaseLinearLayerWithLoRA.lora_b_stacked": "B likewise, times the adapter's scale; zeros in empty slots",
+        }),
+        *_touches("vllm.config.lora", {
+            "LoRAConfig.max_lora_rank": "one of the ranks that `VLLM_RANKS` lists",
+        }),
+    ],
     "engine/environment.py, failure.py, engine_warnings.py, cpu_norms.py": [
         *_touches("vllm.envs", {
             "VLLM_NO_USAGE_STATS": "set: nothing is reported",
