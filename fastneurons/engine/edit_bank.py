@@ -207,7 +207,9 @@ class EditBank:
     def _of_all_ranks(self, own: Tensor) -> Tensor:
         """[N, I of this rank], then [N, I of the whole layer]."""
         whole = self.sites[0].total_neurons if self.sites else 0
-        return own if self._gather is None or self.neurons == whole else self._gather(own)
+        if self._gather is None or self.neurons == whole:
+            return own
+        return self._gather(own)
 
     def _packed(self, whole: Tensor) -> Tensor:
         """bool [N, I of the whole layer] as this rank's words, int32 [N, W]."""
@@ -217,7 +219,8 @@ class EditBank:
         )
         bits[:, : self.neurons] = whole[:, first : first + self.neurons]
         weight = 1 << torch.arange(WORD_BITS, device=self._device)
-        return (bits.unflatten(-1, (-1, WORD_BITS)) * weight).sum(-1).to(torch.int32)
+        words: Tensor = (bits.unflatten(-1, (-1, WORD_BITS)) * weight).sum(-1).to(torch.int32)
+        return words
 
     def _set(self, slot: int, change: dict[str, Any]) -> None:
         self._scales[slot] = change["scale"]

@@ -221,7 +221,7 @@ class GenerationJob:
                 progress.message(note)
 
     def _writer(self, out: str, header: Header) -> StoreWriter:
-        kept = {"keep_bits": False, "keep_prompts": self.options.keep_prompts}
+        kept: dict[str, Any] = {"keep_bits": False, "keep_prompts": self.options.keep_prompts}
         if self.options.resume:
             return StoreWriter.resume(out, header, **kept)
         return StoreWriter.create(out, header, overwrite=self.options.overwrite, **kept)

@@ -29,7 +29,7 @@ NAME = "fastneurons"
 
 
 @register_model(NAME)
-class EditedVLLM(VLLM):  # type: ignore[misc]
+class EditedVLLM(VLLM):
     """lm-evaluation-harness' model for vLLM, whose requests take the edit of the condition in force."""
 
     edits: Sequence[tuple[str, Edit]] = ()
