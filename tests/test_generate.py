@@ -104,8 +104,8 @@ def test_texts_are_those_of_hooks_and_a_resumed_run_gives_the_same(job, edits, m
         np.testing.assert_array_equal(again[name][:], store[name][:], err_msg=name)
     # With another edit, or other options, it is another run.
     for other, message in (
-        (replace(resumed, edits=[("off", edits[1][1]), *edits[1:]]), "edit off"),
-        (replace(resumed, decoding=Decoding(MOST + 1)), "max_tokens"),
+        (replace(resumed, edits=[("off", edits[1][1]), *edits[1:]]), "other edits: off is not the same"),
+        (replace(resumed, decoding=Decoding(MOST + 1)), "max.tokens"),
     ):
         with pytest.raises(Exception, match=message):
             other.write(str(tmp_path / "parts.zarr"), Silent(), threading.Event())

@@ -207,7 +207,9 @@ class EditBank:
     def _of_all_ranks(self, own: Tensor) -> Tensor:
         """[N, I of this rank], then [N, I of the whole layer]."""
         whole = self.sites[0].total_neurons if self.sites else 0
-        return own if self._gather is None or self.neurons == whole else self._gather(own)
+        if self._gather is None or self.neurons == whole:
+            return own
+        return self._gather(own)
 
     def _packed(self, whole: Tensor) -> Tensor:
         """bool [N, I of the whole layer] as this rank's words, int32 [N, W]."""

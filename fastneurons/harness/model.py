@@ -3,16 +3,18 @@
 One engine serves all conditions: the harness asks for a model each time that it is called, and gets the one that runs.
 """
 
+import importlib.metadata
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from lm_eval.api.model import CacheHook
 from lm_eval.api.registry import register_model
-from lm_eval.models.vllm_causallms import VLLM
 from vllm import SamplingParams, TokensPrompt
+from vllm import __version__ as vllm_version
 
 from fastneurons.config import EngineOptions
 from fastneurons.engine.edits import Edits, check_before_loading
@@ -26,6 +28,16 @@ from fastneurons.errors import EngineError, InputError
 from fastneurons.neuron_sets import Edit
 
 NAME = "fastneurons"
+
+
+def _version(name: str, known: Callable[[str], str] = importlib.metadata.version) -> str:
+    """The version of an installed package; vLLM's for CPUs is installed under another name."""
+    return vllm_version if name == "vllm" else known(name)
+
+
+# The harness' module keeps the function that it finds while it is imported.
+with patch.object(importlib.metadata, "version", _version):
+    from lm_eval.models.vllm_causallms import VLLM
 
 
 @register_model(NAME)

@@ -76,7 +76,7 @@ def read_results(folders: Mapping[str, Path]) -> Results:
                     change = _change(samples[condition].get(key, {}), samples[intact].get(key, {}))
                 shown = metric if filtered in ("", "none") else f"{metric}, {filtered}"
                 found[condition][task, shown] = Measured(
-                    float(value), float(stderr) if stderr is not None and _is_number(stderr) else None, change
+                    float(value), float(stderr) if _is_number(stderr) and stderr is not None else None, change
                 )
     return found
 
