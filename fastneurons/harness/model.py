@@ -11,10 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import vllm
 from lm_eval.api.model import CacheHook
 from lm_eval.api.registry import register_model
 from vllm import SamplingParams, TokensPrompt
-from vllm import __version__ as vllm_version
 
 from fastneurons.config import EngineOptions
 from fastneurons.engine.edits import Edits, check_before_loading
@@ -32,7 +32,7 @@ NAME = "fastneurons"
 
 def _version(name: str, known: Callable[[str], str] = importlib.metadata.version) -> str:
     """The version of an installed package; vLLM's for CPUs is installed under another name."""
-    return vllm_version if name == "vllm" else known(name)
+    return vllm.__version__ if name == "vllm" else known(name)
 
 
 # The harness' module keeps the function that it finds while it is imported.

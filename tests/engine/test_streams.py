@@ -162,7 +162,7 @@ def test_a_window_of_counts_is_collected_before_its_half_counts_again(device):
 
         step = device.forward(rows, 0.001, count)
         stream.step_queued(watched.tally.forwards)
-        begun.append(watched.begin_count(window % 2))
+        begun.append(watched.begin_count(window % 2, range(LANGUAGES)))
         device.wait(step)
         if window:
             assert (watched.fetch(begun.popleft())["activation_count"] == window).all()
