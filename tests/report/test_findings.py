@@ -125,7 +125,7 @@ def test_the_python_interface_takes_a_path_or_a_store(tmp_path):
 def test_only_findings_reads_stores_and_calls_analyses():
     folder = Path(report.__file__).parent
     for file in sorted(folder.glob("*.py")):
-        if file.name in ("findings.py", "deactivation.py", "__init__.py"):
+        if file.name in ("findings.py", "deactivation.py", "generation.py", "perplexity.py", "__init__.py"):
             continue
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module in (
