@@ -279,6 +279,7 @@ def _row_kernel(  # type: ignore[no-untyped-def]
 # for each (any). Six thresholds fit 32 bits both times, and 16 rows fit 5 bits.
 _ROWS_PER_PROGRAM = 16
 _THRESHOLDS_PER_PROGRAM = 6
+_THRESHOLDS_BESIDE_BINS = 4  # six spill two registers on sm_100
 _COUNT_BITS = 5
 _FLAG_BITS = 3
 
@@ -601,10 +602,11 @@ class ActivationLauncher:
             *(stride for tensor in (*distribution[:2], distribution[4]) for stride in _strides(tensor, 1)),
             *bank_strides, *numbers,
         )  # fmt: skip
-        self._grid = (near_parts(num_neurons), max(1, triton.cdiv(num_thresholds, _THRESHOLDS_PER_PROGRAM)))
+        most = _THRESHOLDS_PER_PROGRAM if of is None else _THRESHOLDS_BESIDE_BINS
+        self._grid = (near_parts(num_neurons), max(1, triton.cdiv(num_thresholds, most)))
         self._options |= {
             "ROWS": _ROWS_PER_PROGRAM,
-            "PER_PROGRAM": min(_THRESHOLDS_PER_PROGRAM, max(1, num_thresholds)),
+            "PER_PROGRAM": min(most, max(1, num_thresholds)),
             "BITS": _COUNT_BITS if position == "corpus" else _FLAG_BITS,
             "BINS": 0 if of is None else of.num_bins,
         }

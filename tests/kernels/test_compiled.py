@@ -90,7 +90,7 @@ def test_histograms_are_counted_by_atomics_that_return_nothing(rows):
         assert row["loads"].get("16"), label(row)
         assert row["loads"].get("1", 0) >= 8, label(row)
         signs = 4 * 8 if "gated" in row["variant"] else 0
-        thresholds = 6 if "S=8" in row["variant"] else 1
+        thresholds = 4 if "S=8" in row["variant"] else 1
         # Of each of a thread's eight values: its bin, four sums, signs, and the counts of thresholds.
         assert row["atomics"] == 8 * (1 + 4 + thresholds) + signs + 1, label(row)
 
