@@ -301,7 +301,9 @@ def test_what_users_name_in_a_call(name, capsys, tmp_path):
         captured = capsys.readouterr()
         assert end.value.code in {1, 2}, call
         assert captured.out == "" and not acting(captured.err), (call, captured)
-        said = [line for line in captured.err.splitlines() if not line.startswith(("loading ", "each prompt is "))]
+        said = [
+            line for line in captured.err.splitlines() if not line.startswith(("loading ", "each prompt is "))
+        ]
         assert len(said) == 1, (call, captured.err)
         assert "Traceback" not in captured.err
 

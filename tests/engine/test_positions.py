@@ -254,8 +254,11 @@ def test_two_ranks_count_as_one(models, open_session):
         names = ("activation_count", "histogram", "sign_count", "signal_sum", "signal_square_sum")
         found.append({name: np.sum([part[name] for part in parts], axis=0) for name in names})
         session.close()  # each binds threads to cores in its own way
-    for name in ("activation_count", "histogram", "sign_count"):
-        np.testing.assert_array_equal(found[0][name], found[1][name], err_msg=name)
+    np.testing.assert_array_equal(found[0]["activation_count"], found[1]["activation_count"])
+    for name in ("histogram", "sign_count"):  # a value next to an edge may come to lie beyond it
+        one, other = (each[name].astype(np.int64) for each in found)
+        np.testing.assert_array_equal(one.sum(-1), other.sum(-1), err_msg=name)
+        assert np.abs(one - other).sum() <= 1e-4 * one.sum(), name
     for name in ("signal_sum", "signal_square_sum"):  # ranks add up their products in another order
         np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-4, atol=1e-3, err_msg=name)
 
