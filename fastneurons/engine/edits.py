@@ -23,10 +23,9 @@ from fastneurons.arrays import CATEGORIES, Arrays
 from fastneurons.config import EngineOptions
 from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.fingerprint import model_fingerprint
-from fastneurons.engine.model_checks import check_files, decoder_shape, is_downloaded, local_folder
+from fastneurons.engine.model_checks import check_files, decoder_shape, folder_at_hand
 from fastneurons.engine.wire import to_wire
 from fastneurons.errors import EngineError
-from fastneurons.model_name import is_path
 from fastneurons.neuron_sets.edits import Edit, Scope, Site
 from fastneurons.neuron_sets.model import ModelNeurons
 
@@ -317,8 +316,8 @@ def check_before_loading(edits: Sequence[tuple[str, Edit]], model: str, options:
     Raises:
         InputError: an edit is for another model, or the model's files are not sound.
     """
-    folder = local_folder(model, options.revision, options.engine_args.get("download_dir"))
-    if edits and folder is not None and (is_path(model) or is_downloaded(folder)):
+    folder = folder_at_hand(model, options.revision, options.engine_args.get("download_dir"))
+    if edits and folder is not None:
         config, tensors = check_files(folder)
         check_edits(edits, model, config, model_fingerprint(config, tensors))
 

@@ -27,13 +27,12 @@ from fastneurons.engine.environment import engine_environment, give_freed_memory
 from fastneurons.engine.failure import ENDED, LoadError, cause
 from fastneurons.engine.fingerprint import model_fingerprint, tokenizer_fingerprint
 from fastneurons.engine.merge import Slice, merge
-from fastneurons.engine.model_checks import check_config, check_files, is_downloaded, local_folder
+from fastneurons.engine.model_checks import check_config, check_files, folder_at_hand, local_folder
 from fastneurons.engine.model_files import ModelFiles
 from fastneurons.engine.shared import SessionShare, folder_to_share, own
 from fastneurons.engine.vllm_config import engine_config
 from fastneurons.engine.wire import from_wire
 from fastneurons.errors import EngineError, InputError
-from fastneurons.model_name import is_path
 
 if TYPE_CHECKING:
     from fastneurons.engine.observer import ObservationSpec
@@ -436,8 +435,8 @@ class PatchedEngine:
             InputError: they are not those of a model that can be observed.
         """
         model, options = self._model, self._options
-        folder = local_folder(model, options.revision, options.engine_args.get("download_dir"))
-        if folder is None or (str(folder) != model and not is_path(model) and not is_downloaded(folder)):
+        folder = folder_at_hand(model, options.revision, options.engine_args.get("download_dir"))
+        if folder is None:
             return None
         return ModelFiles(folder, *check_files(folder))
 

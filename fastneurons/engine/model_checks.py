@@ -61,6 +61,14 @@ def local_folder(model: str, revision: str | None, cache: str | None = None) -> 
     return None
 
 
+def folder_at_hand(model: str, revision: str | None, cache: str | None = None) -> Path | None:
+    """Find a model's folder as `local_folder` does; None also if it holds only some of a Hub model's files."""
+    folder = local_folder(model, revision, cache)
+    if folder is None or (str(folder) != model and not is_path(model) and not is_downloaded(folder)):
+        return None
+    return folder
+
+
 def is_downloaded(folder: Path) -> bool:
     """Whether all files of a Hub model that vLLM would read are there."""
     if not (folder / CONFIG).exists():

@@ -37,6 +37,7 @@ from fastneurons.executors.messages import (
     Started,
     Written,
 )
+from fastneurons.experiments.interrupts import SIGNALS_APART_S
 from fastneurons.experiments.measure import Found
 from fastneurons.progress import RunProgress
 from fastneurons.store import StoreWriter, Window, WrittenWindow
@@ -52,8 +53,6 @@ _SLOW = 2.0
 _WINDOWS_TO_JUDGE = 3
 # A slot whose engine is not ready by then is mentioned, once.
 _STILL_STARTING_S = 300.0
-# Seconds between the signals that a batch system sends to the processes of a run.
-_SIGNALS_APART_S = 0.5
 
 
 class WindowSource(Protocol):
@@ -379,7 +378,7 @@ class Driver:
         """
         name = f"engine {number}" + (f" ({slot.process})" if slot.process else "")
         # A batch system sends its SIGTERM to the engines' processes as well, which may end before this one has it.
-        if self._stop.wait(_SIGNALS_APART_S) and not self._stopping:
+        if self._stop.wait(SIGNALS_APART_S) and not self._stopping:
             if self._report is None:
                 raise KeyboardInterrupt
             self._stop_handing_out()

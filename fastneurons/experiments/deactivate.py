@@ -19,9 +19,7 @@ from fastneurons.engine.answers import Answerable, AnswerEncoder
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.edits import Change
 from fastneurons.engine.engine import ModelFacts, PatchedEngine
-from fastneurons.engine.failure import LoadError, with_log
 from fastneurons.engine.outcomes import Design, Outcome, OutcomePass
-from fastneurons.engine.quiet import quiet
 from fastneurons.engine.reading import ReadingPass, Slots, Totals
 from fastneurons.engine.scoring import judged_places
 from fastneurons.engine.session import TokenisedRows
@@ -35,13 +33,14 @@ from fastneurons.experiments.common_sets import (
     occupancy_of_store,
 )
 from fastneurons.experiments.design import Deactivation
-from fastneurons.experiments.interrupts import interruptible
+from fastneurons.experiments.interrupts import SIGNALS_APART_S
 from fastneurons.experiments.measure import describe, described, header_of, skipped_lines
 from fastneurons.experiments.resume import KnownRows, remaining_rows
 from fastneurons.experiments.source import Source
+from fastneurons.experiments.with_one_engine import with_one_engine
 from fastneurons.model_name import short_name
 from fastneurons.neuron_sets.model import ModelNeurons
-from fastneurons.progress import RunProgress, Silent, progress_for
+from fastneurons.progress import RunProgress
 from fastneurons.scores import choose, is_chosen
 from fastneurons.store import Header, Store, StoreWriter, Window, check_output, open_store
 
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 
 # Examples in flight for each step that may run: the next step is ready while one runs.
 _STEPS_IN_FLIGHT = 4
-_SIGNALS_APART_S = 0.5
 # In the header's `measures`: answers with choices are judged by the choice of the highest log-probability.
 MEASURE = "choice"
 
@@ -108,12 +106,7 @@ def deactivate_into_store(
             thresholds=(has.thresholds[0],),
             attribution=False,
         )
-    with quiet(verbose) as hushed, interruptible() as stop:
-        shown = progress if not isinstance(progress, bool) else Silent()
-        if progress is True:
-            shown = progress_for(hushed.terminal)
-        for remark in source.remarks:
-            shown.message(remark)
+    with with_one_engine(source, progress, verbose) as (shown, stop):
         shown.message(deactivation.describe_passes(len(languages)))
         shown.message(f"loading {short_name(model)}")
         design = Design(
@@ -125,21 +118,13 @@ def deactivate_into_store(
             edits=(None,) * len(conditions) if deactivation.min_share is not None else (),
         )
         job = _Job(model, languages, measurement, options, engine, deactivation, design)
-        try:
-            with job.start(verbose) as running:
-                shown.message(describe(running.facts, job.measurement))
-                for warning in running.facts.warnings:
-                    shown.message(f"warning: {warning}")
-                job.prepare(running, occupancy, source, shown, stop)
-                if not stop.is_set():
-                    job.run(running, source, out, shown, stop)
-        except (EngineError, LoadError) as error:
-            if stop.wait(_SIGNALS_APART_S if isinstance(error, LoadError) else 0):
-                raise KeyboardInterrupt from None
-            if hushed.log is None:
-                raise
-            hushed.keep = True
-            raise with_log(error, hushed.log) from error
+        with job.start(verbose) as running:
+            shown.message(describe(running.facts, job.measurement))
+            for warning in running.facts.warnings:
+                shown.message(f"warning: {warning}")
+            job.prepare(running, occupancy, source, shown, stop)
+            if not stop.is_set():
+                job.run(running, source, out, shown, stop)
         if stop.is_set() and not job.has_written:
             raise KeyboardInterrupt
     return open_store(out)
@@ -334,7 +319,7 @@ class _Job:
             ended = not stop.is_set()
         except EngineError:
             # A batch system sends its SIGTERM to the engine's processes as well, which may end before this one has it.
-            if not stop.wait(_SIGNALS_APART_S):
+            if not stop.wait(SIGNALS_APART_S):
                 raise
             ended = False
         finally:

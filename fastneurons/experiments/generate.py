@@ -15,27 +15,24 @@ from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.edits import Edits, check_before_loading, salt_of
 from fastneurons.engine.encode import PromptEncoder, Tokenised
 from fastneurons.engine.engine import PatchedEngine
-from fastneurons.engine.failure import LoadError, with_log
 from fastneurons.engine.generation import Generated, ToGenerate, generate, greedy
 from fastneurons.engine.placement import MeasuredRows
-from fastneurons.engine.quiet import quiet
 from fastneurons.engine.scoring import scoring_engine
 from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.tokenise import Tokeniser, token_facts
-from fastneurons.errors import EngineError, InputError, StoreError, printable
-from fastneurons.experiments.interrupts import interruptible
+from fastneurons.errors import InputError, StoreError, printable
 from fastneurons.experiments.measure import _too_few, printable_options, window_of
 from fastneurons.experiments.perplexity import INTACT
 from fastneurons.experiments.resume import KnownRows, remaining_rows
 from fastneurons.experiments.source import Source
+from fastneurons.experiments.with_one_engine import with_one_engine
 from fastneurons.model_name import short_name
 from fastneurons.neuron_sets import Edit
-from fastneurons.progress import RunProgress, Silent, progress_for
+from fastneurons.progress import RunProgress
 from fastneurons.scores import exact_match, first_line, number_match, starts_with
 from fastneurons.store import Header, Store, StoreWriter, check_output, open_store
 
 MEASURES = ("starts-with", "exact-match", "last-number")
-_SIGNALS_APART_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -124,24 +121,11 @@ def generate_into_store(
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     check_before_loading(edits, model, engine)
     observation = {"edits": len(edits), "edit_values": sum(edit.value is not None for _, edit in edits)}
-    with quiet(verbose) as hushed, interruptible() as stop:
-        shown = progress if not isinstance(progress, bool) else Silent()
-        if progress is True:
-            shown = progress_for(hushed.terminal)
-        for remark in source.remarks:
-            shown.message(remark)
+    with with_one_engine(source, progress, verbose) as (shown, stop):
         shown.message(f"loading {short_name(model)}")
-        try:
-            with scoring_engine(model, engine, verbose=verbose, observation=observation) as running:
-                job = GenerationJob(running, source, languages, edits, decoding, options, engine)
-                job.write(out, shown, stop)
-        except (EngineError, LoadError) as error:
-            if stop.wait(_SIGNALS_APART_S if isinstance(error, LoadError) else 0):
-                raise KeyboardInterrupt from None
-            if hushed.log is None:
-                raise
-            hushed.keep = True
-            raise with_log(error, hushed.log) from error
+        with scoring_engine(model, engine, verbose=verbose, observation=observation) as running:
+            job = GenerationJob(running, source, languages, edits, decoding, options, engine)
+            job.write(out, shown, stop)
     return open_store(out)
 
 

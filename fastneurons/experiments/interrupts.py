@@ -6,6 +6,9 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+# Seconds between the signals that a batch system sends to the processes of a run.
+SIGNALS_APART_S = 0.5
+
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[threading.Event]:

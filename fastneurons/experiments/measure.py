@@ -13,23 +13,19 @@ from fastneurons.config import EngineOptions, Measurement, RunOptions, check_tog
 from fastneurons.data.digest import DATA_CHANGED
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.engine import ModelFacts
-from fastneurons.engine.failure import LoadError, with_log
 from fastneurons.engine.placement import MeasuredRows
-from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
 from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
-from fastneurons.experiments.interrupts import interruptible
+from fastneurons.experiments.interrupts import SIGNALS_APART_S
 from fastneurons.experiments.judging import judge_of, measures_of
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
 from fastneurons.experiments.source import Source
+from fastneurons.experiments.with_one_engine import with_one_engine
 from fastneurons.model_name import short_name
-from fastneurons.progress import RunProgress, Silent, progress_for
+from fastneurons.progress import RunProgress
 from fastneurons.store import Header, Outcome, Store, StoreWriter, Window, check_output, open_store
-
-# Seconds between the signals that a batch system sends to the processes of a run.
-_SIGNALS_APART_S = 0.5
 
 
 def measure_into_store(
@@ -71,27 +67,14 @@ def measure_into_store(
     check_languages(measurement, languages)
     measures_of(measurement, source.tasks)
     check_output(out, resume=options.resume, overwrite=options.overwrite)
-    with quiet(verbose) as hushed, interruptible() as stop:
-        shown = progress if not isinstance(progress, bool) else Silent()
-        if progress is True:
-            shown = progress_for(hushed.terminal)
-        for remark in source.remarks:
-            shown.message(remark)
+    with with_one_engine(source, progress, verbose) as (shown, stop):
         shown.message(f"loading {short_name(model)}")
-        try:
-            judge = judge_of(measurement, languages)
-            with Session(model, languages, measurement, engine, verbose, judge=judge) as session:
-                shown.message(describe(session.facts, session.measurement))
-                for warning in session.facts.warnings:
-                    shown.message(f"warning: {warning}")
-                write_measurements(session, source, out, options, engine, shown, stop)
-        except (EngineError, LoadError) as error:
-            if stop.wait(_SIGNALS_APART_S if isinstance(error, LoadError) else 0):
-                raise KeyboardInterrupt from None
-            if hushed.log is None:
-                raise
-            hushed.keep = True
-            raise with_log(error, hushed.log) from error
+        judge = judge_of(measurement, languages)
+        with Session(model, languages, measurement, engine, verbose, judge=judge) as session:
+            shown.message(describe(session.facts, session.measurement))
+            for warning in session.facts.warnings:
+                shown.message(f"warning: {warning}")
+            write_measurements(session, source, out, options, engine, shown, stop)
     return open_store(out)
 
 
@@ -299,7 +282,7 @@ def _measure(
         ended = not stop.is_set()
     except EngineError:
         # A batch system sends its SIGTERM to the engine's processes as well, which may end before this one has it.
-        if not stop.wait(_SIGNALS_APART_S):
+        if not stop.wait(SIGNALS_APART_S):
             raise
         ended = False
     finally:

@@ -13,30 +13,25 @@ from numpy.typing import NDArray
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.example import Skipped
-from fastneurons.engine.edits import Edits, check_edits, salt_of
+from fastneurons.engine.edits import Edits, check_before_loading, salt_of
 from fastneurons.engine.encode import BlockEncoder, Encoder, Tokenised
 from fastneurons.engine.engine import PatchedEngine
-from fastneurons.engine.failure import LoadError, with_log
-from fastneurons.engine.fingerprint import model_fingerprint
-from fastneurons.engine.model_checks import check_files, is_downloaded, local_folder
 from fastneurons.engine.placement import MeasuredRows
-from fastneurons.engine.quiet import quiet
 from fastneurons.engine.scoring import ToScore, score, scoring_engine
 from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.texts import TextEncoder, windows_of
 from fastneurons.engine.tokenise import Tokeniser, token_facts
-from fastneurons.errors import EngineError, InputError, StoreError, printable
-from fastneurons.experiments.interrupts import interruptible
+from fastneurons.errors import InputError, StoreError, printable
 from fastneurons.experiments.measure import _too_few, printable_options, window_of
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
 from fastneurons.experiments.source import Source
-from fastneurons.model_name import is_path, short_name
+from fastneurons.experiments.with_one_engine import with_one_engine
+from fastneurons.model_name import short_name
 from fastneurons.neuron_sets import Edit, load_edit
-from fastneurons.progress import RunProgress, Silent, progress_for
+from fastneurons.progress import RunProgress
 from fastneurons.store import Header, Store, StoreWriter, check_output, open_store
 
 INTACT = "intact"
-_SIGNALS_APART_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -253,46 +248,24 @@ def perplexity_into_store(
     """
     strides, options, engine = strides or Strides(), options or RunOptions(), engine or EngineOptions()
     check_output(out, resume=options.resume, overwrite=options.overwrite)
-    _check_edits(edits, model, engine)
+    _check_scopes(edits)
+    check_before_loading(edits, model, engine)
     observation = {"edits": len(edits), "edit_values": sum(edit.value is not None for _, edit in edits)}
-    with quiet(verbose) as hushed, interruptible() as stop:
-        shown = progress if not isinstance(progress, bool) else Silent()
-        if progress is True:
-            shown = progress_for(hushed.terminal)
-        for remark in source.remarks:
-            shown.message(remark)
+    with with_one_engine(source, progress, verbose) as (shown, stop):
         shown.message(f"loading {short_name(model)}")
-        try:
-            with scoring_engine(model, engine, verbose=verbose, observation=observation) as running:
-                write_perplexity(
-                    running, source, languages, out, edits, strides, options, engine, shown, stop
-                )
-        except (EngineError, LoadError) as error:
-            if stop.wait(_SIGNALS_APART_S if isinstance(error, LoadError) else 0):
-                raise KeyboardInterrupt from None
-            if hushed.log is None:
-                raise
-            hushed.keep = True
-            raise with_log(error, hushed.log) from error
+        with scoring_engine(model, engine, verbose=verbose, observation=observation) as running:
+            write_perplexity(running, source, languages, out, edits, strides, options, engine, shown, stop)
     return open_store(out)
 
 
-def _check_edits(edits: Sequence[tuple[str, Edit]], model: str, engine: EngineOptions) -> None:
-    """Check edits before the model is loaded, as far as its files are on this machine.
-
-    Raises:
-        InputError: an edit is for another model, or for some tokens alone.
-    """
+def _check_scopes(edits: Sequence[tuple[str, Edit]]) -> None:
+    """Raise InputError if an edit is for some tokens alone."""
     # A text is neither prompt nor generated.
     if scoped := [name for name, edit in edits if edit.scope != "both"]:
         raise InputError(
             f"--edit {', '.join(scoped)}: is for prompts or for generated tokens alone, and a text is neither; "
             "perplexity takes edits whose scope is both"
         )
-    folder = local_folder(model, engine.revision, engine.engine_args.get("download_dir"))
-    if edits and folder is not None and (str(folder) == model or is_path(model) or is_downloaded(folder)):
-        config, tensors = check_files(folder)
-        check_edits(edits, model, config, model_fingerprint(config, tensors))
 
 
 def write_perplexity(

@@ -1,0 +1,45 @@
+"""What every job over one engine does around it: keeps vLLM quiet, heeds signals, and names vLLM's log if it fails."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from fastneurons.engine.failure import LoadError, with_log
+from fastneurons.engine.quiet import quiet
+from fastneurons.errors import EngineError
+from fastneurons.experiments.interrupts import SIGNALS_APART_S, interruptible
+from fastneurons.experiments.source import Source
+from fastneurons.progress import RunProgress, Silent, progress_for
+
+
+@contextlib.contextmanager
+def with_one_engine(
+    source: Source, progress: bool | RunProgress, verbose: bool
+) -> Iterator[tuple[RunProgress, threading.Event]]:
+    """Surround the work of a job that starts one engine.
+
+    Args:
+        source: The job's rows; its remarks are shown first.
+        progress: Whether to show progress on standard error, or an object to report it to.
+        verbose: Let vLLM's log through.
+    Yields:
+        Where to report progress, and an event that Ctrl-C or a SIGTERM sets.
+    Raises:
+        EngineError, LoadError: as raised within, with the place of vLLM's log.
+        KeyboardInterrupt: the engine failed to load because of a signal.
+    """
+    with quiet(verbose) as hushed, interruptible() as stop:
+        shown = progress if not isinstance(progress, bool) else Silent()
+        if progress is True:
+            shown = progress_for(hushed.terminal)
+        for remark in source.remarks:
+            shown.message(remark)
+        try:
+            yield shown, stop
+        except (EngineError, LoadError) as error:
+            if stop.wait(SIGNALS_APART_S if isinstance(error, LoadError) else 0):
+                raise KeyboardInterrupt from None
+            if hushed.log is None:
+                raise
+            hushed.keep = True
+            raise with_log(error, hushed.log) from error
