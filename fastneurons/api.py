@@ -323,7 +323,7 @@ def generate(
         StoreError: the store cannot be written or continued.
     """
     from fastneurons.experiments.generate import Decoding, generate_into_store
-    from fastneurons.experiments.perplexity import named_edits
+    from fastneurons.experiments.under_edits import named_edits
 
     decoding = Decoding(max_tokens, temperature, sampling_seed, tuple(until), measure)
     named = (
@@ -397,7 +397,8 @@ def perplexity(
         EngineError: the engine failed; what was scored before is in the store.
         StoreError: the store cannot be written or continued.
     """
-    from fastneurons.experiments.perplexity import Strides, named_edits, perplexity_into_store
+    from fastneurons.experiments.perplexity import Strides, perplexity_into_store
+    from fastneurons.experiments.under_edits import named_edits
 
     strides = Strides(max_length, stride, block_size)
     named = (

@@ -37,6 +37,9 @@ CATEGORIES = ("non-activated", "specific", "partial-shared", "all-shared")
 # The sign cases of a gated model's two projections, by their codes; NaN is not above 0.
 SIGN_CASES = ("gate>0 up>0", "gate>0 up<=0", "gate<=0 up>0", "gate<=0 up<=0")
 
+# The condition in which the model runs as it is.
+INTACT = "intact"
+
 # The kinds of stores, by the command that writes them: `run`, `deactivate`, `generate`, `perplexity`.
 KINDS = ("measure", "deactivate", "generate", "perplexity")
 

@@ -49,7 +49,7 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "experiments": ({"data", "engine", "scores", "store"}, set(LEAVES) - {"console", "streams"}),
     "harness": (
         {"data", "engine", "experiments", "report"},
-        {"config", "console", "errors", "neuron_sets", "streams", "visible"},
+        {"arrays", "config", "console", "errors", "neuron_sets", "streams", "visible"},
     ),
     "machine": ({"engine"}, {"errors", "visible"}),
     "training": ({"data"}, {"config", "console", "errors", "languages", "neuron_sets", "progress", "visible"}),

@@ -13,8 +13,9 @@ from fastneurons.data.example import Example
 from fastneurons.engine.scoring import scoring_engine
 from fastneurons.engine.texts import windows_of
 from fastneurons.errors import InputError
-from fastneurons.experiments.perplexity import Strides, named_edits, perplexity_into_store, write_perplexity
+from fastneurons.experiments.perplexity import Strides, perplexity_into_store, write_perplexity
 from fastneurons.experiments.source import example_source
+from fastneurons.experiments.under_edits import named_edits
 from fastneurons.neuron_sets import Edit, ModelNeurons, NeuronSet, save
 from fastneurons.progress import Silent
 from fastneurons.store import open_store

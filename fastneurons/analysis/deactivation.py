@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from fastneurons.analysis.bootstrap import REPLICATES, Estimate, Floats, blocks, bootstrap_generator
 from fastneurons.analysis.reading import add_estimate, drawn_weights
 from fastneurons.analysis.selection import language_indices, task_indices
-from fastneurons.arrays import Answer
+from fastneurons.arrays import INTACT, Answer
 from fastneurons.errors import InputError
 from fastneurons.store import Header, Outcome, Store
 
-INTACT = "intact"
 _RANDOM = "random:"
 
 

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from fastneurons.analysis.bootstrap import REPLICATES, Estimate, Floats, blocks, bootstrap_generator
 from fastneurons.analysis.reading import add_estimate, drawn_weights
 from fastneurons.analysis.selection import language_indices, task_indices
+from fastneurons.arrays import INTACT
 from fastneurons.errors import InputError
 from fastneurons.store import Outcome, Store
-
-INTACT = "intact"
 
 
 class TokenMeans:

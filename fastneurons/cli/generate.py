@@ -175,8 +175,8 @@ def generate(
     # Imported late: mistakes that need neither data nor an engine to find are reported at once.
     from fastneurons.data.tasks import tasks_and_data
     from fastneurons.experiments.generate import Decoding, generate_into_store
-    from fastneurons.experiments.perplexity import named_edits
     from fastneurons.experiments.source import task_source
+    from fastneurons.experiments.under_edits import named_edits
     from fastneurons.report import print_summary, summary_json
 
     decoding = Decoding(max_tokens, temperature, sampling_seed, tuple(until or ()), measure)

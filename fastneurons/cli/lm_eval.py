@@ -45,8 +45,9 @@ def run(
     --num_fewshot, --include_path, ... The table shows each metric with the harness' standard error, and its change from
     the intact model over the same documents.
     """
+    from fastneurons.arrays import INTACT
     from fastneurons.errors import InputError
-    from fastneurons.experiments.perplexity import INTACT, named_edits
+    from fastneurons.experiments.under_edits import named_edits
     from fastneurons.harness.results import folders_of, print_results, read_results, results_numbers
     from fastneurons.harness.run import run_harness
     from fastneurons.visible import visible_json

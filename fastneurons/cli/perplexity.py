@@ -156,8 +156,9 @@ def perplexity(
     check_place(model)
     # Imported late: mistakes that need neither data nor an engine to find are reported at once.
     from fastneurons.data.tasks import tasks_and_data
-    from fastneurons.experiments.perplexity import Strides, named_edits, perplexity_into_store
+    from fastneurons.experiments.perplexity import Strides, perplexity_into_store
     from fastneurons.experiments.source import task_source
+    from fastneurons.experiments.under_edits import named_edits
 
     strides = Strides(max_length, stride, block_size)
     edits = named_edits(edit or [])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, get_args
 
-from fastneurons.arrays import CATEGORIES
+from fastneurons.arrays import CATEGORIES, INTACT
 from fastneurons.errors import InputError
 from fastneurons.neuron_sets.edits import Scope
 from fastneurons.neuron_sets.model import parse_layers
@@ -12,7 +12,6 @@ from fastneurons.neuron_sets.model import parse_layers
 if TYPE_CHECKING:
     from fastneurons.engine.outcomes import Condition
 
-INTACT = "intact"
 RANKS = ("random", "contribution")
 _MOST_CONTROLS = 1000
 

@@ -3,16 +3,16 @@
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from fastneurons.arrays import Answer, Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.edits import Edits, check_before_loading, salt_of
+from fastneurons.engine.edits import Edits, check_before_loading
 from fastneurons.engine.encode import PromptEncoder, Tokenised
 from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.generation import Generated, ToGenerate, generate, greedy
@@ -20,17 +20,16 @@ from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.scoring import scoring_engine
 from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.tokenise import Tokeniser, token_facts
-from fastneurons.errors import InputError, StoreError, printable
-from fastneurons.experiments.measure import _too_few, printable_options, window_of
-from fastneurons.experiments.perplexity import INTACT
+from fastneurons.errors import InputError, printable
 from fastneurons.experiments.resume import KnownRows, remaining_rows
 from fastneurons.experiments.source import Source
+from fastneurons.experiments.under_edits import header_under_edits, write_rows, writer_under_edits
 from fastneurons.experiments.with_one_engine import with_one_engine
 from fastneurons.model_name import short_name
 from fastneurons.neuron_sets import Edit
 from fastneurons.progress import RunProgress
 from fastneurons.scores import exact_match, first_line, number_match, starts_with
-from fastneurons.store import Header, Store, StoreWriter, check_output, open_store
+from fastneurons.store import Header, Store, check_output, open_store
 
 MEASURES = ("starts-with", "exact-match", "last-number")
 
@@ -161,104 +160,31 @@ class GenerationJob:
         tokenise = Tokeniser(self.running.tokenizer, source.add_special_tokens)
         encode = PromptEncoder(tokenise, self.languages, facts.max_prompt_tokens, facts.vocabulary)
         header = self._header(tokenise)
-        with self._writer(out, header) as writer:
+        with writer_under_edits(out, header, self.options, self.options.keep_prompts) as writer:
             first = writer.committed
             known = KnownRows(writer.committed_rows())
             if first and not writer.is_complete:
                 progress.message(f"continuing after {first} examples")
             progress.start(None if source.total is None else max(first, source.total), first)
             rows = TokenisedRows(remaining_rows(source.rows, known, stop), encode, self.languages, False, 256)
-            waiting: list[MeasuredRows] = []
-            try:
-                texts = TextsPass(self, rows, bank, slots, first, stop)
-                for measured in texts.run():
-                    if writer.is_complete:
-                        progress.message(f"continuing after {first} examples: there are more by now")
-                        writer.reopen()
-                    waiting.append(measured)
-                    progress.advance(
-                        1, int(measured["present"].sum()), int(measured["generated_count"].sum())
-                    )
-                    if texts.first % self.options.window == 0:
-                        self._commit(writer, waiting)
-                        waiting = []
-            finally:
-                # Also after an error or Ctrl-C: what was generated is kept, and the run can be resumed.
-                rows.close()
-                progress.stop()
-                if waiting:
-                    self._commit(writer, waiting)
-                writer.wait()
-            if stop.is_set():
-                progress.message(f"stopped; {writer.committed} examples are safe; continue with --resume")
-                return
-            if known.passed < first and not (writer.is_complete and source.limit is not None):
-                raise StoreError(_too_few(source, known.passed, first))
-            if writer.is_complete:
-                progress.message("the store is complete already; nothing to do")
-            else:
-                writer.finish()
-        for slot in slots:
-            bank.free(slot)
-        for note in source.notes():
-            if note not in source.remarks:
-                progress.message(note)
-
-    def _writer(self, out: str, header: Header) -> StoreWriter:
-        kept: dict[str, Any] = {"keep_bits": False, "keep_prompts": self.options.keep_prompts}
-        if self.options.resume:
-            return StoreWriter.resume(out, header, **kept)
-        return StoreWriter.create(out, header, overwrite=self.options.overwrite, **kept)
-
-    def _commit(self, writer: StoreWriter, parts: list[MeasuredRows]) -> None:
-        writer.submit(lambda: window_of(parts, self.source.tasks, self.languages))
+            texts = TextsPass(self, rows, bank, slots, first, stop)
+            write_rows(writer, texts.run(), rows, source, known, progress, stop, "generated_count")
+        if not stop.is_set():  # else requests may still name them
+            for slot in slots:
+                bank.free(slot)
 
     def _header(self, tokenise: Tokeniser) -> Header:
-        import fastneurons
-
-        facts, decoding = self.running.facts, self.decoding
+        decoding = self.decoding
         settings: dict[str, Any] = {"max_tokens": decoding.max_tokens, "temperature": decoding.temperature}
         if decoding.temperature:
             settings["sampling_seed"] = decoding.seed
         if decoding.until:
             settings["until"] = list(decoding.until)
-        return Header(
-            version=fastneurons.__version__,
-            kind="generate",
-            conditions=[INTACT, *(name for name, _ in self.edits)],
-            edits={
-                **settings,
-                **{f"edit {name}": salt_of(edit).removeprefix("fastneurons ") for name, edit in self.edits},
-            },
-            measures=dict.fromkeys(self.source.tasks, decoding.measure),
-            model=printable(facts.model),
-            revision=self.engine.revision,
-            dtype=facts.dtype,
-            quantization=self.engine.quantization,
-            lora=None,
-            task=",".join(self.source.tasks),
-            tasks=list(self.source.tasks),
-            source=printable(self.source.name),
-            languages=list(self.languages),
-            position="last",
-            signal="gate",
-            thresholds=[],
-            layers=list(facts.layers),
-            neurons=facts.neurons,
-            top_k=None,
-            tokens=token_facts(tokenise, Measurement(), False),
-            window=self.options.window,
-            config={
-                "limit": self.source.limit,
-                "data": printable_options(dict(self.source.options)),
-                "engine": printable_options(asdict(self.engine)),
-            },
-            model_fingerprint=facts.model_fingerprint,
-            tokenizer_fingerprint=facts.tokenizer_fingerprint,
-            warnings=list(facts.warnings),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            status="running",
-        )
+        header = header_under_edits(
+            "generate", self.edits, settings, self.running.facts, self.source, self.languages, "last",
+            self.options, self.engine, token_facts(tokenise, Measurement(), False),
+        )  # fmt: skip
+        return msgspec.structs.replace(header, measures=dict.fromkeys(self.source.tasks, decoding.measure))
 
 
 @dataclass

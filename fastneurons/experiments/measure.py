@@ -2,10 +2,10 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 
 from fastneurons.arrays import Arrays, join
@@ -17,6 +17,7 @@ from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
+from fastneurons.experiments.header import header_from
 from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
 from fastneurons.experiments.interrupts import SIGNALS_APART_S
 from fastneurons.experiments.judging import judge_of, measures_of
@@ -162,58 +163,17 @@ def header_of(
     Args:
         tokens: The header's field of that name.
     """
-    import fastneurons
-
     facts, measurement = session.facts, session.measurement
-    blocks = f" --block-size {options.block_size}" if options.block_size is not None else ""
-
-    return Header(
-        version=fastneurons.__version__,
-        model=printable(facts.model),
-        revision=engine.revision,
-        dtype=facts.dtype,
-        quantization=engine.quantization,
-        lora=printable(str(facts.adapter.folder)) if facts.adapter is not None else None,
-        lora_fingerprint=facts.adapter.fingerprint if facts.adapter is not None else None,
-        task=",".join(source.tasks),
-        tasks=list(source.tasks),
-        source=printable(source.name) + blocks,
-        languages=list(session.languages),
+    header = header_from(facts, source, session.languages, measurement, options, engine, tokens)
+    return msgspec.structs.replace(
+        header,
         measures=measures_of(measurement, source.tasks),
-        position=measurement.position,
-        signal=measurement.signal,
-        thresholds=list(measurement.thresholds),
-        layers=list(facts.layers),
-        neurons=facts.neurons,
         top_k=session.top_k,
         bins=measurement.histogram,
         counts_signs=measurement.histogram is not None and facts.gated,
         tokens_per_language=options.tokens_per_language,
-        tokens=tokens,
-        window=options.window,
-        config={
-            "limit": source.limit,
-            "data": printable_options(dict(source.options)),
-            "engine": printable_options(asdict(engine)),
-            "function": facts.function,
-            "gated": facts.gated,
-            **({"lora": printable_options(facts.adapter.describe())} if facts.adapter is not None else {}),
-            **({"alignment": printable_options(facts.alignment)} if facts.alignment is not None else {}),
-        },
-        model_fingerprint=facts.model_fingerprint,
-        tokenizer_fingerprint=facts.tokenizer_fingerprint,
-        warnings=list(facts.warnings),
         shard=None if options.shard is None else str(options.shard),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        status="running",
     )
-
-
-def printable_options(value: Any) -> Any:
-    """Options in a form that can be stored: paths may hold bytes that are not UTF-8."""
-    if isinstance(value, dict):
-        return {name: printable_options(one) for name, one in value.items()}
-    return printable(value) if isinstance(value, str) else value
 
 
 def writer_for(
@@ -277,7 +237,7 @@ def _measure(
                     len(measured.rows), int(measured["present"].sum()), int(measured["token_count"].sum())
                 )
                 if (measured.first + len(measured.rows)) % options.window == 0:
-                    _commit(writer, window, source.tasks, session.languages)
+                    commit(writer, window, source.tasks, session.languages)
                     window = []
         ended = not stop.is_set()
     except EngineError:
@@ -289,7 +249,7 @@ def _measure(
         # Also after an error or Ctrl-C: what was measured is kept, and the run can be resumed.
         progress.stop()
         if window:
-            _commit(writer, window, source.tasks, session.languages)
+            commit(writer, window, source.tasks, session.languages)
         writer.wait()
     found = Found(num_rows, num_skipped, describe_skipped(first_skipped), session.totals.begun)
     finish(writer, source, progress, found, corpus, ended, known.passed, first)
@@ -344,7 +304,7 @@ def finish(
         progress.message(f"stopped; {writer.committed} examples are safe; continue with --resume")
         return
     if passed < first and not (writer.is_complete and source.limit is not None):
-        raise StoreError(_too_few(source, passed, first))
+        raise StoreError(too_few(source, passed, first))
     if writer.is_complete:
         progress.message("the store is complete already; nothing to do")
         return
@@ -377,14 +337,15 @@ def _languages_with_fewer(writer: StoreWriter) -> str | None:
     return f"--tokens-per-language {tokens_per_language:,}: some languages have fewer: {', '.join(fewer)}"
 
 
-def _commit(
+def commit(
     writer: StoreWriter, parts: list[MeasuredRows], tasks: tuple[str, ...], languages: tuple[str, ...]
 ) -> None:
     """Have the writer's thread put a window together and write it."""
     writer.submit(lambda: window_of(parts, tasks, languages))
 
 
-def _too_few(source: Source, found: int, stored: int) -> str:
+def too_few(source: Source, found: int, stored: int) -> str:
+    """Say that a store has more rows than its source, and what to do."""
     if source.limit is not None:
         return (
             f"the store holds {stored} examples already, and --limit {source.limit} gives {found}; pass a larger one, "

@@ -3,9 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.example import Skipped
-from fastneurons.engine.edits import Edits, check_before_loading, salt_of
+from fastneurons.engine.edits import Edits, check_before_loading
 from fastneurons.engine.encode import BlockEncoder, Encoder, Tokenised
 from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.placement import MeasuredRows
@@ -21,17 +19,15 @@ from fastneurons.engine.scoring import ToScore, score, scoring_engine
 from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.texts import TextEncoder, windows_of
 from fastneurons.engine.tokenise import Tokeniser, token_facts
-from fastneurons.errors import InputError, StoreError, printable
-from fastneurons.experiments.measure import _too_few, printable_options, window_of
+from fastneurons.errors import InputError
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
 from fastneurons.experiments.source import Source
+from fastneurons.experiments.under_edits import header_under_edits, write_rows, writer_under_edits
 from fastneurons.experiments.with_one_engine import with_one_engine
 from fastneurons.model_name import short_name
-from fastneurons.neuron_sets import Edit, load_edit
+from fastneurons.neuron_sets import Edit
 from fastneurons.progress import RunProgress
-from fastneurons.store import Header, Store, StoreWriter, check_output, open_store
-
-INTACT = "intact"
+from fastneurons.store import Store, check_output, open_store
 
 
 @dataclass(frozen=True)
@@ -188,32 +184,6 @@ class TextsPass:
         return measured
 
 
-def named_edits(paths: Sequence[str]) -> list[tuple[str, Edit]]:
-    """Read edits; each is named by its file. Of a folder, such as one with a set for each language, all its files.
-
-    Raises:
-        InputError: a file cannot be read or holds no edit, a folder has none, or two have the same name.
-    """
-    found: dict[str, Edit] = {}
-    for path in [each for given in paths for each in _files(given)]:
-        name = Path(path).stem
-        if name in found or name == INTACT:
-            taken = "another --edit has that name" if name in found else "the unedited model is called so"
-            raise InputError(f"--edit {path}: is named {name}, and {taken}; rename the file")
-        found[name] = load_edit(path)
-    return list(found.items())
-
-
-def _files(path: str) -> list[str]:
-    """The file itself, or the .safetensors files of a folder by name."""
-    if not Path(path).is_dir():
-        return [path]
-    found = sorted(str(file) for file in Path(path).glob("*.safetensors"))
-    if not found:
-        raise InputError(f"--edit {path}: the folder has no .safetensors file")
-    return found
-
-
 def perplexity_into_store(
     model: str,
     source: Source,
@@ -304,116 +274,29 @@ def write_perplexity(
         if corpus
         else TextEncoder(tokenise, languages, facts.vocabulary)
     )
-    header = _header(running, source, languages, edits, strides, (length, stride), options, engine, tokenise)
-    texts_kept = options.keep_prompts and not corpus
-    writer = (
-        StoreWriter.resume(out, header, keep_bits=False, keep_prompts=texts_kept)
-        if options.resume
-        else StoreWriter.create(
-            out, header, keep_bits=False, keep_prompts=texts_kept, overwrite=options.overwrite
-        )
+    settings = {"block_size": length} if corpus else {"max_length": length, "stride": stride}
+    position = Measurement(position="corpus" if corpus else "last")
+    tokens = token_facts(tokenise, position, corpus)
+    header = header_under_edits(
+        "perplexity", edits, settings, facts, source, languages, position.position, options, engine, tokens
     )
-    with writer:
+    with writer_under_edits(out, header, options, options.keep_prompts and not corpus) as writer:
         first = writer.committed
         known = KnownRows(writer.committed_rows())
         rows = source.rows if corpus else remaining_rows(source.rows, known, stop)
         if first and not writer.is_complete:
             progress.message(f"continuing after {first} examples")
         progress.start(None if corpus or source.total is None else max(first, source.total), first)
-        waiting: list[MeasuredRows] = []
         encoded = TokenisedRows(rows, encode, languages, corpus, 256)
-        try:
+
+        def scored() -> Iterator[MeasuredRows]:
             if corpus:
                 pass_by_blocks(encoded, known, stop, strides.block_size)
-            texts = TextsPass(running, encoded, conditions, length, stride, len(languages), first, stop)
-            for measured in texts.run():
-                if writer.is_complete:
-                    progress.message(f"continuing after {first} examples: there are more by now")
-                    writer.reopen()
-                waiting.append(measured)
-                progress.advance(1, int(measured["present"].sum()), int(measured["token_count"].sum()))
-                if texts.first % options.window == 0:
-                    _commit(writer, waiting, source, languages)
-                    waiting = []
-        finally:
-            # Also after an error or Ctrl-C: what was scored is kept, and the run can be resumed.
-            encoded.close()
-            progress.stop()
-            if waiting:
-                _commit(writer, waiting, source, languages)
-            writer.wait()
-        if stop.is_set():
-            progress.message(f"stopped; {writer.committed} examples are safe; continue with --resume")
-            return
-        if known.passed < first and not (writer.is_complete and source.limit is not None):
-            raise StoreError(_too_few(source, known.passed, first))
-        if writer.is_complete:
-            progress.message("the store is complete already; nothing to do")
-            return
-        writer.finish()
-    for slot in slots:
-        bank.free(slot)
-    for note in source.notes():
-        if note not in source.remarks:
-            progress.message(note)
+            yield from TextsPass(
+                running, encoded, conditions, length, stride, len(languages), first, stop
+            ).run()
 
-
-def _commit(
-    writer: StoreWriter, parts: list[MeasuredRows], source: Source, languages: tuple[str, ...]
-) -> None:
-    writer.submit(lambda: window_of(parts, source.tasks, languages))
-
-
-def _header(
-    running: PatchedEngine,
-    source: Source,
-    languages: tuple[str, ...],
-    edits: Sequence[tuple[str, Edit]],
-    strides: Strides,
-    cut: tuple[int, int],
-    options: RunOptions,
-    engine: EngineOptions,
-    tokenise: Tokeniser,
-) -> Header:
-    import fastneurons
-
-    facts = running.facts
-    blocks = strides.block_size is not None
-    position = Measurement(position="corpus" if blocks else "last")
-    lengths = {"block_size": cut[0]} if blocks else {"max_length": cut[0], "stride": cut[1]}
-    return Header(
-        version=fastneurons.__version__,
-        kind="perplexity",
-        conditions=[INTACT, *(name for name, _ in edits)],
-        edits={
-            **lengths,
-            **{f"edit {name}": salt_of(edit).removeprefix("fastneurons ") for name, edit in edits},
-        },
-        model=printable(facts.model),
-        revision=engine.revision,
-        dtype=facts.dtype,
-        quantization=engine.quantization,
-        lora=None,
-        task=",".join(source.tasks),
-        tasks=list(source.tasks),
-        source=printable(source.name),
-        languages=list(languages),
-        position=position.position,
-        signal=position.signal,
-        thresholds=[],
-        layers=list(facts.layers),
-        neurons=facts.neurons,
-        top_k=None,
-        tokens=token_facts(tokenise, position, blocks),
-        window=options.window,
-        config={
-            "limit": source.limit,
-            "data": printable_options(dict(source.options)),
-            "engine": printable_options(asdict(engine)),
-        },
-        model_fingerprint=facts.model_fingerprint,
-        tokenizer_fingerprint=facts.tokenizer_fingerprint,
-        warnings=list(facts.warnings),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        status="running",
-    )
+        write_rows(writer, scored(), encoded, source, known, progress, stop, "token_count")
+    if not stop.is_set():  # else requests may still name them
+        for slot in slots:
+            bank.free(slot)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from fastneurons.arrays import INTACT
 from fastneurons.errors import InputError
-from fastneurons.experiments.perplexity import INTACT
 from fastneurons.neuron_sets import Edit
 from fastneurons.streams import say
 

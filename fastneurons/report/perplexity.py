@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from fastneurons.analysis.perplexity import INTACT, perplexity
+from fastneurons.analysis.perplexity import perplexity
+from fastneurons.arrays import INTACT
 from fastneurons.console import PlainConsole
 from fastneurons.errors import InputError
 from fastneurons.report.cells import LONGEST_LANGUAGE, LONGEST_NAME, interval, language_label, table
