@@ -323,25 +323,21 @@ def generate(
         StoreError: the store cannot be written or continued.
     """
     from fastneurons.experiments.generate import Decoding, generate_into_store
-    from fastneurons.experiments.under_edits import named_edits
 
     decoding = Decoding(max_tokens, temperature, sampling_seed, tuple(until), measure)
-    named = (
-        list(edits.items()) if isinstance(edits, Mapping) else named_edits([fspath(path) for path in edits])
-    )
+    named = _named(edits)
     options = RunOptions(window, resume=resume, overwrite=overwrite, keep_prompts=keep_prompts)
-    source, codes = _source(
-        fspath(model), data, languages, tasks, data_options, limit, engine_options(**engine), "corpus"
-    )
+    model, engine_arguments = fspath(model), engine_options(**engine)
+    source, codes = _source(model, data, languages, tasks, data_options, limit, engine_arguments, "corpus")
     return generate_into_store(
-        fspath(model),
+        model,
         source,
         codes,
         fspath(out),
         named,
         decoding,
         options,
-        engine_options(**engine),
+        engine_arguments,
         progress,
         verbose,
     )
@@ -398,27 +394,36 @@ def perplexity(
         StoreError: the store cannot be written or continued.
     """
     from fastneurons.experiments.perplexity import Strides, perplexity_into_store
-    from fastneurons.experiments.under_edits import named_edits
 
     strides = Strides(max_length, stride, block_size)
-    named = (
-        list(edits.items()) if isinstance(edits, Mapping) else named_edits([fspath(path) for path in edits])
-    )
+    named = _named(edits)
     options = RunOptions(window, resume=resume, overwrite=overwrite, keep_prompts=keep_prompts)
-    source, codes = _source(
-        fspath(model), data, languages, tasks, data_options, limit, engine_options(**engine), "corpus"
-    )
+    model, engine_arguments = fspath(model), engine_options(**engine)
+    source, codes = _source(model, data, languages, tasks, data_options, limit, engine_arguments, "corpus")
     return perplexity_into_store(
-        fspath(model),
+        model,
         source,
         codes,
         fspath(out),
         named,
         strides,
         options,
-        engine_options(**engine),
+        engine_arguments,
         progress,
         verbose,
+    )
+
+
+def _named(edits: "Mapping[str, Edit] | Sequence[Path]") -> "list[tuple[str, Edit]]":
+    """Edits with their names; those in files are named by these.
+
+    Raises:
+        InputError: a file cannot be read or holds no edit, or two have the same name.
+    """
+    from fastneurons.experiments.under_edits import named_edits
+
+    return (
+        list(edits.items()) if isinstance(edits, Mapping) else named_edits([fspath(path) for path in edits])
     )
 
 
