@@ -7,8 +7,7 @@ found.layer_count.sel(set="de")      # by layer
 sets_of(store, found)["de"]          # a fastneurons.neuron_sets.NeuronSet
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations
 
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 
 from fastneurons.analysis.average_precision import best_detectors
 from fastneurons.analysis.bootstrap import Estimate
-from fastneurons.analysis.checks import ContradictionError
 from fastneurons.analysis.corpus_counts import CorpusCounts
 from fastneurons.analysis.language_neuron_stability import Stability, affordable, jaccard, stability
 from fastneurons.analysis.language_neurons import AVERAGE_PRECISION, METHODS, TITLES, LanguageNeurons
@@ -26,7 +24,8 @@ from fastneurons.analysis.lape import Rates
 from fastneurons.analysis.multiple import adjusted, two_sided
 from fastneurons.analysis.reading import add_estimate
 from fastneurons.analysis.store_sets import model_neurons
-from fastneurons.errors import InputError, StoreError, printable
+from fastneurons.analysis.stores import damage_named
+from fastneurons.errors import InputError, printable
 from fastneurons.neuron_sets import NeuronSet
 from fastneurons.store import Store
 
@@ -70,7 +69,7 @@ def language_neurons(
     rates = rates or Rates()
     counts = CorpusCounts.of(store, languages, threshold)
     stable, why_not = None, _why_no_stability(counts, method, resamples)
-    with _damage(store):
+    with damage_named(store):
         if method == AVERAGE_PRECISION:
             whole = best_detectors(counts.histograms(), counts.languages, rates.top_rate)
         else:
@@ -184,12 +183,3 @@ def _add_overlaps(found: xarray.Dataset, whole: LanguageNeurons) -> None:
     }
     for name, array in values.items():
         found[name] = "pair", array
-
-
-@contextmanager
-def _damage(store: Store) -> Iterator[None]:
-    """Turn a contradiction in a store's arrays into an error that names the store."""
-    try:
-        yield
-    except ContradictionError as error:
-        raise StoreError(f"{store.path}: array {error.array} is damaged: {error.reason}") from error

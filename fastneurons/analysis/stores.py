@@ -107,7 +107,7 @@ def shares_and_by_task(
     of_tasks = [ShareSums(L, N, header.neurons, replicates) for _ in (header.tasks if by_task else ())]
     counts = ("category_count", "activated_count", "near_threshold_count")
     for examples, block, weights in measured_blocks(store, replicates, "task", "present", *counts):
-        with _damage(store):
+        with damage_named(store):
             category, activated, near = (block[name][:, t] for name in counts)
             present, task = block["present"], block["task"]
             total.add(category, activated, near, present, weights, examples)
@@ -148,7 +148,7 @@ def attribution(store: Store, replicates: int = REPLICATES) -> Attribution:
         ATTRIBUTION, len(header.languages), len(header.layers), len(CATEGORIES), replicates
     )
     for examples, block, weights in measured_blocks(store, replicates, "present", *ATTRIBUTION):
-        with _damage(store):
+        with damage_named(store):
             sums.add(block, weights, block["present"], examples)
     return Attribution(
         **vars(sums.means()),
@@ -263,12 +263,12 @@ def _probability(
     """float64 [S, N, I] of one language."""
     count = store["activation_count"][thresholds, language]
     code = store.header.languages[language]
-    with _damage(store):
+    with damage_named(store):
         return probability_of_counts(count[:, None], tokens[language, None], [code])[:, 0]
 
 
 @contextmanager
-def _damage(store: Store) -> Iterator[None]:
+def damage_named(store: Store) -> Iterator[None]:
     """Turn a contradiction in a store's arrays into an error that names the store."""
     try:
         yield

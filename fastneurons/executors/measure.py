@@ -23,8 +23,9 @@ from fastneurons.experiments.resume import KnownRows
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.window_source import Blocks, windows_of
 from fastneurons.experiments.windows import EngineReport, MeasureJob
+from fastneurons.experiments.with_one_engine import begin_progress
 from fastneurons.model_name import short_name
-from fastneurons.progress import RunProgress, Silent, progress_for
+from fastneurons.progress import RunProgress
 from fastneurons.store import Store, check_output, open_store
 
 
@@ -63,11 +64,7 @@ def measure_with_engines(
         model, languages, measurement, engine, options, source.tasks, source.add_special_tokens, verbose
     )
     with quiet(verbose) as hushed, interruptible() as stop:
-        shown = progress if not isinstance(progress, bool) else Silent()
-        if progress is True:
-            shown = progress_for(hushed.terminal)
-        for remark in source.remarks:
-            shown.message(remark)
+        shown = begin_progress(source, progress, hushed.terminal)
         started = engines_for(engines, job, engine.world_size)
         shown.message(f"loading {short_name(model)} in {started.num_slots} engines")
         try:

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import TextIO
 
 from fastneurons.engine.failure import LoadError, with_log
 from fastneurons.engine.quiet import quiet
@@ -29,11 +30,7 @@ def with_one_engine(
         KeyboardInterrupt: the engine failed to load because of a signal.
     """
     with quiet(verbose) as hushed, interruptible() as stop:
-        shown = progress if not isinstance(progress, bool) else Silent()
-        if progress is True:
-            shown = progress_for(hushed.terminal)
-        for remark in source.remarks:
-            shown.message(remark)
+        shown = begin_progress(source, progress, hushed.terminal)
         try:
             yield shown, stop
         except (EngineError, LoadError) as error:
@@ -43,3 +40,16 @@ def with_one_engine(
                 raise
             hushed.keep = True
             raise with_log(error, hushed.log) from error
+
+
+def begin_progress(source: Source, progress: bool | RunProgress, terminal: TextIO) -> RunProgress:
+    """Where a job reports its progress; the source's remarks are shown there first.
+
+    Args:
+        progress: Whether to show it on the terminal, or an object to report it to.
+        terminal: The standard error that people see.
+    """
+    shown = progress if not isinstance(progress, bool) else progress_for(terminal) if progress else Silent()
+    for remark in source.remarks:
+        shown.message(remark)
+    return shown
