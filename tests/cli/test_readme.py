@@ -59,7 +59,7 @@ def test_the_commands_work(followed):
     assert fastneurons.open(followed / "attribution.zarr")["effective_mean"].shape[:2] == (1, 3)
     assert (fastneurons.open(followed / "corpus.zarr")["corpus_tokens"][:] == [81, 66]).all()
     deactivated = fastneurons.open(followed / "deactivated.zarr")
-    assert deactivated.header.conditions[:2] == ["intact", "non-activated"]
+    assert deactivated.header.conditions[:2] == ["intact", "all-shared"]
     assert np.isfinite(deactivated["log_probability"][:]).all()
     assert (followed / "masks" / "masks.pt").exists()
 
