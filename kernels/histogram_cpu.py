@@ -66,65 +66,65 @@ class DistributionReader:
         rows: npt.NDArray[np.int64],
         targets: npt.NDArray[np.int32],
     ) -> None:
-        """Read rows of x [T, I] or [T, 2I], each into its target; the product [T, I] is needed if it is the signal."""
-        order = np.argsort(rows, kind="stable")
-        rows, targets = rows[order], targets[order]
-        for first in range(0, int(rows[-1]) + 1, self._rows_at_once):
-            begin, end = np.searchsorted(rows, [first, first + self._rows_at_once])
-            if begin == end:
-                continue
-            here, to = rows[begin:end] - first, targets[begin:end]
-            span = slice(first, first + int(here[-1]) + 1)
-            signal = self._signal(x[span], None if product is None else product[span])
-            parts = parts_of(len(here) * self._neurons)
-            parts = 1 if parts == 1 else max(parts, -(-self._neurons // _NEURONS_OF_A_PART))
-            values = signal.numpy()
+        """Read rows of x [T, I] or [T, 2I], each into its target; the product [T, I] is needed if it is the signal.
+
+        Rows of one target should follow each other: its bins are then fetched into the cache once.
+        """
+        for first in range(0, len(rows), self._rows_at_once):
+            here, to = rows[first : first + self._rows_at_once], targets[first : first + self._rows_at_once]
+            values = self._signal(x, product, here).numpy()
+            parts = max(parts_of(values.size), -(-self._neurons // _NEURONS_OF_A_PART))
             _add(
-                pool(), parts, values, values.view(np.uint16), here, to, self._neurons, self._table, self._anchors,
+                pool(), parts, values, values.view(np.uint16), to, self._neurons, self._table, self._anchors,
                 self._counts, self._sums,
             )  # fmt: skip
-            if self._signs is not None:
-                part, stride = x[span], x.stride(0)
-                whole = part.as_strided(((len(part) - 1) * stride + x.shape[1],), (1,))
-                codes = bits_of(whole).view(self._positive.dtype)
-                _add_signs(pool(), parts, codes, stride, here, to, self._neurons, self._positive, self._signs)
+        if self._signs is not None:
+            stride = x.stride(0)
+            whole = x.as_strided(((len(x) - 1) * stride + x.shape[1],), (1,))
+            codes = bits_of(whole).view(self._positive.dtype)
+            parts = parts_of(len(rows) * self._neurons)
+            _add_signs(pool(), parts, codes, stride, rows, targets, self._neurons, self._positive, self._signs)
 
-    def _signal(self, x: torch.Tensor, product: torch.Tensor | None) -> torch.Tensor:
-        """The signal of some rows, contiguous float32 [T, I], as it is after rounding to x's dtype."""
+    def _signal(
+        self, x: torch.Tensor, product: torch.Tensor | None, rows: npt.NDArray[np.int64]
+    ) -> torch.Tensor:
+        """The signal of some rows, contiguous float32 [rows, I], as it is after rounding to x's dtype."""
+        first, last = int(rows[0]), int(rows[-1])
+        some = slice(first, last + 1) if last - first + 1 == len(rows) else torch.from_numpy(rows)
         if self._of_product:
             assert product is not None
-            return product.float().contiguous()
-        a = self._function(x[:, : self._neurons].float(), self._parameters)
+            return product[some].float().contiguous()
+        a = self._function(x[:, : self._neurons][some].float(), self._parameters)
         return a if a.dtype == x.dtype else a.to(x.dtype).float()
 
 
 @compiled
 def _add(  # type: ignore[no-untyped-def]
-    pool, parts, values, halves, rows, targets, neurons, table, anchors, counts, sums
+    pool, parts, values, halves, targets, neurons, table, anchors, counts, sums
 ):
     """Sort rows into bins, and add them up."""
-    share_out(pool, parts, _add_part, (values, halves, rows, targets, neurons, table, anchors, counts, sums))
+    share_out(pool, parts, _add_part, (values, halves, targets, neurons, table, anchors, counts, sums))
 
 
 @compiled
 def _add_part(  # type: ignore[no-untyped-def]
-    part, parts, values, halves, rows, targets, neurons, table, anchors, counts, sums
+    part, parts, values, halves, targets, neurons, table, anchors, counts, sums
 ):
     first, end = np.uintp(neurons * part // parts), np.uintp(neurons * (part + 1) // parts)
     found = np.empty((4, end - first))
     a, b, c, d = anchors[0], anchors[1], anchors[2], anchors[3]
     k = 0
-    while k < len(rows):
+    while k < len(targets):
         target = targets[k]
         found[:] = 0
-        while k + 1 < len(rows) and targets[k] == target and targets[k + 1] == target:
-            _add_two_rows(values, rows[k], rows[k + 1], first, end, a, b, c, d, found)
-            _count_bins(halves, rows[k], table, counts, target, first, end)
-            _count_bins(halves, rows[k + 1], table, counts, target, first, end)
+        while k + 1 < len(targets) and targets[k] == target and targets[k + 1] == target:
+            _add_two_rows(values, k, k + 1, first, end, a, b, c, d, found)
+            _count_bins(halves, k, table, counts, target, first, end)
+            _count_bins(halves, k + 1, table, counts, target, first, end)
             k += 2
-        if k < len(rows) and targets[k] == target:
-            _add_row(values, rows[k], first, end, a, b, c, d, found)
-            _count_bins(halves, rows[k], table, counts, target, first, end)
+        if k < len(targets) and targets[k] == target:
+            _add_row(values, k, first, end, a, b, c, d, found)
+            _count_bins(halves, k, table, counts, target, first, end)
             k += 1
         for s in range(4):
             for i in range(end - first):
