@@ -144,7 +144,7 @@ def _generation_page(store: Store, budget: int | None) -> RunPage:
     """The page of generated texts: their numbers, and as many of the texts as fit."""
     found = compute_generation(store)
     meta = _description(found) | _conditions(found)
-    meta["generation"] = generation_meta(found)
+    meta["generation"] = generation_meta(found, whole=budget is None)
     meta["sentences"] = [_sentence(each) for each in generation_sentences(found)]
     arrays = generation_arrays(found)
     blocks: Mapping[str, Block] = {}

@@ -10,19 +10,23 @@ from fastneurons.report.page.blocks import Block
 from fastneurons.report.page.examples import LONGEST_PROMPT, ExamplePages, Part, as_it_is, in_parts, shown_ids
 from fastneurons.scores import Mean
 from fastneurons.store import Store
+from fastneurons.visible import visible
 
 PART = 16  # examples of a part: each has a text in every language under every condition
 _LONGEST_TEXT = 1000  # in a page with a budget; a folder has all
+_LONGEST_MEASURE = 80
 _PROMPT = "prompt"
 
 
-def generation_meta(found: Generation) -> dict[str, Any]:
-    """Whether texts were judged, and how; and how long they could become."""
+def generation_meta(found: Generation, whole: bool) -> dict[str, Any]:
+    """Whether texts were judged, and how; how long they could become; and where the page cuts them, if not `whole`."""
+    most = found.header.edits.get("max_tokens")
     measures = sorted({str(each) for each in found.header.measures.values()})
     return {
         "judged": found.is_judged,
-        "measures": [as_it_is(each, 100) for each in measures],
-        "max_tokens": found.header.edits.get("max_tokens"),
+        "measures": [visible(each, limit=_LONGEST_MEASURE) for each in measures],
+        "max_tokens": most if isinstance(most, int) else None,
+        "limit": None if whole else _LONGEST_TEXT,
     }
 
 
