@@ -19,6 +19,7 @@ from tests.report.page.test_browser import choose, numbers, settled
 
 RUN = draw_generated()
 LANGUAGES = RUN.header.languages
+NAMES = ["English (en)", "German (de)", "Arabic (ar)", "Chinese (zh)"]
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,42 @@ def test_the_page_has_the_numbers_of_plain_loops(page_file, expected):
                 _, low, high = arrays["change"][group, :, -1, c]
                 widths = arrays["change"][group, 2, :-1, c] - arrays["change"][group, 1, :-1, c]
                 assert low < overall < high and high - low < widths.min()
+
+
+def test_the_sentences_have_the_numbers_of_the_arrays(page_file):
+    meta, arrays = decode.blocks(page_file.read_text())["run0/core"]
+    right, change = arrays["right"][0, 0], arrays["change"][0]  # of all tasks: [L + 1, C] and [3, L + 1, C]
+    intact, *edits = meta["sentences"]
+    assert intact["parts"][1] == f"{100 * right[-1, 0]:.1f} %"
+    most, least = int(right[:-1, 0].argmax()), int(right[:-1, 0].argmin())
+    assert (
+        f"most in {NAMES[most]}" in intact["parts"][2] and f"fewest in {NAMES[least]}" in intact["parts"][4]
+    )
+    assert [intact["parts"][k] for k in (3, 5)] == [f"{100 * right[k, 0]:.1f} %" for k in (most, least)]
+    order = sorted((1, 2, 3), key=lambda c: -abs(change[0, -1, c]))
+    assert [each["select"]["condition"] for each in edits] == order
+    for each, c in zip(edits, order, strict=True):
+        mean, low, high = 100 * change[:, -1, c]
+        assert each["parts"][0] == f"Under the edit {CONDITIONS[c]}, " and each["figure"] == "answers"
+        assert each["parts"][1] == f"{100 * right[-1, c]:.1f} %" and each["parts"][3] == f"{mean:+.1f} points"
+        assert each["parts"][4].startswith(f" ({low:+.1f} to {high:+.1f})")
+        assert ("includes 0" in "".join(each["parts"])) == (low <= 0 <= high)
+        k = each["select"]["language"]
+        assert abs(change[0, k, c]) == abs(change[0, :-1, c]).max()
+        assert f": {NAMES[k]} " in each["parts"][4] and each["parts"][5] == f"{100 * change[0, k, c]:+.1f}"
+
+
+def test_texts_that_nobody_judged_are_told_apart_from_the_intact_ones(tmp_path):
+    run = draw_generated(20, measures={})
+    run.write(tmp_path / "g.zarr")
+    page = run_page(open_store(str(tmp_path / "g.zarr")))
+    unchanged, tokens = page.core.arrays["unchanged"][0, -1], page.core.arrays["tokens"][0, -1]
+    first = page.core.meta["sentences"][0]
+    c = int(unchanged[1:].argmin()) + 1
+    assert first["select"] == {"condition": c} and first["figure"] == "lengths"
+    assert first["parts"][1::2] == [f"{100 * unchanged[c]:.1f} %", f"{tokens[c]:.1f}", f"{tokens[0]:.1f}"]
+    assert len(page.core.meta["sentences"]) == 3 and not page.core.meta["generation"]["judged"]
+    assert "correct" not in page.blocks["examples"].arrays
 
 
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
