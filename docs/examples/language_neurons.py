@@ -33,7 +33,7 @@ def main(model: str, folder: Path) -> None:
         LANGUAGES,
         folder / "counts.zarr",
         position="corpus",
-        window=16,
+        window=12,
         max_model_len=512,
         overwrite=True,
     )

@@ -184,7 +184,8 @@ def _ratio(found: Perplexities, change: Estimate, c: int) -> Sentence:
     parts.append(f"{interval(least)} in {labels[least]}")
     if np.isfinite(change.low[:, c]).any():
         changed = sum(differs(change, k, c) for k in range(len(labels)))
-        parts += ["; in ", f"{changed} of {count(len(labels), 'language')}", ", the interval leaves out 1"]
+        parts[-1] += "; in "
+        parts += [f"{changed} of {count(len(labels), 'language')}", ", the interval leaves out 1"]
     parts[-1] += "."
     return Sentence(tuple(parts), "perplexity", {"condition": c, "language": most})
 

@@ -93,12 +93,12 @@ def compute_generation(store: Store) -> Generation:
     sums = [_Sums(header.languages, header.conditions) for _ in range(1 + len(several))]
     judging = ("correct",) if header.measures else ()
     for _, block in store.windows("outcome", "task", "present", "text", "generated_count", *judging):
-        there = block["present"] & (block["outcome"] == Outcome.MEASURED)[:, None]  # [E, L]
+        measured = block["outcome"] == Outcome.MEASURED
         same = block["text"] == block["text"][..., :1]
         given = block["correct"] if judging else np.full(same.shape, Answer.NOT_JUDGED, np.uint8)
         for number, each in enumerate(sums):
-            rows = block["task"] == number - 1 if number else np.ones(len(there), np.bool_)
-            each.add(there[rows], block["generated_count"][rows], same[rows], given[rows])
+            rows = measured & (block["task"] == number - 1) if number else measured
+            each.add(block["present"][rows], block["generated_count"][rows], same[rows], given[rows])
     groups = [each.group() for each in sums]
     return Generation(
         **vars(overview(store)),

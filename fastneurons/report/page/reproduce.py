@@ -83,6 +83,8 @@ def _option(name: str) -> str:
 
 def facts(header: Header) -> list[list[str]]:
     """What was run, as pairs of a name and a value."""
+    # Without thresholds, nothing was said to be activated.
+    thresholds = ", ".join(f"{t:g}" for t in header.thresholds)
     rows = [
         ("Model", header.model),
         ("Revision", header.revision),
@@ -94,8 +96,8 @@ def facts(header: Header) -> list[list[str]]:
         ("Data", header.source),
         ("Tasks", ", ".join(header.tasks)),
         ("Languages", ", ".join(header.languages)),
-        ("Signal", f"{header.signal}, thresholds {', '.join(f'{t:g}' for t in header.thresholds)}"),
-        ("Position", header.position),
+        ("Signal", f"{header.signal}, thresholds {thresholds}" if thresholds else ""),
+        ("Position", header.position if thresholds else ""),
         ("Judged by", ", ".join(f"{task}: {how}" for task, how in header.measures.items())),
         ("fastneurons", header.version),
         ("Started", header.created),

@@ -174,7 +174,7 @@ def test_the_figures_show_what_is_chosen(opened, page_file, expected):
     page = opened(page_file)
     assert (
         page.locator("h1").inner_text()
-        == "What Qwen3-8B writes in 4\u00a0languages, intact and under 3\u00a0edits"
+        == "What Qwen/Qwen3-8B writes in 4\u00a0languages, intact and under 3\u00a0edits"
     )
     choose(page, "task", "colours")
     rows = expected["task"] == 1
@@ -254,18 +254,19 @@ def test_the_texts_are_filtered_searched_and_downloaded(opened, page_file, expec
 
 
 def test_a_long_text_is_folded_and_what_it_shares_is_grey(opened, page_file, expected):
-    page = opened(page_file, "#language=de&condition=mask-de")
+    page = opened(page_file, "#language=de&condition=mask-zh")
     whole = expected["text"][:8, 1].tolist()
-    e = next(e for e, texts in enumerate(whole) if len(texts[1]) > 1000)
+    page.locator("#texts .cards .versions").first.wait_for()
+    e = next(e for e, texts in enumerate(whole) if len(texts[3]) > 1000)
     card = page.locator("#texts .card").nth(e)
     version = card.locator(".versions > div").nth(1)
     assert version.locator(".prose").inner_text().endswith(" …")
     version.get_by_role("button").click()
-    assert version.locator(".prose").inner_text() == whole[e][1][:999] + "…"
+    assert version.locator(".prose").inner_text() == whole[e][3][:999] + "…"
     assert "--folder writes whole texts" in version.inner_text()
     version.get_by_role("button", name="Show less").click()
     assert len(version.locator(".prose").inner_text()) < 352
-    same, other = whole[e][0].split(), whole[e][1].split()
+    same, other = whole[e][0].split(), whole[e][3].split()
     shared = next(i for i in range(len(same)) if same[i] != other[i])
     assert version.locator(".prose .muted").inner_text().split() == same[:shared]
 
@@ -307,7 +308,7 @@ def test_stores_that_lack_something_still_have_a_page(opened, tmp_path):
         assert run_page(open_store(str(begun))).core.meta["sentences"] == []
         windows = RUN.windows()
         writer.commit(next(windows))
-    intact = draw_generated(9, conditions=["intact"], measures={}, languages=["de"], edits={})
+    intact = draw_generated(9, conditions=["intact"], measures={}, languages=["de", "en"], edits={})
     intact.write(tmp_path / "intact.zarr")
     measured = simulate(12, languages=["en", "de"])
     measured.write(tmp_path / "run.zarr")
@@ -315,8 +316,8 @@ def test_stores_that_lack_something_still_have_a_page(opened, tmp_path):
     write_report([open_store(str(path)) for path in paths], tmp_path / "three.html")
     page = opened(tmp_path / "three.html")
     assert "covers the 8\u00a0examples committed so far" in page.locator(".notice").first.inner_text()
-    choose(page, "run", "2: Qwen3-8B, intact.zarr")
-    assert page.locator("h1").inner_text() == "What Qwen3-8B writes in 1\u00a0language"
+    choose(page, "run", "2: Qwen/Qwen3-8B, intact.zarr")
+    assert page.locator("h1").inner_text() == "What Qwen/Qwen3-8B writes in 2\u00a0languages"
     assert page.locator("#choose-condition").count() == 0 and page.locator("#answers").count() == 0
     tokens = intact.arrays()["generated_count"][intact.measured][:, 0, 0].mean()
     assert page.locator('#lengths td[data-k="0"]').inner_text() == f"{tokens:.1f}"
