@@ -20,7 +20,7 @@ from fastneurons.neuron_sets import load_set, save
 from fastneurons.store import Store
 
 LANGUAGES = ("en", "de", "ru")
-TEXTS = {"texts": 32, "held-out": 8}  # in each language
+TEXTS = {"texts": 32, "held-out": 4}  # in each language
 FACTS = 4  # in each text
 
 
