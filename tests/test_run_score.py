@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastneurons
+from fastneurons.analysis.align_report import OUTCOMES, align_report
 from fastneurons.arrays import Answer
 from fastneurons.config import Measurement
 from fastneurons.data.example import Example
@@ -14,10 +16,13 @@ from fastneurons.engine.answers import Answerable, Candidate
 from fastneurons.engine.judging import RowAnswers
 from fastneurons.errors import InputError
 from fastneurons.experiments.judging import AnswerJudge, measures_of
+from fastneurons.store import open_store
 from tests.engine import tiny
 from tests.engine.agreement import agreement
+from tests.engine.lora import make_adapter
 from tests.engine.reference import references
 from tests.engine.support import LANGUAGES, examples, tiny_options
+from tests.store.runs import raw_arrays
 
 MOST = 3  # tokens to generate
 
@@ -123,6 +128,66 @@ def test_answers_are_judged_while_prompts_are_read(position, models, reference, 
         # An answer behind the prompt, in the same request, changes nothing of the prompt.
         agrees = agreement(found["activated"][:, 0], reference(model, some))
         assert agrees.share >= 0.9999 and agrees.worst_distance <= 1e-4, agrees
+
+
+# -- before and after an adapter ----------------------------------------------------------------------
+
+
+@pytest.mark.engine
+def test_align_report_of_runs_with_and_without_an_adapter_equals_slow_numpy(models, tmp_path):
+    """What the report says of accuracy, log-probability and categories, example by example from the raw arrays."""
+    pytest.importorskip("peft")
+    model = models()
+    adapter = make_adapter(model, tmp_path / "adapter")
+    paths = [tmp_path / "before.zarr", tmp_path / "after.zarr"]
+    for path, more in zip(paths, ({}, {"lora": str(adapter)}), strict=True):
+        fastneurons.run(
+            model, rows(), LANGUAGES, path, score=True, max_new_tokens=MOST, progress=False,
+            dtype="float32", max_model_len=512, **more,
+        )  # fmt: skip
+    found = align_report(*(open_store(str(path)) for path in paths), replicates=20)
+    assert [bool(each) for each in found.attrs["adapters"]] == [False, True]
+    before, after = (raw_arrays(path) for path in paths)
+    E, L = before["correct"].shape
+    assert E == 8 and found.attrs["examples"] == E
+    outcomes = dict.fromkeys(OUTCOMES, 0)
+    for k, code in enumerate(LANGUAGES):
+        logs, right = [], []
+        for e in range(E):
+            if before["judged_count"][e, k] == 0:
+                assert rows()[e].answers.get(code) is None
+                continue
+            logs.append(
+                [
+                    float(each["log_probability"][e, k]) / int(each["judged_count"][e, k])
+                    for each in (before, after)
+                ]
+            )
+            was, is_now = (int(each["correct"][e, k]) for each in (before, after))
+            right.append([was, is_now])
+            outcomes[(("stayed wrong", "became right"), ("became wrong", "stayed right"))[was][is_now]] += 1
+        at = found.sel(language=code)
+        for name, values in (("log_probability", np.mean(logs, 0)), ("accuracy", np.mean(right, 0))):
+            np.testing.assert_allclose(at[name].values, values, rtol=1e-6)
+            np.testing.assert_allclose(
+                at[f"{name}_change"].values, [values[1] - values[0]], rtol=1e-5, atol=1e-12
+            )
+    assert found["pairs"].values[0].tolist() == [outcomes[name] for name in OUTCOMES]
+    shares, neurons = [], open_store(str(paths[0])).header.neurons
+    for each in (before, after):
+        bits = np.unpackbits(each["activated"][:, 0], axis=-1, bitorder="little")[..., :neurons]
+        of_example = []
+        for e in range(E):
+            languages = bits[e].astype(int).sum(0)  # [N, I]
+            masks = [languages == 0, languages == 1, (languages > 1) & (languages < L), languages == L]
+            of_example.append(np.stack([mask.mean(1) for mask in masks], 1))
+        shares.append(np.array(of_example))  # [E, N, 4]
+    change = (shares[1] - shares[0]).mean(0)
+    np.testing.assert_allclose(found["share"].values, [each.mean(0) for each in shares], atol=1e-12)
+    np.testing.assert_allclose(found["change"].values[0], change, atol=1e-12)
+    np.testing.assert_allclose(found["overall_change"].values[0], change.mean(0), atol=1e-12)
+    # An adapter that changed nothing would tell nothing.
+    assert np.abs(change).max() > 0.01 and np.abs(found["log_probability_change"].values).min() > 0.01
 
 
 # -- rules ------------------------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
     python language_neurons.py MODEL [FOLDER]
 
-The texts are facts of Unicode's CLDR in four languages; FOLDER (by default, the current one) receives them, the stores,
-and the masks. docs/language-neurons.md goes through it step by step. The guard at the end matters: with several
-workers, vLLM starts them by importing this file again.
+The texts are facts of Unicode's CLDR in three languages; FOLDER (by default, the current one) receives them, the
+stores, the masks and their controls. docs/language-neurons.md goes through it step by step. The guard at the end
+matters: with several workers, vLLM starts them by importing this file again.
 """
 
 import sys
@@ -16,15 +16,16 @@ from fastneurons.analysis.find_language_neurons import language_neurons, sets_of
 from fastneurons.analysis.perplexity import perplexity
 from fastneurons.data.demo.facts import facts
 from fastneurons.exchange.masks import save_sets
+from fastneurons.neuron_sets import load_set, save
 from fastneurons.store import Store
 
-LANGUAGES = ("en", "de", "ru", "zh")
-TEXTS = {"texts": 48, "held-out": 16}  # in each language
+LANGUAGES = ("en", "de", "ru")
+TEXTS = {"texts": 32, "held-out": 4}  # in each language
 FACTS = 4  # in each text
 
 
 def main(model: str, folder: Path) -> None:
-    """Texts to counts, counts to neurons, neurons to a causal check."""
+    """Texts to counts, counts to neurons, neurons to a causal check with its control."""
     write_texts(folder)
     store = fastneurons.run(
         model,
@@ -32,11 +33,12 @@ def main(model: str, folder: Path) -> None:
         LANGUAGES,
         folder / "counts.zarr",
         position="corpus",
-        window=16,
+        window=12,
         max_model_len=512,
         overwrite=True,
     )
     find(store, folder / "masks")
+    draw_controls(folder / "masks", folder / "controls")
     check(model, folder)
 
 
@@ -68,22 +70,32 @@ def find(store: Store, masks: Path) -> None:
     save_sets(sets_of(store, found), masks)
 
 
+def draw_controls(masks: Path, controls: Path) -> None:
+    """Draw a control for each language's neurons: as many random neurons in each layer."""
+    controls.mkdir(exist_ok=True)
+    for code in LANGUAGES:
+        own = load_set(masks / f"{code}.safetensors")
+        save(own.random_like(seed=0), controls / f"random-{code}.safetensors")
+
+
 def check(model: str, folder: Path) -> None:
-    """Switch off the neurons of each language, and print by how much the perplexity of each language rises."""
+    """Switch off the neurons of each language, then its control, and print by how much perplexity rises."""
+    masks = [folder / "masks" / f"{code}.safetensors" for code in LANGUAGES]
+    controls = [folder / "controls" / f"random-{code}.safetensors" for code in LANGUAGES]
     store = fastneurons.perplexity(
         model,
         {"corpus": folder / "held-out"},
         LANGUAGES,
         folder / "perplexity.zarr",
-        edits=[folder / "masks" / f"{code}.safetensors" for code in LANGUAGES],
+        edits=[*masks, *controls],
         max_model_len=512,
         overwrite=True,
     )
     values = perplexity(store, replicates=0)["perplexity"]  # by language and condition
-    for code in LANGUAGES:
-        ratios = values.sel(condition=code) / values.sel(condition="intact")
+    for edit in (path.stem for path in [*masks, *controls]):
+        ratios = values.sel(condition=edit) / values.sel(condition="intact")
         rises = (f"{of} {100 * (float(ratios.sel(language=of)) - 1):+.1f} %" for of in LANGUAGES)
-        print(f"perplexity without the neurons of {code}: {', '.join(rises)}")
+        print(f"perplexity without the neurons of {edit}: {', '.join(rises)}")
 
 
 if __name__ == "__main__":

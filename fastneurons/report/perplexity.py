@@ -23,7 +23,7 @@ from fastneurons.report.tables import (
     print_skipped,
     print_warnings,
 )
-from fastneurons.store import Store
+from fastneurons.store import Header, Store
 from fastneurons.visible import visible
 
 if TYPE_CHECKING:
@@ -79,11 +79,8 @@ def print_perplexities(found: Perplexities, stream: TextIO) -> None:
     console = PlainConsole(stream, PLAIN_WIDTH)
     print_incomplete(console, found, "text")
     print_model(console, found, "text")
-    edits = found.header.edits
-    if "block_size" in edits:
-        console.print(f"blocks of {edits['block_size']:,} tokens")
-    elif "stride" in edits:
-        console.print(f"windows of {edits['max_length']:,} tokens, {edits['stride']:,} apart")
+    if line := windows_line(found.header):
+        console.print(line)
     print_warnings(console, found)
     if found.num_measured:
         _print_matrices(console, found.result)
@@ -96,6 +93,23 @@ def print_perplexities(found: Perplexities, stream: TextIO) -> None:
     print_skipped(console, found, "text")
 
 
+def windows_line(header: Header) -> str:
+    """Say how texts were cut; nothing if the store does not say it."""
+    block_size, length, stride = (
+        _given(header.edits.get(name)) for name in ("block_size", "max_length", "stride")
+    )
+    if block_size:
+        return f"blocks of {block_size} tokens"
+    return f"windows of {length} tokens, {stride} apart" if length and stride else ""
+
+
+def _given(value: Any) -> str:
+    """A number of the header, which may be damaged or someone else's; empty for None."""
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else visible(str(value), limit=LONGEST_NAME)
+
+
 def _print_matrices(console: Console, result: "xarray.Dataset") -> None:
     languages = [str(code) for code in result["language"].values]
     for first in range(0, len(languages), _COLUMNS):
@@ -106,7 +120,7 @@ def _print_matrices(console: Console, result: "xarray.Dataset") -> None:
         made = table("edit", *names, left=1)
         for k, condition in enumerate(result["condition"].values):
             values = result["perplexity"].values[first : first + len(some), k]
-            made.add_row(visible(str(condition), limit=LONGEST_NAME), *map(_shown, values))
+            made.add_row(visible(str(condition), limit=LONGEST_NAME), *map(shown_perplexity, values))
         made.add_row(
             "tokens", *(f"{n:,}" for n in result["tokens"].values[first : first + len(some)]), style="dim"
         )
@@ -132,7 +146,8 @@ def _print_matrices(console: Console, result: "xarray.Dataset") -> None:
         console.print(made)
 
 
-def _shown(value: float) -> str:
+def shown_perplexity(value: float) -> str:
+    """Format a perplexity with the digits that matter."""
     if not np.isfinite(value):
         return "-" if np.isnan(value) else "inf"
     return f"{value:.2f}" if value < 1000 else f"{value:.3g}" if value >= 1e6 else f"{value:,.0f}"

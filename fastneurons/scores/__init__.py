@@ -3,6 +3,7 @@
 from fastneurons.scores.aggregate import (
     Mean,
     difference,
+    difference_over_languages,
     mean_by_language,
     mean_over_languages,
     wilson_interval,
@@ -19,6 +20,7 @@ __all__ = [
     "choice_lengths",
     "choose",
     "difference",
+    "difference_over_languages",
     "exact_match",
     "find_numbers",
     "first_line",

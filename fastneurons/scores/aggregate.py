@@ -146,6 +146,37 @@ def difference(
     return means
 
 
+def difference_over_languages(
+    after: ArrayLike,
+    before: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Mean:
+    """The mean of the languages' gains from before to after, each language counting the same.
+
+    Pairs with a NaN on either side, and languages without pairs, are left out. Bootstrap over the paired examples.
+    `num_examples` counts examples with a pair in any language.
+
+    Args:
+        after: [E, L].
+        before: [E, L], the same examples and languages.
+    Raises:
+        InputError: shapes that do not fit, or a score outside [0, 1].
+    """
+    first, second = _table(after), _table(before)
+    if first.shape != second.shape:
+        raise InputError(f"scores of shapes {first.shape} and {second.shape} cannot be paired")
+    change = first - second
+    change = change[:, ~np.isnan(change).all(0)]
+    if change.size == 0:
+        return Mean(float("nan"), float("nan"), float("nan"), 0)
+    resampled = _mean_of_rows(_resampled_means(change, num_resamples, seed))
+    mean = float(np.nanmean(change, axis=0).mean())
+    return Mean(mean, *_percentiles(resampled, confidence), int((~np.isnan(change)).any(1).sum()))
+
+
 def _table(scores: ArrayLike, num_languages: int | None = None) -> NDArray[np.float64]:
     table = np.asarray(scores, dtype=np.float64)
     if table.ndim != 2 or (num_languages is not None and table.shape[1] != num_languages):

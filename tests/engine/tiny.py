@@ -109,7 +109,9 @@ def _configured() -> AbstractContextManager[None]:
         return nullcontext()
     from vllm.config import CompilationConfig, CompilationMode, VllmConfig, set_current_vllm_config
 
-    return set_current_vllm_config(VllmConfig(compilation_config=CompilationConfig(mode=CompilationMode.NONE)))
+    return set_current_vllm_config(
+        VllmConfig(compilation_config=CompilationConfig(mode=CompilationMode.NONE))
+    )
 
 
 def tokenizer() -> Any:

@@ -20,15 +20,20 @@ from fastneurons.analysis.selection import Chosen, Selection
 from fastneurons.languages import language, short_code
 from fastneurons.model_name import short_name
 from fastneurons.report.cells import signal_name, where_read
-from fastneurons.report.deactivation import Deactivation, compute_deactivation, deactivation_sentences
-from fastneurons.report.findings import Findings, compute_findings
+from fastneurons.report.deactivation import compute_deactivation, deactivation_sentences
+from fastneurons.report.edit_sentences import generation_sentences, perplexity_sentences
+from fastneurons.report.findings import Findings, Overview, compute_findings
+from fastneurons.report.generation import compute_generation
 from fastneurons.report.page.blocks import Block
 from fastneurons.report.page.deactivation import deactivation_arrays, deactivation_meta
 from fastneurons.report.page.examples import example_pages
+from fastneurons.report.page.generation import generation_arrays, generation_meta, text_pages
 from fastneurons.report.page.neurons import listed_block, listed_neurons, neuron_counts, patterns_block
 from fastneurons.report.page.overlaps import overlap_arrays
+from fastneurons.report.page.perplexity import perplexity_arrays, perplexity_meta
 from fastneurons.report.page.reproduce import command, facts
 from fastneurons.report.page.strips import NeuronCounts, Strips, strips
+from fastneurons.report.perplexity import compute_perplexities
 from fastneurons.report.sentences import Sentence, sentences
 from fastneurons.store import CATEGORIES, Store
 from fastneurons.visible import visible
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 # Of a page's budget, the most that examples may take; strips get what is left.
 _EXAMPLES_SHARE = 0.3
 _LONGEST_TEXT = 2000
+_LONGEST_CONDITION = 80
 # ISO 15924, of the scripts that languages are written in today.
 _RIGHT_TO_LEFT = {"Adlm", "Arab", "Aran", "Hebr", "Nkoo", "Rohg", "Syrc", "Thaa"}
 _CONTRIBUTIONS = (
@@ -66,17 +72,22 @@ def run_page(
 
     Args:
         store: A store, complete or not.
-        threshold: One of its thresholds; None takes the first.
+        threshold: One of its thresholds; None takes the first. Without meaning for texts and perplexities.
         budget: Bytes that the run's data may take in the page; None for no limit.
         found: Its findings at that threshold, if they were computed already.
     Raises:
         InputError: the store has no such threshold.
         StoreError: an array is damaged.
     """
-    if store.header.kind == "deactivate":
+    kind = store.header.kind
+    if kind == "deactivate":
         return _deactivation_page(store, threshold)
+    if kind == "generate":
+        return _generation_page(store, budget)
+    if kind == "perplexity":
+        return _perplexity_page(store)
     found = found or compute_findings(store, threshold)
-    meta = _description(store, found)
+    meta = _description(found, found.threshold)
     arrays: dict[str, NDArray[Any]] = {}
     blocks: dict[str, Block] = {}
     sharing: xarray.Dataset | None = None
@@ -123,10 +134,40 @@ def run_page(
 def _deactivation_page(store: Store, threshold: float | None) -> RunPage:
     """The page of a deactivation: few numbers, whatever its size."""
     found = compute_deactivation(store, threshold)
-    meta = _description(store, found)
+    meta = _description(found, found.threshold)
     meta["deactivation"] = deactivation_meta(found)
     meta["sentences"] = [_sentence(each) for each in deactivation_sentences(found)]
     return RunPage(Block(meta, deactivation_arrays(found)), {})
+
+
+def _generation_page(store: Store, budget: int | None) -> RunPage:
+    """The page of generated texts: their numbers, and as many of the texts as fit."""
+    found = compute_generation(store)
+    meta = _description(found) | _conditions(found)
+    meta["generation"] = generation_meta(found, whole=budget is None)
+    meta["sentences"] = [_sentence(each) for each in generation_sentences(found)]
+    arrays = generation_arrays(found)
+    blocks: Mapping[str, Block] = {}
+    if found.num_measured:
+        if budget is not None:
+            budget = max(0, budget - len(Block(meta, arrays).text))
+        pages = text_pages(store, budget)
+        blocks, meta["examples"] = pages.blocks, pages.meta
+    return RunPage(Block(meta, arrays), blocks)
+
+
+def _perplexity_page(store: Store) -> RunPage:
+    """The page of perplexities: few numbers, whatever the size of the store."""
+    found = compute_perplexities(store)
+    meta = _description(found) | _conditions(found)
+    meta["perplexity"] = perplexity_meta(found)
+    meta["sentences"] = [_sentence(each) for each in perplexity_sentences(found)]
+    return RunPage(Block(meta, perplexity_arrays(found)), {})
+
+
+def _conditions(found: Overview) -> dict[str, list[str]]:
+    """Names of the conditions of a store that has texts intact and under edits; the first is the intact model."""
+    return {"conditions": [visible(name, limit=_LONGEST_CONDITION) for name in found.header.conditions]}
 
 
 def _groups(store: Store, found: Findings) -> list[Chosen]:
@@ -139,7 +180,8 @@ def _groups(store: Store, found: Findings) -> list[Chosen]:
 # -- description ------------------------------------------------------------------------------------------
 
 
-def _description(store: Store, found: Findings | Deactivation) -> dict[str, Any]:
+def _description(found: Overview, threshold: float | None = None) -> dict[str, Any]:
+    """What the page says of a store of any kind; `threshold` is that of activations, if the store has any."""
     header = found.header
     tasks = [_text(name) for name in header.tasks]
     return {
@@ -164,7 +206,7 @@ def _description(store: Store, found: Findings | Deactivation) -> dict[str, Any]
         "neurons": header.neurons,
         "tasks": tasks,
         "groups": ["all tasks", *tasks] if len(tasks) > 1 else [_text(header.task)],
-        "threshold": found.threshold,
+        "threshold": threshold,
         "signal": signal_name(header),
         "where": where_read(header),
         "corpus": header.is_corpus,

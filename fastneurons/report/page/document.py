@@ -21,7 +21,7 @@ from fastneurons.report.style import CATEGORY_COLOURS
 # In the order in which they need each other.
 _SCRIPTS = (
     "data", "dom", "state", "figure", "table", "layers", "heatmap", "strip", "matrix", "sets", "contribution",
-    "neurons", "examples", "deactivate", "compare", "main",
+    "neurons", "examples", "panels", "deactivate", "conditions", "generation", "texts", "perplexity", "compare", "main",
 )  # fmt: skip
 _DATA_FOLDER = "data"
 

@@ -1,6 +1,6 @@
 """The examples of a run for the page: a table of all, and parts with each one's prompts and activations."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from fastneurons.visible import visible
 
 PART = 128  # examples of a part
 _LONGEST_ID = 200
-_LONGEST_PROMPT = 600  # in a page with a budget; a folder has all
+LONGEST_PROMPT = 600  # in a page with a budget; a folder has all
 _PROMPT = "prompt"
 
 
@@ -30,6 +30,21 @@ class ExamplePages:
     meta: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some examples.
+
+    Args:
+        ids: Their ids, for display.
+        table: Their rows of the table, by column.
+        block: What a view needs of them.
+    """
+
+    ids: list[str]
+    table: dict[str, NDArray[Any]]
+    block: Block
+
+
 def example_pages(chosen: Chosen, budget: int | None) -> ExamplePages:
     """Prepare as many of the first examples as fit.
 
@@ -39,38 +54,48 @@ def example_pages(chosen: Chosen, budget: int | None) -> ExamplePages:
     """
     measured = chosen.examples
     has_prompts = _PROMPT in chosen.store
-    parts: list[_Part] = []
+    parts = (
+        _part(chosen, measured[first : first + PART], has_prompts, budget is None)
+        for first in range(0, len(measured), PART)
+    )
+    return in_parts(parts, PART, len(measured), has_prompts, budget)
+
+
+def in_parts(
+    parts: Iterable[Part], part: int, measured: int, has_prompts: bool, budget: int | None
+) -> ExamplePages:
+    """Take as many parts as fit, and at least one.
+
+    Args:
+        parts: All of them, in order.
+        part: Examples in each but the last.
+        measured: Examples in all.
+        has_prompts: Whether parts have prompts.
+        budget: Bytes in the page; None for no limit.
+    """
+    taken: list[Part] = []
     size = 0
-    for first in range(0, len(measured), PART):
-        part = _part(chosen, measured[first : first + PART], has_prompts, budget is None)
+    for each in parts:
         # The table's share of a part, too: compressed with the others it takes a little less.
-        size += len(part.block.text) + len(Block(part.meta, part.table).text)
-        if budget is not None and size > budget and parts:
+        size += len(each.block.text) + len(Block({"ids": each.ids}, each.table).text)
+        if budget is not None and size > budget and taken:
             break
-        parts.append(part)
+        taken.append(each)
     table = {
-        name: np.concatenate([part.table[name] for part in parts])
-        for name in (parts[0].table if parts else ())
+        name: np.concatenate([each.table[name] for each in taken])
+        for name in (taken[0].table if taken else ())
     }
-    meta = {"ids": [id for part in parts for id in part.meta["ids"]]}
-    shown = len(meta["ids"])
+    ids = [id for each in taken for id in each.ids]
     return ExamplePages(
         {
-            "examples": Block(meta, table),
-            **{f"examples/{number}": part.block for number, part in enumerate(parts)},
+            "examples": Block({"ids": ids}, table),
+            **{f"examples/{number}": each.block for number, each in enumerate(taken)},
         },
-        {"measured": len(measured), "shown": shown, "part": PART, "prompts": has_prompts},
+        {"measured": measured, "shown": len(ids), "part": part, "prompts": has_prompts},
     )
 
 
-@dataclass(frozen=True)
-class _Part:
-    meta: dict[str, Any]
-    table: dict[str, NDArray[Any]]
-    block: Block
-
-
-def _part(chosen: Chosen, rows: NDArray[np.int64], has_prompts: bool, whole: bool) -> _Part:
+def _part(chosen: Chosen, rows: NDArray[np.int64], has_prompts: bool, whole: bool) -> Part:
     """Some examples; `rows` are ascending indices on the example axis."""
     store, t = chosen.store, chosen.threshold_index
     span = slice(int(rows[0]), int(rows[-1]) + 1)
@@ -90,18 +115,22 @@ def _part(chosen: Chosen, rows: NDArray[np.int64], has_prompts: bool, whole: boo
     }
     meta: dict[str, Any] = {}
     if has_prompts:
-        limit = None if whole else _LONGEST_PROMPT
-        meta["prompts"] = [[_prompt(text, limit) for text in texts] for texts in read(_PROMPT).tolist()]
+        limit = None if whole else LONGEST_PROMPT
+        meta["prompts"] = [[as_it_is(text, limit) for text in texts] for texts in read(_PROMPT).tolist()]
     arrays: dict[str, NDArray[Any]] = {
         "present": read("present").astype(np.uint8),
         "tokens": read("token_count").astype(np.int32),
         "activated": activated.astype(small),  # [E, L, N]
     }
-    ids = [visible(str(id), limit=_LONGEST_ID) for id in read("example_id").tolist()]
-    return _Part({"ids": ids}, table, Block(meta, arrays))
+    return Part(shown_ids(read("example_id").tolist()), table, Block(meta, arrays))
 
 
-def _prompt(text: str, limit: int | None) -> str:
-    """A prompt as it is, lines and all; the page shows it as text."""
+def shown_ids(ids: list[str]) -> list[str]:
+    """Ids for display."""
+    return [visible(str(id), limit=_LONGEST_ID) for id in ids]
+
+
+def as_it_is(text: str, limit: int | None) -> str:
+    """A prompt or another long text with its lines, cut to `limit` characters; the page shows it as text."""
     text = text.encode("utf-8", "replace").decode("utf-8")
     return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"

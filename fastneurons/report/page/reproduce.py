@@ -22,7 +22,7 @@ def command(header: Header) -> str:
     if header.tasks != ["own"] and header.task:
         words += ["--tasks", header.task]
     words += ["--data", header.source, "--languages", ",".join(header.languages)]
-    if header.position != "last":
+    if header.position != "last" and header.is_measuring:
         words += ["--position", header.position]
     if header.signal != "gate":
         words += ["--signal", header.signal]
@@ -38,7 +38,13 @@ def command(header: Header) -> str:
     for name, value in header.edits.items():
         # An edit of its own goes with a digest, for resuming.
         edit = name.removeprefix("edit ") if name.startswith("edit ") else None
-        words += ["--edit", f"{edit}.safetensors"] if edit is not None else [_option(name), str(value)]
+        if edit is not None:
+            words += ["--edit", f"{edit}.safetensors"]
+        else:
+            for each in value if isinstance(value, list) else [value]:
+                words += [_option(name), str(each)]
+    if header.kind == "generate":
+        words += [word for measure in _measures(header) for word in ("--measure", measure)]
     words += _options(config.get("data"))
     words += _options(config.get("engine"))
     shown = [visible(shlex.quote(word), limit=_LONGEST) for word in words]
@@ -50,6 +56,11 @@ def command(header: Header) -> str:
         else:
             lines[-1] += f" {word}"
     return " \\\n  ".join(lines)
+
+
+def _measures(header: Header) -> list[str]:
+    """How texts were judged, where that is not the default."""
+    return sorted({str(each) for each in header.measures.values()} - {"starts-with"})
 
 
 def _options(given: Any) -> list[str]:
@@ -72,6 +83,8 @@ def _option(name: str) -> str:
 
 def facts(header: Header) -> list[list[str]]:
     """What was run, as pairs of a name and a value."""
+    # Without thresholds, nothing was said to be activated.
+    thresholds = ", ".join(f"{t:g}" for t in header.thresholds)
     rows = [
         ("Model", header.model),
         ("Revision", header.revision),
@@ -83,8 +96,8 @@ def facts(header: Header) -> list[list[str]]:
         ("Data", header.source),
         ("Tasks", ", ".join(header.tasks)),
         ("Languages", ", ".join(header.languages)),
-        ("Signal", f"{header.signal}, thresholds {', '.join(f'{t:g}' for t in header.thresholds)}"),
-        ("Position", header.position),
+        ("Signal", f"{header.signal}, thresholds {thresholds}" if thresholds else ""),
+        ("Position", header.position if thresholds else ""),
         ("Judged by", ", ".join(f"{task}: {how}" for task, how in header.measures.items())),
         ("fastneurons", header.version),
         ("Started", header.created),

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from fastneurons.store import open_store
 from tests.report.page.simulated import Simulated, simulate
 
 TASKS = ["capitals", "currencies"]
+AXE_VERSION = "4.10.3"
 
 
 @pytest.fixture(scope="session")
@@ -82,3 +84,44 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert not problems
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, fetched by npm."""
+    if shutil.which("npm") is None:
+        pytest.skip("no npm to fetch axe-core")
+    folder = tmp_path_factory.mktemp("axe")
+    command = [
+        "npm",
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+        str(folder),
+        f"axe-core@{AXE_VERSION}",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm did not answer in two minutes")
+    if done.returncode:
+        pytest.skip(f"npm cannot fetch axe-core: {done.stderr.strip()[-200:]}")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+@pytest.fixture
+def accessible(axe: str) -> Callable[[Any], None]:
+    """Checks that a page is no wider than its window and that axe-core finds nothing wrong with it."""
+
+    def check(page: Any) -> None:
+        assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"], page.url
+        page.evaluate(axe)
+        result = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        found = [
+            (each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in result["violations"]
+        ]
+        assert not found, page.url
+
+    return check

@@ -2,8 +2,6 @@
 
 import csv
 import io
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ from tests.report.page.simulated import AWKWARD_IDS, HAS_PROMPTS, LANGUAGES, sim
 
 NAMES = {"en": "English", "de": "German", "fr": "French", "tr": "Turkish", "ru": "Russian"}
 CATEGORIES = ("non-activated", "specific", "partial-shared", "all-shared")
-AXE_VERSION = "4.10.3"
 
 
 @pytest.fixture(scope="module")
@@ -232,42 +229,11 @@ CHOICE, NEURON, EXAMPLE = "#layer=2&language=ru&category=specific", "#layer=3&ne
         pytest.param(390, True, (CHOICE, NEURON), id="phone-dark"),
     ],
 )
-def test_it_fits_the_window_and_is_accessible(opened, page_file, axe, width, dark, addresses):
+def test_it_fits_the_window_and_is_accessible(opened, page_file, accessible, width, dark, addresses):
     for address in addresses:
         page = opened(page_file, address, width=width, dark=dark)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
-        page.evaluate(axe)
-        result = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-        found = [
-            (each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in result["violations"]
-        ]
-        assert not found, address
+        accessible(page)
         page.context.close()
-
-
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory):
-    """The script of axe-core, fetched by npm."""
-    if shutil.which("npm") is None:
-        pytest.skip("no npm to fetch axe-core")
-    folder = tmp_path_factory.mktemp("axe")
-    command = [
-        "npm",
-        "install",
-        "--silent",
-        "--no-audit",
-        "--no-fund",
-        "--prefix",
-        str(folder),
-        f"axe-core@{AXE_VERSION}",
-    ]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm did not answer in two minutes")
-    if done.returncode:
-        pytest.skip(f"npm cannot fetch axe-core: {done.stderr.strip()[-200:]}")
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
 def test_a_folder_opens_from_a_disk(opened, store, tmp_path, bits):

@@ -2,15 +2,18 @@
 
 let other = null; // the run beside the chosen one
 
+// Runs that the chosen one can stand beside: those with categories.
+const comparable = () => range(runs.length).filter((r) => r !== state.run && runs[r].arrays.category);
+
 function compareFigure() {
-  other = other === null || other === state.run ? (state.run === 0 ? 1 : 0) : other;
+  if (!comparable().includes(other)) [other] = comparable();
   const picker = h("label", { class: "field" }, h("span", { class: "label" }, "Beside"),
     h("select", { onchange: (event) => { other = Number(event.target.value); figures.get("compare").redraw(); } }));
   return figure({
     id: "compare", title: "Two runs side by side", uses: ["task", "layer", "category"], tools: picker,
     text: () => {
-      if (other === state.run) other = range(runs.length).find((r) => r !== state.run);
-      picker.querySelector("select").replaceChildren(...range(runs.length).filter((r) => r !== state.run).map((r) =>
+      if (!comparable().includes(other)) [other] = comparable();
+      picker.querySelector("select").replaceChildren(...comparable().map((r) =>
         h("option", { value: r, selected: r === other }, runName(r))));
       const found = pairing();
       const c = comparedCategory();

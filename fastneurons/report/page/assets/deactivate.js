@@ -32,50 +32,18 @@ function deactivationFigure() {
 
 function deactivationPanels(width) {
   const { meta, arrays } = run();
-  const of = meta.deactivation, K = of.categories.length, L = meta.languages.length;
+  const of = meta.deactivation, L = meta.languages.length;
   const scale = deactivationShows === "accuracy" ? 100 : 1;
-  const value = (kind, i, k, c) => scale * at(arrays[`${deactivationShows}_${kind}`], state.task, i, k, c);
-  const narrow = width < 560, left = narrow ? 60 : 140, perRow = narrow ? 1 : Math.min(K, 4);
-  const rowHeight = 24, gap = 22, head = 26, foot = 26;
-  const w = (width - left - gap * perRow) / perRow, panelHeight = head + rowHeight * (L + 1) + 8 + foot;
-  const order = range(L).sort((a, b) => value("from_control", 0, a, 0) - value("from_control", 0, b, 0));
-  const rows = [L, ...order];
-  const all = ["from_intact", "control_from_intact"].flatMap((kind) => rows.flatMap((k) => range(K).flatMap((c) => range(3).map((i) => value(kind, i, k, c))))).filter(Number.isFinite);
-  const least = Math.min(0, ...all), most = Math.max(0, ...all), span = most - least || 1;
+  const value = (kind) => (k, c) => range(3).map((i) => scale * at(arrays[`${deactivationShows}_${kind}`], state.task, i, k, c));
+  const order = range(L).sort((a, b) => value("from_control")(a, 0)[0] - value("from_control")(b, 0)[0]);
   const colour = (c) => { const place = meta.categories.indexOf(of.categories[c]); return place < 0 ? "var(--accent)" : categoryColour(place); };
-  const faint = (c) => state.category !== null && meta.categories[state.category] !== of.categories[c];
-  const rowY = (r) => head + r * rowHeight + (r ? 8 : 0) + rowHeight / 2;
-  const number = (v) => (Number.isFinite(v) ? `${v > 0 ? "+" : v < 0 ? "−" : ""}${Math.abs(v).toFixed(scale === 1 ? 2 : 1)}` : "–");
-  const name = (k) => (k === L ? "all languages" : narrow ? meta.languages[k].code : languageName(k));
-  const panels = range(K).map((c) => {
-    const x0 = left + (c % perRow) * (w + gap), y0 = Math.floor(c / perRow) * panelHeight;
-    const x = (v) => x0 + ((v - least) / span) * w;
-    const dots = (kind, fill, shift) => rows.map((k, r) => {
-      const [mean, low, high] = range(3).map((i) => value(kind, i, k, c)), y = y0 + rowY(r) + shift;
-      return Number.isFinite(mean) && [Number.isFinite(low) && s("line", { x1: x(low), x2: x(high), y1: y, y2: y, stroke: fill, "stroke-width": 4, opacity: 0.35 }),
-        s("circle", { cx: x(mean), cy: y, r: 3.2, fill })];
-    });
-    return s("g", { opacity: faint(c) ? 0.35 : 1 },
-      s("text", { x: x0, y: y0 + 14, style: { "font-weight": 650 } }, of.categories[c]),
-      s("line", { class: "axis", x1: x(0), x2: x(0), y1: y0 + head, y2: y0 + panelHeight - foot }),
-      c % perRow === 0 && rows.map((k, r) => s("text", { x: left - 10, y: y0 + rowY(r) + 4, "text-anchor": "end", style: k === L || state.language === k ? { "font-weight": 650 } : {} }, cut(name(k), left - 12))),
-      dots("control_from_intact", "var(--muted)", 5), dots("from_intact", colour(c), -4),
-      [least, most].map((v, i) => s("text", { class: "dim number", x: x(v), y: y0 + panelHeight - 8, "text-anchor": i ? "end" : "start" }, number(v))));
+  const format = (v) => signed(v, scale === 1 ? 2 : 1);
+  const drawing = dotPanels({
+    width, rows: [L, ...order], format, label: "Change of answers by category and language",
+    titles: of.categories.map((name) => ({ name, faint: state.category !== null && meta.categories[state.category] !== name })),
+    series: [{ value: value("control_from_intact"), colour: () => "var(--muted)", shift: 5 }, { value: value("from_intact"), colour, shift: -4 }],
+    tip: (k, c) => [["off − intact", "from_intact"], ["random − intact", "control_from_intact"], ["off − random", "from_control"]]
+      .map(([what, kind]) => `${what} ${withInterval(value(kind)(k, c), format)}`),
   });
-  const svg = s("svg", { width, height: panelHeight * Math.ceil(K / perRow), "aria-hidden": "true" }, panels);
-  const drawing = steered(h("div", { class: "drawing" }, svg), "Change of answers by category and language", { y: { key: "language", order } });
-  const find = (event) => {
-    const box = svg.getBoundingClientRect(), left0 = event.clientX - box.left - left, top = event.clientY - box.top;
-    const c = Math.floor(top / panelHeight) * perRow + clamp(Math.floor(left0 / (w + gap)), 0, perRow - 1);
-    const r = rows.findIndex((_, i) => Math.abs((top % panelHeight) - rowY(i)) <= rowHeight / 2);
-    return c < K && r >= 0 ? { c, k: rows[r] } : null;
-  };
-  tipped(drawing, (event) => {
-    const found = find(event);
-    if (!found) return null;
-    const text = (kind) => `${number(value(kind, 0, found.k, found.c))} (${number(value(kind, 1, found.k, found.c))} to ${number(value(kind, 2, found.k, found.c))})`;
-    return [`${name(found.k)}, ${of.categories[found.c]}`, `off − intact ${text("from_intact")}`, `random − intact ${text("control_from_intact")}`, `off − random ${text("from_control")}`];
-  });
-  drawing.addEventListener("click", (event) => { const found = find(event); if (found && found.k < L) toggle("language", found.k); });
   return h("div", {}, drawing, h("div", { class: "legend" }, h("span", {}, h("span", { class: "swatch", style: { "--mark": "var(--muted)" } }), "random neurons of the same number")));
 }

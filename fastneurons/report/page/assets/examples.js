@@ -14,12 +14,12 @@ async function exampleTable() {
 
 const openExample = (each) => select({ neuron: null, example: each.index }, { page: true });
 
-// {prompts: [L] or null, ...} of an example, from its part.
+// {prompts: [L] or null, texts: [L][C] or null, arrays, e} of an example, from its part.
 async function examplePart(place) {
   const size = run().meta.examples.part;
   const { meta, arrays } = await block(`${run().name}/examples/${Math.floor(place / size)}`);
   const e = place % size;
-  return { prompts: meta.prompts?.[e] ?? null, arrays, e };
+  return { prompts: meta.prompts?.[e] ?? null, texts: meta.texts?.[e] ?? null, arrays, e };
 }
 
 function examplesFigure() {
@@ -74,25 +74,29 @@ function examplesFigure() {
   });
 }
 
-async function examplePage(body, width) {
-  const { meta, arrays: means } = run();
-  const rows = await exampleTable();
+// The head of an example's page: steps to its neighbours, and its id. Returns its row; nothing if the page has no such one.
+function exampleHead(body, rows) {
   const found = rows.find((each) => each.index === state.example);
   const go = (place) => openExample(rows[place]);
   body.append(h("div", { class: "steps" },
     h("button", { class: "plain", type: "button", onclick: () => select({ example: null }, { page: true }) }, "← All views"),
     h("button", { class: "plain", type: "button", disabled: !found || found.place === 0, onclick: () => go(found.place - 1) }, "Previous example"),
     h("button", { class: "plain", type: "button", disabled: !found || found.place === rows.length - 1, onclick: () => go(found.place + 1) }, "Next example")));
-  if (!found) {
-    body.append(h("h1", { tabindex: -1, id: "single-title" }, `Example ${state.example}`), h("p", {}, "It was skipped, or this file does not hold it; a report written with --folder has all examples."));
-    return;
-  }
+  body.append(h("h1", { tabindex: -1, id: "single-title", dir: "auto" }, found ? found.id : `Example ${state.example}`));
+  if (!found) body.append(h("p", {}, "It was skipped, or this file does not hold it; a report written with --folder has all examples."));
+  return found;
+}
+
+async function examplePage(body, width) {
+  const { meta, arrays: means } = run();
+  const rows = await exampleTable();
+  const found = exampleHead(body, rows);
+  if (!found) return;
   const part = await examplePart(found.place), { arrays: table } = await block(`${run().name}/examples`);
   const { arrays, e } = part;
   const N = meta.layers.length, I = meta.neurons, L = meta.languages.length;
   const share = (c) => sum(range(N).map((n) => at(table.category, found.place, n, c))) / (N * I);
   body.append(
-    h("h1", { tabindex: -1, id: "single-title", dir: "auto" }, found.id),
     h("p", { class: "muted" }, `Example ${found.index} of ${meta.tasks[found.task]}. `, shownCategories().map((c) => `${categoryName(c)} ${percent(share(c))}`).join(", "), " of all neurons."),
     stack(range(4).map(share)));
   const order = range(L).filter((k) => at(arrays.present, e, k));

@@ -60,7 +60,7 @@ const redrawAll = () => Promise.all([...figures.values()].map((each) => each.red
 // A drawing that arrow keys move the selection in. `keys` maps "x" and "y" to keys of the selection.
 function steered(element, label, keys) {
   const steps = { ArrowRight: ["x", 1], ArrowLeft: ["x", -1], ArrowDown: ["y", 1], ArrowUp: ["y", -1] };
-  const words = { layer: "a layer", language: "a language" };
+  const words = { layer: "a layer", language: "a language", condition: "an edit" };
   const hint = Object.entries({ x: "Left and right", y: "Up and down" })
     .filter(([axis]) => keys[axis]).map(([axis, way]) => `${way} arrow keys choose ${words[keys[axis].key]}.`).join(" ");
   return fill(element, {
@@ -75,7 +75,7 @@ function steered(element, label, keys) {
         const order = found.order ?? range(names(found.key).length);
         const place = state[found.key] === null ? (step > 0 ? -1 : order.length) : order.indexOf(state[found.key]);
         select({ [found.key]: order[clamp(place + step, 0, order.length - 1)] });
-        say([state.layer !== null && layerName(state.layer), state.language !== null && languageName(state.language)]
+        say([state.layer !== null && layerName(state.layer), state.language !== null && languageName(state.language), state.condition !== null && conditionName(state.condition)]
           .filter(Boolean).join(", "));
       }
     },
@@ -100,8 +100,11 @@ function ramp(names = ["low", "mid", "high"]) {
   return (share) => table[Number.isFinite(share) ? Math.round(clamp(share, 0, 1) * 64) : 0];
 }
 
-// Ink that can be read on a colour.
-const inkOn = ([r, g, b]) => (0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#16191d" : "#ffffff");
+// Ink that can be read on a colour: of black and white the one with more contrast, which is 4.5 at least.
+const inkOn = (colour) => {
+  const [r, g, b] = colour.map((each) => (each <= 10 ? each / 3294.6 : ((each / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000000" : "#ffffff";
+};
 
 function rampLegend(low, high, names) {
   const colour = ramp(names);

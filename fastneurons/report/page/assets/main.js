@@ -56,14 +56,15 @@ function failed(error) {
 function drawHead(head) {
   const { meta, arrays } = run();
   const several = meta.languages.length;
-  const what = meta.deactivation ? `How ${meta.model} answers in ${several} languages with neurons ${meta.deactivation.operation}` : meta.corpus ? `How ${several} languages use the neurons of ${meta.model}` : `How ${meta.model} shares its neurons among ${several} languages`;
+  const under = meta.conditions?.length > 1 ? `, intact and under ${plural(meta.conditions.length - 1, "edit")}` : "";
+  const what = meta.generation ? `What ${meta.model} writes in ${plural(several, "language")}${under}` : meta.perplexity ? `How well ${meta.model} predicts texts in ${plural(several, "language")}${under}` : meta.deactivation ? `How ${meta.model} answers in ${several} languages with neurons ${meta.deactivation.operation}` : meta.corpus ? `How ${several} languages use the neurons of ${meta.model}` : `How ${meta.model} shares its neurons among ${several} languages`;
   const notices = [];
   if (!meta.complete) notices.push(h("p", { class: "notice" }, h("strong", {}, "Not complete. "), `The run is still going or was interrupted; everything here covers the ${plural(meta.examples_committed, "example")} committed so far.`));
   for (const line of meta.warnings) notices.push(h("p", { class: "notice" }, line));
   head.replaceChildren(h("div", { class: "bar-inner", style: { display: "block" } },
     h("header", { class: "masthead" }, h("h1", {}, what),
       h("p", { class: "measured" }, `${plural(meta.layers.length, "layer")} of ${plural(meta.neurons, "neuron")}; ${plural(meta.examples_measured, meta.corpus ? "text" : "example")} of ${meta.tasks.join(", ")}`
-        + `${meta.skipped.count ? ` (${count(meta.skipped.count)} skipped)` : ""}; activated: ${meta.signal} above ${meta.threshold} ${meta.where}.`)),
+        + `${meta.skipped.count ? ` (${count(meta.skipped.count)} skipped)` : ""}${meta.threshold === null ? "" : `; activated: ${meta.signal} above ${meta.threshold} ${meta.where}`}.`)),
     arrays.category_overall && overview(meta, arrays),
     notices,
     meta.sentences.length ? h("ol", { class: "findings", "aria-label": "Findings" }, meta.sentences.map(({ parts, figure: id, select: chosen }) => h("li", {}, h("span", {}, sentence(parts)),
@@ -100,14 +101,15 @@ function drawBar(bar) {
   const marks = [[null, "any"], ...shownCategories().filter((c) => meta.deactivation?.categories.includes(categoryName(c)) ?? true).map((c) => [c, categoryName(c), categoryColour(c)])];
   const category = choices("Category", marks, () => state.category, (value) => select({ category: value }));
   for (const button of category.children) button.setAttribute("data-key", `category-${button.dataset.value}`);
-  const nothing = ["layer", "language", "category"].every((key) => state[key] === null) && state.task === 0;
+  const nothing = ["layer", "language", "category", "condition"].every((key) => state[key] === null) && state.task === 0;
   bar.replaceChildren(h("div", { class: "bar-inner" },
     runs.length > 1 && menu("run", "Run", runs.map((_, r) => [r, runName(r)])),
-    !meta.deactivation && menu("layer", "Layer", [[null, "all layers"], ...meta.layers.map((layer, n) => [n, `layer ${layer}`])], { neuron: null, example: null }),
+    !meta.deactivation && !meta.conditions && menu("layer", "Layer", [[null, "all layers"], ...meta.layers.map((layer, n) => [n, `layer ${layer}`])], { neuron: null, example: null }),
     menu("language", "Language", [[null, "all languages"], ...range(meta.languages.length).sort((a, b) => languageName(a).localeCompare(languageName(b), "en")).map((k) => [k, languageName(k)])]),
     meta.groups.length > 1 && menu("task", "Task", meta.groups.map((name, g) => [g, name])),
-    !meta.corpus && h("div", { class: "field" }, h("span", { class: "label" }, "Category"), category),
-    h("button", { class: "plain clear", type: "button", "data-key": "clear", disabled: nothing, onclick: () => select({ layer: null, language: null, category: null, task: 0, neuron: null, example: null }) }, "Clear")));
+    meta.conditions?.length > 1 && menu("condition", "Edit", [[null, "all edits"], ...edits().map((c) => [c, conditionName(c)])]),
+    !meta.corpus && !meta.conditions && h("div", { class: "field" }, h("span", { class: "label" }, "Category"), category),
+    h("button", { class: "plain clear", type: "button", "data-key": "clear", disabled: nothing, onclick: () => select({ layer: null, language: null, category: null, condition: null, task: 0, neuron: null, example: null }) }, "Clear")));
   if (focused) bar.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
@@ -121,9 +123,13 @@ async function drawFigures(main) {
   if (meta.strips) there.push(stripFigure());
   if (arrays.jaccard) there.push(matrixFigure(), setsFigure());
   if (meta.deactivation) there.push(deactivationFigure());
-  if (runs.length > 1 && arrays.category) there.push(compareFigure());
+  if (meta.generation?.judged) there.push(answersFigure());
+  if (meta.generation && meta.examples_measured) there.push(lengthsFigure(), textsFigure());
+  if (meta.perplexity && meta.examples_measured) there.push(perplexityFigure());
+  if (meta.perplexity && meta.examples_measured && meta.conditions.length > 1) there.push(perplexityChangesFigure());
+  if (arrays.category && comparable().length) there.push(compareFigure());
   if (hasBlock(`${run().name}/listed`) || (meta.corpus && meta.strips)) there.push(neuronsFigure());
-  if (hasBlock(`${run().name}/examples`)) there.push(examplesFigure());
+  if (hasBlock(`${run().name}/examples`) && !meta.generation) there.push(examplesFigure());
   main.replaceChildren(h("div", { class: "figures" }, there), reproduce());
   await redrawAll();
 }
@@ -132,7 +138,7 @@ async function drawSingle(main) {
   figures.clear();
   const body = h("div", { class: "single" });
   main.replaceChildren(body);
-  await (state.neuron !== null ? neuronPage(body, body.clientWidth) : examplePage(body, body.clientWidth));
+  await (state.neuron !== null ? neuronPage(body, body.clientWidth) : run().meta.generation ? textsPage(body) : examplePage(body, body.clientWidth));
 }
 
 function reproduce() {

@@ -1,7 +1,7 @@
 // The one selection that all views share, kept in the address: #layer=12&language=th&neuron=345.
 // Values are indices, null for "all"; the address has the names that people use.
 
-const state = { run: 0, task: 0, layer: null, language: null, category: null, neuron: null, example: null };
+const state = { run: 0, task: 0, layer: null, language: null, category: null, condition: null, neuron: null, example: null };
 const listeners = [];
 let runs = []; // {name, meta, arrays}
 
@@ -15,13 +15,14 @@ function names(key) {
     language: meta.languages.map((each) => each.code),
     task: meta.groups,
     category: meta.categories,
+    condition: meta.conditions ?? [],
   }[key];
 }
 
 function toHash() {
   const found = new URLSearchParams();
   if (state.run) found.set("run", state.run + 1);
-  for (const key of ["task", "layer", "language", "category"]) {
+  for (const key of ["task", "layer", "language", "category", "condition"]) {
     if (state[key] !== null && !(key === "task" && state.task === 0)) found.set(key, names(key)[state[key]]);
   }
   if (state.neuron !== null) found.set("neuron", state.neuron);
@@ -34,7 +35,7 @@ function fromHash(hash) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));
   const number = (key) => (/^\d+$/.test(given.get(key) ?? "") ? Number(given.get(key)) : null);
   state.run = clamp((number("run") ?? 1) - 1, 0, runs.length - 1);
-  for (const key of ["task", "layer", "language", "category"]) {
+  for (const key of ["task", "layer", "language", "category", "condition"]) {
     const place = given.has(key) ? names(key).indexOf(given.get(key)) : -1;
     state[key] = place >= 0 ? place : key === "task" ? 0 : null;
   }
@@ -54,6 +55,7 @@ function select(changes, { page = false } = {}) {
     state.task = Math.max(0, run().meta.groups.indexOf(old.groups[wanted.task]));
     state.layer = known(run().meta.layers.indexOf(old.layers[wanted.layer]));
     state.language = known(run().meta.languages.map((l) => l.code).indexOf(old.languages[wanted.language]?.code));
+    state.condition = known((run().meta.conditions ?? []).indexOf(old.conditions?.[wanted.condition]));
     if (state.neuron >= run().meta.neurons) state.neuron = null;
   }
   if (Object.keys(state).every((key) => state[key] === before[key])) return;

@@ -5,6 +5,8 @@ const PAGE_ROWS = 15;
 // Columns: {name, text(row) or share(row) or cell(row), value(row) for sorting and CSV, numeric}.
 // Rows are any objects; `open(row)` is called by the button in the first column.
 class SortedTable {
+  pageRows = PAGE_ROWS;
+
   constructor({ file, label, columns, find, placeholder, open, sort }) {
     Object.assign(this, { file, label, columns, find, open, sort });
     this.page = 0;
@@ -14,9 +16,14 @@ class SortedTable {
     this.extra = h("span", { class: "tools", style: { margin: 0 } });
     this.tools = h("div", { class: "tools" }, this.filter, this.extra, this.status,
       h("button", { class: "plain end", type: "button", onclick: () => this.save() }, "Download CSV"));
-    this.table = h("table", { "aria-label": label });
     this.pager = h("nav", { class: "pager", "aria-label": `Pages of: ${label}` });
-    this.element = h("div", {}, this.tools, h("div", { class: "drawing", tabindex: 0, role: "region", "aria-label": `Table: ${label}` }, this.table), this.pager);
+    this.element = h("div", {}, this.tools, this.body(), this.pager);
+  }
+
+  // The element that `fill` fills with the rows of a page.
+  body() {
+    this.table = h("table", { "aria-label": this.label });
+    return h("div", { class: "drawing", tabindex: 0, role: "region", "aria-label": `Table: ${this.label}` }, this.table);
   }
 
   set(rows) { this.rows = rows; this.page = 0; this.show(); }
@@ -34,9 +41,22 @@ class SortedTable {
   }
 
   show() {
-    const rows = this.chosen(), pages = Math.max(1, Math.ceil(rows.length / PAGE_ROWS));
+    const rows = this.chosen(), size = this.pageRows, pages = Math.max(1, Math.ceil(rows.length / size));
     this.page = clamp(this.page, 0, pages - 1);
     const focused = this.element.contains(document.activeElement) ? document.activeElement.getAttribute("data-key") : null;
+    const shown = rows.slice(this.page * size, (this.page + 1) * size);
+    this.fill(shown);
+    this.status.textContent = rows.length === this.rows.length ? "" : `${count(rows.length)} of ${count(this.rows.length)}`;
+    const turn = (step) => { this.page += step; this.show(); };
+    this.pager.replaceChildren(
+      h("button", { class: "plain", type: "button", "data-key": "back", disabled: this.page === 0, onclick: () => turn(-1) }, "Back"),
+      h("span", { class: "number" }, rows.length ? `${count(this.page * size + 1)} to ${count(Math.min(rows.length, (this.page + 1) * size))} of ${count(rows.length)}` : "nothing found"),
+      h("button", { class: "plain", type: "button", "data-key": "next", disabled: this.page >= pages - 1, onclick: () => turn(1) }, "Next"));
+    if (focused) this.element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    this.shown?.(shown);
+  }
+
+  fill(shown) {
     const heads = this.columns.map((column, i) => {
       const sorted = this.sort.by === i;
       return h("th", { scope: "col", class: column.numeric ? "r" : "", "aria-sort": sorted ? (this.sort.down ? "descending" : "ascending") : null },
@@ -46,18 +66,9 @@ class SortedTable {
           this.show();
         } }, column.name, sorted ? (this.sort.down ? " ↓" : " ↑") : ""));
     });
-    const shown = rows.slice(this.page * PAGE_ROWS, (this.page + 1) * PAGE_ROWS);
     this.table.replaceChildren(h("thead", {}, h("tr", {}, heads)), h("tbody", {}, shown.map((row) => h("tr", {}, this.columns.map((column, i) =>
       h("td", { class: [column.numeric ? "r" : "", column.prose ? "text" : ""].join(" ").trim() || null, dir: column.prose ? column.dir ?? "auto" : null, lang: column.lang?.(row) || null },
         i === 0 && this.open ? h("a", { href: this.open(row).address, onclick: (event) => { event.preventDefault(); this.open(row).go(); } }, column.cell(row)) : column.cell(row)))))));
-    this.status.textContent = rows.length === this.rows.length ? "" : `${count(rows.length)} of ${count(this.rows.length)}`;
-    const turn = (step) => { this.page += step; this.show(); };
-    this.pager.replaceChildren(
-      h("button", { class: "plain", type: "button", "data-key": "back", disabled: this.page === 0, onclick: () => turn(-1) }, "Back"),
-      h("span", { class: "number" }, rows.length ? `${count(this.page * PAGE_ROWS + 1)} to ${count(Math.min(rows.length, (this.page + 1) * PAGE_ROWS))} of ${count(rows.length)}` : "nothing found"),
-      h("button", { class: "plain", type: "button", "data-key": "next", disabled: this.page >= pages - 1, onclick: () => turn(1) }, "Next"));
-    if (focused) this.element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
-    this.shown?.(shown);
   }
 
   save() {
