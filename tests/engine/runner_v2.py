@@ -72,14 +72,19 @@ def main(request: dict[str, Any]) -> None:
     warm_up_as_on_a_gpu()
     from fastneurons.data.example import Example
     from fastneurons.engine.session import Session
+    from fastneurons.experiments.judging import AnswerJudge
+    from tests.engine import everything
     from tests.engine.support import LANGUAGES, measure, tiny_options
 
     rows = [Example(name, prompts) for name, prompts in request["rows"]]
-    with Session(request["model"], LANGUAGES, options=tiny_options()) as session:
+    with Session(
+        request["model"], LANGUAGES, options=tiny_options(), judge=AnswerJudge(LANGUAGES), **everything.BANK
+    ) as session:
         worker = session.core.worker
         runner = type(worker.model_runner)
         measured = measure(session, rows)
-    np.savez(request["out"], **measured, runner=f"{runner.__module__}.{runner.__qualname__}")
+        edited = everything.small(session)
+    np.savez(request["out"], **measured, **edited, runner=f"{runner.__module__}.{runner.__qualname__}")
 
 
 if __name__ == "__main__":

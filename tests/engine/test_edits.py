@@ -272,6 +272,10 @@ def test_slots_are_filled_from_categories_and_with_controls(session):
     same = NeuronSet.from_bits(edits.model, found[3].astype(bool))
     put = edits.put(Edit(same))
     np.testing.assert_array_equal(scores_of(session, asked, put), scores_of(session, asked, fills[3].slot))
+    # A later pass over the same engine finds no prefixes of these sets in its cache.
+    later = Edits(session.engine)
+    later.fill(rows_of, [Fill(fills[0].slot, change, 10, 0, ("all-shared",))])()
+    assert later.salt(fills[0].slot, 1) not in {edits.salt(fill.slot, 1) for fill in fills}
     for fill in fills:
         edits.free(fill.slot)
     edits.free(put)
