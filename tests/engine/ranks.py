@@ -21,16 +21,17 @@ from tests.engine.support import LANGUAGES, tiny_options
 
 def done(model: str, measurement: Measurement, edits: bool, **options: Any) -> tuple[Arrays, int]:
     """Measure, and if asked score, generate and deactivate under edits; return all arrays and the number of ranks."""
-    given = everything.rows()
     bank = everything.BANK if edits else {}
     judge = judge_of(measurement, LANGUAGES)
     with Session(
         model, LANGUAGES, measurement, tiny_options(**options), judges=edits, judge=judge, **bank
     ) as session:
-        arrays = everything.measured(session, given)
+        arrays = everything.measured(session, everything.rows())
         if edits:
             arrays |= everything.edited(session)
-            arrays |= everything.deactivated(session, given[:4], by_contribution=measurement.attribution)
+            # Few prompts, and short ones: each is answered 26 times, its choices one by one.
+            few = everything.rows(2, longest=40)
+            arrays |= everything.deactivated(session, few, by_contribution=measurement.attribution)
         return arrays, len(session.core.ask("fastneurons_describe"))
 
 
