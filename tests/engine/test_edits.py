@@ -172,14 +172,11 @@ def test_preempted_prompts_are_edited_again(models, expected):
         assert preempted, "nothing was preempted: the test tests nothing"
 
 
-@pytest.mark.parametrize(
-    "options", [{"tensor_parallel_size": 2}, {"enforce_eager": False}], ids=["two ranks", "compiled"]
-)
-def test_edits_of_two_ranks_and_of_compiled_models(options, models, expected, tmp_path, monkeypatch):
-    """88 neurons are 44 a rank, which end inside a byte and a word."""
+def test_edits_of_a_compiled_model(models, expected, tmp_path, monkeypatch):
+    """Those of several ranks are in test_parallel.py."""
     monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path))
     edits, asked, wanted = expected("Llama")
-    with engine_of(models(), **options) as engine:
+    with engine_of(models(), enforce_eager=False) as engine:
         assert_same(run(engine, edits, asked), wanted)
 
 
