@@ -30,7 +30,8 @@ from tests.executors.writing import Forked, Told, assert_same
 
 pytestmark = pytest.mark.engine
 
-ROWS: list[Example | Skipped] = [*rows(26)]
+# Shorter than a block of the prefix cache, which cuts what it has the beginning of.
+ROWS: list[Example | Skipped] = [*rows(26, longest=110)]
 ROWS[5] = Skipped("e5", "data.jsonl:6", "no JSON")
 ROWS[9] = Example("e9", {"en": "x" * 600, "de": "y", "th": "z"})  # longer than the model takes
 # No step cuts a prompt in two: where it is cut would depend on the prompts that share the step.
