@@ -1,6 +1,5 @@
 """The jobs of docs/slurm: bash, with options that there are; they do with stand-ins for Slurm what they say."""
 
-import contextlib
 import os
 import re
 import shlex
@@ -28,7 +27,11 @@ SRUN = """#!/bin/bash
 : "${SRUN_CPUS_PER_TASK:?}"
 echo "srun $*" >> "${RECORD:-/dev/null}"
 while [[ $1 == --* ]]; do shift; done
-exec "$@"
+# When it is ended, so is all that the step has started.
+set -m
+"$@" &
+trap 'kill -- -$!' TERM
+wait $!
 """
 SBATCH = """#!/bin/bash
 # The script once for each number of its array, with what Slurm sets.
@@ -92,6 +95,7 @@ SCONTROL = """#!/bin/bash
 [[ "$*" == "show hostnames node[1-2]" ]] && printf "node1\\nnode2\\n"
 """
 RAY = """#!/bin/bash
+echo "pid $$" >> "$RECORD"
 echo "ray $*" >> "$RECORD"
 exec sleep 60
 """
@@ -118,16 +122,20 @@ def test_the_ray_job_starts_a_cluster_for_one_run_and_ends_it(out, status, tmp_p
         "RECORD": str(record), "OUT": out, "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "node[1-2]",
         "SLURM_CPUS_PER_TASK": "64",
     }  # fmt: skip
-    job = subprocess.Popen(
-        ["bash", str(FOLDER / "ray.sbatch")], env=environment, cwd=tmp_path, process_group=0
-    )
+    job = subprocess.Popen(["bash", str(FOLDER / "ray.sbatch")], env=environment, cwd=tmp_path)
     try:
         if out == "endless":
-            while not record.exists() or "fastneurons" not in record.read_text():
-                time.sleep(0.02)
+            while job.poll() is None and not (record.exists() and "fastneurons" in record.read_text()):
+                time.sleep(0.1)
+            time.sleep(0.5)  # the script sets its trap after it has started the run
             job.send_signal(signal.SIGTERM)
         assert job.wait(60) == status
         done = record.read_text().splitlines()
+        cluster = [int(line.removeprefix("pid ")) for line in done if line.startswith("pid ")]
+        deadline = time.monotonic() + 30
+        while any(map(alive, cluster)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert len(cluster) == 2 and not any(map(alive, cluster)), "the cluster outlives the job"
         assert "ray start --head --node-ip-address=node1 --port=6379 --num-gpus=8 --block" in done
         assert "ray start --address=node1:6379 --num-gpus=8 --block" in done
         steps = [
@@ -142,22 +150,16 @@ def test_the_ray_job_starts_a_cluster_for_one_run_and_ends_it(out, status, tmp_p
         assert "--engines ray:node1:6379 --num-engines 4 --tensor-parallel-size 4" in run
         assert run.endswith(f"--out {out} --resume")
         assert ("interrupted" in done) == (out == "endless")
-        assert not processes_of(job.pid), "the cluster outlives the job"
     finally:
-        if processes_of(job.pid):
-            os.killpg(job.pid, signal.SIGKILL)
+        job.kill()
 
 
-def processes_of(group: int) -> list[str]:
-    """Processes of a group that live."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            name, _, rest = path.read_text().rpartition(")")
-            state, _, number = rest.split()[:3]
-            if int(number) == group and state != "Z":
-                found.append(name)
-    return found
+def alive(pid: int) -> bool:
+    """Whether a process lives; one that nobody reaps has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def with_programs(folder: Path, **programs: str) -> dict[str, str]:
