@@ -187,6 +187,7 @@ def deactivate(
     limit: int | None = None,
     window: int = 16,
     keep_prompts: bool = True,
+    shard: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool | RunProgress = True,
@@ -219,6 +220,7 @@ def deactivate(
         position: As for `run`, except "corpus".
         signal: As for `run`, and so are all other arguments.
         window: Number of examples to write and commit at a time.
+        shard: "I/N" answers only the I-th of N shares, from 1 to N; `merge` puts the N stores together.
     Returns:
         The complete store; after Ctrl-C, the store with what was answered so far.
     Raises:
@@ -249,7 +251,13 @@ def deactivate(
         include_special_tokens=include_special_tokens,
         add_bos_token=add_bos_token,
     )
-    options = RunOptions(window, resume=resume, overwrite=overwrite, keep_prompts=keep_prompts)
+    options = RunOptions(
+        window,
+        resume=resume,
+        overwrite=overwrite,
+        keep_prompts=keep_prompts,
+        shard=None if shard is None else Shard.parse(shard),
+    )
     model, engine_arguments = fspath(model), engine_options(**engine)
     source, codes = _source(
         model,

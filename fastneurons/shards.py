@@ -52,6 +52,11 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
+    @property
+    def file_name(self) -> str:
+        """It as part of a file's name."""
+        return f"{self.number}-of-{self.count}"
+
     def owns(self, window: int) -> bool:
         """Whether a window of the whole, counted from 0, belongs to this shard."""
         return window % self.count == self.number - 1
@@ -59,6 +64,15 @@ class Shard:
     def whole_window(self, window: int) -> int:
         """The number in the whole of one of this shard's windows, both counted from 0."""
         return window * self.count + self.number - 1
+
+    def whole_row(self, row: int, window: int) -> int:
+        """The index in the whole of one of this shard's rows, both counted from 0.
+
+        Args:
+            window: Rows of a window.
+        """
+        own, within = divmod(row, window)
+        return self.whole_window(own) * window + within
 
     def rows(self, rows: Iterable[_T], window: int) -> Iterator[_T]:
         """This shard's rows of a source.

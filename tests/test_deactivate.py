@@ -254,6 +254,15 @@ def test_a_kill_loses_no_window(store, model, tmp_path):
     assert_same(fastneurons.deactivate(model, rows(), LANGUAGES, out, **options, resume=True), store)
 
 
+def test_merged_shares_hold_what_one_run_holds(store, model, tmp_path):
+    """The controls too, which are drawn by an example's number in the whole."""
+    parts = [tmp_path / "1.zarr", tmp_path / "2.zarr"]
+    options = OPTIONS | {"controls": CONTROLS, "window": 4}
+    for number, part in enumerate(parts, 1):
+        fastneurons.deactivate(model, rows(), LANGUAGES, part, **options, shard=f"{number}/2")
+    assert_same(fastneurons.merge(parts, tmp_path / "merged.zarr"), store)
+
+
 def test_one_set_for_all_examples_is_that_of_the_store_and_of_the_data(model, tmp_path):
     data = [row for row in rows() if isinstance(row, Example)]
     wanted = {"categories": "specific,all-shared", "min_share": 0.5, "layers": "1-2", "fraction": 0.5}

@@ -108,3 +108,12 @@ AnswerPrefix = Annotated[
     str,
     typer.Option(metavar="TEXT", help="Append this text to each prompt, unchanged.", rich_help_panel=_DATA),
 ]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do only the I-th of N shares of the data, I from 1 to N; `fastneurons merge` puts the N stores together.",
+        rich_help_panel=_DATA,
+    ),
+]

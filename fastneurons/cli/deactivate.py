@@ -8,6 +8,7 @@ from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
 from fastneurons.cli import measure_options as opt_what
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together, parse_engine_args
+from fastneurons.shards import Shard
 from fastneurons.streams import say
 
 _EDITS = "Edits"
@@ -108,6 +109,7 @@ def deactivate(
     shuffle: opt_data.Shuffle = None,
     skip: opt_data.Skip = 0,
     limit: opt_data.Limit = None,
+    shard: opt_data.ShardOption = None,
     select: opt_data.Select = None,
     num_fewshot: opt_data.NumFewshot = 0,
     apply_chat_template: opt_data.ApplyChatTemplate = False,
@@ -222,7 +224,13 @@ def deactivate(
         include_special_tokens=include_special_tokens,
         add_bos_token=add_bos_token,
     )
-    options = RunOptions(window, resume=resume, overwrite=overwrite, keep_prompts=keep_prompts)
+    options = RunOptions(
+        window,
+        resume=resume,
+        overwrite=overwrite,
+        keep_prompts=keep_prompts,
+        shard=None if shard is None else Shard.parse(shard),
+    )
     codes = parse_languages(languages) if languages is not None else None
     check_together(measurement, options, engine)
     check_place(model, lora)
@@ -234,7 +242,8 @@ def deactivate(
     task_names, places = tasks_and_data(tasks, data or [])
     source, codes = task_source(model, task_names, places, codes, data_options, engine, position)
     if out is None:
-        out = f"{short_name(model).replace('/', '-')}-{'+'.join(task_names)}-deactivate.zarr"
+        part = "" if options.shard is None else f"-{options.shard.file_name}"
+        out = f"{short_name(model).replace('/', '-')}-{'+'.join(task_names)}-deactivate{part}.zarr"
     store = deactivate_into_store(
         model, source, codes, out, wanted, measurement, options, engine, verbose=verbose
     )

@@ -51,15 +51,6 @@ _KeepFolds = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
-_ShardOption = Annotated[
-    str | None,
-    typer.Option(
-        "--shard",
-        metavar="I/N",
-        help="Measure only the I-th of N shares, I from 1 to N; `fastneurons merge` puts the N stores together.",
-        rich_help_panel="Data",
-    ),
-]
 # The demo's longest prompt has 84 tokens; zeroing memory reserved for longer ones takes time.
 _DEMO_TOKENS = 256
 _Overwrite = Annotated[
@@ -125,7 +116,7 @@ def run(
         ),
     ] = False,
     overwrite: _Overwrite = False,
-    shard: _ShardOption = None,
+    shard: opt_data.ShardOption = None,
     dtype: opt.Dtype = "auto",
     revision: opt.Revision = None,
     lora: opt.Lora = None,
@@ -234,7 +225,7 @@ def run(
     names, places = tasks_and_data(tasks, data or [])
     source, codes = task_source(model, names, places, codes, data_options, engine, position)
     if out is None:
-        part = "" if options.shard is None else f"-{options.shard.number}-of-{options.shard.count}"
+        part = "" if options.shard is None else f"-{options.shard.file_name}"
         out = f"{short_name(model).replace('/', '-')}-{'+'.join(names)}{part}.zarr"
     if many is None:
         store = measure_into_store(model, source, codes, out, measurement, options, engine, verbose=verbose)

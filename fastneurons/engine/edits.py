@@ -31,6 +31,8 @@ from fastneurons.neuron_sets.model import ModelNeurons
 
 # Changes of the bank that are under way at once; each is a message to the workers.
 _MOST_UNDER_WAY = 16
+# Numbers the sets made on the device, which have no digest; an engine's prefix cache outlives an `Edits`.
+_fills = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,6 @@ class Edits:
             str, tuple[int, int]
         ] = {}  # digest of values: their row, and how many slots use it
         self._value_of: dict[int, str] = {}
-        self._fills = itertools.count()
         self._under_way: deque[Callable[[], list[Arrays]]] = deque()
 
     @property
@@ -221,7 +222,7 @@ class Edits:
         """
         for fill in fills:
             # Sets are not known here: each fill is an edit of its own.
-            self._salts[fill.slot] = f"fastneurons fill {next(self._fills)}", fill.change.scope != "both"
+            self._salts[fill.slot] = f"fastneurons fill {next(_fills)}", fill.change.scope != "both"
         wait = self._engine.ask_later(
             "fastneurons_fill_edits",
             rows=[list(row) for row in rows],

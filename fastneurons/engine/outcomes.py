@@ -173,6 +173,8 @@ class OutcomePass:
         first: Index of the first row.
         reads_last: Whether the last token of each prompt is read; else the tokens in its spans.
         stop: Once set, no more is sent; what is through by then is handed on, and the rest is dropped.
+        number_of: The number of an example, by which its neurons are drawn, given its index; the index itself, unless
+            the source is a share of another one.
     """
 
     def __init__(
@@ -184,7 +186,9 @@ class OutcomePass:
         first: int,
         reads_last: bool,
         stop: threading.Event,
+        number_of: Callable[[int], int] = lambda index: index,
     ) -> None:
+        self._number_of = number_of
         self._engine, self._design, self._num_languages = engine, design, num_languages
         self._rows, self._next, self._reads_last, self._stop = rows, first, reads_last, stop
         self._edits, self._scores, self._slots = Edits(engine), Scores(engine), Slots(engine.facts.slots)
@@ -305,7 +309,7 @@ class OutcomePass:
 
     def _begin(self, row: Any, digest: int) -> _InFlight:
         """Send a row's prompts to be read; of fixed edits nothing is read."""
-        item = _InFlight(row, digest, self._next)
+        item = _InFlight(row, digest, self._number_of(self._next))
         self._next += 1
         self._pending.append(item)
         if isinstance(row, Skipped):

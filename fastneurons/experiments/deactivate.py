@@ -289,8 +289,13 @@ class _Job:
         shown: RunProgress,
         stop: threading.Event,
     ) -> None:
-        first, window = writer.committed, self._options.window
+        first, window, shard = writer.committed, self._options.window, self._options.shard
         known = KnownRows(writer.committed_rows())
+        source = source.part(shard, window)
+
+        def number_of(index: int) -> int:
+            return index if shard is None else shard.whole_row(index, window)
+
         if first and not writer.is_complete:
             shown.message(f"continuing after {first} examples")
         shown.start(None if source.total is None else max(first, source.total), first)
@@ -302,7 +307,7 @@ class _Job:
             with self._tokenised(engine, rows, source.add_special_tokens) as encoded:
                 reads_last = self.measurement.position == "last"
                 passing = OutcomePass(
-                    engine, self._design, len(self._languages), encoded, first, reads_last, stop
+                    engine, self._design, len(self._languages), encoded, first, reads_last, stop, number_of
                 )
                 for outcome in passing:
                     if writer.is_complete:

@@ -183,8 +183,7 @@ class Division:
         """The index in the whole of a part's row."""
         if not self._in_turn:
             return sum(self._sizes[:part]) + row
-        window, rest = divmod(row, self.window)
-        return Shard(part + 1, len(self._sizes)).whole_window(window) * self.window + rest
+        return Shard(part + 1, len(self._sizes)).whole_row(row, self.window)
 
     def pieces(self, window: int) -> list[Piece]:
         """Where the rows of a window of the whole are, in order."""

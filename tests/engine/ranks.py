@@ -1,4 +1,4 @@
-"""Engines of several ranks, in forks: all that they measure, and how they end when a rank dies."""
+"""Engines of several ranks, in forks: all that they do, and how they end when a rank dies."""
 
 import itertools
 import os
@@ -9,28 +9,30 @@ from typing import Any
 
 import numpy as np
 
-from fastneurons.arrays import Arrays, join
+from fastneurons.arrays import Arrays
 from fastneurons.config import Measurement
 from fastneurons.data.example import Example
 from fastneurons.engine.session import Session
 from fastneurons.errors import EngineError
-from tests.engine.support import LANGUAGES, examples, tiny_options
+from fastneurons.experiments.judging import judge_of
+from tests.engine import everything
+from tests.engine.support import LANGUAGES, tiny_options
 
 
-def rows(number: int = 10) -> list[Example]:
-    """Prompts with answers, of up to 150 tokens: steps of 64 cut them into chunks."""
-    return [
-        Example(row.id, row.prompts, {lang: f" {lang}{k % 3}" for lang in LANGUAGES})
-        for k, row in enumerate(examples(number, seed=12, longest=150))
-    ]
-
-
-def measured(model: str, measurement: Measurement, **options: Any) -> tuple[Arrays, int]:
-    """Measure the rows in windows of four; return all arrays, sums added up, and the number of ranks."""
-    with Session(model, LANGUAGES, measurement, tiny_options(**options)) as session:
-        parts = list(session.measure(rows(), window=4))
-        arrays = join([part.arrays for part in parts], [0] * len(parts), 1)
-        return arrays | session.constants(), len(session.core.ask("fastneurons_describe"))
+def done(model: str, measurement: Measurement, edits: bool, **options: Any) -> tuple[Arrays, int]:
+    """Measure, and if asked score, generate and deactivate under edits; return all arrays and the number of ranks."""
+    bank = everything.BANK if edits else {}
+    judge = judge_of(measurement, LANGUAGES)
+    with Session(
+        model, LANGUAGES, measurement, tiny_options(**options), judges=edits, judge=judge, **bank
+    ) as session:
+        arrays = everything.measured(session, everything.rows())
+        if edits:
+            arrays |= everything.edited(session)
+            # Few prompts, and short ones: each is answered 26 times, its choices one by one.
+            few = everything.rows(2, longest=40)
+            arrays |= everything.deactivated(session, few, by_contribution=measurement.attribution)
+        return arrays, len(session.core.ask("fastneurons_describe"))
 
 
 def killed(model: str, victim: int, **options: Any) -> tuple[str, int, float]:

@@ -70,16 +70,24 @@ def main(request: dict[str, Any]) -> None:
     use_second_runner()
     use_triton_kernels()
     warm_up_as_on_a_gpu()
+    from fastneurons.config import Measurement
     from fastneurons.data.example import Example
     from fastneurons.engine.session import Session
+    from fastneurons.experiments.judging import judge_of
+    from tests.engine import everything
     from tests.engine.support import LANGUAGES, measure, tiny_options
 
     rows = [Example(name, prompts) for name, prompts in request["rows"]]
-    with Session(request["model"], LANGUAGES, options=tiny_options()) as session:
+    measurement = Measurement(score=True, max_new_tokens=3)
+    judge = judge_of(measurement, LANGUAGES)
+    with Session(
+        request["model"], LANGUAGES, measurement, tiny_options(), judge=judge, **everything.BANK
+    ) as session:
         worker = session.core.worker
         runner = type(worker.model_runner)
         measured = measure(session, rows)
-    np.savez(request["out"], **measured, runner=f"{runner.__module__}.{runner.__qualname__}")
+        compared = {f"compared: {name}": array for name, array in everything.a_little(session).items()}
+    np.savez(request["out"], **measured, **compared, runner=f"{runner.__module__}.{runner.__qualname__}")
 
 
 if __name__ == "__main__":

@@ -172,14 +172,11 @@ def test_preempted_prompts_are_edited_again(models, expected):
         assert preempted, "nothing was preempted: the test tests nothing"
 
 
-@pytest.mark.parametrize(
-    "options", [{"tensor_parallel_size": 2}, {"enforce_eager": False}], ids=["two ranks", "compiled"]
-)
-def test_edits_of_two_ranks_and_of_compiled_models(options, models, expected, tmp_path, monkeypatch):
-    """88 neurons are 44 a rank, which end inside a byte and a word."""
+def test_edits_of_a_compiled_model(models, expected, tmp_path, monkeypatch):
+    """Those of several ranks are in test_parallel.py."""
     monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path))
     edits, asked, wanted = expected("Llama")
-    with engine_of(models(), **options) as engine:
+    with engine_of(models(), enforce_eager=False) as engine:
         assert_same(run(engine, edits, asked), wanted)
 
 
@@ -272,6 +269,10 @@ def test_slots_are_filled_from_categories_and_with_controls(session):
     same = NeuronSet.from_bits(edits.model, found[3].astype(bool))
     put = edits.put(Edit(same))
     np.testing.assert_array_equal(scores_of(session, asked, put), scores_of(session, asked, fills[3].slot))
+    # A later pass over the same engine finds no prefixes of these sets in its cache.
+    later = Edits(session.engine)
+    later.fill(rows_of, [Fill(fills[0].slot, change, 10, 0, ("all-shared",))])()
+    assert later.salt(fills[0].slot, 1) not in {edits.salt(fill.slot, 1) for fill in fills}
     for fill in fills:
         edits.free(fill.slot)
     edits.free(put)

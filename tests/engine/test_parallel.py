@@ -1,4 +1,7 @@
-"""Tensor and pipeline parallelism: ranks with some of the neurons, or of the layers, give one rank's arrays."""
+"""Tensor and pipeline parallelism: ranks with some of the neurons, or of the layers, give one rank's arrays.
+
+Engines for "last" also judge answers, score and generate under edits, and deactivate: see `everything.py`.
+"""
 
 from functools import cache
 
@@ -8,16 +11,18 @@ import pytest
 from fastneurons.arrays import ATTRIBUTION, Arrays
 from fastneurons.config import Measurement
 from tests.engine.forked import in_fork
-from tests.engine.ranks import killed, measured
+from tests.engine.ranks import done, killed
 
 pytestmark = pytest.mark.engine
 
 # Of a model of 3 layers, so that stages differ; of 88 neurons, of which two ranks have 44, no multiple of 8; of one
 # head of keys and values, which both have.
 MEASUREMENTS = {
-    "last": Measurement((0.0, 0.1), attribution=True, top_k=5, keep_coefficients=True),
+    "last": Measurement(
+        (0.0, 0.1), attribution=True, top_k=5, keep_coefficients=True, score=True, max_new_tokens=3
+    ),
     "any": Measurement((0.0, 0.1), "any"),
-    "answer": Measurement((0.0, 0.1), "answer", "product"),
+    "answer": Measurement((0.0, 0.1), "answer", "product", score=True, max_new_tokens=3),
     "corpus": Measurement((0.0, 0.1), "corpus"),
 }
 # Positions take turns at having embeddings that are the unembedding as well.
@@ -25,19 +30,26 @@ TIED = {"last": True, "any": False, "answer": True, "corpus": False}
 RANKS = {"TP": (2, 1), "PP": (1, 2), "TP x PP": (2, 2)}
 
 
+def done_with(models, position: str, tensor: int = 1, pipeline: int = 1) -> Arrays:
+    """All arrays of a position with an engine of so many ranks."""
+    model = models(tie_word_embeddings=TIED[position], vocab_size=331)
+    found, number = in_fork(
+        done,
+        str(model),
+        MEASUREMENTS[position],
+        edits=position == "last",
+        tensor_parallel_size=tensor,
+        pipeline_parallel_size=pipeline,
+        block_size=32,
+    )
+    assert number == tensor * pipeline
+    return found
+
+
 @pytest.fixture(scope="module")
 def alone(models):
-    """Measures with an engine of one rank, once for each position."""
-
-    @cache
-    def arrays(position: str) -> Arrays:
-        found, ranks = in_fork(
-            measured, str(models(tie_word_embeddings=TIED[position])), MEASUREMENTS[position]
-        )
-        assert ranks == 1
-        return found
-
-    return arrays
+    """The arrays of one rank, once for each position."""
+    return cache(lambda position: done_with(models, position))
 
 
 @pytest.mark.parametrize(
@@ -46,19 +58,14 @@ def alone(models):
 )
 def test_ranks_give_the_arrays_of_one(position, ranks, alone, models):
     tensor, pipeline = RANKS[ranks]
-    found, number = in_fork(
-        measured,
-        str(models(tie_word_embeddings=TIED[position])),
-        MEASUREMENTS[position],
-        tensor_parallel_size=tensor,
-        pipeline_parallel_size=pipeline,
-    )
-    assert number == tensor * pipeline
+    found = done_with(models, position, tensor, pipeline)
     expected = alone(position)
     assert found.keys() == expected.keys()
     scores = {*ATTRIBUTION, "neuron_contribution", "coefficient"}
     for name, array in expected.items():
-        if tensor > 1 and name in scores:  # sums of two ranks' products round differently
+        if name.endswith("log_probability"):  # other prompts share a step
+            np.testing.assert_allclose(found[name], array, 2e-5, 2e-5, err_msg=name)
+        elif tensor > 1 and name in scores:  # sums of two ranks' products round differently
             bound = 2e-3 if name == "coefficient" else 2e-5  # those are float16
             np.testing.assert_allclose(found[name], array, bound, bound, err_msg=name)
         else:

@@ -14,13 +14,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.engine import tiny
+from fastneurons.arrays import Arrays
+from fastneurons.config import Measurement
+from fastneurons.engine.session import Session
+from fastneurons.experiments.judging import judge_of
+from tests.engine import everything, tiny
 from tests.engine.agreement import agreement, unpack
-from tests.engine.support import examples
+from tests.engine.forked import in_fork
+from tests.engine.support import LANGUAGES, examples, tiny_options
 
 pytestmark = pytest.mark.engine
 
 ROOT = Path(__file__).parents[2]
+
+
+def on_the_first_runner(model: str) -> Arrays:
+    """What the script does next to reading prompts, by vLLM's first model runner and without our Triton kernels."""
+    measurement = Measurement(score=True, max_new_tokens=3)
+    judge = judge_of(measurement, LANGUAGES)
+    with Session(model, LANGUAGES, measurement, tiny_options(), judge=judge, **everything.BANK) as session:
+        assert type(session.core.worker.model_runner).__module__ == "vllm.v1.worker.cpu_model_runner"
+        return everything.a_little(session)
 
 
 def test_the_second_runner_and_the_triton_kernels_read_the_same(models, reference, tmp_path):
@@ -47,3 +61,11 @@ def test_the_second_runner_and_the_triton_kernels_read_the_same(models, referenc
     np.testing.assert_array_equal(result["activated_count"], bits.sum(-1))
     np.testing.assert_array_equal(result["category_count"], masks.sum(-2))
     np.testing.assert_array_equal(result["occupancy"], masks.sum(0))
+    # Answers, log-probabilities and generated tokens under every kind of edit, and sets that are filled on the device.
+    expected = in_fork(on_the_first_runner, str(model))
+    assert {name.removeprefix("compared: ") for name in result if name.startswith("compared: ")} == set(
+        expected
+    )
+    for name, array in expected.items():
+        within = 1e-4 if name.endswith("log_probability") else 0
+        np.testing.assert_allclose(result[f"compared: {name}"], array, 0, within, err_msg=name)

@@ -17,25 +17,30 @@ from fastneurons.executors.driver import Driver
 from fastneurons.executors.local import LocalEngines
 from fastneurons.executors.measure import write_with_driver
 from fastneurons.executors.shares import core_shares
+from fastneurons.experiments.judging import judge_of
 from fastneurons.experiments.measure import write_measurements
 from fastneurons.experiments.source import Source, example_source
 from fastneurons.experiments.windows import MeasureJob
 from fastneurons.progress import Silent
 from fastneurons.store import open_store
+from tests.engine.everything import rows
 from tests.engine.forked import in_fork
-from tests.engine.ranks import rows
 from tests.engine.support import LANGUAGES, tiny_options
 from tests.executors.writing import Forked, Told, assert_same
 
 pytestmark = pytest.mark.engine
 
-ROWS: list[Example | Skipped] = [*rows(26)]
+# Shorter than a block of the prefix cache, which cuts what it has the beginning of.
+ROWS: list[Example | Skipped] = [*rows(26, longest=110)]
 ROWS[5] = Skipped("e5", "data.jsonl:6", "no JSON")
 ROWS[9] = Example("e9", {"en": "x" * 600, "de": "y", "th": "z"})  # longer than the model takes
 # No step cuts a prompt in two: where it is cut would depend on the prompts that share the step.
 WHOLE = tiny_options(max_num_batched_tokens=2048)
 MEASUREMENTS = {
-    "last": (Measurement((0.0, 0.1), attribution=True, top_k=5), RunOptions(window=4)),
+    "last": (
+        Measurement((0.0, 0.1), attribution=True, top_k=5, score=True, max_new_tokens=3),
+        RunOptions(window=4),
+    ),
     "corpus": (Measurement((0.0, 0.1), "corpus", histogram=16), RunOptions(window=4, block_size=48)),
 }
 
@@ -47,7 +52,8 @@ def source_of(given: Iterable[Example | Skipped] = ROWS) -> Source:
 def alone(model: str, out: str, position: str) -> None:
     """Write the store of one engine, in this process."""
     measurement, options = MEASUREMENTS[position]
-    with Session(model, LANGUAGES, measurement, WHOLE) as session:
+    judge = judge_of(measurement, LANGUAGES)
+    with Session(model, LANGUAGES, measurement, WHOLE, judge=judge) as session:
         write_measurements(session, source_of(), out, options, EngineOptions(), Silent(), threading.Event())
 
 
