@@ -6,7 +6,7 @@ Nothing here imports torch or vLLM. An adapter is small, so its weights are hash
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,27 @@ def check_fits(adapter: Adapter, model: str, files: ModelFiles) -> None:
                 f"--lora {adapter.folder}: an adapter of another model{of}: its {module} is {rows} x {columns}, "
                 f"that of {model} is {has[0]} x {has[1]}"
             )
+
+
+def check_loaded(folder: str, replies: Sequence[Mapping[str, Any]]) -> None:
+    """Check that vLLM has loaded an adapter, and that each of its modules changes the model.
+
+    Args:
+        folder: Of the adapter.
+        replies: What `fastneurons_load_adapter` returned on each rank.
+    Raises:
+        InputError: vLLM refuses it, or would leave a part of it out.
+    """
+    for reply in replies:
+        if reply["error"] is not None:
+            raise InputError(f"--lora {folder}: vLLM cannot load it: {reply['error']}")
+    unused = set.intersection(*(set(reply["unused"]) for reply in replies))
+    if unused:
+        more = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
+        raise InputError(
+            f"--lora {folder}: vLLM would not apply its {min(unused)}{more}: merge the adapter into the weights and "
+            "pass the result"
+        )
 
 
 def check_place(model: str, lora: str | None = None) -> None:

@@ -256,10 +256,13 @@ class NeuronWorker(_WorkerBase):
         """`Observer.fill_edits` of this rank, and its arrays once they are there."""
         return self._later(lambda observer: observer.fill_edits(rows, fills, threshold))
 
-    def fastneurons_load_adapter(self, name: str, folder: str) -> dict[str, Any]:
+    def fastneurons_load_adapter(self, name: str, folder: str, judges: bool = False) -> dict[str, Any]:
         """Load the LoRA adapter that requests may use; return what is wrong with it, and modules without effect here.
 
         Before the first request, since an exception within a step would end the engine.
+
+        Args:
+            judges: Whether log-probabilities of given tokens will be computed, though there is no scorer.
         """
         assert self.observer is not None
         try:
@@ -271,7 +274,8 @@ class NeuronWorker(_WorkerBase):
         slot = adapter_slot(self.model_runner.get_model(), ADAPTER_NUMBER)
         # See `Adapter.engine_arguments`.
         assert self.model_runner.device.type != "cpu" or slot < manager.lora_slots - 1
-        if self.scorer is not None and unembedding_factors(self.model_runner.get_model(), slot) is not None:
+        judges = judges or self.scorer is not None
+        if judges and unembedding_factors(self.model_runner.get_model(), slot) is not None:
             changed = (
                 "it changes the unembedding, which is not supported where log-probabilities are computed"
             )

@@ -33,7 +33,7 @@ from fastneurons.experiments.common_sets import (
     occupancy_of_store,
 )
 from fastneurons.experiments.design import Deactivation
-from fastneurons.experiments.interrupts import SIGNALS_APART_S
+from fastneurons.experiments.interrupts import was_stopped
 from fastneurons.experiments.measure import describe, described, header_of, skipped_lines
 from fastneurons.experiments.resume import KnownRows, remaining_rows
 from fastneurons.experiments.source import Source
@@ -318,8 +318,7 @@ class _Job:
                         waiting = []
             ended = not stop.is_set()
         except EngineError:
-            # A batch system sends its SIGTERM to the engine's processes as well, which may end before this one has it.
-            if not stop.wait(SIGNALS_APART_S):
+            if not was_stopped(stop):
                 raise
             ended = False
         finally:
