@@ -91,7 +91,7 @@ class NeuronWorker(_WorkerBase):
                 values,
                 _gather_ranks,
             )
-            self.scorer = self._make_scorer(spec.judged_places)
+            self.scorer = self._make_scorer(spec.judged_places, spec.finds_likeliest)
         except (NoSiteError, TooLargeError, LookupError) as error:
             self.refusal = str(error)
             return loaded
@@ -346,7 +346,7 @@ class NeuronWorker(_WorkerBase):
             return _Later(lambda: failed)
         return _Later(lambda: self._reply(lambda observer: fetch(observer, collection)))
 
-    def _make_scorer(self, num_places: int) -> Scorer | None:
+    def _make_scorer(self, num_places: int, finds_likeliest: bool) -> Scorer | None:
         """The scorer of this rank, if it computes logits and the session judges tokens."""
         from vllm.distributed import get_pp_group
 
@@ -358,7 +358,9 @@ class NeuronWorker(_WorkerBase):
             self.scheduler_config.max_num_seqs,
             _gather_ranks if tensor_parallel else None,
         )
-        return Scorer(unembedding, num_places, self.model_runner.device)
+        return Scorer(
+            unembedding, num_places, self.model_runner.device, finds_likeliest=finds_likeliest
+        )
 
     def _score(self) -> None:
         """Score the step that was just run: both model runners keep its hidden states until they sample."""
