@@ -195,6 +195,7 @@ def deactivate(
 ) -> Store:
     """Answer each prompt intact, without each category's neurons, and without as many random ones, into a store.
 
+    An answer is right if it is the likeliest choice or, without choices, what greedy decoding would write.
     `fastneurons.analysis.deactivation.deactivation` computes the differences, with intervals.
 
     Args:

@@ -358,9 +358,7 @@ class NeuronWorker(_WorkerBase):
             self.scheduler_config.max_num_seqs,
             _gather_ranks if tensor_parallel else None,
         )
-        return Scorer(
-            unembedding, num_places, self.model_runner.device, finds_likeliest=finds_likeliest
-        )
+        return Scorer(unembedding, num_places, self.model_runner.device, finds_likeliest=finds_likeliest)
 
     def _score(self) -> None:
         """Score the step that was just run: both model runners keep its hidden states until they sample."""
