@@ -75,7 +75,6 @@ class Hooked:
     """The model in Transformers, with a mask of neurons that are held at 0."""
 
     def __init__(self, folder: Path) -> None:
-        import torch
         import transformers
 
         self.model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -97,8 +96,6 @@ class Hooked:
 
     def reads(self, prompt: str) -> Any:
         """bool [N, I], which neurons the prompt's last token activates."""
-        import torch
-
         self.activated.clear()
         self.off[:] = False
         with torch.no_grad():
@@ -106,8 +103,6 @@ class Hooked:
         return torch.stack(self.activated)
 
     def log_probability(self, prompt: str, answer: str, off: Any) -> float:
-        import torch
-
         self.off[:] = off
         given, whole = self.ids(prompt + " "), self.ids(f"{prompt} {answer}")
         with torch.no_grad():
@@ -117,8 +112,6 @@ class Hooked:
 
     def writes(self, prompt: str, answer: str, off: Any) -> bool:
         """Whether the likeliest tokens after a prompt, one by one, are those of an answer."""
-        import torch
-
         self.off[:] = off
         ids = self.ids(prompt)
         for token in self.ids(answer):
@@ -131,8 +124,6 @@ class Hooked:
 
 def masks_of(hooked: Hooked, row: Example, number: int) -> dict[str, Any]:
     """The neurons that each condition holds at 0, bool [N, I], from plain forward passes and the published draw."""
-    import torch
-
     from fastneurons.engine.draw import drawn, key_of
 
     bits = torch.stack([hooked.reads(row.prompts[code]) for code in LANGUAGES if code in row.prompts])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastneurons.engine.generation import ToGenerate, generate, greedy
+from fastneurons.engine import generation
 from fastneurons.engine.requests import first_needed
 from fastneurons.engine.rows import Batch, judged_rows
 from fastneurons.engine.scoring import Places, Scores, ToScore, joined_runs, score, scoring_engine
@@ -74,7 +74,8 @@ def assert_close(found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
 def assert_likeliest(engine: Any, scored: list[ToScore], vocabulary: int = 331) -> None:
     """Tokens that vLLM samples greedily are the likeliest ones, and others in their places are not."""
     prompts = [list(text.token_ids[: text.first]) for text in scored[:6]]
-    sampled = generate(engine, map(ToGenerate, prompts), greedy(engine, 3, ignore_eos=True))
+    asked = map(generation.ToGenerate, prompts)
+    sampled = generation.generate(engine, asked, generation.greedy(engine, 3, ignore_eos=True))
     texts, wanted = [], []
     for prompt, each in zip(prompts, sampled, strict=True):
         for other in range(4):  # the place of another token; 3: none
