@@ -112,7 +112,7 @@ def run(
         progress: Whether to show progress on standard error; or an object whose methods are called instead.
         verbose: Whether to show vLLM's log.
         engine: vLLM's engine arguments by name: `dtype="bfloat16"`, `max_model_len=4096`,
-            `tensor_parallel_size=2`, ...
+            `tensor_parallel_size=2`, ...; and `lora`, the folder of an adapter that every prompt uses.
     Returns:
         The complete store; after Ctrl-C, the store with what was measured so far.
     Raises:
@@ -315,7 +315,7 @@ def generate(
         overwrite: Whether to replace an existing store.
         progress: Whether to show progress on standard error; or an object whose methods are called instead.
         verbose: Whether to show vLLM's log.
-        engine: vLLM's engine arguments by name.
+        engine: As for `run`.
     Returns:
         The complete store, of the kind "generate"; after Ctrl-C, the store with what was generated so far.
     Raises:
@@ -386,7 +386,7 @@ def perplexity(
         overwrite: Whether to replace an existing store.
         progress: Whether to show progress on standard error; or an object whose methods are called instead.
         verbose: Whether to show vLLM's log.
-        engine: vLLM's engine arguments by name.
+        engine: As for `run`.
     Returns:
         The complete store, of the kind "perplexity"; after Ctrl-C, the store with what was scored so far.
     Raises:

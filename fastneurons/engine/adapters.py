@@ -34,6 +34,12 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # Entries about where and by which program an adapter was written.
 _INCIDENTAL = frozenset({"inference_mode", "peft_version"})
 _PREFIX = "base_model.model."
+_HEAD = "lm_head"
+# vLLM applies LoRA to the logits of sampled rows alone.
+CHANGES_UNEMBEDDING = (
+    "it changes the unembedding, which is not supported where log-probabilities are computed: merge it into the "
+    "weights and pass the result"
+)
 _HASHED_AT_ONCE = 1 << 24
 
 
@@ -151,6 +157,16 @@ def check_fits(adapter: Adapter, model: str, files: ModelFiles) -> None:
                 f"--lora {adapter.folder}: an adapter of another model{of}: its {module} is {rows} x {columns}, "
                 f"that of {model} is {has[0]} x {has[1]}"
             )
+
+
+def check_judged(adapter: Adapter) -> None:
+    """Refuse an adapter of the unembedding where tokens are judged, before the model is loaded.
+
+    Raises:
+        InputError: it has such a module, by its usual name; others are found by the workers.
+    """
+    if any(module.rpartition(".")[2] == _HEAD for module in _module_shapes(adapter.tensors)):
+        raise InputError(f"--lora {adapter.folder}: {CHANGES_UNEMBEDDING}")
 
 
 def check_loaded(folder: str, replies: Sequence[Mapping[str, Any]]) -> None:

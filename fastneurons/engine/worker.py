@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from vllm.v1.outputs import AsyncModelRunnerOutput
 
+from fastneurons.engine.adapters import CHANGES_UNEMBEDDING
 from fastneurons.engine.core import ADAPTER_NUMBER, lora_request
 from fastneurons.engine.discovery import NoSiteError, find_sites
 from fastneurons.engine.edit_bank import EditBank
@@ -276,10 +277,7 @@ class NeuronWorker(_WorkerBase):
         assert self.model_runner.device.type != "cpu" or slot < manager.lora_slots - 1
         judges = judges or self.scorer is not None
         if judges and unembedding_factors(self.model_runner.get_model(), slot) is not None:
-            changed = (
-                "it changes the unembedding, which is not supported where log-probabilities are computed"
-            )
-            return {"error": f"{changed}: merge it into the weights", "unused": []}
+            return {"error": CHANGES_UNEMBEDDING, "unused": []}
         self.observer.adapt(down_factors(self.observer.sites, slot))
         return {"error": None, "unused": sorted(set(loaded) - set(manager.modules))}
 

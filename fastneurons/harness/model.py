@@ -17,7 +17,7 @@ from lm_eval.api.registry import register_model
 from vllm import SamplingParams, TokensPrompt
 
 from fastneurons.config import EngineOptions
-from fastneurons.engine.adapters import Adapter, check_loaded, check_place
+from fastneurons.engine.adapters import Adapter, check_judged, check_loaded, check_place
 from fastneurons.engine.core import lora_request
 from fastneurons.engine.edits import Edits, check_before_loading
 from fastneurons.engine.engine import engines_in_use
@@ -100,6 +100,7 @@ class EditedVLLM(VLLM):
         kind = "cpu_worker.CPU" if on_cpu else "gpu_worker.GPU"
         if self.adapter is not None:
             check_place(pretrained, str(self.adapter.folder))
+            check_judged(self.adapter)
             arguments |= self.adapter.engine_arguments(on_cpu)
         with engine_environment(ranks, False):
             super().__init__(

@@ -236,8 +236,12 @@ def test_texts_and_log_probabilities_under_an_adapter_and_an_edit(model, tmp_pat
 
 @pytest.mark.engine
 def test_an_adapter_of_the_unembedding_is_refused_where_tokens_are_judged(model, adapter):
-    with pytest.raises(InputError, match="changes the unembedding, which is not supported where log-prob"):
+    with pytest.raises(
+        InputError, match="changes the unembedding, which is not supported where log-prob"
+    ) as refused:
         scoring_engine(str(model), tiny_options(lora=str(adapter)))
+    # Before the model is loaded.
+    assert "vLLM" not in str(refused.value) and "\n" not in str(refused.value)
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------
