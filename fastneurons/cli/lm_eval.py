@@ -49,6 +49,9 @@ def run(
     from fastneurons.arrays import INTACT
     from fastneurons.engine.adapters import read_adapter
     from fastneurons.errors import InputError
+
+    adapter = read_adapter(lora) if lora is not None else None
+    # Imported late: a mistaken folder is reported at once.
     from fastneurons.experiments.under_edits import named_edits
     from fastneurons.harness.results import (
         ADAPTER_KEY,
@@ -66,7 +69,6 @@ def run(
             f"--edit {', '.join(scoped)}: is for prompts or for generated tokens alone, and the harness does not tell "
             "them apart; lm-eval takes edits whose scope is both"
         )
-    adapter = read_adapter(lora) if lora is not None else None
     if adapter is not None and ADAPTER_KEY in dict(edits):
         raise InputError(f"--edit {ADAPTER_KEY}: results name the adapter so; rename the file")
     root = run_harness(context.args, edits, output_path, adapter)
