@@ -125,7 +125,7 @@ def test_requests_with_and_without_the_adapter_share_steps(model, adapter, merge
     generated = generate(engine, [ToGenerate(each) for each in ids], greedy(engine, MOST, ignore_eos=True))
     _, after = edited_by_hooks(merged, nothing, texts, tmp_path)
     assert [each.token_ids for each in generated] == after
-    assert edited_by_hooks(model, nothing, texts[:3], tmp_path)[1] != after[:3]
+    assert [likeliest_tokens(model, each) for each in ids[:3]] != after[:3]
 
 
 @pytest.mark.engine
@@ -158,6 +158,18 @@ def test_every_position(position, model, adapter, merged, open_session, tmp_path
     else:
         activated = np.concatenate([part["activated"] for part in parts])[:, 0]
         assert_bits(activated, largest(values, len(rows)))
+
+
+def likeliest_tokens(model: Path, ids: list[int]) -> list[int]:
+    """Tokens that a model of Transformers adds to a prompt, without its end mark's meaning."""
+    import torch
+    import transformers
+
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    for _ in range(MOST):
+        with torch.no_grad():
+            ids = [*ids, int(loaded(torch.tensor([ids])).logits[0, -1].argmax())]
+    return ids[-MOST:]
 
 
 def answered_by(
@@ -221,9 +233,8 @@ def test_texts_and_log_probabilities_under_an_adapter_and_an_edit(model, tmp_pat
     np.testing.assert_allclose(found / judged, wanted / judged, rtol=0, atol=1e-5)
     ended = [tokens[: tokens.index(2)] if 2 in tokens else tokens for tokens in generated]  # the end mark
     assert texts["text"][:].ravel().tolist() == tokenizer.batch_decode(ended, skip_special_tokens=True)
-    base, of_base = answered_by(model, edits[0][1], prompts[:6], tmp_path)
-    assert np.abs(base - wanted[:6]).min(0).max() > 0.1, "the adapter changes too little to tell"
-    assert of_base != generated[:12]
+    base = [likeliest_tokens(model, ids) for ids in prompts[:3]]
+    assert base != generated[:6:2], "the adapter changes too little to tell"
     # What `--resume` compares.
     for store in (texts, scores):
         header = store.header
