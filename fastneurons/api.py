@@ -112,7 +112,7 @@ def run(
         progress: Whether to show progress on standard error; or an object whose methods are called instead.
         verbose: Whether to show vLLM's log.
         engine: vLLM's engine arguments by name: `dtype="bfloat16"`, `max_model_len=4096`,
-            `tensor_parallel_size=2`, ...
+            `tensor_parallel_size=2`, ...; and `lora`, the folder of an adapter that every prompt uses.
     Returns:
         The complete store; after Ctrl-C, the store with what was measured so far.
     Raises:
@@ -196,6 +196,7 @@ def deactivate(
 ) -> Store:
     """Answer each prompt intact, without each category's neurons, and without as many random ones, into a store.
 
+    An answer is right if it is the likeliest choice or, without choices, what greedy decoding would write.
     `fastneurons.analysis.deactivation.deactivation` computes the differences, with intervals.
 
     Args:
@@ -322,7 +323,7 @@ def generate(
         overwrite: Whether to replace an existing store.
         progress: Whether to show progress on standard error; or an object whose methods are called instead.
         verbose: Whether to show vLLM's log.
-        engine: vLLM's engine arguments by name.
+        engine: As for `run`.
     Returns:
         The complete store, of the kind "generate"; after Ctrl-C, the store with what was generated so far.
     Raises:
@@ -393,7 +394,7 @@ def perplexity(
         overwrite: Whether to replace an existing store.
         progress: Whether to show progress on standard error; or an object whose methods are called instead.
         verbose: Whether to show vLLM's log.
-        engine: vLLM's engine arguments by name.
+        engine: As for `run`.
     Returns:
         The complete store, of the kind "perplexity"; after Ctrl-C, the store with what was scored so far.
     Raises:

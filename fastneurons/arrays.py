@@ -40,6 +40,10 @@ SIGN_CASES = ("gate>0 up>0", "gate>0 up<=0", "gate<=0 up>0", "gate<=0 up<=0")
 # The condition in which the model runs as it is.
 INTACT = "intact"
 
+# A way to judge written answers, which headers name: one is right if each of its tokens is the likeliest one, so that
+# greedy decoding would write it. Nothing is generated.
+GREEDY_MATCH = "greedy-match"
+
 # The kinds of stores, by the command that writes them: `run`, `deactivate`, `generate`, `perplexity`.
 KINDS = ("measure", "deactivate", "generate", "perplexity")
 

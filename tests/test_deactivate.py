@@ -3,14 +3,17 @@
 import os
 import re
 import signal
+import string
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+import torch
 
 import fastneurons
 from fastneurons.analysis.deactivation import deactivation
@@ -33,6 +36,7 @@ OPTIONS = {
     "max_num_seqs": 16,
     "progress": False,
 }
+PRINTABLE = string.digits + string.ascii_letters + string.punctuation
 # One row is skipped, one has no German prompt, one no English answer, and every second one has choices.
 SKIPPED, NO_PROMPT, NO_ANSWER = 3, 5, 6
 
@@ -71,13 +75,13 @@ class Hooked:
     """The model in Transformers, with a mask of neurons that are held at 0."""
 
     def __init__(self, folder: Path) -> None:
-        import torch
         import transformers
 
         self.model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         torch.set_num_threads(1)  # on a busy machine, threads that wait for each other take most of the time
-        self.off = torch.zeros(tiny.LAYERS, tiny.NEURONS, dtype=torch.bool)
+        config = self.model.config
+        self.off = torch.zeros(config.num_hidden_layers, config.intermediate_size, dtype=torch.bool)
         self.activated: list[Any] = []
         for n, layer in enumerate(self.model.model.layers):
             layer.mlp.act_fn.register_forward_hook(
@@ -92,8 +96,6 @@ class Hooked:
 
     def reads(self, prompt: str) -> Any:
         """bool [N, I], which neurons the prompt's last token activates."""
-        import torch
-
         self.activated.clear()
         self.off[:] = False
         with torch.no_grad():
@@ -101,8 +103,6 @@ class Hooked:
         return torch.stack(self.activated)
 
     def log_probability(self, prompt: str, answer: str, off: Any) -> float:
-        import torch
-
         self.off[:] = off
         given, whole = self.ids(prompt + " "), self.ids(f"{prompt} {answer}")
         with torch.no_grad():
@@ -110,11 +110,20 @@ class Hooked:
         # The space goes with the answer's first letter in no byte-level token: the answer begins after it.
         return float(sum(scores[at - 1, whole[at]] for at in range(len(given), len(whole))))
 
+    def writes(self, prompt: str, answer: str, off: Any) -> bool:
+        """Whether the likeliest tokens after a prompt, one by one, are those of an answer."""
+        self.off[:] = off
+        ids = self.ids(prompt)
+        for token in self.ids(answer):
+            with torch.no_grad():
+                ids.append(int(self.model(torch.tensor([ids])).logits[0, -1].argmax()))
+            if ids[-1] != token:
+                return False
+        return True
+
 
 def masks_of(hooked: Hooked, row: Example, number: int) -> dict[str, Any]:
     """The neurons that each condition holds at 0, bool [N, I], from plain forward passes and the published draw."""
-    import torch
-
     from fastneurons.engine.draw import drawn, key_of
 
     bits = torch.stack([hooked.reads(row.prompts[code]) for code in LANGUAGES if code in row.prompts])
@@ -169,7 +178,10 @@ def test_every_value_is_that_of_hooks_on_a_plain_model(store, model):
             )
             np.testing.assert_allclose(found, scores[:, 0], atol=2e-4)
             if len(choices) == 1:
-                assert (arrays["correct"][number, j] == Answer.NOT_JUDGED).all()
+                right = [
+                    hooked.writes(row.prompts[code] + " ", choices[0], masks[name]) for name in conditions
+                ]
+                assert arrays["correct"][number, j].tolist() == right
             else:
                 clear = np.sort(scores, -1)[:, -1] - np.sort(scores, -1)[:, -2] > 1e-3
                 right = np.where(scores.argmax(-1) == 0, Answer.RIGHT, Answer.WRONG)
@@ -332,12 +344,29 @@ def test_two_languages_share_all_or_nothing(tmp_path):
         fastneurons.deactivate("m", rows(), "en,de", tmp_path / "d", categories="partial-shared", **OPTIONS)
 
 
+def some_written(hooked: Hooked) -> list[Example]:
+    """The trained model's facts, every second one without choices, and two with longer answers in German.
+
+    Of these, greedy decoding writes one, and of the other its first token alone.
+    """
+    facts = trained.facts()
+    rows = [msgspec.structs.replace(row, choices={} if k % 2 else row.choices) for k, row in enumerate(facts)]
+    prompt, answer = facts[0].prompts["de"], facts[0].answers["de"]
+    second = next(each for each in PRINTABLE if hooked.writes(prompt, answer + each, False))
+    other = next(each for each in PRINTABLE if each != second)
+    for name, longer in (("right", answer + second), ("wrong", answer + other)):
+        rows.append(msgspec.structs.replace(facts[0], id=name, answers={"de": longer}, choices={}))
+    return rows
+
+
 def test_it_finds_the_neurons_that_one_language_answers_with(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     trained.train(folder / "model")
+    hooked = Hooked(folder / "model")
+    data = some_written(hooked)
     store = fastneurons.deactivate(
         folder / "model",
-        trained.facts(),
+        data,
         trained.LANGUAGES,
         folder / "d.zarr",
         categories="specific",
@@ -348,6 +377,21 @@ def test_it_finds_the_neurons_that_one_language_answers_with(tmp_path_factory):
     # The set is found, in every example, and it is what was trained.
     specific = store.header.conditions.index("specific")
     assert (store["neuron_count"][:, specific] == len(trained.SPECIFIC)).all()
+    # Written answers are right if they are what greedy decoding writes, intact and without these neurons.
+    off = np.zeros((trained.LAYERS, trained.NEURONS), bool)
+    for name in ("intact", "specific"):
+        off[:, list(trained.SPECIFIC)] = name == "specific"
+        correct = store["correct"][:, :, store.header.conditions.index(name)]
+        for e, row in enumerate(data):
+            for j, code in enumerate(trained.LANGUAGES):
+                if code not in row.answers:
+                    assert correct[e, j] == Answer.NOT_JUDGED
+                elif not row.choices:
+                    right = hooked.writes(row.prompts[code], row.answers[code], torch.from_numpy(off))
+                    assert correct[e, j] == (Answer.RIGHT if right else Answer.WRONG)
+        of_written = correct[1:16:2].mean(0)
+        assert of_written.tolist() == ([1, 1] if name == "intact" else [1, 0])
+    assert store.header.measures == {"python": "choice, or without choices greedy-match"}
     of = {code: found.sel(language=code, category="specific") for code in trained.LANGUAGES}
     # German loses its answers, and random neurons of the same number take none.
     assert float(of["de"]["log_probability_from_control_high"]) < -1.5

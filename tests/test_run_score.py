@@ -15,7 +15,7 @@ from fastneurons.data.template import gap
 from fastneurons.engine.answers import Answerable, Candidate
 from fastneurons.engine.judging import RowAnswers
 from fastneurons.errors import InputError
-from fastneurons.experiments.judging import AnswerJudge, measures_of
+from fastneurons.experiments.judging import AnswerJudge, measures_of, measures_without_texts
 from fastneurons.store import open_store
 from tests.engine import tiny
 from tests.engine.agreement import agreement
@@ -244,6 +244,9 @@ def test_measures_are_named_and_tasks_without_answers_refused():
     assert "last number" in measures_of(scored, ["mgsm"])["mgsm"]
     with pytest.raises(InputError, match="--score: flores has no right answers"):
         measures_of(scored, ["flores"])
+    assert measures_without_texts(["xnli", "mgsm", "own"]) == {
+        "xnli": "choice", "mgsm": "greedy-match", "own": "choice, or without choices greedy-match",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ workers, vLLM starts them by importing this file again.
 import sys
 from pathlib import Path
 
+import xarray
+
 import fastneurons
 from fastneurons.analysis.deactivation import deactivation
 from fastneurons.data.demo.facts import facts
@@ -18,7 +20,7 @@ LANGUAGES = ["en", "de", "fr", "ru", "zh"]
 
 
 def main(folder: Path, examples: int) -> None:
-    """Answer each fact under every condition, and print a row for each category."""
+    """Answer each fact under every condition, and print both scores: the answers' log-probability, and accuracy."""
     store = fastneurons.deactivate(
         demo_model(),
         facts(LANGUAGES),
@@ -31,24 +33,33 @@ def main(folder: Path, examples: int) -> None:
         resume=True,
     )
     found = deactivation(store)
-    intact = float(found["overall_log_probability"].sel(condition="intact"))
-    print(f"{found.attrs['examples']} facts, log-probability of the answer {intact:.2f}")
+    print(f"{found.attrs['examples']} facts")
+    print_score(found, "log_probability", "log-probability of the answer", 1, 2)
+    # Greedy match: an answer is right if each of its tokens is the likeliest one.
+    print_score(found, "accuracy", "accuracy in per cent", 100, 1)
+
+
+def print_score(found: xarray.Dataset, score: str, title: str, scale: float, digits: int) -> None:
+    """Print a score's changes without each category, over all languages and then the effect by language."""
+    intact = scale * found[f"overall_{score}"].sel(condition="intact").item()
+    print(f"\n{title}: {intact:.{digits}f} for the intact model\n")
     print("| category | neurons | of them in a control | off - intact | random - intact | off - random |")
     print("|---|---|---|---|---|---|")
     for category in found["category"].values:
         at = found.sel(category=category)
-        cells = [f"{float(at['neurons'].sum()):,.0f}", f"{100 * float(at['overlap']):.0f} %"]
+        cells = [f"{at['neurons'].sum().item():,.0f}", f"{100 * at['overlap'].item():.0f} %"]
         for difference in ("from_intact", "control_from_intact", "from_control"):
-            name = f"overall_log_probability_{difference}"
-            mean, low, high = (float(at[f"{name}{end}"]) for end in ("", "_low", "_high"))
-            cells.append(f"{mean:+.2f} ({low:+.2f} to {high:+.2f})")
+            name = f"overall_{score}_{difference}"
+            mean, low, high = (scale * at[f"{name}{end}"].item() for end in ("", "_low", "_high"))
+            cells.append(f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})")
         print(f"| {category} | {' | '.join(cells)} |")
+    print(f"\n| language | intact | {' | '.join(map(str, found['category'].values))} |")
+    print("|---|---|" + "---|" * found.sizes["category"])
     for language in LANGUAGES:
-        beyond = [
-            f"{float(found['log_probability_from_control'].sel(language=language, category=category)):+.2f}"
-            for category in found["category"].values
-        ]
-        print(f"| {language} | {' | '.join(beyond)} |")
+        at = found.sel(language=language)
+        cells = [f"{scale * at[score].sel(condition='intact').item():.{digits}f}"]
+        cells += [f"{scale * beyond:+.{digits}f}" for beyond in at[f"{score}_from_control"].values]
+        print(f"| {language} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

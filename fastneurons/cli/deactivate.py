@@ -167,8 +167,9 @@ def deactivate(
     """Switch categories of neurons off, and measure what breaks.
 
     Each prompt is answered as the model is, with each category's neurons held at 0, and with random neurons of the
-    same number in each layer. The store has the log-probability of the reference answer, and of tasks with choices
-    whether the answer is right; fastneurons summary and plot show the differences with their intervals.
+    same number in each layer. The store has the log-probability of the reference answer, and whether the answer is
+    right: the likeliest choice or, without choices, what greedy decoding would write. fastneurons summary and plot show
+    the differences with their intervals.
 
     A category is that of each example, unless --min-share makes one set for all of them.
     """

@@ -108,6 +108,7 @@ def generate(
     dtype: opt.Dtype = "auto",
     revision: opt.Revision = None,
     tokenizer: opt.TokenizerName = None,
+    lora: opt.Lora = None,
     quantization: opt.Quantization = None,
     trust_remote_code: opt.TrustRemoteCode = False,
     seed: opt.Seed = 0,
@@ -137,6 +138,7 @@ def generate(
         dtype=dtype,
         revision=revision,
         tokenizer=tokenizer,
+        lora=lora,
         quantization=quantization,
         trust_remote_code=trust_remote_code,
         seed=seed,
@@ -171,7 +173,7 @@ def generate(
     codes = parse_languages(languages, 1) if languages is not None else None
     for note in notes_on_varieties(re.split(r"[,\s]+", languages or "")):
         say(f"--languages: {note}")
-    check_place(model)
+    check_place(model, lora)
     # Imported late: mistakes that need neither data nor an engine to find are reported at once.
     from fastneurons.data.tasks import tasks_and_data
     from fastneurons.experiments.generate import Decoding, generate_into_store

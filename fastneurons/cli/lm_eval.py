@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fastneurons.cli import data_options as opt_data
-from fastneurons.cli.engine_options import AsJson
+from fastneurons.cli.engine_options import AsJson, Lora
 from fastneurons.cli.help import SectionedCommand
 from fastneurons.streams import say
 
@@ -37,6 +37,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    lora: Lora = None,
     as_json: AsJson = False,
 ) -> None:
     """Run lm-evaluation-harness with the intact model and with each edit, and compare.
@@ -46,10 +47,20 @@ def run(
     the intact model over the same documents.
     """
     from fastneurons.arrays import INTACT
+    from fastneurons.engine.adapters import read_adapter
     from fastneurons.errors import InputError
+
+    adapter = read_adapter(lora) if lora is not None else None
+    # Imported late: a mistaken folder is reported at once.
     from fastneurons.experiments.under_edits import named_edits
-    from fastneurons.harness.results import folders_of, print_results, read_results, results_numbers
-    from fastneurons.harness.run import run_harness
+    from fastneurons.harness.results import (
+        ADAPTER_KEY,
+        folders_of,
+        print_results,
+        read_results,
+        results_numbers,
+    )
+    from fastneurons.harness.run import adapter_facts, run_harness
     from fastneurons.visible import visible_json
 
     edits = named_edits(edit or [])
@@ -58,12 +69,14 @@ def run(
             f"--edit {', '.join(scoped)}: is for prompts or for generated tokens alone, and the harness does not tell "
             "them apart; lm-eval takes edits whose scope is both"
         )
-    root = run_harness(context.args, edits, output_path)
+    if adapter is not None and ADAPTER_KEY in dict(edits):
+        raise InputError(f"--edit {ADAPTER_KEY}: results name the adapter so; rename the file")
+    root = run_harness(context.args, edits, output_path, adapter)
     found = read_results(folders_of(root, [INTACT, *(name for name, _ in edits)]))
     if as_json:
-        print(visible_json(results_numbers(found)))
+        print(visible_json(results_numbers(found, adapter_facts(adapter) if adapter else None)))
     else:
-        print_results(found, sys.stdout)
+        print_results(found, sys.stdout, str(adapter.folder) if adapter else None)
     if output_path is not None:
         say(f"files:   {output_path}")
 

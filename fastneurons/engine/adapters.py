@@ -6,7 +6,7 @@ Nothing here imports torch or vLLM. An adapter is small, so its weights are hash
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,12 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # Entries about where and by which program an adapter was written.
 _INCIDENTAL = frozenset({"inference_mode", "peft_version"})
 _PREFIX = "base_model.model."
+_HEAD = "lm_head"
+# vLLM applies LoRA to the logits of sampled rows alone.
+CHANGES_UNEMBEDDING = (
+    "it changes the unembedding, which is not supported where log-probabilities are computed: merge it into the "
+    "weights and pass the result"
+)
 _HASHED_AT_ONCE = 1 << 24
 
 
@@ -151,6 +157,37 @@ def check_fits(adapter: Adapter, model: str, files: ModelFiles) -> None:
                 f"--lora {adapter.folder}: an adapter of another model{of}: its {module} is {rows} x {columns}, "
                 f"that of {model} is {has[0]} x {has[1]}"
             )
+
+
+def check_judged(adapter: Adapter) -> None:
+    """Refuse an adapter of the unembedding where tokens are judged, before the model is loaded.
+
+    Raises:
+        InputError: it has such a module, by its usual name; others are found by the workers.
+    """
+    if any(module.rpartition(".")[2] == _HEAD for module in _module_shapes(adapter.tensors)):
+        raise InputError(f"--lora {adapter.folder}: {CHANGES_UNEMBEDDING}")
+
+
+def check_loaded(folder: str, replies: Sequence[Mapping[str, Any]]) -> None:
+    """Check that vLLM has loaded an adapter, and that each of its modules changes the model.
+
+    Args:
+        folder: Of the adapter.
+        replies: What `fastneurons_load_adapter` returned on each rank.
+    Raises:
+        InputError: vLLM refuses it, or would leave a part of it out.
+    """
+    for reply in replies:
+        if reply["error"] is not None:
+            raise InputError(f"--lora {folder}: vLLM cannot load it: {reply['error']}")
+    unused = set.intersection(*(set(reply["unused"]) for reply in replies))
+    if unused:
+        more = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
+        raise InputError(
+            f"--lora {folder}: vLLM would not apply its {min(unused)}{more}: merge the adapter into the weights and "
+            "pass the result"
+        )
 
 
 def check_place(model: str, lora: str | None = None) -> None:

@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions
-from fastneurons.engine.adapters import Adapter, check_fits, read_adapter, read_record
+from fastneurons.engine.adapters import (
+    Adapter,
+    check_fits,
+    check_judged,
+    check_loaded,
+    read_adapter,
+    read_record,
+)
 from fastneurons.engine.core import Core, lora_request
 from fastneurons.engine.engine_warnings import collected_warnings
 from fastneurons.engine.environment import engine_environment, give_freed_memory_back
@@ -416,8 +423,11 @@ class PatchedEngine:
             check_config(config.model_config.hf_config.to_dict())
         except InputError as error:
             raise InputError(f"{self._model}: {error}") from error
+        observation = self._observe(config)
+        if self._adapter is not None and observation.judged_places:
+            check_judged(self._adapter)
         config.additional_config = msgspec.structs.replace(
-            self._observe(config), patch=PATCH_VERSION, engine=self._number
+            observation, patch=PATCH_VERSION, engine=self._number
         )
         if config.scheduler_config.scheduler_cls is None:
             kind = "NeuronAsyncScheduler" if config.scheduler_config.async_scheduling else "NeuronScheduler"
@@ -454,17 +464,7 @@ class PatchedEngine:
         if self._adapter is None:
             return
         name, folder = self._adapter.fingerprint, str(self._adapter.folder)
-        replies = self._ask("fastneurons_load_adapter", name=name, folder=folder)
-        for reply in replies:
-            if reply["error"] is not None:
-                raise InputError(f"--lora {folder}: vLLM cannot load it: {reply['error']}")
-        unused = set.intersection(*(set(reply["unused"]) for reply in replies))
-        if unused:
-            raise InputError(
-                f"--lora {folder}: vLLM would not apply its {min(unused)}"
-                f"{f' and {len(unused) - 1} more' if len(unused) > 1 else ''}: merge the adapter into the weights and "
-                "pass the result"
-            )
+        check_loaded(folder, self._ask("fastneurons_load_adapter", name=name, folder=folder))
         self._lora = lora_request(name, folder)
 
     def _ranks(self) -> list[dict[str, Any]]:

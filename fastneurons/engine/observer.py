@@ -85,6 +85,7 @@ class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     edits: int = 0  # slots of the workers' bank of edits
     edit_values: int = 0  # rows of values that these may add
     judged_places: int = 0  # judged tokens in flight whose log-probabilities the workers hold
+    finds_likeliest: bool = False  # whether they hold, too, which of these tokens greedy decoding would take
     bins: int | None = None  # of a corpus's histograms; None: there are none
     # Whether the engine only reads, so that work that no reading depends on may be skipped.
     only_reads: bool = False

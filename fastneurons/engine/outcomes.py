@@ -131,6 +131,8 @@ class Outcome:
         digest: Of its texts.
         log_likelihood: For each of the L languages float64 [C, candidates], log-probabilities summed over each
             candidate's tokens; [C, 0] without an answer.
+        is_greedy: Likewise bool [C, candidates], whether greedy decoding would write the candidate after the prompt:
+            each of its tokens is the likeliest one.
         neuron_count: int32 [C, N], neurons edited.
         overlap: int32 [C, N], of a control those that are in its category too.
     """
@@ -138,6 +140,7 @@ class Outcome:
     row: Answerable | Skipped
     digest: int
     log_likelihood: list[NDArray[np.float64]] = field(default_factory=list)
+    is_greedy: list[NDArray[np.bool_]] = field(default_factory=list)
     neuron_count: NDArray[np.int32] | None = None
     overlap: NDArray[np.int32] | None = None
 
@@ -154,6 +157,7 @@ class _InFlight:
     unsent: deque[tuple[int, int, int]] = field(default_factory=deque)  # condition, language, candidate
     unscored: int = 0
     log_likelihood: list[NDArray[np.float64]] = field(default_factory=list)
+    is_greedy: list[NDArray[np.bool_]] = field(default_factory=list)
 
     @property
     def is_through(self) -> bool:
@@ -166,7 +170,7 @@ class OutcomePass:
     """One pass over rows. Iterating runs the engine; rows come out in order.
 
     Args:
-        engine: Reads, edits and judges. Nothing else may use it meanwhile.
+        engine: Reads, edits and judges, and finds the likeliest tokens. Nothing else may use it meanwhile.
         design: The conditions.
         num_languages: L.
         rows: The rows, each `Answerable` or skipped, from index `first` of the source on.
@@ -316,6 +320,7 @@ class OutcomePass:
             return item
         C = len(self._design.conditions)
         item.log_likelihood = [np.full((C, len(candidates)), np.nan) for candidates in row.candidates]
+        item.is_greedy = [np.zeros((C, len(candidates)), bool) for candidates in row.candidates]
         # One condition after the other, so that texts that can share cached prefixes follow each other.
         item.unsent.extend(
             (c, index, k)
@@ -384,11 +389,13 @@ class OutcomePass:
             self._failure = error
 
     def _take_results(self) -> None:
-        """Take the log-probabilities that were begun before the last step, so that they are there by now."""
+        """Take the judgements that were begun before the last step, so that they are there by now."""
         try:
-            for values in self._scores.fetch():
+            for judged in self._scores.fetch_judged():
                 item, condition, index, k = self._expected.popleft()
-                item.log_likelihood[index][condition, k] = values.sum(dtype=np.float64)
+                item.log_likelihood[index][condition, k] = judged.log_probability.sum(dtype=np.float64)
+                assert judged.is_likeliest is not None
+                item.is_greedy[index][condition, k] = judged.is_likeliest.all()
                 item.unscored -= 1
                 if item.is_through and self._fixed is None:
                     assert item.edit_slots is not None
@@ -412,7 +419,7 @@ class OutcomePass:
                 self._failure = self._failure or error
                 return
             count, overlap = (self._of_conditions(each) for each in (sizes.neuron_count, sizes.overlap))
-            yield Outcome(item.row, item.digest, item.log_likelihood, count, overlap)
+            yield Outcome(item.row, item.digest, item.log_likelihood, item.is_greedy, count, overlap)
 
     @staticmethod
     def _sizes_of(item: _InFlight) -> Filled:

@@ -46,6 +46,7 @@ class Scorer:
         num_places: Judged tokens that the buffer holds.
         device: Where the model is.
         stream: Where collections run; None takes that of the device.
+        finds_likeliest: Whether to note, too, which judged tokens are the likeliest ones.
 
     Attributes:
         tokens_scored: Judged tokens so far; those that a preempted request computes again count once.
@@ -57,9 +58,11 @@ class Scorer:
         num_places: int,
         device: torch.device,
         stream: CollectStream | None = None,
+        finds_likeliest: bool = False,
     ) -> None:
         self._unembedding, self._device = unembedding, device
         self._values = torch.full((num_places,), torch.nan, dtype=torch.float32, device=device)
+        self._likeliest = torch.zeros(num_places if finds_likeliest else 0, dtype=torch.uint8, device=device)
         self._stream = stream or collect_stream(device, beside=True)
         self._requests: dict[str, _Request] = {}
         self._judged: JudgedRows | None = None
@@ -70,7 +73,7 @@ class Scorer:
     @property
     def buffer_bytes(self) -> int:
         """Device memory held in addition to the model."""
-        return self._values.nbytes
+        return self._values.nbytes + self._likeliest.nbytes
 
     def scheduled(self, request_id: str, scored: Sequence[int], token_ids: Sequence[int]) -> None:
         """A request enters the engine, or re-enters it after a preemption.
@@ -119,7 +122,12 @@ class Scorer:
         if judged is None or not len(judged.rows):
             return
         rows, places, tokens = self._to_device(np.stack((judged.rows, judged.places, self._targets)))
-        self._values[places] = self._unembedding.log_probabilities(hidden_states, rows, tokens)
+        finds = len(self._likeliest) > 0
+        self._values[places], likeliest = self._unembedding.judge(
+            hidden_states, rows, tokens, likeliest=finds
+        )
+        if likeliest is not None:
+            self._likeliest[places] = likeliest.byte()
         self._steps += 1
         self._stream.step_queued(self._steps)
 
@@ -129,12 +137,20 @@ class Scorer:
         Args:
             ranges: Places [first, end) in the buffer. Nothing may be sent to them before they are fetched.
         Returns:
-            `log_probability` float32 [places], NaN for a token that was not scored.
+            `log_probability` float32 [places], NaN for a token that was not scored; and, if they are found,
+            `is_likeliest` uint8 [places], 1 for a token that greedy decoding would take.
         """
         self._collections += 1
-        runs = [self._values[first:end] for first, end in ranges]
+        buffers = {"log_probability": self._values}
+        if len(self._likeliest):
+            buffers["is_likeliest"] = self._likeliest
         return self._stream.begin(
-            self._collections, self._steps, lambda: {"log_probability": torch.cat(runs)}
+            self._collections,
+            self._steps,
+            lambda: {
+                name: torch.cat([buffer[first:end] for first, end in ranges])
+                for name, buffer in buffers.items()
+            },
         )
 
     def _empty(self, requests: Sequence[_Request]) -> None:

@@ -29,6 +29,8 @@ from fastneurons.errors import EngineError, InputError
 _LEAST_PLACES = 2**18
 # Texts in flight for each one that a step can hold: the next step is ready while one runs.
 _STEPS_IN_FLIGHT = 4
+# The result of texts without judged tokens, of which nothing is sent.
+_NOTHING: Arrays = {"log_probability": np.zeros(0, np.float32), "is_likeliest": np.zeros(0, np.uint8)}
 
 
 class ToScore(NamedTuple):
@@ -45,6 +47,18 @@ class ToScore(NamedTuple):
     first: int
     edit: int | None = None
     salt: str | None = None
+
+
+class Judged(NamedTuple):
+    """The judged tokens of a text.
+
+    Args:
+        log_probability: float32, natural logarithms.
+        is_likeliest: bool, whether greedy decoding would take each of them; None if the engine does not find that.
+    """
+
+    log_probability: NDArray[np.float32]
+    is_likeliest: NDArray[np.bool_] | None
 
 
 def judged_places(config: Any) -> int:
@@ -249,15 +263,24 @@ class Scores:
         Raises:
             EngineError: the engine failed, or did not score a token.
         """
+        for judged in self.fetch_judged(number):
+            yield judged.log_probability
+
+    def fetch_judged(self, number: int | None = None) -> Iterator[Judged]:
+        """Likewise, with all that is known of the judged tokens."""
         for _ in range(len(self._begun) if number is None else min(number, len(self._begun))):
             numbers, wait = self._begun.popleft()
             arrays = wait()
-            values = np.array(arrays[0]["log_probability"]) if arrays else np.zeros(0, np.float32)
+            found = arrays[0] if arrays else _NOTHING
+            values, likeliest = np.array(found["log_probability"]), found.get("is_likeliest")
             if np.isnan(values).any():
                 self._explain_nan()
             for _ in numbers:
                 self._places.free()
-            yield from np.split(values, np.cumsum(numbers[:-1]))
+            ends = np.cumsum(numbers[:-1])
+            parts = None if likeliest is None else np.split(likeliest.astype(bool), ends)
+            for k, of_text in enumerate(np.split(values, ends)):
+                yield Judged(of_text, None if parts is None else parts[k])
 
     def check(self) -> None:
         """Check that every token sent to be judged was scored exactly once, after all results were fetched.

@@ -86,7 +86,7 @@ class Session:
         self.measurement = measurement or Measurement()
         self.totals = Totals()
         self._only_reads, self._judges, self._judge = only_reads, judges or judge is not None, judge
-        self._bank = {"edits": num_edits, "edit_values": num_edit_values}
+        self._bank: dict[str, Any] = {"edits": num_edits, "edit_values": num_edit_values}
         options = options or EngineOptions()
         check_together(self.measurement, RunOptions(), options)
         self.engine = PatchedEngine(

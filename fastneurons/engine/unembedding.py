@@ -2,7 +2,7 @@
 
 Logits are those of the model's `compute_logits`: with its bias, soft cap and scale, and without what pads its
 vocabulary. A tensor-parallel rank computes those of its part of the vocabulary, and the ranks exchange two numbers a
-token in place of whole rows of logits.
+token, or four, in place of whole rows of logits.
 """
 
 from collections.abc import Callable
@@ -39,27 +39,40 @@ class Unembedding:
         self._rows_at_once = max(1, min(most_rows, _LOGITS_BYTES // (4 * max(1, self._end - self._first))))
 
     @torch.inference_mode()
-    def log_probabilities(self, hidden_states: Tensor, rows: Tensor, tokens: Tensor) -> Tensor:
-        """Log-probability of each token after its row's: float32 [J].
+    def judge(
+        self, hidden_states: Tensor, rows: Tensor, tokens: Tensor, *, likeliest: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Judge each token as the one after its row's.
 
         Args:
             hidden_states: [T, H], of all rows of a step, after the last norm.
             rows: int64 [J], of these.
             tokens: int64 [J].
+            likeliest: Whether to find the likeliest tokens, too: one more pass over the logits.
+        Returns:
+            The tokens' log-probabilities, float32 [J]; and whether each is the one that greedy decoding takes, bool
+            [J]: the first of those with the highest logit. None unless asked for.
         """
         parts = [
-            self._of_some(hidden_states[rows[some]], tokens[some])
+            self._of_some(hidden_states[rows[some]], tokens[some], likeliest)
             for some in (
                 slice(first, first + self._rows_at_once) for first in range(0, len(rows), self._rows_at_once)
             )
         ]
-        return torch.cat(parts) if parts else hidden_states.new_zeros(0, dtype=torch.float32)
+        values = [part[0] for part in parts] or [hidden_states.new_zeros(0, dtype=torch.float32)]
+        if not likeliest:
+            return torch.cat(values), None
+        chosen = [part[1] for part in parts if part[1] is not None]
+        return torch.cat(values), torch.cat(chosen or [hidden_states.new_zeros(0, dtype=torch.bool)])
 
-    def _of_some(self, hidden_states: Tensor, tokens: Tensor) -> Tensor:
+    def _of_some(
+        self, hidden_states: Tensor, tokens: Tensor, likeliest: bool
+    ) -> tuple[Tensor, Tensor | None]:
         if self._gather is None:
             with self._without_adapter:
                 logits = self._compute(hidden_states).float()
-            return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
+            values = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
+            return values, logits.argmax(1) == tokens if likeliest else None
         with self._own_part, self._without_adapter:
             logits = self._compute(hidden_states)
         logits = logits.float()
@@ -71,10 +84,18 @@ class Unembedding:
         chosen = logits.gather(1, torch.where(is_own, own, 0)[:, None])[:, 0]
         # Another rank's token: minus infinity, the least that any logit is.
         chosen = chosen.masked_fill(~is_own, -torch.inf)
-        both = self._gather(torch.stack((logits.logsumexp(1), chosen), 1))
-        both = both.unflatten(1, (-1, 2))  # [J, ranks, 2]
-        found: Tensor = both[:, :, 1].amax(1) - both[:, :, 0].logsumexp(1)
-        return found
+        numbers = [logits.logsumexp(1), chosen]
+        if likeliest:
+            best = logits.argmax(1)
+            # As a float32: exact up to 16 million tokens.
+            numbers += [logits.gather(1, best[:, None])[:, 0], (best + self._first).float()]
+        gathered = self._gather(torch.stack(numbers, 1))
+        of_ranks = gathered.unflatten(1, (-1, len(numbers)))  # [J, ranks, numbers]
+        values = of_ranks[:, :, 1].amax(1) - of_ranks[:, :, 0].logsumexp(1)
+        if not likeliest:
+            return values, None
+        first = of_ranks[:, :, 2].argmax(1, keepdim=True)  # of ranks with the same logit: lower tokens
+        return values, of_ranks[:, :, 3].gather(1, first)[:, 0].long() == tokens
 
 
 class _OwnPart:

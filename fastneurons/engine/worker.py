@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from vllm.v1.outputs import AsyncModelRunnerOutput
 
+from fastneurons.engine.adapters import CHANGES_UNEMBEDDING
 from fastneurons.engine.core import ADAPTER_NUMBER, lora_request
 from fastneurons.engine.discovery import NoSiteError, find_sites
 from fastneurons.engine.edit_bank import EditBank
@@ -91,7 +92,7 @@ class NeuronWorker(_WorkerBase):
                 values,
                 _gather_ranks,
             )
-            self.scorer = self._make_scorer(spec.judged_places)
+            self.scorer = self._make_scorer(spec.judged_places, spec.finds_likeliest)
         except (NoSiteError, TooLargeError, LookupError) as error:
             self.refusal = str(error)
             return loaded
@@ -256,10 +257,13 @@ class NeuronWorker(_WorkerBase):
         """`Observer.fill_edits` of this rank, and its arrays once they are there."""
         return self._later(lambda observer: observer.fill_edits(rows, fills, threshold))
 
-    def fastneurons_load_adapter(self, name: str, folder: str) -> dict[str, Any]:
+    def fastneurons_load_adapter(self, name: str, folder: str, judges: bool = False) -> dict[str, Any]:
         """Load the LoRA adapter that requests may use; return what is wrong with it, and modules without effect here.
 
         Before the first request, since an exception within a step would end the engine.
+
+        Args:
+            judges: Whether log-probabilities of given tokens will be computed, though there is no scorer.
         """
         assert self.observer is not None
         try:
@@ -271,11 +275,9 @@ class NeuronWorker(_WorkerBase):
         slot = adapter_slot(self.model_runner.get_model(), ADAPTER_NUMBER)
         # See `Adapter.engine_arguments`.
         assert self.model_runner.device.type != "cpu" or slot < manager.lora_slots - 1
-        if self.scorer is not None and unembedding_factors(self.model_runner.get_model(), slot) is not None:
-            changed = (
-                "it changes the unembedding, which is not supported where log-probabilities are computed"
-            )
-            return {"error": f"{changed}: merge it into the weights", "unused": []}
+        judges = judges or self.scorer is not None
+        if judges and unembedding_factors(self.model_runner.get_model(), slot) is not None:
+            return {"error": CHANGES_UNEMBEDDING, "unused": []}
         self.observer.adapt(down_factors(self.observer.sites, slot))
         return {"error": None, "unused": sorted(set(loaded) - set(manager.modules))}
 
@@ -342,7 +344,7 @@ class NeuronWorker(_WorkerBase):
             return _Later(lambda: failed)
         return _Later(lambda: self._reply(lambda observer: fetch(observer, collection)))
 
-    def _make_scorer(self, num_places: int) -> Scorer | None:
+    def _make_scorer(self, num_places: int, finds_likeliest: bool) -> Scorer | None:
         """The scorer of this rank, if it computes logits and the session judges tokens."""
         from vllm.distributed import get_pp_group
 
@@ -354,7 +356,7 @@ class NeuronWorker(_WorkerBase):
             self.scheduler_config.max_num_seqs,
             _gather_ranks if tensor_parallel else None,
         )
-        return Scorer(unembedding, num_places, self.model_runner.device)
+        return Scorer(unembedding, num_places, self.model_runner.device, finds_likeliest=finds_likeliest)
 
     def _score(self) -> None:
         """Score the step that was just run: both model runners keep its hidden states until they sample."""

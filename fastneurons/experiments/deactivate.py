@@ -33,7 +33,8 @@ from fastneurons.experiments.common_sets import (
     occupancy_of_store,
 )
 from fastneurons.experiments.design import Deactivation
-from fastneurons.experiments.interrupts import SIGNALS_APART_S
+from fastneurons.experiments.interrupts import was_stopped
+from fastneurons.experiments.judging import measures_without_texts
 from fastneurons.experiments.measure import describe, described, header_of, skipped_lines
 from fastneurons.experiments.resume import KnownRows, remaining_rows
 from fastneurons.experiments.source import Source
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
 
 # Examples in flight for each step that may run: the next step is ready while one runs.
 _STEPS_IN_FLIGHT = 4
-# In the header's `measures`: answers with choices are judged by the choice of the highest log-probability.
-MEASURE = "choice"
 
 
 def deactivate_into_store(
@@ -195,6 +194,7 @@ class _Job:
             only_reads=True,
             edits=self._design.num_slots(L, most),
             judged_places=judged_places(config),
+            finds_likeliest=True,
         )
 
     # -- which neurons ---------------------------------------------------------------------------------
@@ -323,8 +323,7 @@ class _Job:
                         waiting = []
             ended = not stop.is_set()
         except EngineError:
-            # A batch system sends its SIGTERM to the engine's processes as well, which may end before this one has it.
-            if not stop.wait(SIGNALS_APART_S):
+            if not was_stopped(stop):
                 raise
             ended = False
         finally:
@@ -389,7 +388,7 @@ class _Job:
             kind="deactivate",
             conditions=[condition.label for condition in self._design.conditions],
             edits=self._deactivation.recorded(len(self._languages)),
-            measures=dict.fromkeys(source.tasks, MEASURE),
+            measures=measures_without_texts(source.tasks),
         )
 
     def _window(self, outcomes: Sequence[Outcome], first: int, tasks: tuple[str, ...]) -> Window:
@@ -442,6 +441,8 @@ def outcome_arrays(
             arrays["log_probability"][e, index] = likelihood[:, reference]
             arrays["judged_count"][e, index] = len(chosen.token_ids) - chosen.first
             if likelihood.shape[1] > 1:
-                right = is_chosen(choose(likelihood), np.full(len(likelihood), reference))
-                arrays["correct"][e, index] = np.where(right == 1, Answer.RIGHT, Answer.WRONG)
+                right = is_chosen(choose(likelihood), np.full(len(likelihood), reference)) == 1
+            else:
+                right = outcome.is_greedy[index][:, reference]
+            arrays["correct"][e, index] = np.where(right, Answer.RIGHT, Answer.WRONG)
     return arrays

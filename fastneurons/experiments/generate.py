@@ -21,6 +21,7 @@ from fastneurons.engine.scoring import scoring_engine
 from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.tokenise import Tokeniser, token_facts
 from fastneurons.errors import InputError, printable
+from fastneurons.experiments.header import model_and_adapter
 from fastneurons.experiments.resume import KnownRows, remaining_rows
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.under_edits import header_under_edits, write_rows, writer_under_edits
@@ -119,7 +120,11 @@ def generate_into_store(
     decoding, options, engine = decoding or Decoding(), options or RunOptions(), engine or EngineOptions()
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     check_before_loading(edits, model, engine)
-    observation = {"edits": len(edits), "edit_values": sum(edit.value is not None for _, edit in edits)}
+    observation = {
+        "edits": len(edits),
+        "edit_values": sum(edit.value is not None for _, edit in edits),
+        "judged_places": 0,  # an adapter may change the unembedding: only sampled rows meet it
+    }
     with with_one_engine(source, progress, verbose) as (shown, stop):
         shown.message(f"loading {short_name(model)}")
         with scoring_engine(model, engine, verbose=verbose, observation=observation) as running:
@@ -152,7 +157,7 @@ class GenerationJob:
         slots = [bank.put(edit, name) for name, edit in self.edits]
         bank.check()
         progress.message(
-            f"{short_name(facts.model)}: {facts.dtype}; each prompt intact and under {len(slots)} edits; "
+            f"{model_and_adapter(facts)}: {facts.dtype}; each prompt intact and under {len(slots)} edits; "
             f"up to {self.decoding.max_tokens:,} tokens a text"
         )
         for warning in facts.warnings:

@@ -8,6 +8,7 @@ from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.engine.engine import ModelFacts
 from fastneurons.errors import printable
 from fastneurons.experiments.source import Source
+from fastneurons.model_name import short_name
 from fastneurons.store import Header
 
 
@@ -62,6 +63,13 @@ def header_from(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
     )
+
+
+def model_and_adapter(facts: ModelFacts) -> str:
+    """Name a model, and its adapter if it has one, for messages."""
+    if facts.adapter is None:
+        return short_name(facts.model)
+    return f"{short_name(facts.model)} with adapter {facts.adapter.folder.name} (rank {facts.adapter.rank})"
 
 
 def _printable(value: Any) -> Any:

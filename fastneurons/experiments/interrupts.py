@@ -10,6 +10,14 @@ from types import FrameType
 SIGNALS_APART_S = 0.5
 
 
+def was_stopped(stop: threading.Event) -> bool:
+    """Whether a signal explains why the engine failed: one that has come, or comes within moments.
+
+    A batch system sends its SIGTERM to the engine's processes as well, which may end before this one has it.
+    """
+    return stop.wait(SIGNALS_APART_S)
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[threading.Event]:
     """Turn the first Ctrl-C, or a batch system's SIGTERM, into a request to stop; a second one acts as usual."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastneurons.arrays import Answer, Arrays
+from fastneurons.arrays import GREEDY_MATCH, Answer, Arrays
 from fastneurons.config import Measurement
 from fastneurons.data.tasks import TASKS
 from fastneurons.engine.answers import Answerable
@@ -28,6 +28,8 @@ _WRITTEN = {
     "exact-match": "the answer or an alias at the beginning of the first line, generated greedily",
     "last-number": "the last number, generated greedily",
 }
+# Where answers are scored and nothing is generated: the choice of the highest log-likelihood.
+CHOICE = "choice"
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,18 @@ def measures_of(measurement: Measurement, tasks: Sequence[str]) -> dict[str, str
         else:
             measures[task] = written if known else f"{choice}, or without choices {written}"
     return measures
+
+
+def measures_without_texts(tasks: Sequence[str]) -> dict[str, str]:
+    """The header's field `measures` of a job that scores answers and generates nothing."""
+    return {task: _measure_without_text(task) for task in tasks}
+
+
+def _measure_without_text(task: str) -> str:
+    if _scoring(task) == "choice":
+        return CHOICE
+    known = task in TASKS and task != "jsonl"
+    return GREEDY_MATCH if known else f"{CHOICE}, or without choices {GREEDY_MATCH}"
 
 
 def _scoring(task: str | None) -> str | None:

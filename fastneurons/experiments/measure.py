@@ -17,9 +17,9 @@ from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
-from fastneurons.experiments.header import header_from
+from fastneurons.experiments.header import header_from, model_and_adapter
 from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
-from fastneurons.experiments.interrupts import SIGNALS_APART_S
+from fastneurons.experiments.interrupts import was_stopped
 from fastneurons.experiments.judging import judge_of, measures_of
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
 from fastneurons.experiments.source import Source
@@ -125,11 +125,8 @@ def describe(facts: ModelFacts, measurement: Measurement) -> str:
     if facts.workers > 1:
         where = f"{facts.workers} workers, each {where}"
     held = "counts" if measurement.position == "corpus" else f"up to {facts.slots} examples in flight"
-    adapter = (
-        f" with adapter {facts.adapter.folder.name} (rank {facts.adapter.rank})" if facts.adapter else ""
-    )
     return (
-        f"{short_name(facts.model)}{adapter}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
+        f"{model_and_adapter(facts)}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
         f"({facts.function}{', gated' if facts.gated else ''}), {facts.dtype}, {where}; "
         f"{held} in {facts.buffer_bytes / 2**20:.1f} of {measurement.memory_bytes / 2**20:,.0f} MiB"
     )
@@ -241,8 +238,7 @@ def _measure(
                     window = []
         ended = not stop.is_set()
     except EngineError:
-        # A batch system sends its SIGTERM to the engine's processes as well, which may end before this one has it.
-        if not stop.wait(SIGNALS_APART_S):
+        if not was_stopped(stop):
             raise
         ended = False
     finally:

@@ -20,6 +20,7 @@ from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.texts import TextEncoder, windows_of
 from fastneurons.engine.tokenise import Tokeniser, token_facts
 from fastneurons.errors import InputError
+from fastneurons.experiments.header import model_and_adapter
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.under_edits import header_under_edits, write_rows, writer_under_edits
@@ -261,7 +262,7 @@ def write_perplexity(
         *((slot, bank.salt(slot, 0)) for slot in slots),
     ]
     progress.message(
-        f"{short_name(facts.model)}: {facts.dtype}; intact and {len(edits)} edits; windows of {length:,} tokens, "
+        f"{model_and_adapter(facts)}: {facts.dtype}; intact and {len(edits)} edits; windows of {length:,} tokens, "
         f"{stride:,} apart"
     )
     for warning in facts.warnings:

@@ -13,8 +13,9 @@ from fastneurons.engine.edits import salt_of
 from fastneurons.engine.engine import ModelFacts
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.session import TokenisedRows
-from fastneurons.errors import InputError, StoreError
+from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.experiments.header import header_from
+from fastneurons.experiments.interrupts import was_stopped
 from fastneurons.experiments.measure import commit, too_few
 from fastneurons.experiments.resume import KnownRows
 from fastneurons.experiments.source import Source
@@ -108,7 +109,7 @@ def write_rows(
         known: The rows that the store held.
         tokens: The array that says how many tokens a row took, for progress.
     Raises:
-        EngineError: the engine failed; what came before is committed.
+        EngineError: the engine failed, and not because of a signal; what came before is committed.
         StoreError: the source has fewer rows than the store, or the store cannot be written.
         Exception: whatever taking the rows raised, once all rows before it are committed.
     """
@@ -125,6 +126,9 @@ def write_rows(
             if (row.first + 1) % header.window == 0:
                 commit(writer, waiting, source.tasks, languages)
                 waiting = []
+    except EngineError:
+        if not was_stopped(stop):
+            raise
     finally:
         # Also after an error or Ctrl-C: what was computed is kept, and the run can be resumed.
         encoded.close()

@@ -17,6 +17,8 @@ from lm_eval.api.registry import register_model
 from vllm import SamplingParams, TokensPrompt
 
 from fastneurons.config import EngineOptions
+from fastneurons.engine.adapters import Adapter, check_judged, check_loaded, check_place
+from fastneurons.engine.core import lora_request
 from fastneurons.engine.edits import Edits, check_before_loading
 from fastneurons.engine.engine import engines_in_use
 from fastneurons.engine.environment import engine_environment
@@ -45,6 +47,7 @@ class EditedVLLM(VLLM):
     """lm-evaluation-harness' model for vLLM, whose requests take the edit of the condition in force."""
 
     edits: Sequence[tuple[str, Edit]] = ()
+    adapter: Adapter | None = None  # that all requests use
     condition: int = 0  # 0: the intact model; k: the k-th edit
     _running: "EditedVLLM | None" = None
 
@@ -71,6 +74,10 @@ class EditedVLLM(VLLM):
                 f"--model_args data_parallel_size={arguments['data_parallel_size']}: engines that lm-eval starts by "
                 "itself cannot be edited; leave it out, or use tensor_parallel_size"
             )
+        if of_adapters := [name for name in arguments if "lora" in name]:
+            raise InputError(
+                f"--model_args {of_adapters[0]}: pass the adapter's folder as --lora, which sets vLLM's own arguments"
+            )
         arguments.setdefault("enforce_eager", True)  # as everywhere in fastneurons
         options = EngineOptions(revision=arguments.get("revision"))
         check_before_loading(self.edits, pretrained, options)
@@ -89,7 +96,12 @@ class EditedVLLM(VLLM):
         )
         from vllm.platforms import current_platform
 
-        kind = "cpu_worker.CPU" if current_platform.is_cpu() else "gpu_worker.GPU"
+        on_cpu = current_platform.is_cpu()
+        kind = "cpu_worker.CPU" if on_cpu else "gpu_worker.GPU"
+        if self.adapter is not None:
+            check_place(pretrained, str(self.adapter.folder))
+            check_judged(self.adapter)
+            arguments |= self.adapter.engine_arguments(on_cpu)
         with engine_environment(ranks, False):
             super().__init__(
                 pretrained,
@@ -98,6 +110,11 @@ class EditedVLLM(VLLM):
                 additional_config=spec,
             )
         bank = _Bank(self.model, pretrained)
+        if self.adapter is not None:
+            named = {"name": self.adapter.fingerprint, "folder": str(self.adapter.folder)}
+            loaded = self.model.collective_rpc("fastneurons_load_adapter", kwargs={**named, "judges": True})
+            check_loaded(named["folder"], loaded)
+            self.lora_request = lora_request(**named)
         self._bank = Edits(bank)  # type: ignore[arg-type]  # has all of an engine that a bank needs
         self._slots = [self._bank.put(edit, name) for name, edit in self.edits]
         self._bank.check()
@@ -143,13 +160,15 @@ class EditedVLLM(VLLM):
 
 
 @contextmanager
-def edited(edits: Sequence[tuple[str, Edit]]) -> Iterator[Callable[[int], None]]:
-    """Within it, the harness' model "fastneurons" has these edits.
+def edited(
+    edits: Sequence[tuple[str, Edit]], adapter: Adapter | None = None
+) -> Iterator[Callable[[int], None]]:
+    """Within it, the harness' model "fastneurons" has these edits, and an adapter under every condition.
 
     Yields:
         Puts a condition into force: 0 for the intact model, k for the k-th edit.
     """
-    EditedVLLM.edits = edits
+    EditedVLLM.edits, EditedVLLM.adapter = edits, adapter
 
     def choose(condition: int) -> None:
         EditedVLLM.condition = condition
@@ -157,7 +176,7 @@ def edited(edits: Sequence[tuple[str, Edit]]) -> Iterator[Callable[[int], None]]
     try:
         yield choose
     finally:
-        EditedVLLM.condition, EditedVLLM.edits = 0, ()
+        EditedVLLM.condition, EditedVLLM.edits, EditedVLLM.adapter = 0, (), None
         EditedVLLM.close()
 
 

@@ -18,6 +18,8 @@ from fastneurons.visible import visible
 
 _SAMPLES = re.compile(r"samples_(.+)_\d{4}-\d{2}-\d{2}T.*\.jsonl")
 _RESAMPLES = 1000
+# Stands among the conditions in JSON, so that no edit may be called so if there is an adapter.
+ADAPTER_KEY = "lora"
 _EXPLANATION = (
     "±: the harness' standard error. Change: from the intact model, over the same\n"
     "documents, with the 95 % interval of a paired bootstrap; *: it leaves out 0."
@@ -81,9 +83,15 @@ def read_results(folders: Mapping[str, Path]) -> Results:
     return found
 
 
-def print_results(found: Results, stream: TextIO) -> None:
-    """Print a table: a row for each task, metric and condition."""
+def print_results(found: Results, stream: TextIO, adapter: str | None = None) -> None:
+    """Print a table: a row for each task, metric and condition.
+
+    Args:
+        adapter: Folder of the LoRA adapter that the model had under every condition; None without one.
+    """
     console = PlainConsole(stream)
+    if adapter is not None:
+        console.print(f"adapter: {visible(adapter, limit=LONGEST_NAME)}", soft_wrap=True)
     made = table("task", "metric", "edit", "value", "±", "change", left=3)
     first = next(iter(found))
     for task, metric in found[first]:
@@ -99,9 +107,9 @@ def print_results(found: Results, stream: TextIO) -> None:
     console.print(_EXPLANATION, style="dim")
 
 
-def results_numbers(found: Results) -> dict[str, Any]:
-    """All numbers, for JSON: by condition, task and metric."""
-    numbers: dict[str, Any] = {}
+def results_numbers(found: Results, adapter: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All numbers, for JSON: by condition, task and metric; before them, as `lora`, the facts about the adapter."""
+    numbers: dict[str, Any] = {} if adapter is None else {ADAPTER_KEY: dict(adapter)}
     for condition, measured in found.items():
         for (task, metric), each in measured.items():
             change = None if each.change is None else vars(each.change)

@@ -6,11 +6,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fastneurons.arrays import INTACT
-from fastneurons.errors import InputError
+from fastneurons.errors import InputError, printable
 from fastneurons.neuron_sets import Edit
 from fastneurons.streams import say
+
+if TYPE_CHECKING:
+    from fastneurons.engine.adapters import Adapter
 
 # Options of the harness that contradict several conditions in one engine.
 _REFUSED = {
@@ -22,15 +26,23 @@ _REFUSED = {
 }
 # The file that says which of the numbered folders is of which condition.
 CONDITIONS = "conditions.json"
+# The file that names the adapter of all of them, if there is one: the harness knows nothing of it.
+ADAPTER = "adapter.json"
 
 
-def run_harness(arguments: Sequence[str], edits: Sequence[tuple[str, Edit]], output: Path | None) -> Path:
+def run_harness(
+    arguments: Sequence[str],
+    edits: Sequence[tuple[str, Edit]],
+    output: Path | None,
+    adapter: "Adapter | None" = None,
+) -> Path:
     """Run the harness' `run` command with the intact model and under each edit.
 
     Args:
         arguments: Its arguments.
         edits: The edits with their names.
         output: The folder for its files, one numbered folder for each condition; None takes a temporary one.
+        adapter: A LoRA adapter that the model has under every condition.
     Returns:
         The folder.
     Raises:
@@ -51,8 +63,12 @@ def run_harness(arguments: Sequence[str], edits: Sequence[tuple[str, Edit]], out
     conditions = [INTACT, *(name for name, _ in edits)]
     root.mkdir(parents=True, exist_ok=True)
     (root / CONDITIONS).write_text(json.dumps(conditions, ensure_ascii=False), encoding="utf-8")
+    (root / ADAPTER).unlink(missing_ok=True)
+    if adapter is not None:
+        named = json.dumps(adapter_facts(adapter), ensure_ascii=False)
+        (root / ADAPTER).write_text(named, encoding="utf-8")
     setup_logging()
-    with edited(edits) as choose:
+    with edited(edits, adapter) as choose:
         for number, condition in enumerate(conditions):
             choose(number)
             say(f"lm-eval: {condition}")
@@ -61,6 +77,15 @@ def run_harness(arguments: Sequence[str], edits: Sequence[tuple[str, Edit]], out
                 command = HarnessCLI()
                 command.execute(command.parse_args())
     return root
+
+
+def adapter_facts(adapter: "Adapter") -> dict[str, Any]:
+    """Facts about an adapter to keep with results: its folder and fingerprint, its rank and its base model."""
+    return {
+        "folder": printable(str(adapter.folder)),
+        "fingerprint": adapter.fingerprint,
+        **adapter.describe(),
+    }
 
 
 def check_arguments(arguments: Sequence[str]) -> None:

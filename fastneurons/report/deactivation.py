@@ -8,6 +8,7 @@ import numpy as np
 
 from fastneurons.analysis.bootstrap import Estimate
 from fastneurons.analysis.deactivation import deactivation
+from fastneurons.arrays import GREEDY_MATCH
 from fastneurons.report.cells import LONGEST_NAME, count, language_label
 from fastneurons.report.findings import Overview, overview
 from fastneurons.report.sentences import Sentence
@@ -49,6 +50,11 @@ class Deactivation(Overview):
     def has_accuracy(self) -> bool:
         """Whether any answer was judged."""
         return bool(self.result["judged"].values.any())
+
+    @property
+    def matches_greedily(self) -> bool:
+        """Whether answers without choices are judged by the likeliest tokens; stores of earlier versions do not."""
+        return any(GREEDY_MATCH in measure for measure in self.header.measures.values())
 
 
 def compute_deactivation(store: Store, threshold: float | None = None) -> Deactivation:

@@ -43,6 +43,10 @@ _EXPLANATION = (
     "{controls}. Off - random is the effect beyond that of any neurons.\n"
     "±: half a 95 % bootstrap interval over examples; *: the interval leaves out 0."
 )
+_GREEDY_MATCH = (
+    "A written answer is right if each of its tokens is the likeliest one, so that\n"
+    "greedy decoding would write it."
+)
 
 
 def print_deactivation(found: Deactivation, stream: TextIO) -> None:
@@ -96,6 +100,8 @@ def _print_result(
         console.print()
         controls = count(int(result.attrs["controls"]), "random set")
         console.print(_EXPLANATION.format(controls=controls), style="dim")
+        if found.has_accuracy and found.matches_greedily:
+            console.print(_GREEDY_MATCH, style="dim")
 
 
 def _print_sets(console: Console, result: "xarray.Dataset") -> None:

@@ -120,6 +120,8 @@ def print_model(console: Console, found: Overview, noun: str) -> None:
     )
     size = f"{len(header.layers)} layers of {header.neurons:,} neurons"
     console.print(Text.assemble((model, "bold"), f" ({dtype}), {size}"))
+    if header.lora is not None:
+        console.print(f"adapter: {visible(header.lora, limit=LONGEST_NAME)}", soft_wrap=True)
     skipped = found.num_examples - found.num_measured
     languages = count(len(header.languages), "language")
     console.print(

@@ -2,19 +2,31 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
-import transformers
 
-from fastneurons.config import Measurement
+from fastneurons.config import Measurement, RunOptions
 from fastneurons.data.example import Example
 from fastneurons.engine.adapters import VLLM_RANKS, check_fits, check_place, read_adapter
+from fastneurons.engine.generation import ToGenerate, generate, greedy
 from fastneurons.engine.model_checks import check_files
 from fastneurons.engine.model_files import ModelFiles
-from fastneurons.errors import InputError
+from fastneurons.engine.scoring import scoring_engine
+from fastneurons.errors import InputError, StoreError
+from fastneurons.experiments.generate import Decoding, GenerationJob
+from fastneurons.experiments.perplexity import Strides, write_perplexity
+from fastneurons.experiments.source import example_source
+from fastneurons.experiments.under_edits import writer_under_edits
+from fastneurons.neuron_sets import Edit, ModelNeurons, NeuronSet
+from fastneurons.progress import Silent
+from fastneurons.store import open_store
+from tests.engine import tiny
 from tests.engine.agreement import agreement, unpack
+from tests.engine.edited import edited_by_hooks
 from tests.engine.lora import MLP, make_adapter, merge
 from tests.engine.reference import references
 from tests.engine.support import LANGUAGES, examples, tiny_options
@@ -24,6 +36,7 @@ from tests.engine.test_positions import assert_bits, assert_counts, largest, pro
 pytest.importorskip("peft")
 
 ROWS = examples(9, seed=50, longest=100)
+MOST = 5  # generated tokens
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +118,14 @@ def test_requests_with_and_without_the_adapter_share_steps(model, adapter, merge
     wanted = np.where(with_adapter[:, None, None], adapted, base)
     found = agreement(arrays["activated"][:, 0].reshape(9, *arrays["activated"].shape[3:]), wanted)
     assert found.num_different == 0
+    # Sampled rows meet an unembedding that the adapter changes as well.
+    ids = [engine.tokenizer(text)["input_ids"] for text in prompts]
+    texts = [{"ids": [*each, 5], "edit": None, "boundary": len(each), "most": MOST} for each in ids]
+    nothing = {name: np.zeros((1, 1, 1)) for name in ("bits", "values", "scale", "site", "scope")}
+    generated = generate(engine, [ToGenerate(each) for each in ids], greedy(engine, MOST, ignore_eos=True))
+    _, after = edited_by_hooks(merged, nothing, texts, tmp_path)
+    assert [each.token_ids for each in generated] == after
+    assert [likeliest_tokens(model, each) for each in ids[:3]] != after[:3]
 
 
 @pytest.mark.engine
@@ -139,27 +160,99 @@ def test_every_position(position, model, adapter, merged, open_session, tmp_path
         assert_bits(activated, largest(values, len(rows)))
 
 
-@pytest.mark.engine
-def test_log_probabilities_under_an_adapter(model, adapter, tmp_path):
-    """Judged rows are those of prompts with the adapter; one that changes the unembedding is refused."""
-    from fastneurons.engine.scoring import ToScore, score, scoring_engine
+def likeliest_tokens(model: Path, ids: list[int]) -> list[int]:
+    """Tokens that a model of Transformers adds to a prompt, without its end mark's meaning."""
+    import torch
+    import transformers
 
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    for _ in range(MOST):
+        with torch.no_grad():
+            ids = [*ids, int(loaded(torch.tensor([ids])).logits[0, -1].argmax())]
+    return ids[-MOST:]
+
+
+def answered_by(
+    model: Path, edit: Edit, prompts: list[list[int]], folder: Path
+) -> tuple[np.ndarray, list[list[int]]]:
+    """A model of Transformers, intact and with an edit made by hooks.
+
+    Returns:
+        float64 [prompts, 2], each prompt's log-probability without its first token, and for each prompt the tokens
+        that follow it, intact and edited.
+    """
+    texts = [
+        text
+        for ids in prompts
+        for which in (None, 0)
+        for text in (
+            {"ids": ids, "edit": which, "boundary": 1, "most": 0},
+            {"ids": [*ids, 5], "edit": which, "boundary": len(ids), "most": MOST},
+        )
+    ]
+    arrays = {
+        "bits": edit.neurons.bits[None], "values": np.zeros((1, *edit.neurons.among.shape), np.float32),
+        "scale": np.zeros(1), "site": np.array(["product"]), "scope": np.array(["both"]),
+    }  # fmt: skip
+    logs, generated = edited_by_hooks(model, arrays, texts, folder)
+    sums = [each.sum(dtype=np.float64) for each in logs[::2]]
+    return np.reshape(sums, (len(prompts), 2)), generated[1::2]
+
+
+@pytest.mark.engine
+def test_texts_and_log_probabilities_under_an_adapter_and_an_edit(model, tmp_path):
+    """Stores of `generate` and of `perplexity` have the merged model's answers, and name the adapter."""
     plain = make_adapter(model, tmp_path / "plain", (*MLP, "q_proj"))
     merged = merge(model, plain, tmp_path / "merged")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
-    texts = [tokenizer(row.prompts["en"])["input_ids"] for row in ROWS if len(row.prompts["en"]) > 1]
-    with scoring_engine(str(model), tiny_options(lora=str(plain))) as engine:
-        found = [values[-1] for values in score(engine, [ToScore(ids, 1) for ids in texts])]
-    wanted = []
-    for each in (merged, model):
-        request = {"model": str(each), "dtype": "float32", "prompts": [ids[:-1] for ids in texts]}
-        [result] = references([request], tmp_path)
-        logs = result["logits"] - np.logaddexp.reduce(result["logits"].astype(np.float64), axis=1)[:, None]
-        wanted.append([of_one[ids[-1]] for of_one, ids in zip(logs, texts, strict=True)])
-    np.testing.assert_allclose(found, wanted[0], atol=2e-5)
-    assert np.abs(np.subtract(*wanted)).max() > 0.1
-    with pytest.raises(InputError, match="changes the unembedding, which is not supported where log-prob"):
+    rows = [row for row in ROWS if min(len(row.prompts[code]) for code in LANGUAGES) > 1]
+    among = ModelNeurons("tiny", None, tuple(range(tiny.LAYERS)), (tiny.NEURONS,) * tiny.LAYERS)
+    edits = [("off", Edit(NeuronSet.from_bits(among, np.random.default_rng(3).random(among.shape) < 0.3)))]
+    options = tiny_options(lora=str(plain))
+    with scoring_engine(str(model), options, observation={"edits": 1}) as engine:
+        job = GenerationJob(
+            engine,
+            example_source("own", "rows", rows),
+            LANGUAGES,
+            edits,
+            Decoding(MOST),
+            RunOptions(),
+            options,
+        )
+        job.write(str(tmp_path / "g.zarr"), Silent(), threading.Event())
+        write_perplexity(
+            engine, example_source("own", "rows", rows), LANGUAGES, str(tmp_path / "p.zarr"), edits, Strides(),
+            RunOptions(), options, Silent(), threading.Event(),
+        )  # fmt: skip
+    texts, scores = (open_store(str(tmp_path / name)) for name in ("g.zarr", "p.zarr"))
+    tokenizer = tiny.tokenizer()
+    prompts = [tokenizer(row.prompts[code])["input_ids"] for row in rows for code in LANGUAGES]
+    wanted, generated = answered_by(merged, edits[0][1], prompts, tmp_path)
+    judged = scores["judged_count"][:].reshape(-1, 1)
+    assert judged.ravel().tolist() == [len(ids) - 1 for ids in prompts]
+    found = scores["log_probability"][:].reshape(-1, 2)
+    np.testing.assert_allclose(found / judged, wanted / judged, rtol=0, atol=1e-5)
+    ended = [tokens[: tokens.index(2)] if 2 in tokens else tokens for tokens in generated]  # the end mark
+    assert texts["text"][:].ravel().tolist() == tokenizer.batch_decode(ended, skip_special_tokens=True)
+    base = [likeliest_tokens(model, ids) for ids in prompts[:3]]
+    assert base != generated[:6:2], "the adapter changes too little to tell"
+    # What `--resume` compares.
+    for store in (texts, scores):
+        header = store.header
+        assert header.lora == str(plain) and header.lora_fingerprint == read_adapter(plain).fingerprint
+        assert header.config["lora"]["rank"] == 8
+        without = msgspec.structs.replace(header, lora=None, lora_fingerprint=None)
+        with pytest.raises(StoreError, match=r"was measured with the adapter .*plain, this run has none"):
+            writer_under_edits(store.path, without, RunOptions(resume=True), False)
+
+
+@pytest.mark.engine
+def test_an_adapter_of_the_unembedding_is_refused_where_tokens_are_judged(model, adapter):
+    with pytest.raises(
+        InputError, match="changes the unembedding, which is not supported where log-prob"
+    ) as refused:
         scoring_engine(str(model), tiny_options(lora=str(adapter)))
+    # Before the model is loaded.
+    assert "vLLM" not in str(refused.value) and "\n" not in str(refused.value)
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastneurons.engine import generation
 from fastneurons.engine.requests import first_needed
 from fastneurons.engine.rows import Batch, judged_rows
 from fastneurons.engine.scoring import Places, Scores, ToScore, joined_runs, score, scoring_engine
@@ -70,6 +71,28 @@ def assert_close(found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
     np.testing.assert_allclose(np.concatenate(found), np.concatenate(wanted), rtol=0, atol=WITHIN)
 
 
+def assert_likeliest(engine: Any, scored: list[ToScore], vocabulary: int = 331) -> None:
+    """Tokens that vLLM samples greedily are the likeliest ones, and others in their places are not."""
+    prompts = [list(text.token_ids[: text.first]) for text in scored[:6]]
+    asked = map(generation.ToGenerate, prompts)
+    sampled = generation.generate(engine, asked, generation.greedy(engine, 3, ignore_eos=True))
+    texts, wanted = [], []
+    for prompt, each in zip(prompts, sampled, strict=True):
+        for other in range(4):  # the place of another token; 3: none
+            tokens = [(t + (k == other)) % vocabulary for k, t in enumerate(each.token_ids)]
+            texts.append(ToScore([*prompt, *tokens], len(prompt)))
+            wanted.append([k != other for k in range(min(3, other + 1))])  # what comes after it is not known
+    scores, found = Scores(engine, "likeliest"), []
+    for text in texts:
+        assert scores.send(text) is not None
+    while scores.unfinished:
+        for output in engine.step():
+            scores.finish(output)
+        scores.begin()
+        found += [judged.is_likeliest for judged in scores.fetch_judged()]
+    assert [list(each[: len(known)]) for each, known in zip(found, wanted, strict=True)] == wanted
+
+
 # A tied unembedding, a soft cap, two scales, and a bias through the Transformers backend.
 MODELS = {
     "tied": ("Llama", {"tie_word_embeddings": True}),
@@ -85,9 +108,11 @@ MODELS = {
 def test_log_probabilities_are_those_of_transformers_and_of_vllm(kind, models, expected):
     architecture, changes = MODELS[kind]
     model, scored = models(architecture, vocab_size=331, **changes), texts()
-    with scoring_engine(str(model), tiny_options(block_size=32)) as engine:
+    observation = {"finds_likeliest": True}
+    with scoring_engine(str(model), tiny_options(block_size=32), observation=observation) as engine:
         found = list(score(engine, scored))
         assert_close(found, prompt_logprobs(engine, scored))
+        assert_likeliest(engine, scored)
     assert_close(found, expected(model, scored))
 
 
@@ -112,9 +137,11 @@ def test_preempted_and_cached_texts_are_scored_once(models, expected):
 def test_two_ranks_share_the_vocabulary(models, expected):
     # 331 tokens: the second rank has fewer than the first, and padding behind them.
     model, scored = models("Gemma2", vocab_size=331, final_logit_softcapping=3.0), texts()
-    with scoring_engine(str(model), tiny_options(block_size=32, tensor_parallel_size=2)) as engine:
+    options = tiny_options(block_size=32, tensor_parallel_size=2)
+    with scoring_engine(str(model), options, observation={"finds_likeliest": True}) as engine:
         found = list(score(engine, scored))
         assert_close(found, prompt_logprobs(engine, scored))
+        assert_likeliest(engine, scored)
     assert_close(found, expected(model, scored))
 
 

@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 
 from fastneurons.data.example import Example, Skipped
+from fastneurons.engine.adapters import check_judged, read_adapter
 from fastneurons.errors import EngineError, InputError
 from fastneurons.harness.results import folders_of, print_results, read_results, results_numbers
 from fastneurons.harness.run import check_arguments
 from fastneurons.harness.write_task import write_tasks
 from fastneurons.neuron_sets import Edit, ModelNeurons, NeuronSet, save
 from tests.engine import tiny
+from tests.engine.edited import edited_by_hooks
+from tests.engine.lora import make_adapter, merge
 
 CAPITALS = [
     Example(
@@ -118,6 +121,14 @@ def called(*arguments: str, **environment: str) -> Any:
     )  # fmt: skip
 
 
+def likelihoods(folder: Path) -> np.ndarray:
+    """Log-likelihoods of the English choices [documents, choices], in the harness' files of a condition."""
+    [samples] = folder.rglob("samples_caps_en_*.jsonl")
+    lines = [json.loads(line) for line in samples.read_text().splitlines()]
+    lines.sort(key=lambda line: line["doc_id"])
+    return np.array([[float(answer[0][0]) for answer in line["resps"]] for line in lines])
+
+
 @pytest.mark.engine
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed")
 def test_the_harness_runs_intact_and_edited_in_one_engine(models, tmp_path):
@@ -145,15 +156,75 @@ def test_the_harness_runs_intact_and_edited_in_one_engine(models, tmp_path):
     assert json.loads((tmp_path / "out" / "conditions.json").read_text()) == ["intact", "off", "same"]
 
     # Log-likelihoods of the choices: equal under an edit of nothing, others with everything off.
-    def likelihoods(number: int) -> np.ndarray:
-        [samples] = (tmp_path / "out" / str(number)).rglob("samples_caps_en_*.jsonl")
-        lines = [json.loads(line) for line in samples.read_text().splitlines()]
-        lines.sort(key=lambda line: line["doc_id"])
-        return np.array([[float(answer[0][0]) for answer in line["resps"]] for line in lines])
-
-    np.testing.assert_array_equal(likelihoods(2), likelihoods(0))
-    assert np.abs(likelihoods(1) - likelihoods(0)).max() > 0.1
+    intact, off, same = (likelihoods(tmp_path / "out" / number) for number in "012")
+    np.testing.assert_array_equal(same, intact)
+    assert np.abs(off - intact).max() > 0.1
 
     refused = called(*arguments[:2], f"{arguments[2]},data_parallel_size=2", *arguments[3:])
     assert refused.returncode == 2
     assert "data_parallel_size=2: engines that lm-eval starts by itself cannot be edited" in refused.stderr
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed")
+def test_an_adapter_is_that_of_the_merged_model_intact_and_edited(models, tmp_path):
+    pytest.importorskip("peft")
+    import torch
+    import transformers
+
+    documents, choices = CAPITALS[:3], CAPITALS[0].choices["en"]
+    write_tasks(documents, ["en"], tmp_path / "tasks", "caps")
+    model = models(tie_word_embeddings=False)
+    adapter = make_adapter(model, tmp_path / "adapter")
+    merged = merge(model, adapter, tmp_path / "merged")
+    among = ModelNeurons("tiny", None, tuple(range(tiny.LAYERS)), (tiny.NEURONS,) * tiny.LAYERS)
+    some = NeuronSet.from_bits(among, np.random.default_rng(1).random(among.shape) < 0.4)
+    save(some, tmp_path / "off.safetensors")
+    done = called(
+        "run", "--model_args",
+        f"pretrained={model},dtype=float32,max_model_len=256,kv_cache_memory_bytes={1 << 26}",
+        "--tasks", "caps", "--include_path", str(tmp_path / "tasks"), "--lora", str(adapter),
+        "--edit", str(tmp_path / "off.safetensors"), "--output_path", str(tmp_path / "out"),
+        HF_HOME=str(tmp_path / "hf"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"adapter: {adapter}\n" in done.stdout
+    named = json.loads((tmp_path / "out" / "adapter.json").read_text())
+    assert (named["folder"], named["fingerprint"]) == (str(adapter), read_adapter(adapter).fingerprint)
+    tokenise = tiny.tokenizer()
+    texts = [
+        {
+            "ids": tokenise(f"{row.prompts['en']} {choice}")["input_ids"], "edit": edit,
+            "boundary": len(tokenise(row.prompts["en"])["input_ids"]), "most": 0,
+        }
+        for edit in (None, 0) for row in documents for choice in choices
+    ]  # fmt: skip
+    arrays = {
+        "bits": some.bits[None], "values": np.zeros((1, *among.shape), np.float32), "scale": np.zeros(1),
+        "site": np.array(["product"]), "scope": np.array(["both"]),
+    }  # fmt: skip
+    logs, _ = edited_by_hooks(merged, arrays, texts, tmp_path)
+    wanted = np.reshape([each.sum(dtype=np.float64) for each in logs], (2, len(documents), len(choices)))
+    found = np.stack([likelihoods(tmp_path / "out" / number) for number in "01"])
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+    base = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    ids, first = texts[0]["ids"], texts[0]["boundary"]
+    with torch.no_grad():
+        logs = base(torch.tensor([ids])).logits[0].log_softmax(-1)
+    without = sum(float(logs[at - 1, ids[at]]) for at in range(first, len(ids)))
+    assert abs(without - wanted[0, 0, 0]) > 0.1, "the adapter changes too little to tell"
+    # vLLM adds LoRA to the logits of sampled rows alone, and the harness judges others.
+    head = make_adapter(model, tmp_path / "head", ["lm_head"])
+    with pytest.raises(InputError, match="it changes the unembedding"):
+        check_judged(read_adapter(head))
+
+
+def test_the_table_and_the_numbers_name_the_adapter(tmp_path):
+    folders = folders_of(tmp_path, ["intact"])
+    written(folders["intact"], [1.0, 0.0], 0.5)
+    stream = io.StringIO()
+    print_results(read_results(folders), stream, "/models/adapter")
+    assert stream.getvalue().startswith("adapter: /models/adapter\n")
+    numbers = results_numbers(read_results(folders), {"folder": "/models/adapter"})
+    assert numbers["lora"] == {"folder": "/models/adapter"}
+    assert numbers["intact"]["caps"]["acc"]["value"] == 0.5

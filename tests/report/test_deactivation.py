@@ -11,7 +11,7 @@ import pytest
 
 from fastneurons import report
 from fastneurons.analysis.deactivation import deactivation
-from fastneurons.arrays import Answer
+from fastneurons.arrays import GREEDY_MATCH, Answer
 from fastneurons.cli import main
 from fastneurons.report.deactivation import Deactivation, compute_deactivation, deactivation_sentences
 from fastneurons.report.export import export
@@ -93,6 +93,19 @@ def test_answers_that_nobody_judged_have_no_accuracy(tmp_path):
     found = compute_deactivation(open_store(path))
     assert not found.has_accuracy
     assert not any("accuracy" in each.text for each in deactivation_sentences(found))
+
+
+def test_the_tables_say_how_written_answers_are_judged_and_name_the_adapter(store, tmp_path):
+    written = draw_edited("deactivate", 9, measures={"capitals": GREEDY_MATCH}, lora="/models/adapter")
+    written.write(tmp_path / "d.zarr")
+    said = {}
+    for each in (store, open_store(str(tmp_path / "d.zarr"))):
+        stream = io.StringIO()
+        report.print_summary(each, stream)
+        said[each.path] = stream.getvalue()
+    chosen, matched = said.values()
+    assert "greedy decoding would write it" in matched and "adapter: /models/adapter\n" in matched
+    assert "greedy" not in chosen and "adapter" not in chosen
 
 
 def test_the_sentences_have_the_largest_effect_first(store, result):

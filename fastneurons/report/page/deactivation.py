@@ -20,6 +20,7 @@ def deactivation_meta(found: Deactivation) -> dict[str, Any]:
         "controls": int(found.result.attrs["controls"]),
         "operation": found.operation,
         "has_accuracy": found.has_accuracy,
+        "matches_greedily": found.matches_greedily,
     }
 
 

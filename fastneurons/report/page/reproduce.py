@@ -90,6 +90,8 @@ def facts(header: Header) -> list[list[str]]:
         ("Revision", header.revision),
         ("Model fingerprint", header.model_fingerprint),
         ("Tokenizer fingerprint", header.tokenizer_fingerprint),
+        ("Adapter", header.lora),
+        ("Adapter fingerprint", header.lora_fingerprint),
         ("Precision", header.dtype),
         ("Quantization", header.quantization),
         ("Activation function", header.config.get("function")),

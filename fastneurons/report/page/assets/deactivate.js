@@ -14,6 +14,7 @@ function deactivationFigure() {
   return figure({
     id: "deactivation", title: `Answers with neurons ${of.operation}`, uses: ["task", "language", "category"], tools,
     text: () => `Change of ${deactivationShows === "accuracy" ? "accuracy, in points" : "the reference answer's log-probability"} from the intact model. `
+      + (deactivationShows === "accuracy" && of.matches_greedily ? "A written answer is right if each of its tokens is the likeliest one, so that greedy decoding would write it. " : "")
       + `Grey: as many random neurons of each layer, mean of ${plural(of.controls, "random set")}. Bars are 95 % bootstrap intervals over examples.`,
     draw: (body, width) => body.append(deactivationPanels(width)),
     numbers: () => {
