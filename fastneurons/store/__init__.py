@@ -1,6 +1,7 @@
 """The store: a Zarr group that a run fills window by window, and that reports and analyses read."""
 
 from fastneurons.arrays import ATTRIBUTION, CATEGORIES
+from fastneurons.store.committed import CommittedRow
 from fastneurons.store.merging import merge_stores
 from fastneurons.store.place import check_output
 from fastneurons.store.reader import SkippedRow, Store, StoredArray, open_store
@@ -15,7 +16,7 @@ from fastneurons.store.schema import (
 from fastneurons.store.verify import Damage, Verification, verify_store
 from fastneurons.store.window import Window
 from fastneurons.store.window_writer import StorePlace, WindowWriter, WrittenWindow
-from fastneurons.store.writer import CommittedRow, StoreWriter
+from fastneurons.store.writer import StoreWriter
 
 __all__ = [
     "ATTRIBUTION",

@@ -26,6 +26,7 @@ from fastneurons.store.checked import ObjectStore
 from fastneurons.store.contents import Contents, fold_of, gather
 from fastneurons.store.failures import writing
 from fastneurons.store.filling import ArrayFiller, sized
+from fastneurons.store.growing import own_names
 from fastneurons.store.manifest import MANIFEST_BYTES, Manifest, Mark, decode_manifest, manifest_key
 from fastneurons.store.objects import StoredObject
 from fastneurons.store.parts import Division, Part, Piece
@@ -34,7 +35,6 @@ from fastneurons.store.reader import Store, open_store
 from fastneurons.store.root import MERGING_KEY, ROOT_KEY, SKIPPED_KEY, Commit, Root, read_root
 from fastneurons.store.schema import ArraySpec
 from fastneurons.store.storage import Storage
-from fastneurons.store.writer import own_names
 
 # A manifest is written after so many windows, or bytes: a merge that is interrupted does no more than that again.
 _WINDOWS_AT_ONCE = 64

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fastneurons.errors import StoreError
-from fastneurons.store import Header, StoreWriter, open_store, writer
+from fastneurons.store import Header, StoreWriter, committed, open_store, writer
 from tests.store.runs import Run, assert_holds, draw
 
 LONG = draw(11, tasks=["capitals", "currencies"])
@@ -48,7 +48,7 @@ def test_readers_see_a_running_store_once_it_is_reopened(tmp_path):
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_committed_rows_are_those_that_were_written(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(writer, "_ROWS_AT_ONCE", 5)  # two windows of four
+    monkeypatch.setattr(committed, "_ROWS_AT_ONCE", 5)  # two windows of four
     path = tmp_path / "run.zarr"
     run.write(path)
     expected = run.arrays()
