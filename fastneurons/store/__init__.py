@@ -3,8 +3,9 @@
 from fastneurons.arrays import ATTRIBUTION, CATEGORIES
 from fastneurons.store.committed import CommittedRow
 from fastneurons.store.merging import merge_stores
+from fastneurons.store.opening import open_store
 from fastneurons.store.place import check_output
-from fastneurons.store.reader import SkippedRow, Store, StoredArray, open_store
+from fastneurons.store.reader import Store
 from fastneurons.store.schema import (
     FORMAT,
     LAST_TOKEN,
@@ -13,6 +14,8 @@ from fastneurons.store.schema import (
     Header,
     Outcome,
 )
+from fastneurons.store.skipped import SkippedRow
+from fastneurons.store.stored_array import StoredArray
 from fastneurons.store.verify import Damage, Verification, verify_store
 from fastneurons.store.window import Window
 from fastneurons.store.window_writer import StorePlace, WindowWriter, WrittenWindow

@@ -15,7 +15,7 @@ from fastneurons.store import schema
 from fastneurons.store.parts import Division, Part
 from fastneurons.store.reader import Store
 from fastneurons.store.schema import Outcome
-from fastneurons.store.window_writer import lines_of
+from fastneurons.store.skipped import lines_of
 
 _ROWS_AT_ONCE = 4096
 

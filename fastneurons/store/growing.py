@@ -21,12 +21,14 @@ from fastneurons.store.failures import decoding, writing
 from fastneurons.store.filling import ArrayFiller, sized
 from fastneurons.store.manifest import MANIFESTS, Catalogue, WindowObjects, manifest_key
 from fastneurons.store.objects import StoredObject
-from fastneurons.store.reader import Store, check_windows
+from fastneurons.store.opening import check_windows
+from fastneurons.store.reader import Store
 from fastneurons.store.root import MERGING_KEY, ROOT_KEY, SKIPPED_KEY, Commit, Root, Writer
 from fastneurons.store.schema import FORMAT, FORMAT_WITH_MANIFESTS, ArraySpec, Header
+from fastneurons.store.skipped import lines_of
 from fastneurons.store.storage import RemovedError, Storage
 from fastneurons.store.window import Parts, Window, parts_of_sums, values_of
-from fastneurons.store.window_writer import StorePlace, WrittenWindow, lines_of
+from fastneurons.store.window_writer import StorePlace, WrittenWindow
 
 
 class GrowingStore:

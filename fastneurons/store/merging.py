@@ -29,9 +29,10 @@ from fastneurons.store.filling import ArrayFiller, sized
 from fastneurons.store.growing import own_names
 from fastneurons.store.manifest import MANIFEST_BYTES, Manifest, Mark, decode_manifest, manifest_key
 from fastneurons.store.objects import StoredObject
+from fastneurons.store.opening import open_store
 from fastneurons.store.parts import Division, Part, Piece
 from fastneurons.store.place import check_place, lock, storage_at
-from fastneurons.store.reader import Store, open_store
+from fastneurons.store.reader import Store
 from fastneurons.store.root import MERGING_KEY, ROOT_KEY, SKIPPED_KEY, Commit, Root, read_root
 from fastneurons.store.schema import ArraySpec
 from fastneurons.store.storage import Storage

@@ -8,11 +8,9 @@ A full window begins and ends with objects of the store, so that its writer shar
 before the commit mark has passed it counts for nothing: a window may be written twice, or by a process that dies.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from fastneurons.errors import StoreError
@@ -24,6 +22,7 @@ from fastneurons.store.objects import StoredObject
 from fastneurons.store.place import storage_at
 from fastneurons.store.root import decode, read_root
 from fastneurons.store.schema import Header
+from fastneurons.store.skipped import lines_of
 from fastneurons.store.storage import RemovedError
 from fastneurons.store.window import Parts, Window, parts_of_sums
 
@@ -148,8 +147,3 @@ def _added(parts: Parts, more: Parts) -> Parts:
     """The sum of two windows' parts of a sum."""
     both = {index: np.add(values, more[index]) for index, values in parts.items() if index in more}
     return {**parts, **more, **both}
-
-
-def lines_of(skipped: Sequence[Mapping[str, Any]]) -> bytes:
-    """The lines of `skipped.jsonl` of a window."""
-    return b"".join(msgspec.json.encode(dict(row)) + b"\n" for row in skipped)
