@@ -35,7 +35,7 @@ from fastneurons.engine.wire import from_wire
 from fastneurons.errors import EngineError, InputError
 
 if TYPE_CHECKING:
-    from fastneurons.engine.observer import ObservationSpec
+    from fastneurons.engine.observation import ObservationSpec
 
 # vLLM's configuration, and the specification of what its workers observe.
 Observe = Callable[[Any], "ObservationSpec"]

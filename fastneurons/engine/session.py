@@ -42,7 +42,7 @@ from fastneurons.errors import InputError
 from fastneurons.shards import Shard
 
 if TYPE_CHECKING:
-    from fastneurons.engine.observer import ObservationSpec
+    from fastneurons.engine.observation import ObservationSpec
 
 # Prompts in flight for each one that a step can hold: the next step is ready while one runs, and
 # finished ones wait for theirs of the same example.
@@ -297,7 +297,7 @@ class Session:
     def _observation(self, config: Any) -> "ObservationSpec":
         """The specification of what workers observe, given vLLM's configuration."""
         from fastneurons.engine.device import device_memory, observe_memory_of
-        from fastneurons.engine.observer import ObservationSpec
+        from fastneurons.engine.observation import ObservationSpec
 
         if self.measurement.observe_memory is None:
             self.measurement = replace(

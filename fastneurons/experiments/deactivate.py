@@ -45,7 +45,7 @@ from fastneurons.scores import choose, is_chosen
 from fastneurons.store import Header, Store, StoreWriter, Window, check_output, open_store
 
 if TYPE_CHECKING:
-    from fastneurons.engine.observer import ObservationSpec
+    from fastneurons.engine.observation import ObservationSpec
 
 # Examples in flight for each step that may run: the next step is ready while one runs.
 _STEPS_IN_FLIGHT = 4
@@ -177,7 +177,7 @@ class _Job:
 
     def _observation(self, config: Any) -> "ObservationSpec":
         from fastneurons.engine.device import device_memory, observe_memory_of
-        from fastneurons.engine.observer import ObservationSpec
+        from fastneurons.engine.observation import ObservationSpec
 
         if self.measurement.observe_memory is None:
             memory = observe_memory_of(device_memory()) / 2**30

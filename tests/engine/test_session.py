@@ -159,7 +159,7 @@ def test_an_error_of_the_source_comes_after_all_rows_before_it(models, open_sess
 
 def test_an_error_in_the_op_is_told_and_does_not_hang_the_engine(models, open_session, monkeypatch):
     session = open_session(models(), options=tiny_options())
-    from fastneurons.engine.observer import Reader
+    from fastneurons_kernels.activation_cpu import Reader
 
     def fails(*args, **kwargs):
         raise ValueError("no such plane")
