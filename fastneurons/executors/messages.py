@@ -244,3 +244,17 @@ __all__ = [
     "Written",
     "WrittenWindow",
 ]
+
+
+def difference(first: EngineReport, other: EngineReport) -> str | None:
+    """Say in which respect two engines' results would not go together; None if they would."""
+    for name in (
+        "dtype", "layers", "neurons", "function", "gated", "max_prompt_tokens", "vocabulary", "model_fingerprint",
+        "tokenizer_fingerprint",
+    ):  # fmt: skip
+        here, there = getattr(first.facts, name), getattr(other.facts, name)
+        if here != there:
+            return f"{name.replace('_', ' ')} {there}, not {here}"
+    if first.tokens != other.tokens:
+        return f"tokens {other.tokens}, not {first.tokens}"
+    return None
