@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import PromptEncoder, Row, Tokenised, _UnusableError
+from fastneurons.engine.encode import PromptEncoder, Row, Tokenised, UnusableError
 
 
 class Candidate(NamedTuple):
@@ -53,14 +53,14 @@ class AnswerEncoder(PromptEncoder):
                     before = self._around_answer(row.example, language)[0] if answers else ""
                     places += [(k, index)] * len(answers)
                     pairs += [(before, answer) for answer in answers]
-        joined: dict[tuple[int, int], list[Candidate] | _UnusableError] = {}
+        joined: dict[tuple[int, int], list[Candidate] | UnusableError] = {}
         for place, (found, start) in zip(places, self._joined(pairs), strict=True):
             known = joined.setdefault(place, [])
             if isinstance(known, list):
                 try:
                     ids, num_before = self._checked(found, f"{self._languages[place[1]]} with its answer")
                     known.append(Candidate(ids, max(1, start + num_before)))
-                except _UnusableError as error:
+                except UnusableError as error:
                     joined[place] = error
         return [self._with_answers(k, row, joined) for k, row in enumerate(encoded)]
 
@@ -68,7 +68,7 @@ class AnswerEncoder(PromptEncoder):
         self,
         k: int,
         row: Tokenised | Skipped,
-        joined: dict[tuple[int, int], list[Candidate] | _UnusableError],
+        joined: dict[tuple[int, int], list[Candidate] | UnusableError],
     ) -> Tokenised | Skipped:
         if isinstance(row, Skipped):
             return row
@@ -77,7 +77,7 @@ class AnswerEncoder(PromptEncoder):
         reference: list[int] = []
         for index, language in enumerate(self._languages):
             found = joined.get((k, index), [])
-            if isinstance(found, _UnusableError):
+            if isinstance(found, UnusableError):
                 return Skipped(example.id, example.where, str(found), example.task)
             # An answer of which no token is its own cannot be judged.
             usable = bool(found) and all(each.first < len(each.token_ids) for each in found)

@@ -25,11 +25,12 @@ from fastneurons.config import EngineOptions, Measurement, RunOptions, check_tog
 from fastneurons.data.digest import NO_DIGEST, digest_of_row, digest_of_tokens
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.answers import JudgedEncoder
+from fastneurons.engine.blocks import BlockEncoder, ShardEncoder
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.core import Core
 from fastneurons.engine.edges import ROUNDS, better_edges, first_edges, sample_of
 from fastneurons.engine.edits import Edits
-from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Row, ShardEncoder, Tokenised
+from fastneurons.engine.encode import Encoder, PromptEncoder, Row, Tokenised
 from fastneurons.engine.engine import ModelFacts, PatchedEngine
 from fastneurons.engine.feed import Feed
 from fastneurons.engine.judging import Judge

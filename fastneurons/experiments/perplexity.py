@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.example import Skipped
+from fastneurons.engine.blocks import BlockEncoder
 from fastneurons.engine.edits import Edits, check_before_loading
-from fastneurons.engine.encode import BlockEncoder, Encoder, Tokenised
+from fastneurons.engine.encode import Encoder, Tokenised
 from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.scoring import ToScore, score, scoring_engine

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastneurons.config import EngineOptions, Measurement, RunOptions
-from fastneurons.engine.encode import Encoder, Row, ShardEncoder
+from fastneurons.engine.blocks import ShardEncoder
+from fastneurons.engine.encode import Encoder, Row
 from fastneurons.engine.engine import ModelFacts
 from fastneurons.engine.session import TokenisedRows, check_window, encoder_for
 from fastneurons.engine.tokenise import Tokeniser
