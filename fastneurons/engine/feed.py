@@ -1,12 +1,14 @@
-"""Tokenise rows of the source ahead of the engine, in a thread.
+"""Tokenise rows of the source ahead of the engine, in a thread, and hand them to a reading pass.
 
 The tokenizers of Hugging Face run outside Python's lock, so the engine's Python goes on meanwhile.
 """
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 
+from fastneurons.data.digest import NO_DIGEST, digest_of_row, digest_of_tokens
 from fastneurons.data.example import Skipped
 from fastneurons.engine.encode import Encoder, Row, Tokenised
 
@@ -102,3 +104,63 @@ class Feed(Iterator[Tokenised | Skipped]):
                 return
             except queue.Full:
                 continue
+
+
+class ListedRows:
+    """Tokenised rows that are all there; `Rows`. Their digests are not needed."""
+
+    def __init__(self, rows: Iterable[Tokenised]) -> None:
+        self._rows = iter(rows)
+
+    def take(self, wait: bool) -> tuple[Tokenised | Skipped, int] | None:
+        """See `Rows.take`."""
+        return next(self._rows), NO_DIGEST
+
+
+class TokenisedRows(Iterator[tuple[Tokenised | Skipped, int]]):
+    """Rows tokenised ahead, each with the digest of its texts; of a corpus, its blocks with those of their token ids.
+
+    Args:
+        rows: The source.
+        encode: Makes token ids of rows.
+        languages: L codes.
+        corpus: Whether rows become blocks.
+        ahead: Rows tokenised beyond the one that was taken last.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        encode: Encoder,
+        languages: tuple[str, ...],
+        corpus: bool,
+        ahead: int,
+    ) -> None:
+        self._languages, self._corpus = languages, corpus
+        self._digests: deque[int] = deque()
+        self._feed = Feed(rows if corpus else self._digested(rows), encode, ahead)
+
+    def __next__(self) -> tuple[Tokenised | Skipped, int]:
+        taken = self.take(wait=True)
+        assert taken is not None
+        return taken
+
+    def take(self, wait: bool) -> tuple[Tokenised | Skipped, int] | None:
+        """See `Rows.take`."""
+        row = self._feed.take(wait)
+        if row is None:
+            return None
+        if not self._corpus:
+            return row, self._digests.popleft()
+        digest = NO_DIGEST if isinstance(row, Skipped) else digest_of_tokens(self._languages, row.token_ids)
+        return row, digest
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._feed.close()
+
+    def _digested(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The rows; their digests are kept until they are taken, since a row that is skipped loses its texts."""
+        for row in rows:
+            self._digests.append(digest_of_row(row.example if isinstance(row, Tokenised) else row))
+            yield row

@@ -9,41 +9,36 @@ Finished rows are handed on in input order.
 
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
-from fastneurons.data.digest import NO_DIGEST, digest_of_row, digest_of_tokens
-from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.answers import JudgedEncoder
-from fastneurons.engine.blocks import BlockEncoder, ShardEncoder
+from fastneurons.data.example import Example
+from fastneurons.engine.blocks import ShardEncoder
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.core import Core
 from fastneurons.engine.edges import ROUNDS, better_edges, first_edges, sample_of
 from fastneurons.engine.edits import Edits
-from fastneurons.engine.encode import Encoder, PromptEncoder, Row, Tokenised
+from fastneurons.engine.encode import Encoder, Row
+from fastneurons.engine.encoders import check_window, encoder_for
 from fastneurons.engine.engine import ModelFacts, PatchedEngine
-from fastneurons.engine.feed import Feed
+from fastneurons.engine.feed import ListedRows, TokenisedRows
 from fastneurons.engine.judging import Judge
+from fastneurons.engine.observation import ObservationSpec
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.reading import ReadingPass, Rows, Slots, Totals
 from fastneurons.engine.scoring import judged_places
 from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.engine.wire import to_wire
-from fastneurons.errors import InputError
 from fastneurons.shards import Shard
-
-if TYPE_CHECKING:
-    from fastneurons.engine.observation import ObservationSpec
 
 # Prompts in flight for each one that a step can hold: the next step is ready while one runs, and
 # finished ones wait for theirs of the same example.
@@ -232,7 +227,7 @@ class Session:
         add_special_tokens: bool = True,
         shard: Shard | None = None,
         tokens_per_language: int | None = None,
-    ) -> Iterator["TokenisedRows"]:
+    ) -> Iterator[TokenisedRows]:
         """Rows tokenised ahead of the engine, in a thread that ends with the context. Arguments as for `measure`.
 
         Args:
@@ -295,10 +290,9 @@ class Session:
             self._tokenisers[add_special_tokens] = tokenise
         return self._tokenisers[add_special_tokens]
 
-    def _observation(self, config: Any) -> "ObservationSpec":
+    def _observation(self, config: Any) -> ObservationSpec:
         """The specification of what workers observe, given vLLM's configuration."""
         from fastneurons.engine.device import device_memory, observe_memory_of
-        from fastneurons.engine.observation import ObservationSpec
 
         if self.measurement.observe_memory is None:
             self.measurement = replace(
@@ -333,106 +327,3 @@ class Session:
             self._judge is not None,
             tokens_per_language,
         )
-
-
-def encoder_for(
-    tokenise: Tokeniser,
-    languages: tuple[str, ...],
-    measurement: Measurement,
-    facts: ModelFacts,
-    block_size: int | None = None,
-    answerable: bool = False,
-    tokens_per_language: int | None = None,
-) -> Encoder:
-    """Make what turns rows into token ids, for a measurement with a model; `answerable` for answers to be judged."""
-    limits = (tokenise, languages, facts.max_prompt_tokens, facts.vocabulary)
-    marks = measurement.include_special_tokens
-    if measurement.position == "corpus":
-        return BlockEncoder(
-            *limits, block_size, include_special_tokens=marks, tokens_per_language=tokens_per_language
-        )
-    of_prompts = JudgedEncoder if answerable else PromptEncoder
-    if measurement.position == "answer":
-        return of_prompts(*limits, "appended", own_tokens=True, include_special_tokens=marks)
-    answers = "first token" if measurement.attribution else "ignored"
-    own = measurement.position == "any"
-    return of_prompts(*limits, answers, own_tokens=own, include_special_tokens=marks)
-
-
-def check_window(window: int, block_size: int | None, longest: int) -> None:
-    """Check that a corpus' tokens can be counted: within a window they are, in 32 bits.
-
-    Args:
-        longest: Tokens of the longest prompt that the model takes.
-    Raises:
-        InputError: they could overflow; or blocks are longer than the model takes.
-    """
-    if block_size is not None and block_size > longest:
-        raise InputError(
-            f"--block-size {block_size}: the model takes {longest} tokens (--max-model-len less one)"
-        )
-    if window * (block_size or longest) >= 2**31:
-        raise InputError(
-            f"--window {window}: of a corpus with up to {block_size or longest} tokens a text at most "
-            f"{2**31 // (block_size or longest)}"
-        )
-
-
-class ListedRows:
-    """Tokenised rows that are all there; `Rows`. Their digests are not needed."""
-
-    def __init__(self, rows: Iterable[Tokenised]) -> None:
-        self._rows = iter(rows)
-
-    def take(self, wait: bool) -> tuple[Tokenised | Skipped, int] | None:
-        """See `Rows.take`."""
-        return next(self._rows), NO_DIGEST
-
-
-class TokenisedRows(Iterator[tuple[Tokenised | Skipped, int]]):
-    """Rows tokenised ahead, each with the digest of its texts; of a corpus, its blocks with those of their token ids.
-
-    Args:
-        rows: The source.
-        encode: Makes token ids of rows.
-        languages: L codes.
-        corpus: Whether rows become blocks.
-        ahead: Rows tokenised beyond the one that was taken last.
-    """
-
-    def __init__(
-        self,
-        rows: Iterable[Row],
-        encode: Encoder,
-        languages: tuple[str, ...],
-        corpus: bool,
-        ahead: int,
-    ) -> None:
-        self._languages, self._corpus = languages, corpus
-        self._digests: deque[int] = deque()
-        self._feed = Feed(rows if corpus else self._digested(rows), encode, ahead)
-
-    def __next__(self) -> tuple[Tokenised | Skipped, int]:
-        taken = self.take(wait=True)
-        assert taken is not None
-        return taken
-
-    def take(self, wait: bool) -> tuple[Tokenised | Skipped, int] | None:
-        """See `Rows.take`."""
-        row = self._feed.take(wait)
-        if row is None:
-            return None
-        if not self._corpus:
-            return row, self._digests.popleft()
-        digest = NO_DIGEST if isinstance(row, Skipped) else digest_of_tokens(self._languages, row.token_ids)
-        return row, digest
-
-    def close(self) -> None:
-        """Stop reading ahead."""
-        self._feed.close()
-
-    def _digested(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """The rows; their digests are kept until they are taken, since a row that is skipped loses its texts."""
-        for row in rows:
-            self._digests.append(digest_of_row(row.example if isinstance(row, Tokenised) else row))
-            yield row

@@ -19,10 +19,10 @@ from fastneurons.engine.answers import Answerable, AnswerEncoder
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.edits import Change
 from fastneurons.engine.engine import ModelFacts, PatchedEngine
+from fastneurons.engine.feed import TokenisedRows
 from fastneurons.engine.outcomes import Design, Outcome, OutcomePass
 from fastneurons.engine.reading import ReadingPass, Slots, Totals
 from fastneurons.engine.scoring import judged_places
-from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.tokenise import Tokeniser, describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.experiments.common_sets import (

@@ -15,10 +15,10 @@ from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.edits import Edits, check_before_loading
 from fastneurons.engine.encode import PromptEncoder, Tokenised
 from fastneurons.engine.engine import PatchedEngine
+from fastneurons.engine.feed import TokenisedRows
 from fastneurons.engine.generation import Generated, ToGenerate, generate, greedy
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.scoring import scoring_engine
-from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.tokenise import Tokeniser, token_facts
 from fastneurons.errors import InputError, printable
 from fastneurons.experiments.resume import KnownRows, remaining_rows

@@ -15,9 +15,9 @@ from fastneurons.engine.blocks import BlockEncoder
 from fastneurons.engine.edits import Edits, check_before_loading
 from fastneurons.engine.encode import Encoder, Tokenised
 from fastneurons.engine.engine import PatchedEngine
+from fastneurons.engine.feed import TokenisedRows
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.scoring import ToScore, score, scoring_engine
-from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.texts import TextEncoder, windows_of
 from fastneurons.engine.tokenise import Tokeniser, token_facts
 from fastneurons.errors import InputError

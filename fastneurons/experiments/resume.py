@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from fastneurons.data.digest import DATA_CHANGED, Known, difference, digest_of_row
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.encode import Row, Tokenised
-from fastneurons.engine.session import TokenisedRows
+from fastneurons.engine.feed import TokenisedRows
 from fastneurons.errors import StoreError
 
 

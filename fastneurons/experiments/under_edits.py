@@ -11,8 +11,8 @@ from fastneurons.arrays import INTACT
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.engine.edits import salt_of
 from fastneurons.engine.engine import ModelFacts
+from fastneurons.engine.feed import TokenisedRows
 from fastneurons.engine.placement import MeasuredRows
-from fastneurons.engine.session import TokenisedRows
 from fastneurons.errors import InputError, StoreError
 from fastneurons.experiments.header import header_from
 from fastneurons.experiments.measure import commit, too_few

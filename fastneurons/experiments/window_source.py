@@ -9,8 +9,9 @@ from typing import Any
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.engine.blocks import ShardEncoder
 from fastneurons.engine.encode import Encoder, Row
+from fastneurons.engine.encoders import check_window, encoder_for
 from fastneurons.engine.engine import ModelFacts
-from fastneurons.engine.session import TokenisedRows, check_window, encoder_for
+from fastneurons.engine.feed import TokenisedRows
 from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
 from fastneurons.experiments.source import Source
