@@ -35,7 +35,7 @@ from write_rate import SHAPES, drawn
 
 from fastneurons.config import Measurement
 from fastneurons.data.example import Example
-from fastneurons.engine.engine import ModelFacts
+from fastneurons.engine.facts import ModelFacts
 from fastneurons.executors.driver import Driver
 from fastneurons.executors.messages import (
     Begin,

@@ -152,9 +152,12 @@ def _idle(busy: list[list[float]]) -> float:
 
 def _use_stand_in(engines: Any) -> None:
     """Have engines of fastneurons run the stand-in's worker, with steps scheduled as for a GPU."""
-    if engines.engine_config.__name__ == "configured":
+    starting = engines  # of versions before the engine's start had a module of its own, which are compared
+    if not hasattr(engines, "engine_config"):
+        from fastneurons.engine import starting
+    if starting.engine_config.__name__ == "configured":
         return
-    configure = engines.engine_config
+    configure = starting.engine_config
 
     def configured(*args: Any, **kwargs: Any) -> Any:
         os.environ.pop("VLLM_USE_V2_MODEL_RUNNER", None)
@@ -166,7 +169,7 @@ def _use_stand_in(engines: Any) -> None:
             os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "1"
         return config
 
-    engines.engine_config = configured
+    starting.engine_config = configured
     engines.PatchedEngine._find_files = lambda self: None
 
 

@@ -4,7 +4,7 @@ from fastneurons.config import Measurement
 from fastneurons.engine.answers import JudgedEncoder
 from fastneurons.engine.blocks import BlockEncoder
 from fastneurons.engine.encode import Encoder, PromptEncoder
-from fastneurons.engine.engine import ModelFacts
+from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.errors import InputError
 

@@ -29,7 +29,8 @@ from fastneurons.engine.edges import ROUNDS, better_edges, first_edges, sample_o
 from fastneurons.engine.edits import Edits
 from fastneurons.engine.encode import Encoder, Row
 from fastneurons.engine.encoders import check_window, encoder_for
-from fastneurons.engine.engine import ModelFacts, PatchedEngine
+from fastneurons.engine.engine import PatchedEngine
+from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.feed import ListedRows, TokenisedRows
 from fastneurons.engine.judging import Judge
 from fastneurons.engine.observation import ObservationSpec

@@ -18,7 +18,8 @@ from fastneurons.data.example import Skipped
 from fastneurons.engine.answers import Answerable, AnswerEncoder
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.edits import Change
-from fastneurons.engine.engine import ModelFacts, PatchedEngine
+from fastneurons.engine.engine import PatchedEngine
+from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.feed import TokenisedRows
 from fastneurons.engine.outcomes import Design, Outcome, OutcomePass
 from fastneurons.engine.reading import ReadingPass, Slots, Totals

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastneurons.config import Measurement
 from fastneurons.data.example import Example
 from fastneurons.engine.edges import first_edges, sampled_texts
-from fastneurons.engine.engine import ModelFacts
+from fastneurons.engine.facts import ModelFacts
 from fastneurons.errors import FastneuronsError
 from fastneurons.experiments.source import Source
 from fastneurons.progress import RunProgress

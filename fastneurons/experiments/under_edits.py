@@ -10,7 +10,7 @@ import msgspec
 from fastneurons.arrays import INTACT
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.engine.edits import salt_of
-from fastneurons.engine.engine import ModelFacts
+from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.feed import TokenisedRows
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.errors import InputError, StoreError

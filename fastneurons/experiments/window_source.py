@@ -10,7 +10,7 @@ from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.engine.blocks import ShardEncoder
 from fastneurons.engine.encode import Encoder, Row
 from fastneurons.engine.encoders import check_window, encoder_for
-from fastneurons.engine.engine import ModelFacts
+from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.feed import TokenisedRows
 from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows

@@ -19,7 +19,7 @@ from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.digest import digest_of_row
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.encode import Row, Tokenised
-from fastneurons.engine.engine import ModelFacts
+from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.failure import ENDED, LOG_FOLLOWS, LoadError, cause_in_log, with_log
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.engine.quiet import quiet

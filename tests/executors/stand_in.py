@@ -19,7 +19,7 @@ from fastneurons.config import Measurement
 from fastneurons.data.digest import digest_of_row
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.encode import Tokenised
-from fastneurons.engine.engine import ModelFacts
+from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.placement import MeasuredRows
 from fastneurons.errors import EngineError
 from fastneurons.executors import serve
