@@ -83,7 +83,7 @@ class Session:
         self.measurement = measurement or Measurement()
         self.totals = Totals()
         self._only_reads, self._judges, self._judge = only_reads, judges or judge is not None, judge
-        self._bank = {"edits": num_edits, "edit_values": num_edit_values}
+        self._num_edits, self._num_edit_values = num_edits, num_edit_values
         options = options or EngineOptions()
         check_together(self.measurement, RunOptions(), options)
         self.engine = PatchedEngine(
@@ -312,7 +312,8 @@ class Session:
             bins=measurement.histogram,
             only_reads=self._only_reads,
             judged_places=judged_places(config) if self._judges else 0,
-            **self._bank,
+            edits=self._num_edits,
+            edit_values=self._num_edit_values,
         )
 
     def encoder(
