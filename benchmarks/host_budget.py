@@ -242,10 +242,10 @@ def _read(session: Any, examples: int, tokens: int, out: Path | None, spent: dic
         first = 0
         for measured in session.read(Rows(), window=256):
             stamps = np.ascontiguousarray(measured["activated"][:, 0, :, 0, :4]).view(np.int32)[..., 0]
-            expected = 1 + np.arange(first * L, (first + len(measured.rows)) * L).reshape(-1, L)
+            expected = 1 + np.arange(first * L, (first + len(measured.examples)) * L).reshape(-1, L)
             if not (stamps == expected).all():
                 raise SystemExit(f"the bits of rows from {first} on are not theirs")
-            first += len(measured.rows)
+            first += len(measured.examples)
             yield measured
 
     if out is None:
@@ -262,7 +262,7 @@ def _read(session: Any, examples: int, tokens: int, out: Path | None, spent: dic
         window: list[Any] = []
         for measured in results():
             window.append(measured)
-            if (measured.first + len(measured.rows)) % 256 == 0:
+            if (measured.first + len(measured.examples)) % 256 == 0:
                 began = time.perf_counter()
                 measure._commit(writer, window, ("task",))
                 spent["wait for the writer"] += time.perf_counter() - began

@@ -54,8 +54,8 @@ def source_of(
         raise InputError("your own examples need languages, e.g. languages=['en', 'de']")
     if tasks is not None or data_options is not None:
         raise InputError("tasks and data_options are for data in a place, not for your own examples")
-    rows = checked_examples(data)
-    return example_source("python", type(data).__name__, list(rows) if again else rows, limit), codes
+    examples = checked_examples(data)
+    return example_source("python", type(data).__name__, list(examples) if again else examples, limit), codes
 
 
 def named_edits(edits: "Mapping[str, Edit] | Sequence[Path]") -> "list[tuple[str, Edit]]":

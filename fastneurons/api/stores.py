@@ -45,7 +45,7 @@ def merge(
 ) -> Store:
     """Merge finished stores into one, as a single run would have left it.
 
-    The parts are either all shards of one run, in any order, or whole stores, whose rows follow one another in the
+    The parts are either all shards of one run, in any order, or whole stores, whose examples follow one another in the
     order given. A merge that was interrupted goes on when it is called again.
 
     Args:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import Encoder, Row, Tokenised, flat
+from fastneurons.engine.encode import AnyExample, Encoder, Tokenised, flat
 from fastneurons.engine.tokenise import Span, Tokeniser
 from fastneurons.shards import Shard
 
@@ -60,29 +60,29 @@ class BlockEncoder:
         """Whether as many tokens as are wanted have come of every language."""
         return self._left is not None and not any(self._left)
 
-    def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
-        """Full blocks, or each text of these rows; and the skipped rows, in their places."""
+    def __call__(self, given: list[AnyExample]) -> list[Tokenised | Skipped]:
+        """Full blocks, or each text of these examples; and the skipped examples, in their places."""
         wanted = [index for index in range(len(self._languages)) if self._left is None or self._left[index]]
         texts = [
-            row.prompts[self._languages[index]]
-            for row in rows
-            if isinstance(row, Example)
+            example.prompts[self._languages[index]]
+            for example in given
+            if isinstance(example, Example)
             for index in wanted
-            if self._languages[index] in row.prompts
+            if self._languages[index] in example.prompts
         ]
         encoded = iter(self._tokenise(texts))
         done: list[Tokenised | Skipped] = []
-        for row in rows:
-            if not isinstance(row, Example):
-                done.append(row)
+        for example in given:
+            if not isinstance(example, Example):
+                done.append(example)
                 continue
             for index in wanted:
                 language = self._languages[index]
-                if language not in row.prompts:
+                if language not in example.prompts:
                     continue
                 own = next(encoded).ids
                 if self._left is not None and not self._left[index]:
-                    continue  # an earlier text of these rows was the last
+                    continue  # an earlier text of these examples was the last
                 ids, num_before = self._tokenise.begun(own)
                 ids = [*ids, *self._tokenise.after]
                 spans = [(0, len(ids))]
@@ -90,18 +90,18 @@ class BlockEncoder:
                     spans = self._tokenise.without_marks(ids, [(num_before, num_before + len(own))])
                 if own and max(ids) >= self._vocabulary:
                     reason = f"text in {language} has token {max(ids)}, the model knows {self._vocabulary}"
-                    done.append(Skipped(row.id, row.where, reason, row.task))
+                    done.append(Skipped(example.id, example.where, reason, example.task))
                     continue
                 self.num_begun += bool(own and self._tokenise.before) and not num_before
                 ids, spans = self._cut(index, ids, spans)
                 if self._block_size is not None:
                     if own:
-                        done += self._blocks(row, index, ids, spans, self._block_size)
+                        done += self._blocks(example, index, ids, spans, self._block_size)
                 elif not own or not spans:
                     reason = f"text in {language} has no tokens{' but marks' if own else ''}"
-                    done.append(Skipped(row.id, row.where, reason, row.task))
+                    done.append(Skipped(example.id, example.where, reason, example.task))
                 else:
-                    done += self._document(row, index, ids, spans)
+                    done += self._document(example, index, ids, spans)
         return done
 
     def rest(self) -> list[Tokenised | Skipped]:
@@ -129,22 +129,25 @@ class BlockEncoder:
         return ids, kept
 
     def _document(
-        self, row: Example, index: int, ids: list[int], spans: list[Span]
+        self, example: Example, index: int, ids: list[int], spans: list[Span]
     ) -> list[Tokenised | Skipped]:
         pieces = [
             (ids[k : k + self._longest], _within(spans, k, k + self._longest))
             for k in range(0, len(ids), self._longest)
         ]
-        pieces = [piece for piece in pieces if piece[1]]  # an end mark that begins a piece is not worth a row
-        several = len(row.prompts) > 1
-        name = f"{row.id}:{self._languages[index]}" if several else row.id
+        # An end mark that begins a piece is not worth an example.
+        pieces = [piece for piece in pieces if piece[1]]
+        several = len(example.prompts) > 1
+        name = f"{example.id}:{self._languages[index]}" if several else example.id
         return [
-            self._tokenised(name if len(pieces) == 1 else f"{name}:{k}", row.where, index, *piece, row.task)
+            self._tokenised(
+                name if len(pieces) == 1 else f"{name}:{k}", example.where, index, *piece, example.task
+            )
             for k, piece in enumerate(pieces)
         ]
 
     def _blocks(
-        self, row: Example, index: int, ids: list[int], spans: list[Span], size: int
+        self, example: Example, index: int, ids: list[int], spans: list[Span], size: int
     ) -> list[Tokenised | Skipped]:
         before = len(self._waiting[index])
         waiting = self._waiting[index] + ids
@@ -153,7 +156,7 @@ class BlockEncoder:
         self._waiting[index] = waiting[full:]
         self._unread[index] = _within(unread, full, len(waiting))
         return [
-            self._block(row.where, index, waiting[k : k + size], _within(unread, k, k + size))
+            self._block(example.where, index, waiting[k : k + size], _within(unread, k, k + size))
             for k in range(0, full, size)
         ]
 
@@ -182,9 +185,9 @@ class ShardEncoder:
         self._encode, self._shard, self._window = encode, shard, window
         self._num_made = 0
 
-    def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
-        """The shard's blocks among those that these rows complete."""
-        return self._own(self._encode(rows))
+    def __call__(self, given: list[AnyExample]) -> list[Tokenised | Skipped]:
+        """The shard's blocks among those that these examples complete."""
+        return self._own(self._encode(given))
 
     def rest(self) -> list[Tokenised | Skipped]:
         """The shard's blocks among the last ones."""
@@ -202,7 +205,7 @@ class ShardEncoder:
 
     def _own(self, blocks: list[Tokenised | Skipped]) -> list[Tokenised | Skipped]:
         first, self._num_made = self._num_made, self._num_made + len(blocks)
-        return [row for k, row in enumerate(blocks, first) if self._shard.owns(k // self._window)]
+        return [example for k, example in enumerate(blocks, first) if self._shard.owns(k // self._window)]
 
 
 def _within(spans: Sequence[Span], first: int, end: int) -> list[Span]:

@@ -1,4 +1,4 @@
-"""Encode rows as token ids and mark the tokens to read: prompts, or prompts with answers; `blocks.py` has texts."""
+"""Encode examples as token ids and mark the tokens to read: prompts, or prompts with answers; `blocks.py` has texts."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -64,26 +64,31 @@ class Tokenised:
         return sum(numbers[1::2]) - sum(numbers[::2])
 
 
-# A row of a source. Rows that are token ids already are not encoded.
-Row = Example | Tokenised | Skipped
+# An example of a source. Examples that are token ids already are not encoded.
+AnyExample = Example | Tokenised | Skipped
+
+
+def without_tokens(example: AnyExample) -> Example | Skipped:
+    """The example as its source has it."""
+    return example.example if isinstance(example, Tokenised) else example
 
 
 class Encoder(Protocol):
-    """Makes token ids of rows, many at a time."""
+    """Makes token ids of examples, many at a time."""
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing would come of further rows."""
+        """Whether nothing would come of further examples."""
 
-    def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
-        """Encode rows, in order; the number of rows may change."""
+    def __call__(self, given: list[AnyExample]) -> list[Tokenised | Skipped]:
+        """Encode examples, in order; the number of examples may change."""
 
     def rest(self) -> list[Tokenised | Skipped]:
-        """Encode the remainder, once no more rows come."""
+        """Encode the remainder, once no more examples come."""
 
 
 class PromptEncoder:
-    """Encodes prompts, one row for each row of the source.
+    """Encodes prompts, one example for each example of the source.
 
     Args:
         tokenise: Makes token ids of texts.
@@ -121,11 +126,11 @@ class PromptEncoder:
         self.num_begun = 0
         self.is_full = False
 
-    def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
+    def __call__(self, given: list[AnyExample]) -> list[Tokenised | Skipped]:
         """Examples tokenised, or skipped for what the tokenizer makes of them."""
-        examples = [row for row in rows if isinstance(row, Example)]
+        examples = [example for example in given if isinstance(example, Example)]
         encoded = iter(self._encoded(examples))
-        return [next(encoded) if isinstance(row, Example) else row for row in rows]
+        return [next(encoded) if isinstance(example, Example) else example for example in given]
 
     def rest(self) -> list[Tokenised | Skipped]:
         """Nothing."""

@@ -1,4 +1,4 @@
-"""Choose what turns a measurement's rows into token ids, and check that a corpus' tokens can be counted."""
+"""Choose what turns a measurement's examples into token ids, and check that a corpus' tokens can be counted."""
 
 from fastneurons.config import Measurement
 from fastneurons.engine.answers import JudgedEncoder
@@ -18,7 +18,7 @@ def encoder_for(
     answerable: bool = False,
     tokens_per_language: int | None = None,
 ) -> Encoder:
-    """Make what turns rows into token ids, for a measurement with a model; `answerable` for answers to be judged."""
+    """Make what turns examples into token ids; `answerable` for answers to be judged."""
     limits = (tokenise, languages, facts.max_prompt_tokens, facts.vocabulary)
     marks = measurement.include_special_tokens
     if measurement.position == "corpus":

@@ -1,10 +1,10 @@
 """A session: a patched engine that reads the examples fed to it.
 
     with Session("Qwen/Qwen3-8B", languages=("en", "de", "zh")) as session:
-        for rows in session.measure(examples):
+        for part in session.measure(examples):
             ...
 
-Finished rows are handed on in input order.
+Finished examples are handed on in input order.
 """
 
 import contextlib
@@ -27,15 +27,15 @@ from fastneurons.engine.collect import Collector
 from fastneurons.engine.core import Core
 from fastneurons.engine.edges import ROUNDS, better_edges, first_edges, sample_of
 from fastneurons.engine.edits import Edits
-from fastneurons.engine.encode import Encoder, Row
+from fastneurons.engine.encode import AnyExample, Encoder
 from fastneurons.engine.encoders import check_window, encoder_for
 from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.facts import ModelFacts
-from fastneurons.engine.feed import ListedRows, TokenisedRows
+from fastneurons.engine.feed import ListedExamples, TokenisedExamples
 from fastneurons.engine.judging import Judge
 from fastneurons.engine.observation import ObservationSpec
-from fastneurons.engine.placement import MeasuredRows
-from fastneurons.engine.reading import ReadingPass, Rows, Slots, Totals
+from fastneurons.engine.placement import MeasuredExamples
+from fastneurons.engine.reading import EncodedExamples, ReadingPass, Slots, Totals
 from fastneurons.engine.scoring import judged_places
 from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.engine.wire import to_wire
@@ -172,7 +172,7 @@ class Session:
         for _ in range(ROUNDS):
             self.set_edges(edges)
             counts = np.zeros((len(edges), bins), np.int64)
-            for part in self.read(ListedRows(sample), window=max(1, len(sample))):
+            for part in self.read(ListedExamples(sample), window=max(1, len(sample))):
                 counts += part["histogram"].sum((0, 2), dtype=np.int64)
             edges = better_edges(edges, counts)
         self.set_edges(edges)
@@ -180,7 +180,7 @@ class Session:
 
     def measure(
         self,
-        rows: Iterable[Row],
+        examples: Iterable[AnyExample],
         first: int = 0,
         window: int = 256,
         keep_bits: bool = True,
@@ -189,16 +189,16 @@ class Session:
         add_special_tokens: bool = True,
         adapted: bool = True,
         tokens_per_language: int | None = None,
-    ) -> Iterator[MeasuredRows]:
+    ) -> Iterator[MeasuredExamples]:
         """Measure a stream of examples, or of texts.
 
         Args:
-            rows: The source from its row `first` on. For a corpus all of it: its blocks are not its rows.
-            first: Index of the first row to hand on in the whole source; of a corpus, of the first block.
-            window: What is handed on never spans two windows of this many rows. Of a corpus it is a window,
-                since tokens of several rows are counted together.
+            examples: The source from its example `first` on. For a corpus all of it: its blocks are not its examples.
+            first: Index of the first example to hand on in the whole source; of a corpus, of the first block.
+            window: What is handed on never spans two windows of this many examples. Of a corpus it is a window,
+                since tokens of several examples are counted together.
             keep_bits: Whether to collect `activated`.
-            stop: Once set, nothing more is sent; rows complete by then are handed on, and for a corpus also those
+            stop: Once set, nothing more is sent; examples complete by then are handed on, and for a corpus also those
                 in flight.
             block_size: Tokens of a corpus' blocks; None keeps documents.
             add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
@@ -206,13 +206,13 @@ class Session:
             adapted: Whether the model computes them with the session's adapter, if it has one.
             tokens_per_language: Of a corpus: stop reading a language after this many tokens; None reads all.
         Yields:
-            All rows, in input order, in groups.
+            All examples, in input order, in groups.
         Raises:
             EngineError: the engine or the patch failed, or did not read what it was sent.
-            Exception: whatever reading `rows` raised, after all rows before it were handed on.
+            Exception: whatever reading `examples` raised, after all examples before it were handed on.
         """
         with self.tokenised(
-            rows, window, block_size, add_special_tokens, tokens_per_language=tokens_per_language
+            examples, window, block_size, add_special_tokens, tokens_per_language=tokens_per_language
         ) as encoded:
             if self.measurement.position == "corpus":
                 for _ in islice(encoded, first):
@@ -222,17 +222,17 @@ class Session:
     @contextlib.contextmanager
     def tokenised(
         self,
-        rows: Iterable[Row],
+        examples: Iterable[AnyExample],
         window: int = 256,
         block_size: int | None = None,
         add_special_tokens: bool = True,
         shard: Shard | None = None,
         tokens_per_language: int | None = None,
-    ) -> Iterator[TokenisedRows]:
-        """Rows tokenised ahead of the engine, in a thread that ends with the context. Arguments as for `measure`.
+    ) -> Iterator[TokenisedExamples]:
+        """Examples tokenised ahead of the engine, in a thread that ends with the context. Arguments as for `measure`.
 
         Args:
-            shard: Of a corpus, the share of its blocks that is wanted; rows of examples are chosen beforehand.
+            shard: Of a corpus, the share of its blocks that is wanted; examples are chosen beforehand.
         Raises:
             InputError: tokens of a window could overflow their counters, or blocks are longer than the model takes.
         """
@@ -241,8 +241,12 @@ class Session:
         encode = self.encoder(block_size, add_special_tokens, tokens_per_language)
         if shard is not None and self.measurement.position == "corpus":
             encode = ShardEncoder(encode, shard, window)
-        encoded = TokenisedRows(
-            rows, encode, self.languages, self.measurement.position == "corpus", max(256, self.facts.slots)
+        encoded = TokenisedExamples(
+            examples,
+            encode,
+            self.languages,
+            self.measurement.position == "corpus",
+            max(256, self.facts.slots),
         )
         try:
             yield encoded
@@ -252,17 +256,17 @@ class Session:
 
     def read(
         self,
-        rows: Rows,
+        examples: EncodedExamples,
         first: int = 0,
         window: int = 256,
         keep_bits: bool = True,
         stop: threading.Event | None = None,
         adapted: bool = True,
     ) -> ReadingPass:
-        """Read rows that are token ids already; for the rest as `measure`.
+        """Read examples that are token ids already; for the rest as `measure`.
 
         Args:
-            rows: The rows from index `first` on; of a corpus its blocks.
+            examples: The examples from index `first` on; of a corpus its blocks.
         """
         return ReadingPass(
             self.engine,
@@ -271,7 +275,7 @@ class Session:
             self._collector,
             self._slots,
             self.totals,
-            rows=rows,
+            examples=examples,
             first=first,
             window=window,
             keep_bits=keep_bits,
@@ -319,7 +323,7 @@ class Session:
     def encoder(
         self, block_size: int | None, add_special_tokens: bool, tokens_per_language: int | None = None
     ) -> Encoder:
-        """Make what turns rows into token ids; arguments as for `measure`."""
+        """Make what turns examples into token ids; arguments as for `measure`."""
         return encoder_for(
             self.tokeniser(add_special_tokens),
             self.languages,

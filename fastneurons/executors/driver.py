@@ -27,11 +27,11 @@ from fastneurons.executors.messages import (
     EngineReport,
     Engines,
     Event,
+    ExamplesOfWindow,
     Failed,
     Measure,
     Progress,
     Ready,
-    RowsOfWindow,
     Started,
     Written,
     difference,
@@ -55,7 +55,7 @@ _STILL_STARTING_S = 300.0
 class WindowSource(Protocol):
     """The windows of a run, in order."""
 
-    def take(self) -> RowsOfWindow | None:
+    def take(self) -> ExamplesOfWindow | None:
         """The next window; None where none is ready yet.
 
         Raises:
@@ -69,7 +69,7 @@ class Driver:
 
     Args:
         engines: Starts them and carries messages.
-        progress: Is shown the rows of all engines together, and messages.
+        progress: Is shown the examples of all engines together, and messages.
         stop: Once set, no further window is begun; those in work are finished and committed.
         window_timeout_s: An engine with work that says nothing for so long counts as hung.
     """
@@ -86,14 +86,14 @@ class Driver:
         self._writer: StoreWriter | None = None
         self._source: WindowSource | None = None
         self._reopen: Callable[[], None] = lambda: None
-        self._returned: list[RowsOfWindow] = []  # to be measured by another engine, in order
+        self._returned: list[ExamplesOfWindow] = []  # to be measured by another engine, in order
         self._attempts: dict[int, int] = {}
-        self._shown: dict[int, int] = {}  # rows of unfinished windows that progress has been told of
+        self._shown: dict[int, int] = {}  # examples of unfinished windows that progress has been told of
         self._finished = FinishedWindows()
         self._exhausted = False
         self._source_error: Exception | None = None
         self._stopping = False
-        self._rows = self._skipped = self._begun = 0
+        self._examples = self._skipped = self._begun = 0
         self._first_skipped: str | None = None
 
     def start(self) -> EngineReport:
@@ -166,12 +166,12 @@ class Driver:
 
     @property
     def found(self) -> Found:
-        """The rows measured or skipped so far."""
-        return Found(self._rows, self._skipped, self._first_skipped, self._begun)
+        """The examples measured or skipped so far."""
+        return Found(self._examples, self._skipped, self._first_skipped, self._begun)
 
     def describe(self) -> str:
         """The engines' work in one line."""
-        parts = [f"{number}: {slot.rows:,}" for number, slot in enumerate(self._slots)]
+        parts = [f"{number}: {slot.examples:,}" for number, slot in enumerate(self._slots)]
         return f"examples by engine: {', '.join(parts)}"
 
     def _is_done(self) -> bool:
@@ -216,7 +216,7 @@ class Driver:
                 asked.append(slot)
                 self._engines.send(number, Drop(slot.waiting.first - 1))
 
-    def _next_window(self) -> RowsOfWindow | None:
+    def _next_window(self) -> ExamplesOfWindow | None:
         if self._returned:
             return self._returned.pop(0)
         if self._exhausted or self._stopping:
@@ -246,14 +246,14 @@ class Driver:
             self._progress.message("stopping once the windows in work are measured; once more stops at once")
 
     def _last_begun(self) -> int:
-        """First row of the last window that is in work or finished and not committed; -1 if there is none."""
+        """First example of the last window that is in work or finished and not committed; -1 if there is none."""
         begun = [first for slot in self._slots for first in slot.begun]
         return max([*begun, self._finished.last])
 
-    def _give_to_others(self, windows: list[RowsOfWindow]) -> None:
+    def _give_to_others(self, windows: list[ExamplesOfWindow]) -> None:
         """Have other engines measure windows; of a run that is stopping, only those that others come after."""
         last = self._last_begun()
-        windows = sorted([*self._returned, *windows], key=_first_row)
+        windows = sorted([*self._returned, *windows], key=_first_of)
         self._returned = [window for window in windows if not self._stopping or window.first < last]
 
     # -- events ---------------------------------------------------------------------------------------
@@ -295,12 +295,12 @@ class Driver:
         slot.ready = True
 
     def _on_progress(self, slot: Slot, event: Progress) -> None:
-        """Show rows, but those that another engine had measured already once only."""
-        rows, prompts = slot.measured.get(event.first, (0, 0))
-        rows, prompts = slot.measured[event.first] = rows + event.rows, prompts + event.prompts
+        """Show examples, but those that another engine had measured already once only."""
+        examples, prompts = slot.measured.get(event.first, (0, 0))
+        examples, prompts = slot.measured[event.first] = examples + event.examples, prompts + event.prompts
         shown = self._shown.get(event.first, 0)
-        self._shown[event.first] = max(shown, rows)
-        self._progress.advance(max(0, rows - shown), event.prompts, event.tokens)
+        self._shown[event.first] = max(shown, examples)
+        self._progress.advance(max(0, examples - shown), event.prompts, event.tokens)
 
     def _on_written(self, number: int, slot: Slot, written: Written) -> None:
         window = slot.begun.pop(written.first)
@@ -308,8 +308,8 @@ class Driver:
         self._attempts.pop(written.first, None)
         self._shown.pop(written.first, None)
         self._finished.add(written.first, written.window)
-        slot.rows += len(window)
-        self._rows, self._skipped = self._rows + len(window), self._skipped + written.num_skipped
+        slot.examples += len(window)
+        self._examples, self._skipped = self._examples + len(window), self._skipped + written.num_skipped
         self._begun += written.begun
         self._first_skipped = self._first_skipped or written.first_skipped
         now = time.monotonic()
@@ -345,7 +345,7 @@ class Driver:
                     f"{name}: {failed.message}; {_MOST_ATTEMPTS} engines in turn have failed on the examples from "
                     f"{first} on"
                 )
-        self._slots[number] = Slot(restarts=slot.restarts + 1, rows=slot.rows)
+        self._slots[number] = Slot(restarts=slot.restarts + 1, examples=slot.examples)
         self._give_to_others(slot.windows)
         if slot.restarts < MOST_RESTARTS and not self._stopping:
             count = f"{slot.restarts + 1} of {MOST_RESTARTS}"
@@ -386,5 +386,5 @@ class Driver:
                 self._on_failed(number, slot, Failed("death", said))
 
 
-def _first_row(window: RowsOfWindow) -> int:
+def _first_of(window: ExamplesOfWindow) -> int:
     return window.first

@@ -10,12 +10,12 @@ class FinishedWindows:
     """
 
     def __init__(self) -> None:
-        # By first row; windows that follow each other without a gap are one.
+        # By first example; windows that follow each other without a gap are one.
         self._windows: dict[int, WrittenWindow | Window] = {}
 
     @property
     def last(self) -> int:
-        """First row of the last stretch; -1 if there is none."""
+        """First example of the last stretch; -1 if there is none."""
         return max(self._windows, default=-1)
 
     def add(self, first: int, window: WrittenWindow | Window) -> None:

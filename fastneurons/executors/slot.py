@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from fastneurons.executors.messages import RowsOfWindow
+from fastneurons.executors.messages import ExamplesOfWindow
 
 # An engine is slow if its prompts take this many times as long as those of the others, over its last windows.
 _SLOW = 2.0
@@ -26,9 +26,9 @@ class Slot:
         told: Whether people were told that it is still starting.
         waiting: The window sent that it has not begun.
         asked_back: Whether it was asked for that one, since others have nothing to do.
-        begun: Those begun and not written, by first row.
-        measured: Rows and prompts measured of each of these.
-        rows: Of all windows written.
+        begun: Those begun and not written, by first example.
+        measured: Examples and prompts measured of each of these.
+        examples: Of all windows written.
         clock: When it began to measure, or wrote its last window.
         seconds: For each of its last windows, how long a prompt took.
         slow: Whether people were told that it is slow.
@@ -41,17 +41,17 @@ class Slot:
     since: float = 0.0
     choosing: bool = False
     told: bool = False
-    waiting: RowsOfWindow | None = None
+    waiting: ExamplesOfWindow | None = None
     asked_back: bool = False
-    begun: dict[int, RowsOfWindow] = field(default_factory=dict)
+    begun: dict[int, ExamplesOfWindow] = field(default_factory=dict)
     measured: dict[int, tuple[int, int]] = field(default_factory=dict)
-    rows: int = 0
+    examples: int = 0
     clock: float = 0.0
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOWS_TO_JUDGE))
     slow: bool = False
 
     @property
-    def windows(self) -> list[RowsOfWindow]:
+    def windows(self) -> list[ExamplesOfWindow]:
         """Windows sent and not written."""
         return [*self.begun.values(), *([] if self.waiting is None else [self.waiting])]
 

@@ -6,12 +6,12 @@ from typing import NamedTuple
 from fastneurons.store import schema
 from fastneurons.store.reader import Store
 
-# Committed rows are read so many at a time, or a window where that is more.
-_ROWS_AT_ONCE = 4096
+# Committed examples are read so many at a time, or a window where that is more.
+_EXAMPLES_AT_ONCE = 4096
 
 
-class CommittedRow(NamedTuple):
-    """A row that a store holds.
+class CommittedExample(NamedTuple):
+    """An example that a store holds.
 
     Args:
         id: Its id.
@@ -24,8 +24,8 @@ class CommittedRow(NamedTuple):
     tokens: int
 
 
-def committed_rows(store: Store) -> Iterator[CommittedRow]:
-    """The rows that a store holds, in order, a few windows at a time.
+def committed_examples(store: Store) -> Iterator[CommittedExample]:
+    """The examples that a store holds, in order, a few windows at a time.
 
     Raises:
         StoreError: an array is damaged.
@@ -34,12 +34,12 @@ def committed_rows(store: Store) -> Iterator[CommittedRow]:
     names = [schema.EXAMPLE_ID, "token_count"]
     names += [schema.DIGEST] if schema.DIGEST in store else []
     window = store.header.window
-    step = -(-_ROWS_AT_ONCE // window) * window
+    step = -(-_EXAMPLES_AT_ONCE // window) * window
     for first in range(0, committed, step):
-        rows = slice(first, min(first + step, committed))
-        block = {name: store[name][rows] for name in names}
+        examples = slice(first, min(first + step, committed))
+        block = {name: store[name][examples] for name in names}
         tokens = block["token_count"].sum(axis=1)
         digests = block.get(schema.DIGEST)
         for index, name in enumerate(block[schema.EXAMPLE_ID]):
             digest = None if digests is None else int(digests[index])
-            yield CommittedRow(str(name), digest, int(tokens[index]))
+            yield CommittedExample(str(name), digest, int(tokens[index]))

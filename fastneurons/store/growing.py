@@ -295,7 +295,7 @@ class GrowingStore:
         first, end = window.first, window.first + len(window)
         self._make_room(end)
         for spec in self._growing:
-            self._filler.put_rows(spec, first, values_of(window, spec, self.root.header))
+            self._filler.put_examples(spec, first, values_of(window, spec, self.root.header))
         return self._write_sums(
             end, parts_of_sums(window, self._sums, self.root.header), lines_of(window.skipped)
         )
@@ -306,7 +306,7 @@ class GrowingStore:
             self._resize(max(2 * self._filler.capacity, end))
 
     def _write_sums(self, end: int, sums: Mapping[str, Parts], lines: bytes) -> WindowObjects:
-        """Add to the sums and to the list of skipped rows; return all objects written since the last commit."""
+        """Add to the sums and to the list of skipped examples; return all objects written since the last commit."""
         snapshots = {}
         for spec in self._sums:
             counting = self.root.commit.snapshots(spec)
@@ -328,7 +328,7 @@ class GrowingStore:
         for key in keys:
             name, _, rest = key.partition("/")
             if name in growing and is_data(key):
-                length = self._filler.rows_per_object(name)
+                length = self._filler.examples_per_object(name)
                 if (int(rest.split(".")[1]) + 1) * length <= self._committer.examples:
                     full.append(key)
         self.catalogue.forget(full)

@@ -65,6 +65,6 @@ def check_windows(store: Store) -> None:
     skipped = sum(part.length for part in catalogue.skipped)
     if at != commit.examples or skipped != commit.skipped_bytes:
         raise StoreError(
-            f"{store.path} is damaged: its manifests end after {at} examples and {skipped} bytes of skipped rows, "
+            f"{store.path} is damaged: its manifests end after {at} examples and {skipped} bytes of skipped examples, "
             f"its commit mark after {commit.examples} and {commit.skipped_bytes}"
         )

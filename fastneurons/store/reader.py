@@ -25,7 +25,7 @@ from fastneurons.store.manifest import Catalogue
 from fastneurons.store.objects import DamagedError
 from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Root, read_root
 from fastneurons.store.schema import ArraySpec, Header
-from fastneurons.store.skipped import SkippedRow, decoded
+from fastneurons.store.skipped import SkippedExample, decoded
 from fastneurons.store.storage import Storage, one_line
 from fastneurons.store.stored_array import StoredArray
 
@@ -206,14 +206,14 @@ class Store:
             The index of the block's first example, and the block of each array by name.
         """
         arrays = [self[name] for name in names]
-        row_bytes = sum(int(np.prod(array.shape[1:])) * array.dtype.itemsize for array in arrays)
-        step = schema.largest_divisor(self.header.window, _BLOCK_BYTES // max(1, row_bytes))
+        example_bytes = sum(int(np.prod(array.shape[1:])) * array.dtype.itemsize for array in arrays)
+        step = schema.largest_divisor(self.header.window, _BLOCK_BYTES // max(1, example_bytes))
         for first in range(0, self.num_examples, step):
-            rows = slice(first, min(first + step, self.num_examples))
-            yield first, {array.name: array[rows] for array in arrays}
+            examples = slice(first, min(first + step, self.num_examples))
+            yield first, {array.name: array[examples] for array in arrays}
 
-    def skipped(self) -> list[SkippedRow]:
-        """Rows that were skipped, in order.
+    def skipped(self) -> list[SkippedExample]:
+        """Examples that were skipped, in order.
 
         Raises:
             StoreError: the list is damaged.
@@ -253,11 +253,11 @@ class Store:
         name, _, rest = key.partition("/")
         where = f"object {rest}"
         if is_data(key) and name in self and schema.array_spec(name, self.header).grows:
-            first, end = self.rows_of(key)
+            first, end = self.examples_of(key)
             where += f" (examples {first} to {end - 1})"
         return f"array {name} is damaged: its {where}"
 
-    def rows_of(self, key: str) -> tuple[int, int]:
+    def examples_of(self, key: str) -> tuple[int, int]:
         """The examples in an object of a growing array: the first, and the one after the last."""
         name, _, rest = key.partition("/")
         length = schema.examples_per_object(self[name]._array)

@@ -9,8 +9,8 @@ from fastneurons.store.manifest import Catalogue
 from fastneurons.store.objects import DamagedError
 
 
-class SkippedRow(msgspec.Struct, frozen=True):
-    """A row of the source that was not measured.
+class SkippedExample(msgspec.Struct, frozen=True):
+    """An example of the source that was not measured.
 
     Args:
         index: Its index on the example axis.
@@ -25,24 +25,24 @@ class SkippedRow(msgspec.Struct, frozen=True):
 
 def lines_of(skipped: Sequence[Mapping[str, Any]]) -> bytes:
     """The lines of `skipped.jsonl` of a window."""
-    return b"".join(msgspec.json.encode(dict(row)) + b"\n" for row in skipped)
+    return b"".join(msgspec.json.encode(dict(example)) + b"\n" for example in skipped)
 
 
-def decoded(data: bytes, size: int, catalogue: Catalogue | None) -> list[SkippedRow]:
-    """The rows in a list's bytes.
+def decoded(data: bytes, size: int, catalogue: Catalogue | None) -> list[SkippedExample]:
+    """The examples in a list's bytes.
 
     Args:
         size: How many bytes are committed.
         catalogue: Has what each window added; None for a store without manifests.
     Raises:
         DamagedError: bytes are missing or are not those written.
-        msgspec.DecodeError, UnicodeDecodeError, RecursionError: a line is no such row.
+        msgspec.DecodeError, UnicodeDecodeError, RecursionError: a line is no such example.
     """
     if len(data) < size:
         raise DamagedError(f"{size - len(data)} bytes are missing")
     if catalogue is not None:
         _check_parts(catalogue, data)
-    return [msgspec.json.decode(line, type=SkippedRow) for line in data.splitlines()]
+    return [msgspec.json.decode(line, type=SkippedExample) for line in data.splitlines()]
 
 
 def _check_parts(catalogue: Catalogue, data: bytes) -> None:

@@ -57,13 +57,13 @@ class StoredArray:
         sizes = ", ".join(f"{dim}: {size}" for dim, size in zip(self.dims, self.shape, strict=True))
         return f"<{self.name} ({sizes}) {self.dtype}>"
 
-    def _check_objects(self, rows: Any) -> None:
+    def _check_objects(self, wanted: Any) -> None:
         """Refuse missing objects: zarr reads them as zeros, but the writer writes all, so a gap is damage."""
         length = schema.examples_per_object(self._array)
-        if isinstance(rows, slice):
-            chosen = range(*rows.indices(len(self)))
-        elif isinstance(rows, int | np.integer):
-            position = range(len(self))[int(rows)]
+        if isinstance(wanted, slice):
+            chosen = range(*wanted.indices(len(self)))
+        elif isinstance(wanted, int | np.integer):
+            position = range(len(self))[int(wanted)]
             chosen = range(position, position + 1)
         else:
             chosen = range(len(self))

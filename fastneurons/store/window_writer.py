@@ -96,9 +96,9 @@ class WindowWriter:
         }
         self._sums = [schema.array_spec(name, place.header) for name in place.sums]
         for name, layout in self._layouts.items():
-            if place.header.window % layout.rows:
+            if place.header.window % layout.examples:
                 raise StoreError(
-                    f"{place.path}: an object of array {name} holds {layout.rows} examples, which do not divide a "
+                    f"{place.path}: an object of array {name} holds {layout.examples} examples, which do not divide a "
                     f"window of {place.header.window}"
                 )
         with writing(place.path):

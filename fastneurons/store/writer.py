@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fastneurons.errors import FastneuronsError
 from fastneurons.store import schema
-from fastneurons.store.committed import CommittedRow, committed_rows
+from fastneurons.store.committed import CommittedExample, committed_examples
 from fastneurons.store.compare import check_same
 from fastneurons.store.failures import decoding, writing
 from fastneurons.store.growing import GrowingStore
@@ -144,13 +144,13 @@ class StoreWriter:
             wait_for([self._pending])
         return self._store.num_examples
 
-    def committed_rows(self) -> Iterator[CommittedRow]:
+    def committed_examples(self) -> Iterator[CommittedExample]:
         """The examples that are safe now, in order; for checking that a resumed run reads the same.
 
         They are read a few windows at a time, before the first window is committed.
         """
         if self.committed:
-            yield from committed_rows(self._store.opened())
+            yield from committed_examples(self._store.opened())
 
     def reopen(self) -> None:
         """Reopen a complete store for writing; harmless if it is open already.
@@ -287,6 +287,6 @@ def _kept(
 
 
 def _with_choice(stored: Header, given: Header) -> Header:
-    """A store's header with the entries that a continuing run may change: how many rows it reads."""
+    """A store's header with the entries that a continuing run may change: how many examples it reads."""
     chosen = {name: given.config[name] for name in ("limit", "data") if name in given.config}
     return msgspec.structs.replace(stored, config={**stored.config, **chosen})

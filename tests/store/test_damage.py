@@ -126,7 +126,7 @@ def test_a_broken_object_of_ids_is_told_on_resume(begun):
     data[len(data) // 3] ^= 4
     file.write_bytes(data)
     with StoreWriter.resume(str(begun), RUN.header) as writer:
-        refused(lambda: list(writer.committed_rows()), "array example_id is damaged: its object c.1")
+        refused(lambda: list(writer.committed_examples()), "array example_id is damaged: its object c.1")
         refused(lambda: [writer.commit(RUN.window(12, 16)), writer.finish()], "array example_id is damaged")
 
 
