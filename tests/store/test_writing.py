@@ -95,7 +95,7 @@ def test_objects_are_those_that_zarr_reads(name, make, examples, tmp_path):
     ours = zarr.create_array(str(tmp_path / "ours"), **settings)
     theirs = zarr.create_array(str(tmp_path / "theirs"), **settings)
     layout = Layout.of(spec, ours.metadata.to_dict())
-    assert (layout.rows, layout.chunks_per_shard) == (8, 2)
+    assert (layout.examples, layout.chunks_per_shard) == (8, 2)
     keys = []
     for key, segments in layout.objects(values):
         (tmp_path / "ours" / key).write_bytes(b"".join(piece for segment in segments for piece in segment))
