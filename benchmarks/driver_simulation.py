@@ -35,18 +35,18 @@ from write_rate import SHAPES, drawn
 
 from fastneurons.config import Measurement
 from fastneurons.data.example import Example
-from fastneurons.engine.engine import ModelFacts
+from fastneurons.engine.facts import ModelFacts
 from fastneurons.executors.driver import Driver
 from fastneurons.executors.messages import (
     Begin,
     Begun,
     EngineReport,
     Event,
+    ExamplesOfWindow,
     Measure,
     Message,
     Progress,
     Ready,
-    RowsOfWindow,
     Started,
     Written,
 )
@@ -87,7 +87,7 @@ class StandIns:
         self._connection, self._header, self._writes = connection, header, writes
         self._arrays = drawn(header, header.window)
         self._writer: WindowWriter | None = None
-        self._waiting: deque[tuple[int, RowsOfWindow]] = deque()
+        self._waiting: deque[tuple[int, ExamplesOfWindow]] = deque()
         self._template: WrittenWindow | None = None
         self._lying: deque[int] = deque()
 
@@ -115,7 +115,7 @@ class StandIns:
             case Measure(rows):
                 self._waiting.append((slot, rows))
 
-    def _measure(self, slot: int, rows: RowsOfWindow) -> None:
+    def _measure(self, slot: int, rows: ExamplesOfWindow) -> None:
         assert self._writer is not None
         E, L = len(rows), len(self._header.languages)
         if self._writes or self._template is None:
@@ -219,14 +219,16 @@ class Windows:
         writer._commit_written = self._timed_commit  # type: ignore[method-assign]
         self.points: list[dict[str, float]] = [self.point(0)]
 
-    def take(self) -> RowsOfWindow:
+    def take(self) -> ExamplesOfWindow:
         """The next window."""
         if self._taken == self._number:
             raise StopIteration
         first = self._taken * self._header.window
         self._taken += 1
         prompts = dict.fromkeys(self._header.languages, self._text)
-        return RowsOfWindow(first, [Example(f"e{first + k}", prompts) for k in range(self._header.window)])
+        return ExamplesOfWindow(
+            first, [Example(f"e{first + k}", prompts) for k in range(self._header.window)]
+        )
 
     def _timed_commit(self, written: WrittenWindow) -> None:
         began = time.thread_time()

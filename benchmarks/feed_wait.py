@@ -54,7 +54,7 @@ def main(
             source, _ = task_source(name, ["mgsm"], {"mgsm": folder}, tuple(_SUMS))
             began = time.perf_counter()
             first = 0.0
-            for _ in session.measure(source.rows):
+            for _ in session.measure(source.examples):
                 first = first or session.totals.waited_s
             whole = time.perf_counter() - began
             totals = session.totals

@@ -152,9 +152,12 @@ def _idle(busy: list[list[float]]) -> float:
 
 def _use_stand_in(engines: Any) -> None:
     """Have engines of fastneurons run the stand-in's worker, with steps scheduled as for a GPU."""
-    if engines.engine_config.__name__ == "configured":
+    starting = engines  # of versions before the engine's start had a module of its own, which are compared
+    if not hasattr(engines, "engine_config"):
+        from fastneurons.engine import starting
+    if starting.engine_config.__name__ == "configured":
         return
-    configure = engines.engine_config
+    configure = starting.engine_config
 
     def configured(*args: Any, **kwargs: Any) -> Any:
         os.environ.pop("VLLM_USE_V2_MODEL_RUNNER", None)
@@ -166,7 +169,7 @@ def _use_stand_in(engines: Any) -> None:
             os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "1"
         return config
 
-    engines.engine_config = configured
+    starting.engine_config = configured
     engines.PatchedEngine._find_files = lambda self: None
 
 
@@ -239,10 +242,10 @@ def _read(session: Any, examples: int, tokens: int, out: Path | None, spent: dic
         first = 0
         for measured in session.read(Rows(), window=256):
             stamps = np.ascontiguousarray(measured["activated"][:, 0, :, 0, :4]).view(np.int32)[..., 0]
-            expected = 1 + np.arange(first * L, (first + len(measured.rows)) * L).reshape(-1, L)
+            expected = 1 + np.arange(first * L, (first + len(measured.examples)) * L).reshape(-1, L)
             if not (stamps == expected).all():
                 raise SystemExit(f"the bits of rows from {first} on are not theirs")
-            first += len(measured.rows)
+            first += len(measured.examples)
             yield measured
 
     if out is None:
@@ -259,7 +262,7 @@ def _read(session: Any, examples: int, tokens: int, out: Path | None, spent: dic
         window: list[Any] = []
         for measured in results():
             window.append(measured)
-            if (measured.first + len(measured.rows)) % 256 == 0:
+            if (measured.first + len(measured.examples)) % 256 == 0:
                 began = time.perf_counter()
                 measure._commit(writer, window, ("task",))
                 spent["wait for the writer"] += time.perf_counter() - began

@@ -188,6 +188,8 @@ class StandInWorker(NeuronWorker, _Runner):
         self.observer_device = self.observer.stand_in = device
         if HAS_STREAMS:
             self.observer._stream = StandInStream(device)
+        if hasattr(self.observer, "_gatherer"):
+            self.observer._gatherer.examples = self.observer._collect
 
     def fastneurons_tally(self) -> dict[str, Any]:
         """As a GPU's worker, which waits for all that is queued."""

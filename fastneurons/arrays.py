@@ -170,7 +170,7 @@ _OUTCOMES = ("example", "language", "condition")
 
 ARRAYS = (
     Array("example_id", STRING, ("example",), fill=""),
-    # Digest of the texts as sent, or of a block's token ids; 0 for a row that the source skipped.
+    # Digest of the texts as sent, or of a block's token ids; 0 for an example that the source skipped.
     Array("digest", "uint64", ("example",), later=True),
     Array("task", "int32", ("example",)),
     Array("outcome", "uint8", ("example",)),

@@ -12,7 +12,7 @@ from fastneurons.shards import Shard
 
 # Bounds that keep a slip of the keyboard from counting without end or overflowing 64 bits.
 _MOST_WINDOW = 2**20
-_MOST_ROWS = 2**62
+_MOST_EXAMPLES = 2**62
 _MOST_TOKENS = 2**31 - 1
 _MOST_GIB = 2**20
 _MOST_DEVICES = 2**16
@@ -255,10 +255,10 @@ class RunOptions:
         keep_prompts: Whether to store the prompts' texts.
         keep_folds: For a corpus: whether to count its parts apart as well, for the uncertainty of findings.
         tokens_per_language: For a corpus: stop reading a language after this many tokens that count; None reads all.
-        resume: Whether to continue an interrupted run, or one whose source has more rows by now.
+        resume: Whether to continue an interrupted run, or one whose source has more examples by now.
         overwrite: Whether to replace an existing store.
         block_size: For a corpus: join each language's texts and cut them into blocks of this many tokens.
-        shard: Measure only this share of the rows; None for all.
+        shard: Measure only this share of the examples; None for all.
     """
 
     window: int = 256
@@ -275,7 +275,7 @@ class RunOptions:
         for name, value, most in (
             ("window", self.window, _MOST_WINDOW),
             ("block-size", self.block_size, _MOST_TOKENS),
-            ("tokens-per-language", self.tokens_per_language, _MOST_ROWS),
+            ("tokens-per-language", self.tokens_per_language, _MOST_EXAMPLES),
         ):
             if value is not None and value < 1:
                 raise InputError(f"--{name} {value}: must be at least 1")

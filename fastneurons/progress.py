@@ -34,18 +34,18 @@ class RunProgress(Protocol):
         """Show a line of its own, e.g. which model is loaded or where results go."""
 
     def start(self, total: int | None, done: int) -> None:
-        """Start counting rows.
+        """Start counting examples.
 
         Args:
-            total: How many rows there are; None if unknown.
+            total: How many examples there are; None if unknown.
             done: How many of them are in the store already.
         """
 
     def advance(self, examples: int, prompts: int, tokens: int) -> None:
-        """Count rows that were measured or skipped since the last call, with their prompts and tokens."""
+        """Count examples that were measured or skipped since the last call, with their prompts and tokens."""
 
     def stop(self) -> None:
-        """Stop: no more rows will come."""
+        """Stop: no more examples will come."""
 
 
 class Silent:
@@ -144,7 +144,7 @@ class Lines:
             self._line()
 
     def stop(self) -> None:
-        """Print a final line if rows were counted since the last one."""
+        """Print a final line if examples were counted since the last one."""
         if self._done > self._told:
             self._line()
 

@@ -1,8 +1,8 @@
 """Shards: one run's work divided among N runs that know nothing of each other. A leaf.
 
-Shard I/N takes every N-th window of rows, from the I-th on. So each can be cut without knowing how many rows there are,
-all have the same work also where the data is sorted by length, a shard grows with its data, and a window of a shard
-is a window of the whole.
+Shard I/N takes every N-th window of examples, from the I-th on. So each can be cut without knowing how many examples
+there are, all have the same work also where the data is sorted by length, a shard grows with its data, and a window of
+a shard is a window of the whole.
 """
 
 import re
@@ -18,7 +18,7 @@ _MOST = 2**20
 
 @dataclass(frozen=True)
 class Shard:
-    """One of N shares of a run's rows.
+    """One of N shares of a run's examples.
 
     Args:
         number: I, from 1 to N.
@@ -65,26 +65,26 @@ class Shard:
         """The number in the whole of one of this shard's windows, both counted from 0."""
         return window * self.count + self.number - 1
 
-    def whole_row(self, row: int, window: int) -> int:
-        """The index in the whole of one of this shard's rows, both counted from 0.
+    def whole_example(self, example: int, window: int) -> int:
+        """The index in the whole of one of this shard's examples, both counted from 0.
 
         Args:
-            window: Rows of a window.
+            window: Examples of a window.
         """
-        own, within = divmod(row, window)
+        own, within = divmod(example, window)
         return self.whole_window(own) * window + within
 
-    def rows(self, rows: Iterable[_T], window: int) -> Iterator[_T]:
-        """This shard's rows of a source.
+    def examples(self, examples: Iterable[_T], window: int) -> Iterator[_T]:
+        """This shard's examples of a source.
 
         Args:
-            rows: All of the source's rows.
-            window: Rows of a window.
+            examples: All of the source's examples.
+            window: Examples of a window.
         """
-        return (row for index, row in enumerate(rows) if self.owns(index // window))
+        return (example for index, example in enumerate(examples) if self.owns(index // window))
 
     def size(self, total: int, window: int) -> int:
-        """How many rows of `total` this shard has."""
+        """How many examples of `total` this shard has."""
         whole, rest = divmod(total, window)
         windows = whole // self.count + (self.number - 1 < whole % self.count)
         return windows * window + (rest if self.owns(whole) else 0)

@@ -83,7 +83,9 @@ class DistributionReader:
             whole = x.as_strided(((len(x) - 1) * stride + x.shape[1],), (1,))
             codes = bits_of(whole).view(self._positive.dtype)
             parts = parts_of(len(rows) * self._neurons)
-            _add_signs(pool(), parts, codes, stride, rows, targets, self._neurons, self._positive, self._signs)
+            _add_signs(
+                pool(), parts, codes, stride, rows, targets, self._neurons, self._positive, self._signs
+            )
 
     def _signal(
         self, x: torch.Tensor, product: torch.Tensor | None, rows: npt.NDArray[np.int64]

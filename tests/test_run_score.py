@@ -13,7 +13,7 @@ from fastneurons.config import Measurement
 from fastneurons.data.example import Example
 from fastneurons.data.template import gap
 from fastneurons.engine.answers import Answerable, Candidate
-from fastneurons.engine.judging import RowAnswers
+from fastneurons.engine.judging import ExampleAnswers
 from fastneurons.errors import InputError
 from fastneurons.experiments.judging import AnswerJudge, measures_of, measures_without_texts
 from fastneurons.store import open_store
@@ -43,9 +43,9 @@ def rows() -> list[Example]:
 class Recording(AnswerJudge):
     """Keeps what it is given."""
 
-    seen: dict[str, tuple[Answerable, RowAnswers]] = field(default_factory=dict)
+    seen: dict[str, tuple[Answerable, ExampleAnswers]] = field(default_factory=dict)
 
-    def __call__(self, row: Answerable, answers: RowAnswers) -> Any:
+    def __call__(self, row: Answerable, answers: ExampleAnswers) -> Any:
         self.seen[row.example.id] = row, answers
         return super().__call__(row, answers)
 
@@ -203,7 +203,7 @@ def answerable(task: str, answer: str, choices: tuple[str, ...] = (), **more: An
 
 
 def judged(row: Answerable, likelihoods: list[float], text: str | None = None, **options: Any) -> int:
-    answers = RowAnswers([np.array(likelihoods)], [text])
+    answers = ExampleAnswers([np.array(likelihoods)], [text])
     return int(AnswerJudge(("en",), **options)(row, answers)["correct"][0])
 
 

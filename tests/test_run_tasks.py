@@ -9,13 +9,13 @@ import pytest
 
 import fastneurons
 from fastneurons.api import engine_options, run
-from fastneurons.data.digest import digest_of_row
+from fastneurons.data.digest import digest_of_example
 from fastneurons.data.example import Example
 from fastneurons.data.options import DataOptions
 from fastneurons.errors import StoreError
-from fastneurons.experiments.resume import KnownRows, remaining_rows
+from fastneurons.experiments.resume import KnownExamples, remaining_examples
 from fastneurons.progress import Silent
-from fastneurons.store import CommittedRow
+from fastneurons.store import CommittedExample
 from tests.data.tasks import files
 from tests.engine import tiny
 from tests.engine.agreement import unpack
@@ -151,8 +151,10 @@ def test_the_rows_of_the_store_are_passed_over_if_they_are_the_same():
     stop = threading.Event()
 
     def rest(number: int) -> tuple[list[str], int]:
-        known = KnownRows(CommittedRow(str(n), digest_of_row(Example(str(n), {})), 0) for n in range(number))
-        return [row.id for row in remaining_rows(rows, known, stop)], known.passed
+        known = KnownExamples(
+            CommittedExample(str(n), digest_of_example(Example(str(n), {})), 0) for n in range(number)
+        )
+        return [row.id for row in remaining_examples(rows, known, stop)], known.passed
 
     assert rest(2) == (["2", "3", "4"], 2)
     assert rest(0) == (list("01234"), 0)

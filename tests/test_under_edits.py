@@ -10,13 +10,13 @@ import pytest
 from fastneurons.arrays import INTACT
 from fastneurons.config import RunOptions
 from fastneurons.data.example import Example
-from fastneurons.engine.placement import MeasuredRows
-from fastneurons.engine.session import TokenisedRows
+from fastneurons.engine.feed import TokenisedExamples
+from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.errors import EngineError
 from fastneurons.experiments.interrupts import SIGNALS_APART_S
-from fastneurons.experiments.resume import KnownRows
+from fastneurons.experiments.resume import KnownExamples
 from fastneurons.experiments.source import example_source
-from fastneurons.experiments.under_edits import write_rows, writer_under_edits
+from fastneurons.experiments.under_edits import write_examples, writer_under_edits
 from fastneurons.store import Store, open_store
 from tests.store.runs import header
 
@@ -43,7 +43,7 @@ class Messages:
         pass
 
 
-def failing(examples: list[Example]) -> Iterator[MeasuredRows]:
+def failing(examples: list[Example]) -> Iterator[MeasuredExamples]:
     """Some scored texts, and then the failure of an engine whose processes a signal has ended."""
     for number, example in enumerate(examples[:FAILS_AFTER]):
         arrays: dict[str, Any] = {
@@ -53,7 +53,7 @@ def failing(examples: list[Example]) -> Iterator[MeasuredRows]:
             "log_probability": np.full((1, 2, 1), -number, np.float32),
             "judged_count": np.full((1, 2), 4, np.int32),
         }
-        yield MeasuredRows(number, [example], arrays)
+        yield MeasuredExamples(number, [example], arrays)
     raise EngineError("the engine failed: rank 0 (process 7) ended")
 
 
@@ -64,10 +64,10 @@ def written(out: str, stop: threading.Event) -> tuple[Store, list[str]]:
         kind="perplexity", languages=list(LANGUAGES), thresholds=[], conditions=[INTACT], task="own",
         tasks=["own"], window=WINDOW,
     )  # fmt: skip
-    messages, encoded = Messages(), TokenisedRows(iter(()), lambda rows: [], LANGUAGES, False, 1)
+    messages, encoded = Messages(), TokenisedExamples(iter(()), lambda rows: [], LANGUAGES, False, 1)
     with writer_under_edits(out, of, RunOptions(window=WINDOW), False) as writer:
-        write_rows(
-            writer, failing(examples), encoded, example_source("own", "texts", examples), KnownRows(()),
+        write_examples(
+            writer, failing(examples), encoded, example_source("own", "texts", examples), KnownExamples(()),
             messages, stop, "token_count",
         )  # fmt: skip
     return open_store(out), messages.said

@@ -21,14 +21,14 @@ class Work:
     answers: list[list[int]]
 
     @property
-    def rows(self) -> list[list[int]]:
+    def all_prompts(self) -> list[list[int]]:
         """All prompts, one after another."""
         return [token_ids for example in self.prompts for token_ids in example]
 
     @property
     def num_tokens(self) -> int:
         """Tokens of all prompts."""
-        return sum(map(len, self.rows))
+        return sum(map(len, self.all_prompts))
 
     def first(self, examples: int) -> "Work":
         """The work of the first examples alone."""

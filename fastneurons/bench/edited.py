@@ -62,11 +62,13 @@ class Edited(Contender):
         number = len(slots)
         if self._most:
             parameters = greedy(self._engine, self._most, ignore_eos=True)
-            prompts = (ToGenerate(ids, slots[k % number]) for k, ids in enumerate(work.rows))
+            prompts = (ToGenerate(ids, slots[k % number]) for k, ids in enumerate(work.all_prompts))
             for _ in generate(self._engine, prompts, parameters):
                 pass
             return
         # Without prefix cache no salt is needed.
-        texts = (ToScore(ids, max(1, len(ids) // 2), slots[k % number]) for k, ids in enumerate(work.rows))
+        texts = (
+            ToScore(ids, max(1, len(ids) // 2), slots[k % number]) for k, ids in enumerate(work.all_prompts)
+        )
         for _ in score(self._engine, texts):
             pass

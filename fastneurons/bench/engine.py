@@ -15,7 +15,7 @@ from fastneurons.bench.device import has_gpu
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.example import Example
 from fastneurons.engine.encode import Tokenised
-from fastneurons.engine.placement import MeasuredRows
+from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.engine.session import Session
 from fastneurons.engine.vllm_config import engine_config
 from fastneurons.experiments.measure import write_measurements
@@ -95,11 +95,11 @@ class Measured(Contender):
         self._plain = None
         self._session.close()
 
-    def _measure(self, work: Work) -> list[MeasuredRows]:
-        return list(self._session.measure(_rows(work)))
+    def _measure(self, work: Work) -> list[MeasuredExamples]:
+        return list(self._session.measure(_examples(work)))
 
     def _write(self, work: Work, path: Path) -> None:
-        source = Source((_TASK,), _TASK, _rows(work))
+        source = Source((_TASK,), _TASK, _examples(work))
         began = time.perf_counter()
         spent = write_measurements(
             self._session, source, str(path), RunOptions(), self._options, Silent(), threading.Event()
@@ -183,7 +183,7 @@ def run_plainly(engine: Any, work: Work) -> None:
     parameters = SamplingParams(
         max_tokens=1, temperature=0.0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
     )
-    for number, token_ids in enumerate(work.rows):
+    for number, token_ids in enumerate(work.all_prompts):
         engine.add_request(f"plain-{number}", tokens_input(token_ids), parameters)
     while engine.has_unfinished_requests():
         engine.step()
@@ -218,7 +218,7 @@ def plain_engine_of(session: Session) -> Any:
     return engine
 
 
-def _rows(work: Work) -> Iterator[Tokenised]:
+def _examples(work: Work) -> Iterator[Tokenised]:
     """Yield prompts as token ids: no contender tokenises."""
     for number, (prompts, answers) in enumerate(zip(work.prompts, work.answers, strict=True)):
         yield Tokenised(Example(str(number), {}, {}, "", _TASK), list(prompts), list(answers))

@@ -136,15 +136,15 @@ def _work_of_tasks(plan: Plan, tokenizer: Any) -> tuple[tuple[str, ...], Work]:
     names, places = tasks_and_data(plan.tasks, list(plan.data))
     codes = parse_languages(plan.languages) if plan.languages is not None else None
     source, languages = task_source(plan.model, names, places, codes, DataOptions(), plan.engine)
-    rows, tokens = [], 0
-    for row in source.rows:
-        rows.append(row)
+    examples, tokens = [], 0
+    for example in source.examples:
+        examples.append(example)
         tokens += sum(
-            len(ids) for ids in tokenizer(list(getattr(row, "prompts", {"": ""}).values()))["input_ids"]
+            len(ids) for ids in tokenizer(list(getattr(example, "prompts", {"": ""}).values()))["input_ids"]
         )
         if tokens >= plan.tokens:
             break
-    return languages, work_of(rows, tokenizer, languages)
+    return languages, work_of(examples, tokenizer, languages)
 
 
 def _check_work(points: list[Point], languages: tuple[str, ...], tokenizer: Any) -> Work:

@@ -183,7 +183,7 @@ class _Race:
             contender=name,
             prompt_length=point.prompt_length,
             num_languages=point.num_languages,
-            prompts=len(work.rows),
+            prompts=len(work.all_prompts),
             tokens=work.num_tokens,
             start_s=contender.start_s,
             tokens_per_s=Percentiles.of(rates),

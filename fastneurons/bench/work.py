@@ -8,7 +8,7 @@ from typing import Any
 
 from fastneurons.bench.contender import Work
 from fastneurons.data.demo.facts import DEFAULT_LANGUAGES, FACT_LANGUAGES, facts
-from fastneurons.engine.encode import PromptEncoder, Row, Tokenised
+from fastneurons.engine.encode import AnyExample, PromptEncoder, Tokenised
 from fastneurons.engine.marks import marks_of
 from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.errors import InputError
@@ -46,20 +46,20 @@ def make_work(tokenizer: Any, languages: Sequence[str], prompt_length: int, exam
     piece = prompt_length - len(begin)
     prompts, answers = [], []
     for example in range(examples):
-        row, firsts = [], []
+        parallel, firsts = [], []
         for index, code in enumerate(languages):
             stream = streams[_base(code)]
             # Pieces that no other example and language has, as far as the text reaches.
             start = (example * len(languages) + index) * piece
             taken = [stream[(start + k) % len(stream)] for k in range(piece + 1)]
-            row.append(begin + taken[:-1])
+            parallel.append(begin + taken[:-1])
             firsts.append(taken[-1])
-        prompts.append(row)
+        prompts.append(parallel)
         answers.append(firsts)
     return Work(prompts, answers)
 
 
-def work_of(rows: Iterable[Row], tokenizer: Any, languages: tuple[str, ...]) -> Work:
+def work_of(examples: Iterable[AnyExample], tokenizer: Any, languages: tuple[str, ...]) -> Work:
     """Examples of a data set, their prompts as long as they are.
 
     Raises:
@@ -68,12 +68,12 @@ def work_of(rows: Iterable[Row], tokenizer: Any, languages: tuple[str, ...]) -> 
     longest = getattr(tokenizer, "model_max_length", 1 << 30)
     encode = PromptEncoder(Tokeniser(tokenizer), languages, longest, 1 << 30, answers="first token")
     prompts, answers = [], []
-    for row in encode(list(rows)):
-        if isinstance(row, Tokenised):
-            token_ids = [ids for ids in row.token_ids if ids is not None]
+    for encoded in encode(list(examples)):
+        if isinstance(encoded, Tokenised):
+            token_ids = [ids for ids in encoded.token_ids if ids is not None]
             if len(token_ids) == len(languages):
                 prompts.append(token_ids)
-                given = row.answer_token or [None] * len(languages)
+                given = encoded.answer_token or [None] * len(languages)
                 answers.append([0 if token is None else token for token in given])
     if not prompts:
         raise InputError(f"no example has a prompt in each of {', '.join(languages)}")

@@ -18,7 +18,7 @@ def summary(store: _Store, threshold: _Threshold = None, as_json: AsJson = False
     """Print a store's results as tables or JSON.
 
     Prints the share of each of the four categories by layer, the share of neurons that each language activates, and
-    the rows that were skipped.
+    the examples that were skipped.
 
     With attribution, also how much each category matters for the answer; for a corpus, the share of each
     language's tokens that activate a neuron.

@@ -12,7 +12,7 @@ def merge(
         list[str],
         typer.Argument(
             metavar="PART...",
-            help="Finished stores: all shards of a run in any order, or whole stores in the order of their rows.",
+            help="Finished stores: all shards of a run in any order, or whole stores in the order of their examples.",
             show_default=False,
         ),
     ],

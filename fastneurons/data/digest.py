@@ -1,6 +1,6 @@
-"""Compute digests of rows: `--resume` compares those in the store with those of the data now.
+"""Compute digests of examples: `--resume` compares those in the store with those of the data now.
 
-A row's digest covers the texts as they are sent to the tokenizer, so a changed template, a chat format that writes
+An example's digest covers the texts as they are sent to the tokenizer, so a changed template, a chat format that writes
 today's date, or an edited answer shows in it. A block of a corpus has a digest of its token ids.
 """
 
@@ -16,7 +16,7 @@ from fastneurons.data.problems import one_line
 from fastneurons.errors import printable
 from fastneurons.visible import visible
 
-# Rows that were skipped by the source have no texts to digest.
+# Examples that were skipped by the source have no texts to digest.
 NO_DIGEST = 0
 
 # What all messages about a difference end with.
@@ -27,18 +27,18 @@ DATA_CHANGED = (
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def digest_of_row(row: Example | Skipped) -> int:
-    """The digest of a row's prompts and answers, 64 bits, never 0; `NO_DIGEST` for a skipped row.
+def digest_of_example(example: Example | Skipped) -> int:
+    """The digest of an example's prompts and answers, 64 bits, never 0; `NO_DIGEST` for a skipped example.
 
     BLAKE2b with 8 bytes, little-endian, of the MessagePack of `[[language, prompt, answer], ...]` in the order of the
     codes. Texts are UTF-8 byte strings, and a missing answer is nil. About 3 µs for two short prompts.
     """
-    if isinstance(row, Skipped):
+    if isinstance(example, Skipped):
         return NO_DIGEST
-    answers = row.answers
+    answers = example.answers
     texts = [
-        [code, _bytes(row.prompts[code]), _bytes(answers[code]) if code in answers else None]
-        for code in sorted(row.prompts)
+        [code, _bytes(example.prompts[code]), _bytes(answers[code]) if code in answers else None]
+        for code in sorted(example.prompts)
     ]
     return _hashed(_encode(texts))
 
@@ -58,7 +58,7 @@ def digest_of_tokens(languages: Sequence[str], token_ids: Iterable[Sequence[int]
 
 
 class Known(Protocol):
-    """A row that a store holds."""
+    """An example that a store holds."""
 
     @property
     def id(self) -> str:
@@ -73,19 +73,19 @@ class Known(Protocol):
         """Its tokens in all languages."""
 
 
-def difference(known: Known, row: Example | Skipped, digest: int) -> str | None:
-    """Describe how a row of the source differs from the store's row at its index; None if it does not.
+def difference(known: Known, example: Example | Skipped, digest: int) -> str | None:
+    """Describe how an example of the source differs from the store's example at its index; None if it does not.
 
     Args:
-        known: The store's row.
-        row: The source's.
-        digest: Of the source's row, or of its tokens.
+        known: The store's example.
+        example: The source's.
+        digest: Of the source's example, or of its tokens.
     """
     stored = repr(one_line(known.id))
     # A long path loses its middle, so that the line's number stays.
-    where = f" ({visible(row.where, limit=200)})" if row.where else ""
-    if printable(row.id) != known.id:
-        return f"is {stored}, but the source has {one_line(row.id)!r} there{where}"
+    where = f" ({visible(example.where, limit=200)})" if example.where else ""
+    if printable(example.id) != known.id:
+        return f"is {stored}, but the source has {one_line(example.id)!r} there{where}"
     if known.digest is None or digest == known.digest:
         return None
     if NO_DIGEST in (digest, known.digest):

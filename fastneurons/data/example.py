@@ -1,4 +1,4 @@
-"""The rows that every source of data yields: examples, and skipped rows with a reason."""
+"""What every source of data yields: examples, and skipped ones with a reason."""
 
 import msgspec
 
@@ -36,7 +36,7 @@ class Example(msgspec.Struct, frozen=True, gc=False):
 
 
 class Skipped(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """A row that is not measured, and why.
+    """An example that is not measured, and why.
 
     Args:
         id: Its id; empty where it has none that can be read.

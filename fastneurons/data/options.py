@@ -9,8 +9,8 @@ import msgspec
 from fastneurons.data.problems import kind, one_line
 from fastneurons.errors import InputError
 
-# Rows are counted in 64 bits.
-_MOST_ROWS = 2**62
+# Examples are counted in 64 bits.
+_MOST_EXAMPLES = 2**62
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class DataOptions:
             if getattr(self, name) < 0:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must not be negative")
         for name in ("limit", "skip", "num_fewshot"):
-            if (getattr(self, name) or 0) > _MOST_ROWS:
+            if (getattr(self, name) or 0) > _MOST_EXAMPLES:
                 raise InputError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)}: must be at most {_MOST_ROWS:,}"
+                    f"--{name.replace('_', '-')} {getattr(self, name)}: must be at most {_MOST_EXAMPLES:,}"
                 )
         if self.shuffle is not None and not 0 <= self.shuffle < 2**32:
             raise InputError(f"--shuffle {self.shuffle}: must be a seed from 0 to {2**32 - 1}")

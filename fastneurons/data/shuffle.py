@@ -1,4 +1,4 @@
-"""Shuffle any number of rows in little memory: they wait in a temporary file."""
+"""Shuffle any number of examples in little memory: they wait in a temporary file."""
 
 import tempfile
 from array import array
@@ -9,17 +9,17 @@ import msgspec
 
 T = TypeVar("T")
 
-# Rows up to this size stay in memory: most data sets never touch the disk.
+# Examples up to this size stay in memory: most data sets never touch the disk.
 _MEMORY_BYTES = 64 << 20
 
 
-def shuffled(rows: Iterable[T], seed: int, type: Any) -> Iterator[T]:
-    """The rows in an order that depends only on their number and the seed.
+def shuffled(examples: Iterable[T], seed: int, type: Any) -> Iterator[T]:
+    """The examples in an order that depends only on their number and the seed.
 
-    Memory: 16 bytes a row; the rows themselves past 64 MiB lie in a file that goes away by itself.
+    Memory: 16 bytes an example; the examples themselves past 64 MiB lie in a file that goes away by itself.
 
     Args:
-        rows: Any that msgspec can write.
+        examples: Any that msgspec can write.
         seed: 0 to 2**32 - 1.
         type: What msgspec reads them back as.
     """
@@ -28,8 +28,8 @@ def shuffled(rows: Iterable[T], seed: int, type: Any) -> Iterator[T]:
     encode, decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(type).decode
     ends = array("Q", [0])
     with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as file:
-        for row in rows:
-            data = encode(row)
+        for example in examples:
+            data = encode(example)
             file.write(data)
             ends.append(ends[-1] + len(data))
         # RandomState: numpy guarantees its stream for good, as it does not for its newer generators.

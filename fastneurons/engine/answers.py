@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import PromptEncoder, Row, Tokenised, _UnusableError
+from fastneurons.engine.encode import AnyExample, PromptEncoder, Tokenised, UnusableError
 
 
 class Candidate(NamedTuple):
@@ -41,43 +41,43 @@ class AnswerEncoder(PromptEncoder):
 
     skips_unanswered = True
 
-    def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
+    def __call__(self, given: list[AnyExample]) -> list[Tokenised | Skipped]:
         """Examples tokenised, or skipped for what the tokenizer makes of them."""
-        encoded = super().__call__(rows)
-        places: list[tuple[int, int]] = []  # row and language, once for each of its answers
+        encoded = super().__call__(given)
+        places: list[tuple[int, int]] = []  # example and language, once for each of its answers
         pairs: list[tuple[str, str]] = []  # the text before the answer, and the answer
-        for k, row in enumerate(encoded):
+        for k, tokenised in enumerate(encoded):
             for index, language in enumerate(self._languages):
-                if isinstance(row, Tokenised) and row.token_ids[index] is not None:
-                    answers = answers_of(row.example, language)[0]
-                    before = self._around_answer(row.example, language)[0] if answers else ""
+                if isinstance(tokenised, Tokenised) and tokenised.token_ids[index] is not None:
+                    answers = answers_of(tokenised.example, language)[0]
+                    before = self._around_answer(tokenised.example, language)[0] if answers else ""
                     places += [(k, index)] * len(answers)
                     pairs += [(before, answer) for answer in answers]
-        joined: dict[tuple[int, int], list[Candidate] | _UnusableError] = {}
+        joined: dict[tuple[int, int], list[Candidate] | UnusableError] = {}
         for place, (found, start) in zip(places, self._joined(pairs), strict=True):
             known = joined.setdefault(place, [])
             if isinstance(known, list):
                 try:
                     ids, num_before = self._checked(found, f"{self._languages[place[1]]} with its answer")
                     known.append(Candidate(ids, max(1, start + num_before)))
-                except _UnusableError as error:
+                except UnusableError as error:
                     joined[place] = error
-        return [self._with_answers(k, row, joined) for k, row in enumerate(encoded)]
+        return [self._with_answers(k, tokenised, joined) for k, tokenised in enumerate(encoded)]
 
     def _with_answers(
         self,
         k: int,
-        row: Tokenised | Skipped,
-        joined: dict[tuple[int, int], list[Candidate] | _UnusableError],
+        tokenised: Tokenised | Skipped,
+        joined: dict[tuple[int, int], list[Candidate] | UnusableError],
     ) -> Tokenised | Skipped:
-        if isinstance(row, Skipped):
-            return row
-        example = row.example
+        if isinstance(tokenised, Skipped):
+            return tokenised
+        example = tokenised.example
         candidates: list[list[Candidate]] = []
         reference: list[int] = []
         for index, language in enumerate(self._languages):
             found = joined.get((k, index), [])
-            if isinstance(found, _UnusableError):
+            if isinstance(found, UnusableError):
                 return Skipped(example.id, example.where, str(found), example.task)
             # An answer of which no token is its own cannot be judged.
             usable = bool(found) and all(each.first < len(each.token_ids) for each in found)
@@ -85,7 +85,9 @@ class AnswerEncoder(PromptEncoder):
             reference.append(answers_of(example, language)[1] if usable else -1)
         if self.skips_unanswered and max(reference, default=-1) < 0:
             return Skipped(example.id, example.where, "no answer in any language", example.task)
-        return Answerable(example, row.token_ids, row.answer_token, row.spans, candidates, reference)
+        return Answerable(
+            example, tokenised.token_ids, tokenised.answer_token, tokenised.spans, candidates, reference
+        )
 
 
 def answers_of(example: Example, language: str) -> tuple[tuple[str, ...], int]:

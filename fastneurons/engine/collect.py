@@ -1,4 +1,4 @@
-"""Collect what the workers have read of complete rows, and put it in order among the skipped ones."""
+"""Collect what the workers have read of complete examples, and put it in order among the skipped ones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fastneurons.arrays import Arrays, dimension_sizes, nothing
 from fastneurons.config import Measurement
 from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.judging import Judge
-from fastneurons.engine.placement import InFlight, MeasuredRows, Placement
+from fastneurons.engine.placement import InFlight, MeasuredExamples, Placement
 from fastneurons.engine.wire import to_wire
 
 # Rows for a few hundred answers a language, in many languages: 100 MB at most for the largest models.
@@ -23,8 +23,8 @@ class Begun:
     """A collection that has begun and is to be fetched.
 
     Args:
-        first: Index of its first row.
-        placement: Its rows.
+        first: Index of its first example.
+        placement: Its examples.
         arrays: Waits for the arrays of those that were measured.
     """
 
@@ -34,7 +34,7 @@ class Begun:
 
 
 class Collector:
-    """Fetches the readings of groups of complete rows in two calls, so that the engine need not wait in between.
+    """Fetches the readings of groups of complete examples in two calls, so that the engine need not wait in between.
 
     Args:
         engine: The engine that read them.
@@ -52,7 +52,7 @@ class Collector:
         """Begin to collect the readings of complete examples; their slots are free for others at once.
 
         Args:
-            group: The rows, all of one task.
+            group: The examples, all of one task.
             first: Index of the first one.
             keep_bits: Whether `activated` is wanted.
             adapted: Whether they were computed with the engine's adapter.
@@ -92,13 +92,13 @@ class Collector:
             arrays[name][languages] = part
         return arrays
 
-    def fetch(self, begun: "Begun", judge: Judge | None = None) -> MeasuredRows:
-        """Wait for a collection; return the rows with their readings, and with their answers judged.
+    def fetch(self, begun: "Begun", judge: Judge | None = None) -> MeasuredExamples:
+        """Wait for a collection; return the examples with their readings, and with their answers judged.
 
         Raises:
             EngineError: the engine failed.
         """
-        return begun.placement.measured_rows(begun.first, begun.arrays(), judge)
+        return begun.placement.measured_examples(begun.first, begun.arrays(), judge)
 
     def _attribution(self, placement: Placement, adapted: bool) -> dict[str, Any]:
         """Arguments that workers need for attribution; see `Observer.begin`."""

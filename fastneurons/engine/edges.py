@@ -18,14 +18,14 @@ from fastneurons_kernels.bins import cells_of, edges_at, snapped
 from numpy.typing import NDArray
 
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import Row, Tokenised
+from fastneurons.engine.encode import AnyExample, Tokenised, without_tokens
 
 # Tokens of a sample, of all languages together, and of a text.
 SAMPLE_TOKENS = 2048
 _TOKENS_OF_A_TEXT = 64
 # Texts of each language among which a sample is drawn, and how much is read to find them.
 _TEXTS = 256
-_MOST_ROWS = 16384
+_MOST_EXAMPLES = 16384
 _MOST_CHARACTERS = 1 << 26
 
 ROUNDS = 3  # with 16 bins, the edges hardly change any more
@@ -83,35 +83,35 @@ def _filled(cells: set[int], number: int) -> NDArray[np.int64]:
 
 
 def sampled_texts(
-    rows: Iterable[Row], languages: tuple[str, ...], seed: int
-) -> tuple[list[Example], Iterator[Row]]:
-    """Draw texts of each language from the first rows of a source.
+    examples: Iterable[AnyExample], languages: tuple[str, ...], seed: int
+) -> tuple[list[Example], Iterator[AnyExample]]:
+    """Draw texts of each language from the first examples of a source.
 
     Args:
-        rows: The source; it is read as far as is needed.
+        examples: The source; it is read as far as is needed.
         languages: L codes.
         seed: Chooses the texts.
     Returns:
         Some texts in random order, each an example in one language, as many in each language as its share of a sample
-        can take; and all rows, those that were read again included. If reading them failed, the iterator raises that
-        error in its place.
+        can take; and all examples, those that were read again included. If reading them failed, the iterator raises
+        that error in its place.
     """
-    source = iter(rows)
-    seen: list[Row] = []
+    source = iter(examples)
+    seen: list[AnyExample] = []
     texts: dict[str, list[Example]] = {code: [] for code in languages}
     characters = 0
     ended: Exception | None = None
     try:
         while (
-            len(seen) < _MOST_ROWS
+            len(seen) < _MOST_EXAMPLES
             and characters < _MOST_CHARACTERS
             and any(len(found) < _TEXTS for found in texts.values())
         ):
-            row = next(source, None)
-            if row is None:
+            example = next(source, None)
+            if example is None:
                 break
-            seen.append(row)
-            example = row.example if isinstance(row, Tokenised) else row
+            seen.append(example)
+            example = without_tokens(example)
             if isinstance(example, Skipped):
                 continue
             for code in languages:
@@ -129,7 +129,7 @@ def sampled_texts(
     return drawn, chain(seen, source if ended is None else _raising(ended))
 
 
-def _raising(error: Exception) -> Iterator[Row]:
+def _raising(error: Exception) -> Iterator[AnyExample]:
     raise error
     yield
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from fastneurons.engine.discovery import Site
 from fastneurons.engine.draw import drawn
 from fastneurons.engine.rows import Batch, row_edits
+from fastneurons.engine.to_device import to_device
 
 # Scope of a slot: whether it edits tokens before the boundary between prompt and generation, and those after.
 _SCOPES = {"prompt": (True, False), "generation": (False, True), "both": (True, True)}
@@ -127,7 +128,7 @@ class EditBank:
         for n, site in enumerate(self.sites):
             if site.layer in row_of:
                 words[n] = _words(mask[row_of[site.layer]], site)
-        self._masks[slot].copy_(self._to_device(words))
+        self._masks[slot].copy_(to_device(words, self._device))
         self._set(slot, change)
 
     def put_values(self, row: int, layers: Sequence[int], values: NDArray[np.float32]) -> None:
@@ -138,7 +139,7 @@ class EditBank:
             if site.layer in row_of:
                 given = values[row_of[site.layer]]
                 own[n] = given[site.first_neuron : site.first_neuron + self.neurons]
-        self._values[row].copy_(self._to_device(own))
+        self._values[row].copy_(to_device(own, self._device))
 
     def clear(self, slot: int) -> None:
         """Empty a slot: a request that names it is an error."""
@@ -264,7 +265,7 @@ class EditBank:
                 end[k] = boundary
         edits = row_edits(batch, slot, first, end, self._max_rows)
         self._armed = True
-        self.rows.copy_(self._to_device(edits), non_blocking=True)
+        self.rows.copy_(to_device(edits, self._device), non_blocking=True)
         self.last_rows.copy_(self.rows)
         if self._device.type != "cpu":
             return None
@@ -286,10 +287,6 @@ class EditBank:
             self.rows.fill_(-1)
             self.last_rows.fill_(-1)
             self._armed = False
-
-    def _to_device(self, array: NDArray[Any]) -> Tensor:
-        host = torch.from_numpy(array)
-        return host if self._device.type == "cpu" else host.pin_memory().to(self._device, non_blocking=True)
 
 
 def _words(packed: NDArray[np.uint8], site: Site) -> NDArray[np.int32]:

@@ -63,7 +63,7 @@ class Fill:
         slot: A free one, from `Edits.take`.
         change: What is done to the neurons.
         number: Of the example, for drawing: with the seed, it decides which neurons are drawn.
-        row: The example's index among the rows that are given with the fills.
+        example: Its index among the examples whose rows are given with the fills.
         categories: Names; a neuron in any of them is in the set.
         like: Makes it a control: the index, among the fills, of the set whose sizes it has. The rest of the
             arguments but `seed` and `number` are ignored.
@@ -76,7 +76,7 @@ class Fill:
     slot: int
     change: Change
     number: int
-    row: int = 0
+    example: int = 0
     categories: tuple[str, ...] = ()
     like: int | None = None
     layers: tuple[int, ...] | None = None
@@ -97,7 +97,7 @@ class Fill:
         if self.like is not None:
             return common | {"like": self.like}
         return common | {
-            "example": self.row,
+            "example": self.example,
             "categories": [CATEGORIES.index(name) for name in self.categories],
             "layers": None if self.layers is None else list(self.layers),
             "share": self.share,

@@ -10,78 +10,29 @@ what they have observed is asked of them by the name of a worker's method.
 """
 
 import contextlib
-import gc
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions
-from fastneurons.engine.adapters import (
-    Adapter,
-    check_fits,
-    check_judged,
-    check_loaded,
-    read_adapter,
-    read_record,
-)
+from fastneurons.engine.adapters import check_fits, check_loaded, read_adapter
 from fastneurons.engine.core import Core, lora_request
-from fastneurons.engine.engine_warnings import collected_warnings
 from fastneurons.engine.environment import engine_environment, give_freed_memory_back
-from fastneurons.engine.failure import ENDED, LoadError, cause
-from fastneurons.engine.fingerprint import model_fingerprint, tokenizer_fingerprint
+from fastneurons.engine.facts import facts_of
+from fastneurons.engine.failure import ENDED, cause
 from fastneurons.engine.merge import Slice, merge
-from fastneurons.engine.model_checks import check_config, check_files, folder_at_hand, local_folder
+from fastneurons.engine.model_checks import check_files, folder_at_hand
 from fastneurons.engine.model_files import ModelFiles
 from fastneurons.engine.shared import SessionShare, folder_to_share, own
-from fastneurons.engine.vllm_config import engine_config
+from fastneurons.engine.starting import Observe, start
 from fastneurons.engine.wire import from_wire
 from fastneurons.errors import EngineError, InputError
 
-if TYPE_CHECKING:
-    from fastneurons.engine.observer import ObservationSpec
-
-# vLLM's configuration, and the specification of what its workers observe.
-Observe = Callable[[Any], "ObservationSpec"]
-
 # Numbers of the patched engines of this process.
 engines_in_use: set[int] = set()
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """Facts about a model that is loaded, and about where it runs.
-
-    Args:
-        slots: Examples that the workers' buffers hold at once.
-        buffer_bytes: Memory of each worker's buffers.
-        model_fingerprint: Of the files, without reading weights (`engine/fingerprint.py`); None if they are not local.
-        warnings: The engine's warnings that may change results.
-        adapter: The LoRA adapter that requests use unless they say otherwise; None without one.
-        alignment: The record of `fastneurons align`, if it made the adapter or the model.
-    """
-
-    model: str
-    dtype: str
-    layers: tuple[int, ...]
-    neurons: int
-    function: str
-    gated: bool
-    max_prompt_tokens: int
-    vocabulary: int
-    device: str
-    workers: int
-    threads_per_worker: int
-    slots: int
-    buffer_bytes: int
-    model_fingerprint: str | None = None
-    tokenizer_fingerprint: str | None = None
-    warnings: tuple[str, ...] = ()
-    adapter: Adapter | None = None
-    alignment: dict[str, Any] | None = None
 
 
 def engine_failed(error: Exception) -> EngineError:
@@ -125,8 +76,7 @@ class PatchedEngine:
         cache_prefixes: bool = True,
         verbose: bool = False,
     ) -> None:
-        self._model, self._options, self._observe = model, options, observe
-        self._cache_prefixes = cache_prefixes
+        self._model, self._options = model, options
         self._number = next(n for n in itertools.count() if n not in engines_in_use)
         engines_in_use.add(self._number)
         self._core: Core | None = None
@@ -137,7 +87,14 @@ class PatchedEngine:
             self._files = self._find_files()
             self._check_adapter()
             with engine_environment(options.world_size, verbose):
-                self._core, warnings = self._start()
+                self._core, warnings = start(
+                    model,
+                    options,
+                    observe,
+                    self._number,
+                    cache_prefixes=cache_prefixes,
+                    adapter=self._adapter,
+                )
             self.tokenizer = self._core.tokenizer()
             if self._files is None:  # they were downloaded meanwhile
                 self._files = self._find_files()
@@ -149,7 +106,16 @@ class PatchedEngine:
                 for rank in ranks
                 if rank["layers"]
             ]
-            self.facts = self._describe(ranks, warnings)
+            self.facts = facts_of(
+                model,
+                options,
+                self.core.config.model_config,
+                self.tokenizer,
+                self._files,
+                self._adapter,
+                ranks,
+                warnings,
+            )
             self._load_adapter()
             self._share = None if self.core.is_in_process else self._share_memory()
             self._tallies_before = self.tallies()
@@ -382,62 +348,6 @@ class PatchedEngine:
 
     # -- loading --------------------------------------------------------------------------------------
 
-    def _start(self) -> tuple[Core, list[str]]:
-        """The engine's core, and the warnings from starting it."""
-        try:
-            with _importing():
-                from vllm.engine import arg_utils  # noqa: F401 - most of what is imported
-                from vllm.platforms import current_platform
-                from vllm.v1.engine import core_client  # noqa: F401
-        except ImportError as error:
-            raise InputError(
-                f"vLLM cannot be imported ({error}); install it with pip install 'fastneurons[cpu]' "
-                "or, on a machine with an NVIDIA GPU, pip install 'fastneurons[gpu]'"
-            ) from error
-        try:
-            with collected_warnings() as collector:
-                core = self._load(current_platform.is_cpu())
-        except InputError:
-            raise
-        except TypeError as error:
-            if "unexpected keyword argument" in str(error):
-                name = str(error).rpartition(" ")[2].strip("'")
-                raise InputError(f"--engine-arg {name}: vLLM has no engine argument of that name") from error
-            raise LoadError(f"{self._model}: vLLM cannot load it: {cause(error)}") from error
-        except Exception as error:
-            raise LoadError(f"{self._model}: vLLM cannot load it: {cause(error)}") from error
-        return core, collector.lines
-
-    def _load(self, on_cpu: bool) -> Core:
-        """The core itself. Raises whatever vLLM raises."""
-        import msgspec
-
-        from fastneurons.engine.patch import PATCH_VERSION
-
-        worker = f"fastneurons.engine.{'cpu_worker.CPU' if on_cpu else 'gpu_worker.GPU'}NeuronWorker"
-        cached = {} if self._cache_prefixes else {"enable_prefix_caching": False}
-        adapter = self._adapter.engine_arguments(on_cpu) if self._adapter is not None else {}
-        config = engine_config(self._model, self._options, worker_cls=worker, **cached, **adapter)
-        try:
-            # Once more, with the defaults of its family filled in, and before the weights are downloaded.
-            check_config(config.model_config.hf_config.to_dict())
-        except InputError as error:
-            raise InputError(f"{self._model}: {error}") from error
-        observation = self._observe(config)
-        if self._adapter is not None and observation.judged_places:
-            check_judged(self._adapter)
-        config.additional_config = msgspec.structs.replace(
-            observation, patch=PATCH_VERSION, engine=self._number
-        )
-        if config.scheduler_config.scheduler_cls is None:
-            kind = "NeuronAsyncScheduler" if config.scheduler_config.async_scheduling else "NeuronScheduler"
-            config.scheduler_config.scheduler_cls = f"fastneurons.engine.scheduler.{kind}"
-        if on_cpu:
-            from fastneurons.engine.cpu_norms import prefer_one_kernel
-
-            prefer_one_kernel(config)
-        return Core(config)
-
     def _find_files(self) -> ModelFiles | None:
         """Read and check the model's files; None if they have still to be downloaded.
 
@@ -478,58 +388,3 @@ class PatchedEngine:
             if rank["refusal"] is not None:
                 raise InputError(f"{self._model}: {rank['refusal']}")
         return ranks
-
-    def _describe(self, ranks: list[dict[str, Any]], warnings: list[str]) -> ModelFacts:
-        config = self.core.config.model_config
-        first, files = ranks[0], self._files
-        lines = [*warnings, *(line for rank in ranks for line in rank["warnings"])]
-        return ModelFacts(
-            model=self._model,
-            dtype=first["dtype"],
-            layers=tuple(sorted({layer for rank in ranks for layer in rank["layers"]})),
-            neurons=first["total_neurons"],
-            function=first["function"],
-            gated=first["gated"],
-            max_prompt_tokens=config.max_model_len - 1,  # vLLM always generates at least one token
-            vocabulary=config.get_vocab_size(),
-            device=first["device"],
-            workers=len(ranks),
-            threads_per_worker=first["threads"],
-            slots=min(rank["slots"] for rank in ranks),
-            buffer_bytes=max(rank["buffer_bytes"] for rank in ranks),
-            model_fingerprint=model_fingerprint(files.config, files.tensors) if files else None,
-            tokenizer_fingerprint=self._fingerprint_of_tokenizer(),
-            warnings=tuple(dict.fromkeys(lines)),
-            adapter=self._adapter,
-            alignment=self._alignment(),
-        )
-
-    def _alignment(self) -> dict[str, Any] | None:
-        """How `fastneurons align` made the adapter, or the model; None if it made neither."""
-        if self._adapter is not None:
-            return self._adapter.record
-        return read_record(self._files.folder) if self._files is not None else None
-
-    def _fingerprint_of_tokenizer(self) -> str:
-        options = self._options
-        name = options.tokenizer or self._model
-        revision = options.engine_args.get("tokenizer_revision", options.revision)
-        folder = local_folder(name, revision, options.engine_args.get("download_dir"))
-        return tokenizer_fingerprint(folder, self.tokenizer)
-
-
-@contextlib.contextmanager
-def _importing() -> Iterator[None]:
-    """Keep the garbage collector away from the objects of vLLM's import: a million that all stay.
-
-    It would look at them again and again, now and at every collection that vLLM asks for later: 1.4 s of
-    13 s of importing, and 4 s at the engine's end.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-        gc.freeze()
-    finally:
-        if enabled:
-            gc.enable()

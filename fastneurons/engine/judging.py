@@ -23,8 +23,8 @@ _MOST_TOKENS = 2**20
 
 
 @dataclass
-class RowAnswers:
-    """The model's answers to a row's prompts.
+class ExampleAnswers:
+    """The model's answers to an example's prompts.
 
     Args:
         log_likelihood: For each of the L languages float64 [candidates], summed over the candidate's tokens.
@@ -38,37 +38,37 @@ class RowAnswers:
 class Judge(Protocol):
     """Decides which answers are right."""
 
-    def most_tokens(self, row: Answerable, index: int) -> int:
+    def most_tokens(self, encoded: Answerable, index: int) -> int:
         """Most tokens to generate of a language's prompt; 0 where its answer is judged without."""
 
-    def __call__(self, row: Answerable, answers: RowAnswers) -> Arrays:
+    def __call__(self, encoded: Answerable, answers: ExampleAnswers) -> Arrays:
         """`log_probability` float32, `judged_count` int32 and `correct` uint8, each [L]."""
 
     def unanswered(self) -> Arrays:
-        """The same of a row that was skipped."""
+        """The same of an example that was skipped."""
 
 
 @dataclass
 class Answering:
-    """The answers of a row that is in flight.
+    """The answers of an example that is in flight.
 
     Args:
-        row: The row.
+        encoded: The example.
         answers: What is known so far.
         unsent: Languages and candidates that are still to be sent.
         ungenerated: Languages of which a text is still to be generated.
         unfinished: Parts that are not known yet.
     """
 
-    row: Answerable
-    answers: RowAnswers
+    encoded: Answerable
+    answers: ExampleAnswers
     unsent: deque[tuple[int, int]] = field(default_factory=deque)
     ungenerated: deque[int] = field(default_factory=deque)
     unfinished: int = 0
 
 
 class Answers:
-    """Answers of rows in flight, next to the requests that read their prompts.
+    """Answers of examples in flight, next to the requests that read their prompts.
 
     Args:
         engine: One with `judged_places`.
@@ -93,13 +93,13 @@ class Answers:
         """Names of the requests that the engine has still to compute."""
         return [*self._scores.unfinished, *self._generations.unfinished]
 
-    def begin(self, row: Answerable) -> Answering:
-        """Note all that is to be sent for a row."""
-        places = [np.full(len(found), np.nan) for found in row.candidates]
-        item = Answering(row, RowAnswers(places, [None] * len(row.candidates)))
-        for index, found in enumerate(row.candidates):
+    def begin(self, encoded: Answerable) -> Answering:
+        """Note all that is to be sent for an example."""
+        places = [np.full(len(found), np.nan) for found in encoded.candidates]
+        item = Answering(encoded, ExampleAnswers(places, [None] * len(encoded.candidates)))
+        for index, found in enumerate(encoded.candidates):
             item.unsent.extend((index, k) for k in range(len(found)))
-            if found and self._judge.most_tokens(row, index):
+            if found and self._judge.most_tokens(encoded, index):
                 item.ungenerated.append(index)
         item.unfinished = len(item.unsent) + len(item.ungenerated)
         if item.unfinished:
@@ -112,14 +112,14 @@ class Answers:
         """Send a prompt that is read together with one of its answers, if that goes.
 
         Args:
-            item: The row's.
+            item: The example's.
             index: Of the language.
             token_ids: The prompt's.
             extra: Entries of the request that read it.
         Returns:
             The request's name and how many tokens it has; None if prompt and answer do not go together.
         """
-        for k, candidate in enumerate(item.row.candidates[index]):
+        for k, candidate in enumerate(item.encoded.candidates[index]):
             if (index, k) in item.unsent and candidate.token_ids[: len(token_ids)] == token_ids:
                 # Where it has none, the last token is read: here the prompt's, not the request's.
                 spans = extra.get(SPANS_KEY, [len(token_ids) - 1, len(token_ids)])
@@ -133,7 +133,7 @@ class Answers:
             item = self._waiting[0]
             while item.unsent:
                 index, k = item.unsent[0]
-                if self._send(item, index, k, item.row.candidates[index][k]) is None:
+                if self._send(item, index, k, item.encoded.candidates[index][k]) is None:
                     return
             while item.ungenerated:
                 if not self._generations.has_room:
@@ -184,10 +184,10 @@ class Answers:
 
     def _generate(self, item: Answering, index: int) -> None:
         """Have the text generated that follows a prompt, which is what comes before its answers."""
-        first = item.row.candidates[index][max(0, item.row.reference[index])]
-        prompt = item.row.token_ids[index]
+        first = item.encoded.candidates[index][max(0, item.encoded.reference[index])]
+        prompt = item.encoded.token_ids[index]
         # At position `answer` the answer is a part of what is read.
         has_answer = prompt is None or len(prompt) >= len(first.token_ids)
         ids = first.token_ids[: first.first] if prompt is None or has_answer else prompt
-        self._generations.send(ToGenerate(ids, most=self._judge.most_tokens(item.row, index)))
+        self._generations.send(ToGenerate(ids, most=self._judge.most_tokens(item.encoded, index)))
         self._generated.append((item, index))

@@ -4,34 +4,36 @@ Every buffer is allocated once, before the profile run, and updated in place bet
 CUDA graphs keep their addresses.
 """
 
-import hashlib
 import itertools
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
-from fastneurons_kernels.activation import ActivationLauncher
 from fastneurons_kernels.activation_cpu import Reader, RowsToRead
-from fastneurons_kernels.attribution import contributions
-from fastneurons_kernels.bins import FEWEST_BINS, NUM_CELLS, anchors, tables
-from fastneurons_kernels.categories import categories
-from fastneurons_kernels.editing import Editing
-from fastneurons_kernels.editing_cpu import Editor, RowsToEdit
+from fastneurons_kernels.bins import NUM_CELLS, anchors, tables
+from fastneurons_kernels.editing_cpu import Editor
 from fastneurons_kernels.histogram import Distribution
-from fastneurons_kernels.reading import Reading, near_parts, near_threshold_count, num_words
-from fastneurons_kernels.top import top_count
+from fastneurons_kernels.reading import Reading
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from fastneurons.engine.buffers import (
+    DISTRIBUTION,
+    allocate,
+    make_bank,
+    neurons_of,
+    row_shapes,
+    slots_that_fit,
+)
 from fastneurons.engine.discovery import Site
 from fastneurons.engine.edges import first_edges
-from fastneurons.engine.edit_bank import EditBank, bank_bytes
 from fastneurons.engine.finite import NOT_FINITE
+from fastneurons.engine.gathering import Gatherer
 from fastneurons.engine.host_memory import HostMemory
+from fastneurons.engine.layer_observer import LayerObserver, Tally, uses_fused_kernel
+from fastneurons.engine.observation import ObservationSpec
 from fastneurons.engine.rows import (
     Batch,
     Spans,
@@ -41,15 +43,8 @@ from fastneurons.engine.rows import (
     row_targets,
 )
 from fastneurons.engine.streams import Collection, CollectStream, collect_stream
+from fastneurons.engine.to_device import to_device
 from fastneurons.engine.values import AdaptedValueVectors, ValueVectors
-
-_Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
-
-# Share of the memory budget for products of value vectors and answers while examples are collected.
-_PROJECTIONS_SHARE = 1 / 8
-
-# Buffers of distributions, by the kernel's names for them.
-_DISTRIBUTION = {"bin_counts": "counts", "sums": "sums", "signs": "signs"}
 
 # Sums of values up to this many times as large as a layer's outermost edge are exact.
 _BEYOND_EDGES = 2**8
@@ -58,131 +53,12 @@ _BEYOND_EDGES = 2**8
 _ALL_FINITE = "all_finite"
 
 
-class TooLargeError(Exception):
-    """The memory budget does not hold the least that must be in flight at once."""
-
-
-def uses_fused_kernel(device: torch.device) -> bool:
-    """Whether our kernel computes the product and reads it; else the model's own module computes it."""
-    return device.type == "cuda"
-
-
-class ObservationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A specification of what to observe; crosses to the workers as vLLM's `additional_config`.
-
-    Of that, vLLM asks for `compute_hash`, which becomes part of the key of its compiled graphs.
-    """
-
-    patch: int = -1  # set by the engine, as is the next
-    engine: int = -1  # which patched engine of this process
-    most_slots: int  # examples in flight that a session has a use for
-    languages: int
-    thresholds: tuple[float, ...] = (0.0,)
-    position: str = "last"
-    signal: str = "gate"
-    attribution: bool = False
-    memory_bytes: int = 2**30
-    edits: int = 0  # slots of the workers' bank of edits
-    edit_values: int = 0  # rows of values that these may add
-    judged_places: int = 0  # judged tokens in flight whose log-probabilities the workers hold
-    finds_likeliest: bool = False  # whether they hold, too, which of these tokens greedy decoding would take
-    bins: int | None = None  # of a corpus's histograms; None: there are none
-    # Whether the engine only reads, so that work that no reading depends on may be skipped.
-    only_reads: bool = False
-
-    @property
-    def is_corpus(self) -> bool:
-        """Whether tokens are counted, instead of keeping prompts apart."""
-        return self.position == "corpus"
-
-    def compute_hash(self) -> str:
-        """Return a hash of what compiled code depends on: the ops, and the engine's number, which graphs hold.
-
-        Nothing else: thresholds, languages, the number of edits and sizes of buffers are behind the ops, and no graph
-        on disk holds an address. With them in the key, each other run would compile anew.
-        """
-        edits = " with edits" if self.edits else ""
-        return hashlib.sha256(f"fastneurons {self.patch} {self.engine}{edits}".encode()).hexdigest()
-
-
-@dataclass
-class Tally:
-    """Counts of a worker's work since the engine started."""
-
-    prompts: int = 0  # of which the last token was computed
-    prompt_tokens: int = 0  # computed by this engine, each position once
-    cached_tokens: int = 0  # taken from the prefix cache
-    rows_read: int = 0  # those that a preempted request computes again count once
-    forwards: int = 0  # real forward passes
-    error: str | None = None
-
-
 @dataclass
 class _Request:
     row: int
     spans: Sequence[int]
     prompt_tokens_seen: int
     is_new: bool = True
-
-
-@dataclass
-class LayerObserver:
-    """One layer's view of the buffers, in the shape that the kernels take."""
-
-    site: Site
-    original: nn.Module
-    reading: Reading
-    calls: Tensor  # int64 [1]
-    fused: bool
-    tally: Tally
-    # On CPUs: the reader, and the rows to read in the next forward pass; None: read no row.
-    reader: Reader | None = None
-    rows_to_read: RowsToRead | None = None
-    # This layer's view of the bank of edits; None: the engine edits nothing. On CPUs also the editor, and the rows that
-    # the next forward pass edits; None: no row.
-    editing: Editing | None = None
-    editor: Editor | None = None
-    rows_to_edit: RowsToEdit | None = None
-    # On GPUs: launches the kernel; made at the first forward pass.
-    launcher: ActivationLauncher | None = None
-
-    @property
-    def neurons(self) -> int:
-        """Neurons of this layer on this rank."""
-        return self.site.neurons
-
-    def observe(self, x: Tensor, product: Tensor) -> None:
-        """Read the targeted rows of the input `x` [T, I] or [T, 2I] and of the product [T, I]; the CPU's path."""
-        if self.reader is not None and self.rows_to_read is not None:
-            self.reader(x, product, self.rows_to_read)
-
-    def edit(self, x: Tensor, product: Tensor) -> None:
-        """Change the product [T, I], in place, where rows have an edit; after `observe`, on the CPU's path."""
-        if self.editor is not None and self.rows_to_edit is not None:
-            self.editor(x, product, self.rows_to_edit)
-
-    def activation(self, x: Tensor, calls: Tensor) -> Tensor:
-        """The activated product [T, I], reading and editing rows on the way; the GPU's path."""
-        if self.launcher is None:
-            kind = self.site.kind
-            self.launcher = ActivationLauncher(
-                self.reading,
-                x.dtype,
-                self.neurons,
-                function=kind.function,
-                gated=kind.gated,
-                parameters=kind.parameters,
-                editing=self.editing,
-            )
-        return self.launcher(x, calls)
-
-    def failed(self, error: Exception) -> None:
-        """Keep the first error, with its layer, for the session."""
-        if self.tally.error is None:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            self.tally.error = (
-                f"{self.site.path}: {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
-            )
 
 
 @dataclass
@@ -213,10 +89,12 @@ class Observer:
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
-        self.neurons = self.sites[0].neurons if self.sites else 0
-        self.bank = self._make_bank()
-        self.num_slots = self._slots_that_fit()
-        self._buffers = self._allocate()
+        self.neurons = neurons_of(self.sites)
+        spec, sites, values = self.spec, self.sites, self.values
+        self.bank = make_bank(spec, sites, self.device, self.max_rows, self.gather)
+        self.num_slots = slots_that_fit(spec, sites, self.dtype, self.max_rows, values, self.bank)
+        self._buffers = allocate(spec, row_shapes(spec, sites, self.dtype), self.num_slots, self.device)
+        self._gatherer = Gatherer(spec, sites, self.device, self._buffers, values, self.gather)
         self.targets = torch.full((self.max_rows,), -1, dtype=torch.int32, device=self.device)
         # The last layer's, which may compute fewer rows than the others.
         self.last_targets = self.targets.clone()
@@ -239,7 +117,7 @@ class Observer:
                     **{
                         name: buffer[:, n] if name == "coefficients" else buffer[:, :, n]
                         for name, buffer in self._buffers.items()
-                        if name not in _DISTRIBUTION
+                        if name not in DISTRIBUTION
                     },
                 ),
                 calls=self.calls[n],
@@ -262,7 +140,9 @@ class Observer:
                     layer.editor = Editor(layer.editing, self.dtype, layer.neurons, **activation)
         # Whether all numbers so far were finite; comes with each collection, since asking waits for the device.
         self.all_finite = torch.ones((), dtype=torch.bool, device=self.device)
-        self._stream = self.stream or collect_stream(self.device, beside=not self._exchanges_candidates)
+        self._stream = self.stream or collect_stream(
+            self.device, beside=not self._gatherer.exchanges_candidates
+        )
         self._collections_begun = itertools.count(1)
         # For each row of the buffers: the last forward pass that read into it, and the last collection that took it.
         self._read_in_step = np.zeros(self.num_slots * self.spec.languages, np.int64)
@@ -270,7 +150,6 @@ class Observer:
         self._requests: dict[str, _Request] = {}
         self._read_rows: Tensor | None = None
         self._armed = False
-        self._adapted: AdaptedValueVectors | None = None
 
     @property
     def buffer_bytes(self) -> int:
@@ -330,7 +209,7 @@ class Observer:
                 self.tally.prompt_tokens += tokens
         self.tally.prompts += int(np.count_nonzero(completes_prompt(batch) & (target >= 0)))
         self.tally.rows_read += int(num_read.sum())
-        self.targets.copy_(self._to_device(targets), non_blocking=True)
+        self.targets.copy_(to_device(targets, self.device), non_blocking=True)
         self.last_targets.copy_(self.targets)
         num_rows = int(batch.num_scheduled_tokens.sum())
         self._read_rows = self._rows_that_matter(targets, num_rows, needed)
@@ -386,7 +265,7 @@ class Observer:
                 the examples were computed with the adapter.
         """
         used = np.array(rows, np.int64)
-        return self._begin(used[used >= 0], lambda: self._collect(rows, keep_bits, attribution))
+        return self._begin(used[used >= 0], lambda: self._gatherer.examples(rows, keep_bits, attribution))
 
     def begin_count(self, parity: int, languages: Sequence[int]) -> Collection:
         """Begin to collect the counts of a window of a corpus, and reset its half of the buffer to 0.
@@ -396,7 +275,7 @@ class Observer:
             languages: Those that the window has tokens of, by index; nothing was counted for the others.
         """
         half = np.arange(self.spec.languages) + parity * self.spec.languages
-        return self._begin(half, lambda: self._count(parity, languages))
+        return self._begin(half, lambda: self._gatherer.counts(parity, languages))
 
     def set_edges(self, edges: np.ndarray) -> None:
         """Sort the signal into bins with other edges from the next forward pass on.
@@ -424,18 +303,9 @@ class Observer:
             Has the arrays of `EditBank.fill`.
         """
         assert self.bank is not None, "the engine has no bank of edits"
-        index = torch.tensor(rows, dtype=torch.int32)
-        words = self._buffers["words"][:, threshold : threshold + 1]
-        planes = categories(words, self._page_locked(index), self.neurons, planes=True).planes
-        assert planes is not None
-        scores = None
-        if any(fill.get("by_score") for fill in fills):
-            assert self.values is not None, "contributions need attribution"
-            gathered, missing = self._to_device(index.clamp(min=0).long()), self._to_device(index < 0)
-            norms = self.values_of(self._adapted is not None).norms
-            scores = self._buffers["coefficients"][gathered].float().abs() * norms  # [E, L, N, I]
-            scores = scores.masked_fill_(missing[..., None, None], 0).sum(1)
-        filled = self.bank.fill(planes[:, 0], fills, scores)
+        planes = self._gatherer.planes(rows, threshold)
+        scores = self._gatherer.scores(rows) if any(fill.get("by_score") for fill in fills) else None
+        filled = self.bank.fill(planes, fills, scores)
         # Queued among the forward passes, as the bank is what these read; the few numbers follow by themselves.
         return self._stream.begin(
             next(self._collections_begun),
@@ -470,13 +340,7 @@ class Observer:
     def adapt(self, factors: Sequence[tuple[Tensor, Tensor] | None]) -> None:
         """Take the value vectors under a LoRA adapter, for collections with `adapted`; see `AdaptedValueVectors`."""
         if self.values is not None:
-            self._adapted = AdaptedValueVectors(self.values, factors)
-
-    def values_of(self, adapted: bool) -> ValueVectors | AdaptedValueVectors:
-        """The value vectors of the base model, or those under the adapter."""
-        values = self._adapted if adapted else self.values
-        assert values is not None
-        return values
+            self._gatherer.adapted = AdaptedValueVectors(self.values, factors)
 
     def constants(self, adapted: bool = False) -> dict[str, np.ndarray]:
         """Copy attribution's constants of the model to the host: `value_norm`, float32 [N, I].
@@ -484,7 +348,7 @@ class Observer:
         Args:
             adapted: Whether those under the adapter.
         """
-        norms = self.values_of(adapted).norms
+        norms = self._gatherer.values_of(adapted).norms
         return self.beside_forward_passes(lambda: {"value_norm": norms.contiguous()})
 
     def collect_into(self, memory: HostMemory) -> None:
@@ -495,87 +359,14 @@ class Observer:
         """Fetch tensors that depend on no forward pass, without waiting for the queued ones."""
         return self._stream.begin(next(self._collections_begun), 0, gather).arrays()
 
-    # -- buffers ------------------------------------------------------------------------------------
-
-    def _row_shapes(self) -> _Shapes:
-        """Shape and dtype of each buffer, for one row.
-
-        Neurons innermost and layers next, as the store has them: what is copied out is contiguous.
-        """
-        S, N = len(self.spec.thresholds), len(self.sites)
-        W, P = num_words(self.neurons), near_parts(self.neurons)
-        if self.spec.is_corpus:
-            corpus: _Shapes = {"counts": ((S, N, self.neurons), torch.int32)}
-            if self.spec.bins is not None:
-                corpus["bin_counts"] = ((N, self.neurons, self.spec.bins), torch.int32)
-                corpus["sums"] = ((N, 4, self.neurons), torch.float64)
-                if self.sites and self.sites[0].kind.gated:
-                    corpus["signs"] = ((N, 4, self.neurons), torch.int32)
-            return corpus
-        shapes: _Shapes = {"words": ((S, N, W), torch.int32)}
-        if self.spec.position == "last":
-            shapes["near"] = ((S, N, P), torch.int32)
-        else:
-            shapes["edges"] = ((S, N, 2, W), torch.int32)
-        if self.spec.attribution:
-            shapes["coefficients"] = ((N, self.neurons), self.dtype)
-        return shapes
-
-    def _make_bank(self) -> EditBank | None:
-        spec = self.spec
-        if not spec.edits:
-            return None
-        needed = bank_bytes(spec.edits, spec.edit_values, len(self.sites), self.neurons, self.max_rows)
-        if needed > spec.memory_bytes:
-            raise TooLargeError(
-                f"{spec.edits} edits, {spec.edit_values} of them with values, take {needed / 2**20:,.1f} MiB of each "
-                f"device, more than --observe-memory {spec.memory_bytes / 2**30:g} (GiB)"
-            )
-        return EditBank(spec.edits, spec.edit_values, self.sites, self.device, self.max_rows, self.gather)
-
-    def _slots_that_fit(self) -> int:
-        spec = self.spec
-        row = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self._row_shapes().values())
-        slot = row * spec.languages
-        bank = self.bank.bytes if self.bank is not None else 0
-        fixed = 2 * 4 * self.max_rows + (self.values.bytes if self.values else 0) + bank
-        needed = fixed + 2 * slot
-        if needed > spec.memory_bytes:
-            what = "two windows of counts" if spec.is_corpus else "two examples in flight"
-            values = ", value vectors" if self.values else ""
-            values += f", {spec.edits} edits" if spec.edits else ""
-            values += "" if spec.bins is None else f", {spec.bins} bins"
-            raise TooLargeError(
-                f"{what} take {needed / 2**20:,.1f} MiB of each device ({spec.languages} languages, "
-                f"{len(spec.thresholds)} thresholds{values}), more than --observe-memory "
-                f"{spec.memory_bytes / 2**30:g}: give {np.ceil(100 * needed / 2**30) / 100:g} or more (GiB)"
-                f"{self._bins_that_fit(needed)}"
-            )
-        return 2 if spec.is_corpus else min(spec.most_slots, (spec.memory_bytes - fixed) // max(1, slot))
-
-    def _bins_that_fit(self, needed: int) -> str:
-        """Say how many bins the budget holds, if any."""
-        if self.spec.bins is None:
-            return ""
-        of_a_bin = 2 * self.spec.languages * len(self.sites) * self.neurons * 4
-        fitting = self.spec.bins - -(-(needed - self.spec.memory_bytes) // of_a_bin)
-        return f"; --histogram {fitting} fits" if fitting >= FEWEST_BINS else "; without --histogram it fits"
-
     def _distribution(self, layer: int) -> Distribution | None:
         """A layer's view of the buffers for distributions; None without them."""
         if self.spec.bins is None:
             return None
         buffers = {
-            _DISTRIBUTION[name]: t[:, layer] for name, t in self._buffers.items() if name in _DISTRIBUTION
+            DISTRIBUTION[name]: t[:, layer] for name, t in self._buffers.items() if name in DISTRIBUTION
         }
         return Distribution(table=self.bin_tables[layer], anchors=self.anchors[layer], **buffers)
-
-    def _allocate(self) -> dict[str, Tensor]:
-        rows = self.num_slots * self.spec.languages
-        return {
-            name: torch.zeros((rows, *shape), dtype=dtype, device=self.device)
-            for name, (shape, dtype) in self._row_shapes().items()
-        }
 
     # -- one step -----------------------------------------------------------------------------------
 
@@ -599,7 +390,7 @@ class Observer:
     def _empty(self, rows: list[int]) -> None:
         """Empty the rows of prompts that begin: bits of several tokens are OR-ed into them."""
         if rows and "edges" in self._buffers:
-            index = self._to_device(np.array(rows, np.int64))
+            index = to_device(np.array(rows, np.int64), self.device)
             for buffer in self._buffers.values():
                 buffer.index_fill_(0, index, 0)
 
@@ -615,16 +406,7 @@ class Observer:
         if 2 * len(read) > num_rows:
             return None
         # A step that reads nothing, in the middle of a long prompt, still computes a row: no layer accepts zero rows.
-        return self._to_device(read if len(read) else np.zeros(1, np.int64))
-
-    def _to_device(self, array: np.ndarray | Tensor) -> Tensor:
-        host = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
-        return self._page_locked(host).to(self.device, non_blocking=True)
-
-    def _page_locked(self, host: Tensor) -> Tensor:
-        """Copy a tensor to the device without holding up the host."""
-        # The caching allocator keeps the memory until the copy is done.
-        return host if self.device.type == "cpu" else host.pin_memory()
+        return to_device(read if len(read) else np.zeros(1, np.int64), self.device)
 
     # -- collecting ---------------------------------------------------------------------------------
 
@@ -641,129 +423,3 @@ class Observer:
         # They leave the buffers in order: the last is enough.
         if last := int(self._taken_by[rows].max(initial=0)):
             self._stream.hold_model(last)
-
-    def _collect(
-        self, rows: list[list[int]], keep_bits: bool, attribution: dict[str, Any] | None
-    ) -> dict[str, Tensor]:
-        """Queue the gathering for `begin`; return the arrays of `fetch`, contiguous, on the device."""
-        index = self._page_locked(torch.tensor(rows, dtype=torch.int32))
-        words = self._buffers["words"]
-        occupancy = torch.zeros((*words.shape[1:3], self.neurons, 4), dtype=torch.int32, device=self.device)
-        counted = categories(words, index, self.neurons, occupancy=occupancy, planes=attribution is not None)
-        gathered = self._to_device(index.clamp(min=0).long())
-        missing = self._to_device(index < 0)[..., None, None]
-        near = self._near_threshold_count(gathered)  # [E, L, S, N]
-        near.masked_fill_(missing, 0)
-        out = {
-            "activated_count": counted.activated_count,
-            "category_count": counted.category_count,
-            "near_threshold_count": near.transpose(1, 2),
-            "occupancy": occupancy,
-        }
-        if keep_bits:
-            bits = words[gathered]  # [E, L, S, N, W]
-            bits.masked_fill_(missing[..., None], 0)
-            out["activated"] = bits.view(torch.uint8)[..., : -(-self.neurons // 8)].transpose(1, 2)
-        if attribution is not None:
-            assert counted.planes is not None
-            out |= self._contributions(index, counted.planes[:, 0], attribution)
-            out["neuron_contribution"] = self._neuron_contribution(gathered, missing, attribution["adapted"])
-            if attribution["keep_coefficients"]:
-                coefficient = self._buffers["coefficients"][gathered].half()
-                coefficient.masked_fill_(missing, torch.nan)
-                out["coefficient"] = coefficient
-        # Transposed on the device: a copy to the host keeps strides, and the host is slow at this.
-        return {name: tensor.contiguous() for name, tensor in out.items()}
-
-    def _count(self, parity: int, languages: Sequence[int]) -> dict[str, Tensor]:
-        """Queue the gathering for `begin_count`; likewise."""
-        half = self._buffers["counts"].unflatten(0, (2, -1))[parity]  # [L, S, N, I]
-        counts = half.transpose(0, 1).long().contiguous()
-        half.zero_()
-        out = {"activation_count": counts}
-        if self.spec.bins is None:
-            return out
-        first = parity * self.spec.languages
-        rows = self._to_device(np.array([first + index for index in languages], np.int64))
-        taken = {}
-        for name in _DISTRIBUTION:
-            if name in self._buffers:
-                taken[name] = self._buffers[name][rows]
-                self._buffers[name].index_fill_(0, rows, 0)
-        sums = taken["sums"]
-        out["histogram"] = taken["bin_counts"]
-        out["signal_sum"] = sums[:, :, 0] + sums[:, :, 1]
-        out["signal_square_sum"] = sums[:, :, 2] + sums[:, :, 3]
-        if "signs" in taken:
-            out["sign_count"] = taken["signs"].transpose(2, 3).contiguous()
-        return out
-
-    def _near_threshold_count(self, rows: Tensor) -> Tensor:
-        """int32 [*rows, S, N]."""
-        if "near" in self._buffers:
-            return self._buffers["near"][rows].sum(-1, dtype=torch.int32)
-        count: Tensor = near_threshold_count(self._buffers["edges"][rows])
-        return count
-
-    def _contributions(self, rows: Tensor, planes: Tensor, attribution: dict[str, Any]) -> dict[str, Tensor]:
-        """Compute `contributions`, a few examples at a time.
-
-        An answer's projection is as large as a row of coefficients in float32.
-        """
-        values = self.values_of(attribution["adapted"])
-        index = torch.tensor(attribution["index"], dtype=torch.int32)
-        unembedding = torch.tensor(attribution["unembedding"])
-        answer_bytes = 4 * len(self.sites) * self.neurons
-        at_once = int(self.spec.memory_bytes * _PROJECTIONS_SHARE) // (answer_bytes * self.spec.languages)
-        parts = []
-        at_once = max(1, at_once)
-        for some in (slice(first, first + at_once) for first in range(0, len(rows), at_once)):
-            tokens, own = torch.unique(index[some], return_inverse=True)
-            if tokens[0] < 0:
-                tokens, own = tokens[1:], own - 1
-            found = contributions(
-                self._buffers["coefficients"],
-                self._page_locked(rows[some]),
-                planes[some],
-                values.norms,
-                values.projections(self._to_device(unembedding[tokens.long()])),
-                self._page_locked(own.int()),
-                attribution["top_k"],
-            )._asdict()
-            # Counted here: the candidates of a large model on eight devices are 45 MB an example.
-            score, category = (
-                self._of_all_ranks(found.pop("top_score")),
-                self._of_all_ranks(found.pop("top_category")),
-            )
-            found["top_count"] = top_count(score, category, attribution["top_k"])
-            parts.append(found)
-        out = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        return out | {"present": rows >= 0, "answered": index >= 0}
-
-    @property
-    def _exchanges_candidates(self) -> bool:
-        """Whether collecting needs numbers from other ranks, which hold the layers' other neurons."""
-        if self.values is None or self.gather is None or not self.sites:
-            return False
-        return self.sites[0].neurons != self.sites[0].total_neurons
-
-    def _neuron_contribution(self, rows: Tensor, missing: Tensor, adapted: bool) -> Tensor:
-        """Contribution scores, summed over examples: float64 [L, N, I], of `rows` [E, L] without those missing.
-
-        An example at a time: the scores of all are several times as large as their coefficients.
-        """
-        norms = self.values_of(adapted).norms
-        shape = (self.spec.languages, len(self.sites), self.neurons)
-        total = torch.zeros(shape, dtype=torch.float64, device=self.device)
-        for row, absent in zip(rows, missing, strict=True):
-            scores = self._buffers["coefficients"][row].float().abs()
-            scores *= norms
-            total += scores.masked_fill_(absent, 0)
-        return total
-
-    def _of_all_ranks(self, candidates: Tensor) -> Tensor:
-        """[..., k] of this rank's neurons, then [..., k of each rank] of the whole layer's."""
-        if not self._exchanges_candidates:
-            return candidates
-        assert self.gather is not None
-        return self.gather(candidates)

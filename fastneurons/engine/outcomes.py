@@ -24,7 +24,7 @@ from fastneurons.data.example import Skipped
 from fastneurons.engine.answers import Answerable
 from fastneurons.engine.edits import Change, Edits, Fill, Filled
 from fastneurons.engine.engine import PatchedEngine
-from fastneurons.engine.reading import Rows, Slots
+from fastneurons.engine.reading import EncodedExamples, Slots
 from fastneurons.engine.requests import ROW_KEY, SPANS_KEY
 from fastneurons.engine.scoring import Scores, ToScore
 from fastneurons.errors import EngineError
@@ -124,10 +124,10 @@ class Design:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A row that is through.
+    """An example that is through.
 
     Args:
-        row: The row; the others are empty of one that is skipped.
+        encoded: The example; the others are empty of one that is skipped.
         digest: Of its texts.
         log_likelihood: For each of the L languages float64 [C, candidates], log-probabilities summed over each
             candidate's tokens; [C, 0] without an answer.
@@ -137,7 +137,7 @@ class Outcome:
         overlap: int32 [C, N], of a control those that are in its category too.
     """
 
-    row: Answerable | Skipped
+    encoded: Answerable | Skipped
     digest: int
     log_likelihood: list[NDArray[np.float64]] = field(default_factory=list)
     is_greedy: list[NDArray[np.bool_]] = field(default_factory=list)
@@ -147,7 +147,7 @@ class Outcome:
 
 @dataclass
 class _InFlight:
-    row: Answerable | Skipped
+    encoded: Answerable | Skipped
     digest: int
     number: int
     slot: int = -1
@@ -161,20 +161,20 @@ class _InFlight:
 
     @property
     def is_through(self) -> bool:
-        return isinstance(self.row, Skipped) or (
+        return isinstance(self.encoded, Skipped) or (
             self.edit_slots is not None and not self.unsent and not self.unscored
         )
 
 
 class OutcomePass:
-    """One pass over rows. Iterating runs the engine; rows come out in order.
+    """One pass over examples. Iterating runs the engine; examples come out in order.
 
     Args:
         engine: Reads, edits and judges, and finds the likeliest tokens. Nothing else may use it meanwhile.
         design: The conditions.
         num_languages: L.
-        rows: The rows, each `Answerable` or skipped, from index `first` of the source on.
-        first: Index of the first row.
+        examples: The examples, each `Answerable` or skipped, from index `first` of the source on.
+        first: Index of the first example.
         reads_last: Whether the last token of each prompt is read; else the tokens in its spans.
         stop: Once set, no more is sent; what is through by then is handed on, and the rest is dropped.
         number_of: The number of an example, by which its neurons are drawn, given its index; the index itself, unless
@@ -186,7 +186,7 @@ class OutcomePass:
         engine: PatchedEngine,
         design: Design,
         num_languages: int,
-        rows: Rows,
+        examples: EncodedExamples,
         first: int,
         reads_last: bool,
         stop: threading.Event,
@@ -194,7 +194,7 @@ class OutcomePass:
     ) -> None:
         self._number_of = number_of
         self._engine, self._design, self._num_languages = engine, design, num_languages
-        self._rows, self._next, self._reads_last, self._stop = rows, first, reads_last, stop
+        self._examples, self._next, self._reads_last, self._stop = examples, first, reads_last, stop
         self._edits, self._scores, self._slots = Edits(engine), Scores(engine), Slots(engine.facts.slots)
         self._most = _STEPS_IN_FLIGHT * engine.core.config.scheduler_config.max_num_seqs
         self._pending: deque[_InFlight] = deque()
@@ -209,11 +209,11 @@ class OutcomePass:
         self._groups, self._fixed = self._prepare()
 
     def __iter__(self) -> Iterator[Outcome]:
-        """All rows, in input order.
+        """All examples, in input order.
 
         Raises:
             EngineError: the engine or the patch failed, or did not read or judge what it was sent.
-            Exception: whatever reading the rows raised, after all rows before it were handed on.
+            Exception: whatever reading the examples raised, after all examples before it were handed on.
         """
         try:
             while not self._ended:
@@ -266,7 +266,7 @@ class OutcomePass:
     def _fill(self) -> None:
         """Begin the second phase of the examples that were read, first come first, as far as the bank has room."""
         for item in self._pending:
-            if item.edit_slots is not None or item.unread or isinstance(item.row, Skipped):
+            if item.edit_slots is not None or item.unread or isinstance(item.encoded, Skipped):
                 continue
             if not self._groups:
                 return
@@ -274,7 +274,7 @@ class OutcomePass:
             rows = [
                 [
                     item.slot * self._num_languages + index if ids is not None else -1
-                    for index, ids in enumerate(item.row.token_ids)
+                    for index, ids in enumerate(item.encoded.token_ids)
                 ]
             ]
             item.filled = self._edits.fill(rows, self._design.fills(item.edit_slots, item.number))
@@ -289,7 +289,7 @@ class OutcomePass:
                 return
         while not self._exhausted and self._has_room():
             try:
-                taken = self._rows.take(wait=not (self._reading or self._scores.unfinished))
+                taken = self._examples.take(wait=not (self._reading or self._scores.unfinished))
             except StopIteration:
                 self._exhausted = True
                 return
@@ -307,32 +307,32 @@ class OutcomePass:
             return False
         if self._fixed is not None:
             return True
-        # Rows that wait for the bank hold slots of the buffers, and are of no use yet.
+        # Examples that wait for the bank hold slots of the buffers, and are of no use yet.
         waiting = sum(1 for item in self._pending if item.edit_slots is None and item.slot >= 0)
         return bool(self._slots.free) and waiting <= len(self._groups)
 
-    def _begin(self, row: Any, digest: int) -> _InFlight:
-        """Send a row's prompts to be read; of fixed edits nothing is read."""
-        item = _InFlight(row, digest, self._number_of(self._next))
+    def _begin(self, encoded: Any, digest: int) -> _InFlight:
+        """Send an example's prompts to be read; of fixed edits nothing is read."""
+        item = _InFlight(encoded, digest, self._number_of(self._next))
         self._next += 1
         self._pending.append(item)
-        if isinstance(row, Skipped):
+        if isinstance(encoded, Skipped):
             return item
         C = len(self._design.conditions)
-        item.log_likelihood = [np.full((C, len(candidates)), np.nan) for candidates in row.candidates]
-        item.is_greedy = [np.zeros((C, len(candidates)), bool) for candidates in row.candidates]
+        item.log_likelihood = [np.full((C, len(candidates)), np.nan) for candidates in encoded.candidates]
+        item.is_greedy = [np.zeros((C, len(candidates)), bool) for candidates in encoded.candidates]
         # One condition after the other, so that texts that can share cached prefixes follow each other.
         item.unsent.extend(
             (c, index, k)
             for c in range(C)
-            for index, candidates in enumerate(row.candidates)
+            for index, candidates in enumerate(encoded.candidates)
             for k in range(len(candidates))
         )
         if self._fixed is not None:
             item.edit_slots = self._fixed[0]
             return item
         item.slot = self._slots.free.pop()
-        for index, token_ids in enumerate(row.token_ids):
+        for index, token_ids in enumerate(encoded.token_ids):
             if token_ids is None:
                 continue
             name = f"read-{next(self._numbers)}"
@@ -340,8 +340,8 @@ class OutcomePass:
             if self._reads_last:
                 self._tokens_to_read += 1
             else:
-                extra[SPANS_KEY] = row.read(index)
-                self._tokens_to_read += row.num_read(index)
+                extra[SPANS_KEY] = encoded.read(index)
+                self._tokens_to_read += encoded.num_read(index)
             self._engine.send(name, token_ids, extra)
             self._reading[name] = item
             item.unread += 1
@@ -350,13 +350,13 @@ class OutcomePass:
 
     def _send_answers(self, item: _InFlight) -> bool:
         """Send what is left of an example's answers; False if there is no more room."""
-        assert isinstance(item.row, Answerable)
+        assert isinstance(item.encoded, Answerable)
         assert item.edit_slots is not None
         while item.unsent:
             if len(self._scores.unfinished) >= self._most:
                 return False
             condition, index, k = item.unsent[0]
-            candidate = item.row.candidates[index][k]
+            candidate = item.encoded.candidates[index][k]
             slot = self._slot_of(item.edit_slots, condition)
             salt = None if slot is None else self._edits.salt(slot, candidate.first)
             if self._scores.send(ToScore(candidate.token_ids, candidate.first, slot, salt)) is None:
@@ -404,11 +404,11 @@ class OutcomePass:
             self._failure = error
 
     def _through(self) -> Iterator[Outcome]:
-        """Hand on the rows at the front that are through."""
+        """Hand on the examples at the front that are through."""
         while self._pending and self._pending[0].is_through:
             item = self._pending.popleft()
-            if isinstance(item.row, Skipped):
-                yield Outcome(item.row, item.digest)
+            if isinstance(item.encoded, Skipped):
+                yield Outcome(item.encoded, item.digest)
                 continue
             if not self._has_results:
                 self._engine.check_calls()
@@ -419,7 +419,7 @@ class OutcomePass:
                 self._failure = self._failure or error
                 return
             count, overlap = (self._of_conditions(each) for each in (sizes.neuron_count, sizes.overlap))
-            yield Outcome(item.row, item.digest, item.log_likelihood, item.is_greedy, count, overlap)
+            yield Outcome(item.encoded, item.digest, item.log_likelihood, item.is_greedy, count, overlap)
 
     @staticmethod
     def _sizes_of(item: _InFlight) -> Filled:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fastneurons.engine.discovery import Site
-from fastneurons.engine.observer import LayerObserver
+from fastneurons.engine.layer_observer import LayerObserver
 
 # Part of the key of compiled graphs: raise it with any change of what the ops do.
 PATCH_VERSION = 3

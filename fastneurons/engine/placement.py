@@ -1,4 +1,4 @@
-"""Rows of the source on their way through the engine, and their readings, in order among skipped rows."""
+"""Examples of the source on their way through the engine, and their readings, in order among skipped examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 
 from fastneurons.arrays import Arrays, spread
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import Tokenised
+from fastneurons.engine.encode import Tokenised, without_tokens
 from fastneurons.engine.judging import Answering, Judge
 
 
 @dataclass(frozen=True)
-class MeasuredRows:
-    """E consecutive rows of one task, measured or skipped, in input order.
+class MeasuredExamples:
+    """E consecutive examples of one task, measured or skipped, in input order.
 
     Args:
         first: The index of the first one in the source; of a corpus, of the first block.
-        rows: The rows.
+        examples: The examples.
         arrays: By their names (`fastneurons/arrays.py`), those that the run has: for growing arrays E entries, fill
-            values where a row was skipped; sums over the rows measured.
+            values where an example was skipped; sums over the examples measured.
     """
 
     first: int
-    rows: list[Example | Skipped]
+    examples: list[Example | Skipped]
     arrays: Arrays
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -38,9 +38,9 @@ class MeasuredRows:
 
 @dataclass
 class InFlight:
-    """A row that was taken from the source and not yet handed on."""
+    """An example that was taken from the source and not yet handed on."""
 
-    row: Tokenised | Skipped
+    encoded: Tokenised | Skipped
     digest: int
     slot: int = -1
     unread: int = 0  # prompts
@@ -54,15 +54,15 @@ class InFlight:
     @property
     def task(self) -> str | None:
         """The task that it belongs to."""
-        return self.row.task if isinstance(self.row, Skipped) else self.row.example.task
+        return self.encoded.task if isinstance(self.encoded, Skipped) else self.encoded.example.task
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Complete rows: which of them were measured, and where the workers hold their readings.
+    """Complete examples: which of them were measured, and where the workers hold their readings.
 
     Args:
-        rows: All E of them.
+        examples: All E of them.
         digest: uint64 [E].
         measured: Indices of the M that were not skipped.
         token_count: int32 [E, L].
@@ -70,10 +70,10 @@ class Placement:
         last_token: int32 [E, L].
         slot_rows: For each measured one and language, the row of the workers' buffers; -1 without a prompt.
         answer_tokens: Likewise the first token of the answer; -1 where it has none.
-        answering: Of each row, where answers are judged.
+        answering: Of each example, where answers are judged.
     """
 
-    rows: list[Tokenised | Skipped]
+    examples: list[Tokenised | Skipped]
     digest: NDArray[np.uint64]
     measured: list[int]
     token_count: NDArray[np.int32]
@@ -85,32 +85,32 @@ class Placement:
 
     @classmethod
     def of(cls, group: Sequence[InFlight], num_languages: int) -> "Placement":
-        """The placement of rows whose prompts are all done."""
+        """The placement of examples whose prompts are all done."""
         token_count = np.zeros((len(group), num_languages), np.int32)
         tokens_read, last_token = np.zeros_like(token_count), np.full_like(token_count, -1)
         measured, slot_rows, answer_tokens = [], [], []
         for index, item in enumerate(group):
-            row = item.row
-            if isinstance(row, Skipped):
+            encoded = item.encoded
+            if isinstance(encoded, Skipped):
                 continue
             measured.append(index)
-            lengths = [len(ids) if ids is not None else 0 for ids in row.token_ids]
+            lengths = [len(ids) if ids is not None else 0 for ids in encoded.token_ids]
             token_count[index] = lengths
-            tokens_read[index] = [row.num_read(i) for i in range(num_languages)]
-            last_token[index] = [ids[-1] if ids else -1 for ids in row.token_ids]
+            tokens_read[index] = [encoded.num_read(i) for i in range(num_languages)]
+            last_token[index] = [ids[-1] if ids else -1 for ids in encoded.token_ids]
             slot_rows.append([item.slot * num_languages + i if n else -1 for i, n in enumerate(lengths)])
-            answers = row.answer_token or [None] * num_languages
+            answers = encoded.answer_token or [None] * num_languages
             answer_tokens.append([-1 if token is None else token for token in answers])
-        rows = [item.row for item in group]
+        examples = [item.encoded for item in group]
         digest = np.array([item.digest for item in group], np.uint64)
         return cls(
-            rows, digest, measured, token_count, tokens_read, last_token, slot_rows, answer_tokens,
+            examples, digest, measured, token_count, tokens_read, last_token, slot_rows, answer_tokens,
             [item.answering for item in group],
         )  # fmt: skip
 
-    def measured_rows(self, first: int, arrays: Arrays, judge: Judge | None = None) -> MeasuredRows:
-        """All rows with their readings, `arrays` of the M measured ones spread over the E, and with their answers."""
-        whole = spread(arrays, self.measured, len(self.rows))
+    def measured_examples(self, first: int, arrays: Arrays, judge: Judge | None = None) -> MeasuredExamples:
+        """All examples with their answers and readings: `arrays` of the M measured ones, spread over the E."""
+        whole = spread(arrays, self.measured, len(self.examples))
         whole["digest"] = self.digest
         whole["token_count"] = self.token_count
         whole["present"] = self.token_count > 0
@@ -118,7 +118,9 @@ class Placement:
         if "activation_count" in arrays:
             whole["corpus_tokens"] = self.tokens_read.sum(0, dtype=np.int64)
         if judge is not None:
-            judged = [judge.unanswered() if a is None else judge(a.row, a.answers) for a in self.answering]
+            judged = [
+                judge.unanswered() if a is None else judge(a.encoded, a.answers) for a in self.answering
+            ]
             whole |= {name: np.stack([each[name] for each in judged]) for name in judged[0]}
-        rows = [row.example if isinstance(row, Tokenised) else row for row in self.rows]
-        return MeasuredRows(first, rows, whole)
+        examples = [without_tokens(encoded) for encoded in self.examples]
+        return MeasuredExamples(first, examples, whole)

@@ -1,9 +1,9 @@
-"""A reading pass: rows go through an engine, and their readings come out in order.
+"""A reading pass: examples go through an engine, and their readings come out in order.
 
-The engine never waits for results: while those of some rows are collected, the next step runs, and the one after it is
-sent before they are fetched.
+The engine never waits for results: while those of some examples are collected, the next step runs, and the one after it
+is sent before they are fetched.
 
-Rows in flight are bounded by the slots of the workers' buffers, whatever the size of the data set.
+Examples in flight are bounded by the slots of the workers' buffers, whatever the size of the data set.
 """
 
 import itertools
@@ -21,20 +21,20 @@ from fastneurons.engine.collect import Begun, Collector
 from fastneurons.engine.encode import Tokenised
 from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.judging import Answers, Judge
-from fastneurons.engine.placement import InFlight, MeasuredRows
+from fastneurons.engine.placement import InFlight, MeasuredExamples
 from fastneurons.engine.wire import MOST_COLLECTIONS
 from fastneurons.errors import EngineError
 
 
-class Rows(Protocol):
-    """Rows with their token ids, in input order."""
+class EncodedExamples(Protocol):
+    """Examples with their token ids, in input order."""
 
     def take(self, wait: bool) -> tuple[Tokenised | Skipped, int] | None:
-        """The next row and the digest of its texts; None where none is ready and `wait` is false.
+        """The next example and the digest of its texts; None where none is ready and `wait` is false.
 
         Raises:
             StopIteration: there are no more.
-            Exception: whatever reading the source raised, once all rows before it have been taken.
+            Exception: whatever reading the source raised, once all examples before it have been taken.
         """
 
 
@@ -64,24 +64,24 @@ class Slots:
         self.request_numbers = itertools.count()
 
 
-class ReadingPass(Iterator[MeasuredRows]):
-    """One pass over rows; iterating runs the engine.
+class ReadingPass(Iterator[MeasuredExamples]):
+    """One pass over examples; iterating runs the engine.
 
     Args:
         engine: The engine.
         num_languages: L.
         measurement: What is read of each prompt.
         collector: Fetches the readings.
-        slots: The engine's; those of rows in flight are given back.
+        slots: The engine's; those of examples in flight are given back.
         totals: Added to.
-        rows: The rows, from index `first` of the source on.
-        first: Index of the first row.
-        window: What is handed on never spans two windows of this many rows. Of a corpus it is a window, since
-            tokens of several rows are counted together.
+        examples: The examples, from index `first` of the source on.
+        first: Index of the first example.
+        window: What is handed on never spans two windows of this many examples. Of a corpus it is a window, since
+            tokens of several examples are counted together.
         keep_bits: Whether `activated` is wanted.
         stop: Once set, no more is sent; what is complete by then is handed on, and of a corpus also what is in flight.
-        adapted: Whether the model computes the rows with the engine's adapter.
-        judge: Judges the answers of rows, which are then `Answerable`; None: nothing is judged.
+        adapted: Whether the model computes the examples with the engine's adapter.
+        judge: Judges the answers of examples, which are then `Answerable`; None: nothing is judged.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class ReadingPass(Iterator[MeasuredRows]):
         slots: Slots,
         totals: Totals,
         *,
-        rows: Rows,
+        examples: EncodedExamples,
         first: int,
         window: int,
         keep_bits: bool,
@@ -103,7 +103,7 @@ class ReadingPass(Iterator[MeasuredRows]):
     ) -> None:
         self._engine, self._num_languages, self._measurement = engine, num_languages, measurement
         self._collector, self._slots, self._totals = collector, slots, totals
-        self._rows, self._first, self._window, self._keep_bits = rows, first, window, keep_bits
+        self._examples, self._first, self._window, self._keep_bits = examples, first, window, keep_bits
         self._stop, self._adapted = stop, adapted
         self._judge = judge
         self._answers = Answers(engine, judge) if judge is not None else None
@@ -118,16 +118,16 @@ class ReadingPass(Iterator[MeasuredRows]):
         self._failure: EngineError | None = None
         self._groups = self._run()
 
-    def __next__(self) -> MeasuredRows:
-        """The next rows, in input order.
+    def __next__(self) -> MeasuredExamples:
+        """The next examples, in input order.
 
         Raises:
             EngineError: the engine or the patch failed, or did not read what it was sent.
-            Exception: whatever reading the rows raised, after all rows before it were handed on.
+            Exception: whatever reading the examples raised, after all examples before it were handed on.
         """
         return next(self._groups)
 
-    def _run(self) -> Iterator[MeasuredRows]:
+    def _run(self) -> Iterator[MeasuredExamples]:
         while not self._ended:
             self._refill()
             self._step()
@@ -139,7 +139,7 @@ class ReadingPass(Iterator[MeasuredRows]):
 
     @property
     def _ended(self) -> bool:
-        """Whether nothing more will come: the engine failed, the pass was stopped, or all rows are through."""
+        """Whether nothing more will come: the engine failed, the pass was stopped, or all examples are through."""
         if self._failure is not None:
             return True
         if self._stop.is_set() and not (self._corpus and self._requests):
@@ -150,13 +150,13 @@ class ReadingPass(Iterator[MeasuredRows]):
     # -- sending --------------------------------------------------------------------------------------
 
     def _refill(self) -> None:
-        """Send rows for as long as there is room and the source has some ready; wait only if nothing runs."""
+        """Send examples for as long as there is room and the source has some ready; wait only if nothing runs."""
         if self._answers is not None:
             self._answers.send()
         while not (self._exhausted or self._stop.is_set()) and self._has_room():
             began = time.perf_counter()
             try:
-                taken = self._rows.take(wait=not self._is_running)
+                taken = self._examples.take(wait=not self._is_running)
             except StopIteration:
                 self._exhausted = True
                 return
@@ -176,7 +176,7 @@ class ReadingPass(Iterator[MeasuredRows]):
         return bool(self._requests or (self._answers is not None and self._answers.unfinished))
 
     def _has_room(self) -> bool:
-        """Whether one more row can be sent.
+        """Whether one more example can be sent.
 
         Of a corpus two windows are in flight, each with counters of its own. Otherwise nothing follows the first
         window before some of it is collected: a small window comes after a small step, and a mistake shows early.
@@ -186,23 +186,23 @@ class ReadingPass(Iterator[MeasuredRows]):
         has_begun = self._next_begun > self._first
         return bool(self._slots.free) and (has_begun or self._next_taken < self._first + self._window)
 
-    def _send(self, row: Tokenised | Skipped, digest: int) -> InFlight:
-        """Give a row a slot and its prompts to the engine."""
-        if isinstance(row, Skipped):
-            return InFlight(row, digest)
+    def _send(self, encoded: Tokenised | Skipped, digest: int) -> InFlight:
+        """Give an example a slot and its prompts to the engine."""
+        if isinstance(encoded, Skipped):
+            return InFlight(encoded, digest)
         from fastneurons.engine.requests import ROW_KEY, SPANS_KEY
 
-        item = InFlight(row, digest, -1 if self._corpus else self._slots.free.pop())
+        item = InFlight(encoded, digest, -1 if self._corpus else self._slots.free.pop())
         slot = self._next_taken // self._window % 2 if self._corpus else item.slot
-        if self._answers is not None and isinstance(row, Answerable):
-            item.answering = self._answers.begin(row)
-        for index, token_ids in enumerate(row.token_ids):
+        if self._answers is not None and isinstance(encoded, Answerable):
+            item.answering = self._answers.begin(encoded)
+        for index, token_ids in enumerate(encoded.token_ids):
             if token_ids is None:
                 continue
             extra: dict[str, Any] = {ROW_KEY: slot * self._num_languages + index}
             if self._measurement.position != "last":
-                extra[SPANS_KEY] = row.read(index)
-                self._totals.tokens_to_read += row.num_read(index)
+                extra[SPANS_KEY] = encoded.read(index)
+                self._totals.tokens_to_read += encoded.num_read(index)
             request_id, num_tokens = self._send_prompt(item, index, token_ids, extra)
             self._requests[request_id] = item
             item.unread += 1
@@ -253,8 +253,8 @@ class ReadingPass(Iterator[MeasuredRows]):
         except EngineError as error:
             self._failure = error
 
-    def _begin_groups(self) -> Iterator[MeasuredRows]:
-        """Begin to collect the rows that are complete, group by group, and free their slots.
+    def _begin_groups(self) -> Iterator[MeasuredExamples]:
+        """Begin to collect the examples that are complete, group by group, and free their slots.
 
         Those that are to come first are fetched, where more would be under way than the workers have memory for.
         """
@@ -269,7 +269,7 @@ class ReadingPass(Iterator[MeasuredRows]):
             return self._collector.begin_count(group, self._next_begun, self._window)
         return self._collector.begin(group, self._next_begun, self._keep_bits, self._adapted)
 
-    def _fetch_groups(self, number: int) -> Iterator[MeasuredRows]:
+    def _fetch_groups(self, number: int) -> Iterator[MeasuredExamples]:
         """Hand on the results of the collections that began first."""
         for _ in range(number):
             measured = self._collector.fetch(self._begun.popleft(), self._judge)
@@ -279,9 +279,9 @@ class ReadingPass(Iterator[MeasuredRows]):
             yield measured
 
     def _complete(self) -> list[InFlight]:
-        """Take from the front the rows that are complete, up to the end of a window or of a task.
+        """Take from the front the examples that are complete, up to the end of a window or of a task.
 
-        Only if they are worth a collection, each of which costs as much as some rows.
+        Only if they are worth a collection, each of which costs as much as some examples.
         """
         room = self._window - self._next_begun % self._window
         num_complete = 0
@@ -293,7 +293,7 @@ class ReadingPass(Iterator[MeasuredRows]):
                 break
             num_complete += 1
         if self._corpus:
-            # A window's counts are one sum: of all its rows, or of none.
+            # A window's counts are one sum: of all its examples, or of none.
             last = self._ended and self._failure is None and num_complete == len(self._pending)
             worth = num_complete == room or last
         else:

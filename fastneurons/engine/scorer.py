@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fastneurons.engine.rows import Batch, JudgedRows, judged_rows
 from fastneurons.engine.streams import Collection, CollectStream, collect_stream
+from fastneurons.engine.to_device import to_device
 from fastneurons.engine.unembedding import Unembedding
 
 
@@ -121,7 +122,7 @@ class Scorer:
         judged, self._judged = self._judged, None
         if judged is None or not len(judged.rows):
             return
-        rows, places, tokens = self._to_device(np.stack((judged.rows, judged.places, self._targets)))
+        rows, places, tokens = to_device(np.stack((judged.rows, judged.places, self._targets)), self._device)
         finds = len(self._likeliest) > 0
         self._values[places], likeliest = self._unembedding.judge(
             hidden_states, rows, tokens, likeliest=finds
@@ -159,8 +160,4 @@ class Scorer:
             request.is_new = False
         if requests:
             places = [np.arange(r.place, r.place + len(r.targets)) for r in requests]
-            self._values.index_fill_(0, self._to_device(np.concatenate(places)), torch.nan)
-
-    def _to_device(self, array: NDArray[np.int64]) -> Tensor:
-        host = torch.from_numpy(array)
-        return (host if self._device.type == "cpu" else host.pin_memory()).to(self._device, non_blocking=True)
+            self._values.index_fill_(0, to_device(np.concatenate(places), self._device), torch.nan)

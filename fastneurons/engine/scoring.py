@@ -85,7 +85,7 @@ def scoring_engine(
     """
 
     def observe(config: Any) -> Any:
-        from fastneurons.engine.observer import ObservationSpec
+        from fastneurons.engine.observation import ObservationSpec
 
         fields: dict[str, Any] = {"judged_places": judged_places(config), **(observation or {})}
         return ObservationSpec(most_slots=2, languages=1, only_reads=True, **fields)

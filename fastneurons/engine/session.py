@@ -1,48 +1,45 @@
 """A session: a patched engine that reads the examples fed to it.
 
     with Session("Qwen/Qwen3-8B", languages=("en", "de", "zh")) as session:
-        for rows in session.measure(examples):
+        for part in session.measure(examples):
             ...
 
-Finished rows are handed on in input order.
+Finished examples are handed on in input order.
 """
 
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
-from fastneurons.data.digest import NO_DIGEST, digest_of_row, digest_of_tokens
-from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.answers import JudgedEncoder
+from fastneurons.data.example import Example
+from fastneurons.engine.blocks import ShardEncoder
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.core import Core
 from fastneurons.engine.edges import ROUNDS, better_edges, first_edges, sample_of
 from fastneurons.engine.edits import Edits
-from fastneurons.engine.encode import BlockEncoder, Encoder, PromptEncoder, Row, ShardEncoder, Tokenised
-from fastneurons.engine.engine import ModelFacts, PatchedEngine
-from fastneurons.engine.feed import Feed
+from fastneurons.engine.encode import AnyExample, Encoder
+from fastneurons.engine.encoders import check_window, encoder_for
+from fastneurons.engine.engine import PatchedEngine
+from fastneurons.engine.facts import ModelFacts
+from fastneurons.engine.feed import ListedExamples, TokenisedExamples
 from fastneurons.engine.judging import Judge
-from fastneurons.engine.placement import MeasuredRows
-from fastneurons.engine.reading import ReadingPass, Rows, Slots, Totals
+from fastneurons.engine.observation import ObservationSpec
+from fastneurons.engine.placement import MeasuredExamples
+from fastneurons.engine.reading import EncodedExamples, ReadingPass, Slots, Totals
 from fastneurons.engine.scoring import judged_places
 from fastneurons.engine.tokenise import Tokeniser
 from fastneurons.engine.wire import to_wire
-from fastneurons.errors import InputError
 from fastneurons.shards import Shard
-
-if TYPE_CHECKING:
-    from fastneurons.engine.observer import ObservationSpec
 
 # Prompts in flight for each one that a step can hold: the next step is ready while one runs, and
 # finished ones wait for theirs of the same example.
@@ -86,7 +83,7 @@ class Session:
         self.measurement = measurement or Measurement()
         self.totals = Totals()
         self._only_reads, self._judges, self._judge = only_reads, judges or judge is not None, judge
-        self._bank: dict[str, Any] = {"edits": num_edits, "edit_values": num_edit_values}
+        self._num_edits, self._num_edit_values = num_edits, num_edit_values
         options = options or EngineOptions()
         check_together(self.measurement, RunOptions(), options)
         self.engine = PatchedEngine(
@@ -175,7 +172,7 @@ class Session:
         for _ in range(ROUNDS):
             self.set_edges(edges)
             counts = np.zeros((len(edges), bins), np.int64)
-            for part in self.read(ListedRows(sample), window=max(1, len(sample))):
+            for part in self.read(ListedExamples(sample), window=max(1, len(sample))):
                 counts += part["histogram"].sum((0, 2), dtype=np.int64)
             edges = better_edges(edges, counts)
         self.set_edges(edges)
@@ -183,7 +180,7 @@ class Session:
 
     def measure(
         self,
-        rows: Iterable[Row],
+        examples: Iterable[AnyExample],
         first: int = 0,
         window: int = 256,
         keep_bits: bool = True,
@@ -192,16 +189,16 @@ class Session:
         add_special_tokens: bool = True,
         adapted: bool = True,
         tokens_per_language: int | None = None,
-    ) -> Iterator[MeasuredRows]:
+    ) -> Iterator[MeasuredExamples]:
         """Measure a stream of examples, or of texts.
 
         Args:
-            rows: The source from its row `first` on. For a corpus all of it: its blocks are not its rows.
-            first: Index of the first row to hand on in the whole source; of a corpus, of the first block.
-            window: What is handed on never spans two windows of this many rows. Of a corpus it is a window,
-                since tokens of several rows are counted together.
+            examples: The source from its example `first` on. For a corpus all of it: its blocks are not its examples.
+            first: Index of the first example to hand on in the whole source; of a corpus, of the first block.
+            window: What is handed on never spans two windows of this many examples. Of a corpus it is a window,
+                since tokens of several examples are counted together.
             keep_bits: Whether to collect `activated`.
-            stop: Once set, nothing more is sent; rows complete by then are handed on, and for a corpus also those
+            stop: Once set, nothing more is sent; examples complete by then are handed on, and for a corpus also those
                 in flight.
             block_size: Tokens of a corpus' blocks; None keeps documents.
             add_special_tokens: Whether the tokenizer marks a prompt's begin, as it does by itself. Off for prompts
@@ -209,13 +206,13 @@ class Session:
             adapted: Whether the model computes them with the session's adapter, if it has one.
             tokens_per_language: Of a corpus: stop reading a language after this many tokens; None reads all.
         Yields:
-            All rows, in input order, in groups.
+            All examples, in input order, in groups.
         Raises:
             EngineError: the engine or the patch failed, or did not read what it was sent.
-            Exception: whatever reading `rows` raised, after all rows before it were handed on.
+            Exception: whatever reading `examples` raised, after all examples before it were handed on.
         """
         with self.tokenised(
-            rows, window, block_size, add_special_tokens, tokens_per_language=tokens_per_language
+            examples, window, block_size, add_special_tokens, tokens_per_language=tokens_per_language
         ) as encoded:
             if self.measurement.position == "corpus":
                 for _ in islice(encoded, first):
@@ -225,17 +222,17 @@ class Session:
     @contextlib.contextmanager
     def tokenised(
         self,
-        rows: Iterable[Row],
+        examples: Iterable[AnyExample],
         window: int = 256,
         block_size: int | None = None,
         add_special_tokens: bool = True,
         shard: Shard | None = None,
         tokens_per_language: int | None = None,
-    ) -> Iterator["TokenisedRows"]:
-        """Rows tokenised ahead of the engine, in a thread that ends with the context. Arguments as for `measure`.
+    ) -> Iterator[TokenisedExamples]:
+        """Examples tokenised ahead of the engine, in a thread that ends with the context. Arguments as for `measure`.
 
         Args:
-            shard: Of a corpus, the share of its blocks that is wanted; rows of examples are chosen beforehand.
+            shard: Of a corpus, the share of its blocks that is wanted; examples are chosen beforehand.
         Raises:
             InputError: tokens of a window could overflow their counters, or blocks are longer than the model takes.
         """
@@ -244,8 +241,12 @@ class Session:
         encode = self.encoder(block_size, add_special_tokens, tokens_per_language)
         if shard is not None and self.measurement.position == "corpus":
             encode = ShardEncoder(encode, shard, window)
-        encoded = TokenisedRows(
-            rows, encode, self.languages, self.measurement.position == "corpus", max(256, self.facts.slots)
+        encoded = TokenisedExamples(
+            examples,
+            encode,
+            self.languages,
+            self.measurement.position == "corpus",
+            max(256, self.facts.slots),
         )
         try:
             yield encoded
@@ -255,17 +256,17 @@ class Session:
 
     def read(
         self,
-        rows: Rows,
+        examples: EncodedExamples,
         first: int = 0,
         window: int = 256,
         keep_bits: bool = True,
         stop: threading.Event | None = None,
         adapted: bool = True,
     ) -> ReadingPass:
-        """Read rows that are token ids already; for the rest as `measure`.
+        """Read examples that are token ids already; for the rest as `measure`.
 
         Args:
-            rows: The rows from index `first` on; of a corpus its blocks.
+            examples: The examples from index `first` on; of a corpus its blocks.
         """
         return ReadingPass(
             self.engine,
@@ -274,7 +275,7 @@ class Session:
             self._collector,
             self._slots,
             self.totals,
-            rows=rows,
+            examples=examples,
             first=first,
             window=window,
             keep_bits=keep_bits,
@@ -294,10 +295,9 @@ class Session:
             self._tokenisers[add_special_tokens] = tokenise
         return self._tokenisers[add_special_tokens]
 
-    def _observation(self, config: Any) -> "ObservationSpec":
+    def _observation(self, config: Any) -> ObservationSpec:
         """The specification of what workers observe, given vLLM's configuration."""
         from fastneurons.engine.device import device_memory, observe_memory_of
-        from fastneurons.engine.observer import ObservationSpec
 
         if self.measurement.observe_memory is None:
             self.measurement = replace(
@@ -316,13 +316,14 @@ class Session:
             bins=measurement.histogram,
             only_reads=self._only_reads,
             judged_places=judged_places(config) if self._judges else 0,
-            **self._bank,
+            edits=self._num_edits,
+            edit_values=self._num_edit_values,
         )
 
     def encoder(
         self, block_size: int | None, add_special_tokens: bool, tokens_per_language: int | None = None
     ) -> Encoder:
-        """Make what turns rows into token ids; arguments as for `measure`."""
+        """Make what turns examples into token ids; arguments as for `measure`."""
         return encoder_for(
             self.tokeniser(add_special_tokens),
             self.languages,
@@ -332,106 +333,3 @@ class Session:
             self._judge is not None,
             tokens_per_language,
         )
-
-
-def encoder_for(
-    tokenise: Tokeniser,
-    languages: tuple[str, ...],
-    measurement: Measurement,
-    facts: ModelFacts,
-    block_size: int | None = None,
-    answerable: bool = False,
-    tokens_per_language: int | None = None,
-) -> Encoder:
-    """Make what turns rows into token ids, for a measurement with a model; `answerable` for answers to be judged."""
-    limits = (tokenise, languages, facts.max_prompt_tokens, facts.vocabulary)
-    marks = measurement.include_special_tokens
-    if measurement.position == "corpus":
-        return BlockEncoder(
-            *limits, block_size, include_special_tokens=marks, tokens_per_language=tokens_per_language
-        )
-    of_prompts = JudgedEncoder if answerable else PromptEncoder
-    if measurement.position == "answer":
-        return of_prompts(*limits, "appended", own_tokens=True, include_special_tokens=marks)
-    answers = "first token" if measurement.attribution else "ignored"
-    own = measurement.position == "any"
-    return of_prompts(*limits, answers, own_tokens=own, include_special_tokens=marks)
-
-
-def check_window(window: int, block_size: int | None, longest: int) -> None:
-    """Check that a corpus' tokens can be counted: within a window they are, in 32 bits.
-
-    Args:
-        longest: Tokens of the longest prompt that the model takes.
-    Raises:
-        InputError: they could overflow; or blocks are longer than the model takes.
-    """
-    if block_size is not None and block_size > longest:
-        raise InputError(
-            f"--block-size {block_size}: the model takes {longest} tokens (--max-model-len less one)"
-        )
-    if window * (block_size or longest) >= 2**31:
-        raise InputError(
-            f"--window {window}: of a corpus with up to {block_size or longest} tokens a text at most "
-            f"{2**31 // (block_size or longest)}"
-        )
-
-
-class ListedRows:
-    """Tokenised rows that are all there; `Rows`. Their digests are not needed."""
-
-    def __init__(self, rows: Iterable[Tokenised]) -> None:
-        self._rows = iter(rows)
-
-    def take(self, wait: bool) -> tuple[Tokenised | Skipped, int] | None:
-        """See `Rows.take`."""
-        return next(self._rows), NO_DIGEST
-
-
-class TokenisedRows(Iterator[tuple[Tokenised | Skipped, int]]):
-    """Rows tokenised ahead, each with the digest of its texts; of a corpus, its blocks with those of their token ids.
-
-    Args:
-        rows: The source.
-        encode: Makes token ids of rows.
-        languages: L codes.
-        corpus: Whether rows become blocks.
-        ahead: Rows tokenised beyond the one that was taken last.
-    """
-
-    def __init__(
-        self,
-        rows: Iterable[Row],
-        encode: Encoder,
-        languages: tuple[str, ...],
-        corpus: bool,
-        ahead: int,
-    ) -> None:
-        self._languages, self._corpus = languages, corpus
-        self._digests: deque[int] = deque()
-        self._feed = Feed(rows if corpus else self._digested(rows), encode, ahead)
-
-    def __next__(self) -> tuple[Tokenised | Skipped, int]:
-        taken = self.take(wait=True)
-        assert taken is not None
-        return taken
-
-    def take(self, wait: bool) -> tuple[Tokenised | Skipped, int] | None:
-        """See `Rows.take`."""
-        row = self._feed.take(wait)
-        if row is None:
-            return None
-        if not self._corpus:
-            return row, self._digests.popleft()
-        digest = NO_DIGEST if isinstance(row, Skipped) else digest_of_tokens(self._languages, row.token_ids)
-        return row, digest
-
-    def close(self) -> None:
-        """Stop reading ahead."""
-        self._feed.close()
-
-    def _digested(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """The rows; their digests are kept until they are taken, since a row that is skipped loses its texts."""
-        for row in rows:
-            self._digests.append(digest_of_row(row.example if isinstance(row, Tokenised) else row))
-            yield row

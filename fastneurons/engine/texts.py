@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import Row, Tokenised
+from fastneurons.engine.encode import AnyExample, Tokenised
 from fastneurons.engine.tokenise import Tokeniser
 
 
@@ -49,7 +49,7 @@ def windows_of(num_tokens: int, first: int, length: int, stride: int) -> Iterato
 
 
 class TextEncoder:
-    """Encodes texts, one row for each row of the source; spans are of the tokens to judge.
+    """Encodes texts, one example for each example of the source; spans are of the tokens to judge.
 
     A text begins with the marks that the tokenizer puts before it, which are not judged, and has none behind it.
 
@@ -67,25 +67,30 @@ class TextEncoder:
         self.is_full = False
         self.num_begun = 0
 
-    def __call__(self, rows: list[Row]) -> list[Tokenised | Skipped]:
+    def __call__(self, given: list[AnyExample]) -> list[Tokenised | Skipped]:
         """Examples tokenised, or skipped for what the tokenizer makes of them."""
-        examples = [row for row in rows if isinstance(row, Example)]
+        examples = [example for example in given if isinstance(example, Example)]
         places = [
-            (k, code) for k, row in enumerate(examples) for code in self._languages if code in row.prompts
+            (k, code)
+            for k, example in enumerate(examples)
+            for code in self._languages
+            if code in example.prompts
         ]
         found: list[dict[str, list[int]]] = [{} for _ in examples]
         for (k, code), encoded in zip(
             places, self._tokenise([examples[k].prompts[code] for k, code in places]), strict=True
         ):
             found[k][code] = encoded.ids
-        encoded_rows = iter(self._row(example, ids) for example, ids in zip(examples, found, strict=True))
-        return [next(encoded_rows) if isinstance(row, Example) else row for row in rows]
+        encoded_examples = iter(
+            self._tokenised(example, ids) for example, ids in zip(examples, found, strict=True)
+        )
+        return [next(encoded_examples) if isinstance(example, Example) else example for example in given]
 
     def rest(self) -> list[Tokenised | Skipped]:
         """Nothing."""
         return []
 
-    def _row(self, example: Example, ids_of: dict[str, list[int]]) -> Tokenised | Skipped:
+    def _tokenised(self, example: Example, ids_of: dict[str, list[int]]) -> Tokenised | Skipped:
         token_ids: list[list[int] | None] = [None] * len(self._languages)
         spans: list[list[int]] = [[] for _ in self._languages]
         begun = 0

@@ -16,13 +16,15 @@ from torch import Tensor
 from vllm.v1.outputs import AsyncModelRunnerOutput
 
 from fastneurons.engine.adapters import CHANGES_UNEMBEDDING
+from fastneurons.engine.buffers import TooLargeError
 from fastneurons.engine.core import ADAPTER_NUMBER, lora_request
 from fastneurons.engine.discovery import NoSiteError, find_sites
 from fastneurons.engine.edit_bank import EditBank
 from fastneurons.engine.engine_warnings import collected_warnings, of_rounding
 from fastneurons.engine.finite import FiniteWatch
 from fastneurons.engine.loading import watched_loading
-from fastneurons.engine.observer import ObservationSpec, Observer, TooLargeError
+from fastneurons.engine.observation import ObservationSpec
+from fastneurons.engine.observer import Observer
 from fastneurons.engine.patch import original_activation, patch
 from fastneurons.engine.requests import EDIT_KEY, ROW_KEY, SAMPLED_KEY, SCORED_KEY, SPANS_KEY, is_ours
 from fastneurons.engine.rows import Batch

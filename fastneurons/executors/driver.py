@@ -8,10 +8,7 @@ without a gap.
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from statistics import median
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastneurons.data.example import Example
 from fastneurons.errors import EngineError, InputError, StoreError
+from fastneurons.executors.finished import FinishedWindows
 from fastneurons.executors.messages import (
     Begin,
     Begun,
@@ -29,18 +27,20 @@ from fastneurons.executors.messages import (
     EngineReport,
     Engines,
     Event,
+    ExamplesOfWindow,
     Failed,
     Measure,
     Progress,
     Ready,
-    RowsOfWindow,
     Started,
     Written,
+    difference,
 )
+from fastneurons.executors.slot import Slot, judge
 from fastneurons.experiments.interrupts import SIGNALS_APART_S
 from fastneurons.experiments.measure import Found
 from fastneurons.progress import RunProgress
-from fastneurons.store import StoreWriter, Window, WrittenWindow
+from fastneurons.store import StoreWriter
 
 # An engine that ended is started again so many times in its slot.
 MOST_RESTARTS = 3
@@ -48,9 +48,6 @@ MOST_RESTARTS = 3
 _MOST_ATTEMPTS = 3
 # The driver looks at clocks and at the source at least so often.
 _LOOK_S = 0.2
-# An engine is slow if its prompts take this many times as long as those of the others, over its last windows.
-_SLOW = 2.0
-_WINDOWS_TO_JUDGE = 3
 # A slot whose engine is not ready by then is mentioned, once.
 _STILL_STARTING_S = 300.0
 
@@ -58,7 +55,7 @@ _STILL_STARTING_S = 300.0
 class WindowSource(Protocol):
     """The windows of a run, in order."""
 
-    def take(self) -> RowsOfWindow | None:
+    def take(self) -> ExamplesOfWindow | None:
         """The next window; None where none is ready yet.
 
         Raises:
@@ -67,56 +64,12 @@ class WindowSource(Protocol):
         """
 
 
-@dataclass
-class _Slot:
-    """An engine, or the place for one.
-
-    Args:
-        process: Where it runs, for people.
-        ready: Whether it takes windows.
-        has_store: Whether it knows the store.
-        restarts: How many engines were started in the slot after the first.
-        since: When it was started, or last heard of, or given work after it had none.
-        choosing: Whether it chooses edges of histograms.
-        told: Whether people were told that it is still starting.
-        waiting: The window sent that it has not begun.
-        asked_back: Whether it was asked for that one, since others have nothing to do.
-        begun: Those begun and not written, by first row.
-        measured: Rows and prompts measured of each of these.
-        rows: Of all windows written.
-        clock: When it began to measure, or wrote its last window.
-        seconds: For each of its last windows, how long a prompt took.
-        slow: Whether people were told that it is slow.
-    """
-
-    process: str = ""
-    ready: bool = False
-    has_store: bool = False
-    restarts: int = 0
-    since: float = 0.0
-    choosing: bool = False
-    told: bool = False
-    waiting: RowsOfWindow | None = None
-    asked_back: bool = False
-    begun: dict[int, RowsOfWindow] = field(default_factory=dict)
-    measured: dict[int, tuple[int, int]] = field(default_factory=dict)
-    rows: int = 0
-    clock: float = 0.0
-    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOWS_TO_JUDGE))
-    slow: bool = False
-
-    @property
-    def windows(self) -> list[RowsOfWindow]:
-        """Windows sent and not written."""
-        return [*self.begun.values(), *([] if self.waiting is None else [self.waiting])]
-
-
 class Driver:
     """One run over many engines.
 
     Args:
         engines: Starts them and carries messages.
-        progress: Is shown the rows of all engines together, and messages.
+        progress: Is shown the examples of all engines together, and messages.
         stop: Once set, no further window is begun; those in work are finished and committed.
         window_timeout_s: An engine with work that says nothing for so long counts as hung.
     """
@@ -126,22 +79,21 @@ class Driver:
     ) -> None:
         self._engines, self._progress, self._stop = engines, progress, stop
         self._timeout_s = window_timeout_s
-        self._slots = [_Slot() for _ in range(engines.num_slots)]
+        self._slots = [Slot() for _ in range(engines.num_slots)]
         self._live = set(range(engines.num_slots))  # slots that have an engine
         self._report: EngineReport | None = None
         self._edges: NDArray[np.float32] | None = None
         self._writer: StoreWriter | None = None
         self._source: WindowSource | None = None
         self._reopen: Callable[[], None] = lambda: None
-        self._returned: list[RowsOfWindow] = []  # to be measured by another engine, in order
+        self._returned: list[ExamplesOfWindow] = []  # to be measured by another engine, in order
         self._attempts: dict[int, int] = {}
-        self._shown: dict[int, int] = {}  # rows of unfinished windows that progress has been told of
-        # By first row; windows that follow each other without a gap are one.
-        self._finished: dict[int, WrittenWindow | Window] = {}
+        self._shown: dict[int, int] = {}  # examples of unfinished windows that progress has been told of
+        self._finished = FinishedWindows()
         self._exhausted = False
         self._source_error: Exception | None = None
         self._stopping = False
-        self._rows = self._skipped = self._begun = 0
+        self._examples = self._skipped = self._begun = 0
         self._first_skipped: str | None = None
 
     def start(self) -> EngineReport:
@@ -202,24 +154,24 @@ class Driver:
         try:
             while not self._is_done():
                 self._hand_out()
-                self._commit()
+                self._finished.commit(writer)
                 self._hear()
                 self._check_clocks()
         finally:
             # Also after an error: what follows the commit mark without a gap is kept.
-            self._commit(all_of_it=True)
+            self._finished.commit(writer, all_of_it=True)
         if self._source_error is not None:
             raise self._source_error
         return not self._stopping
 
     @property
     def found(self) -> Found:
-        """The rows measured or skipped so far."""
-        return Found(self._rows, self._skipped, self._first_skipped, self._begun)
+        """The examples measured or skipped so far."""
+        return Found(self._examples, self._skipped, self._first_skipped, self._begun)
 
     def describe(self) -> str:
         """The engines' work in one line."""
-        parts = [f"{number}: {slot.rows:,}" for number, slot in enumerate(self._slots)]
+        parts = [f"{number}: {slot.examples:,}" for number, slot in enumerate(self._slots)]
         return f"examples by engine: {', '.join(parts)}"
 
     def _is_done(self) -> bool:
@@ -264,7 +216,7 @@ class Driver:
                 asked.append(slot)
                 self._engines.send(number, Drop(slot.waiting.first - 1))
 
-    def _next_window(self) -> RowsOfWindow | None:
+    def _next_window(self) -> ExamplesOfWindow | None:
         if self._returned:
             return self._returned.pop(0)
         if self._exhausted or self._stopping:
@@ -294,14 +246,14 @@ class Driver:
             self._progress.message("stopping once the windows in work are measured; once more stops at once")
 
     def _last_begun(self) -> int:
-        """First row of the last window that is in work or finished and not committed; -1 if there is none."""
+        """First example of the last window that is in work or finished and not committed; -1 if there is none."""
         begun = [first for slot in self._slots for first in slot.begun]
-        return max([*begun, *self._finished], default=-1)
+        return max([*begun, self._finished.last])
 
-    def _give_to_others(self, windows: list[RowsOfWindow]) -> None:
+    def _give_to_others(self, windows: list[ExamplesOfWindow]) -> None:
         """Have other engines measure windows; of a run that is stopping, only those that others come after."""
         last = self._last_begun()
-        windows = sorted([*self._returned, *windows], key=_first_row)
+        windows = sorted([*self._returned, *windows], key=_first_of)
         self._returned = [window for window in windows if not self._stopping or window.first < last]
 
     # -- events ---------------------------------------------------------------------------------------
@@ -310,7 +262,7 @@ class Driver:
         for number, event in self._engines.receive(_LOOK_S):
             self._on(number, self._slots[number], event)
 
-    def _on(self, number: int, slot: _Slot, event: Event) -> None:
+    def _on(self, number: int, slot: Slot, event: Event) -> None:
         slot.since = time.monotonic()
         match event:
             case Started(process):
@@ -333,7 +285,7 @@ class Driver:
             case Failed():
                 self._on_failed(number, slot, event)
 
-    def _on_ready(self, number: int, slot: _Slot, report: EngineReport) -> None:
+    def _on_ready(self, number: int, slot: Slot, report: EngineReport) -> None:
         problem = None if self._report is None else difference(self._report, report)
         if problem is not None:
             self._engines.kill(number)
@@ -342,32 +294,32 @@ class Driver:
         self._report = self._report or report
         slot.ready = True
 
-    def _on_progress(self, slot: _Slot, event: Progress) -> None:
-        """Show rows, but those that another engine had measured already once only."""
-        rows, prompts = slot.measured.get(event.first, (0, 0))
-        rows, prompts = slot.measured[event.first] = rows + event.rows, prompts + event.prompts
+    def _on_progress(self, slot: Slot, event: Progress) -> None:
+        """Show examples, but those that another engine had measured already once only."""
+        examples, prompts = slot.measured.get(event.first, (0, 0))
+        examples, prompts = slot.measured[event.first] = examples + event.examples, prompts + event.prompts
         shown = self._shown.get(event.first, 0)
-        self._shown[event.first] = max(shown, rows)
-        self._progress.advance(max(0, rows - shown), event.prompts, event.tokens)
+        self._shown[event.first] = max(shown, examples)
+        self._progress.advance(max(0, examples - shown), event.prompts, event.tokens)
 
-    def _on_written(self, number: int, slot: _Slot, written: Written) -> None:
+    def _on_written(self, number: int, slot: Slot, written: Written) -> None:
         window = slot.begun.pop(written.first)
         _, prompts = slot.measured.pop(written.first, (0, 0))
         self._attempts.pop(written.first, None)
         self._shown.pop(written.first, None)
-        self._finished[written.first] = written.window
-        self._join(written.first)
-        slot.rows += len(window)
-        self._rows, self._skipped = self._rows + len(window), self._skipped + written.num_skipped
+        self._finished.add(written.first, written.window)
+        slot.examples += len(window)
+        self._examples, self._skipped = self._examples + len(window), self._skipped + written.num_skipped
         self._begun += written.begun
         self._first_skipped = self._first_skipped or written.first_skipped
         now = time.monotonic()
         if prompts:
             slot.seconds.append((now - slot.clock) / prompts)
-            self._judge(number, slot)
+            if (message := judge(self._slots, self._live, number)) is not None:
+                self._progress.message(message)
         slot.clock = now
 
-    def _on_failed(self, number: int, slot: _Slot, failed: Failed) -> None:
+    def _on_failed(self, number: int, slot: Slot, failed: Failed) -> None:
         """Give an engine's windows to others, and start another one in its place.
 
         Raises:
@@ -393,7 +345,7 @@ class Driver:
                     f"{name}: {failed.message}; {_MOST_ATTEMPTS} engines in turn have failed on the examples from "
                     f"{first} on"
                 )
-        self._slots[number] = _Slot(restarts=slot.restarts + 1, rows=slot.rows)
+        self._slots[number] = Slot(restarts=slot.restarts + 1, examples=slot.examples)
         self._give_to_others(slot.windows)
         if slot.restarts < MOST_RESTARTS and not self._stopping:
             count = f"{slot.restarts + 1} of {MOST_RESTARTS}"
@@ -433,75 +385,6 @@ class Driver:
                 said = f"said nothing for {self._timeout_s:g} s (--window-timeout) while it had {what}"
                 self._on_failed(number, slot, Failed("death", said))
 
-    def _judge(self, number: int, slot: _Slot) -> None:
-        """Say which engine is slow, and when it is so no longer."""
-        times = {
-            other: median(self._slots[other].seconds)
-            for other in self._live
-            if len(self._slots[other].seconds) == _WINDOWS_TO_JUDGE
-        }
-        if number not in times or len(times) < 2:
-            return
-        others = median(seconds for other, seconds in times.items() if other != number)
-        is_slow = times[number] > _SLOW * others
-        if is_slow != slot.slow:
-            slot.slow = is_slow
-            what = "is slow" if is_slow else "is not slow any more"
-            self._progress.message(
-                f"engine {number} ({slot.process}) {what}: {1 / times[number]:,.1f} prompts/s, others "
-                f"{1 / others:,.1f}"
-            )
 
-    # -- committing -----------------------------------------------------------------------------------
-
-    def _join(self, first: int) -> None:
-        """Add a window to the stretch that it continues, so that sums of many windows are kept as one."""
-        window = self._finished[first]
-        if isinstance(window, Window):
-            return
-        for before, stretch in list(self._finished.items()):
-            if isinstance(stretch, WrittenWindow) and stretch.end == window.first:
-                del self._finished[window.first]
-                window = self._finished[before] = stretch.followed_by(window)
-                break
-        after = self._finished.get(window.end)
-        if isinstance(after, WrittenWindow):
-            del self._finished[after.first]
-            self._finished[window.first] = window.followed_by(after)
-
-    def _commit(self, all_of_it: bool = False) -> None:
-        """Commit what follows the commit mark; unless all of it is wanted, without waiting for a commit under way.
-
-        Raises:
-            StoreError: this or the commit before failed.
-        """
-        writer = self._writer
-        if writer is None or (writer.is_busy and not all_of_it):
-            return
-        writer.wait()
-        while (ready := self._finished.pop(writer.committed, None)) is not None:
-            if isinstance(ready, WrittenWindow):
-                writer.commit_written(ready)
-            else:
-                writer.commit(ready)
-            if not all_of_it:
-                return
-            writer.wait()
-
-
-def _first_row(window: RowsOfWindow) -> int:
+def _first_of(window: ExamplesOfWindow) -> int:
     return window.first
-
-
-def difference(first: EngineReport, other: EngineReport) -> str | None:
-    """Say in which respect two engines' results would not go together; None if they would."""
-    for name in (
-        "dtype", "layers", "neurons", "function", "gated", "max_prompt_tokens", "vocabulary", "model_fingerprint",
-        "tokenizer_fingerprint",
-    ):  # fmt: skip
-        here, there = getattr(first.facts, name), getattr(other.facts, name)
-        if here != there:
-            return f"{name.replace('_', ' ')} {there}, not {here}"
-    if first.tokens != other.tokens:
-        return f"tokens {other.tokens}, not {first.tokens}"
-    return None

@@ -19,7 +19,7 @@ from fastneurons.executors.shares import local_shares
 from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
 from fastneurons.experiments.interrupts import interruptible
 from fastneurons.experiments.measure import check_languages, finish, header_of, writer_for
-from fastneurons.experiments.resume import KnownRows
+from fastneurons.experiments.resume import KnownExamples
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.window_source import Blocks, windows_of
 from fastneurons.experiments.windows import EngineReport, MeasureJob
@@ -128,7 +128,7 @@ def write_with_driver(
     blocks = Blocks(report.facts.model, report.languages, report.measurement, engine, report.facts)
     with writer_for(out, header, report.measurement, options, constants) as writer:
         first = writer.committed
-        known = KnownRows(writer.committed_rows())
+        known = KnownExamples(writer.committed_examples())
         if first and not writer.is_complete:
             progress.message(f"continuing after {first} examples")
         if not corpus:
@@ -162,7 +162,7 @@ class _Counting:
 
 
 class _Reopening:
-    """Reopens a complete store once there are more rows than it has."""
+    """Reopens a complete store once there are more examples than it has."""
 
     def __init__(
         self,

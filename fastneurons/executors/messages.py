@@ -19,8 +19,8 @@ from fastneurons.experiments.windows import (
     Advanced,
     EncodedWindow,
     EngineReport,
+    ExamplesOfWindow,
     MeasuredWindow,
-    RowsOfWindow,
 )
 from fastneurons.store import StorePlace, Window, WrittenWindow
 
@@ -50,12 +50,12 @@ class ChooseEdges:
 class Measure:
     """Measure a window, after those that were sent before."""
 
-    rows: RowsOfWindow
+    examples: ExamplesOfWindow
 
 
 @dataclass(frozen=True)
 class Drop:
-    """Give back windows that begin after this row and that are not begun yet."""
+    """Give back windows that begin after this example and that are not begun yet."""
 
     after: int
 
@@ -99,17 +99,17 @@ class EdgesChosen:
 
 @dataclass(frozen=True)
 class Begun:
-    """The window that begins with this row is being measured."""
+    """The window that begins with this example is being measured."""
 
     first: int
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Rows of a window that were measured or skipped since the last word, with their prompts and tokens."""
+    """Examples of a window that were measured or skipped since the last word, with their prompts and tokens."""
 
     first: int
-    rows: int
+    examples: int
     prompts: int
     tokens: int
 
@@ -119,10 +119,10 @@ class Written:
     """A window is measured.
 
     Args:
-        first: Index of its first row.
-        window: Written, or whole where it shares objects of the store with committed rows: the run writes it then.
+        first: Index of its first example.
+        window: Written, or whole where it shares objects of the store with committed examples: the run writes it then.
         begun: Texts that began with the tokenizer's begin mark.
-        num_skipped: Rows of it that were skipped.
+        num_skipped: Examples of it that were skipped.
         first_skipped: The first of those as "id: reason".
     """
 
@@ -135,7 +135,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Dropped:
-    """Windows given back, by their first rows."""
+    """Windows given back, by their first examples."""
 
     firsts: tuple[int, ...]
 
@@ -164,7 +164,7 @@ class Measurer(Protocol):
 
     report: EngineReport
 
-    def encode(self, given: RowsOfWindow) -> EncodedWindow:
+    def encode(self, given: ExamplesOfWindow) -> EncodedWindow:
         """Prepare a window; runs in a thread next to `measure`."""
 
     def choose_edges(self, texts: Sequence[Example]) -> NDArray[np.float32]:
@@ -230,6 +230,7 @@ __all__ = [
     "EngineReport",
     "Engines",
     "Event",
+    "ExamplesOfWindow",
     "Failed",
     "Job",
     "Measure",
@@ -238,9 +239,22 @@ __all__ = [
     "Message",
     "Progress",
     "Ready",
-    "RowsOfWindow",
     "Started",
     "Window",
     "Written",
     "WrittenWindow",
 ]
+
+
+def difference(first: EngineReport, other: EngineReport) -> str | None:
+    """Say in which respect two engines' results would not go together; None if they would."""
+    for name in (
+        "dtype", "layers", "neurons", "function", "gated", "max_prompt_tokens", "vocabulary", "model_fingerprint",
+        "tokenizer_fingerprint",
+    ):  # fmt: skip
+        here, there = getattr(first.facts, name), getattr(other.facts, name)
+        if here != there:
+            return f"{name.replace('_', ' ')} {there}, not {here}"
+    if first.tokens != other.tokens:
+        return f"tokens {other.tokens}, not {first.tokens}"
+    return None

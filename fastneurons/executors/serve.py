@@ -108,7 +108,7 @@ class _Server:
                     self._measurer.set_edges(edges)
                 for found in self._measurer.measure(self._take):
                     if not isinstance(found, MeasuredWindow):
-                        self._tell(Progress(found.first, found.rows, found.prompts, found.tokens))
+                        self._tell(Progress(found.first, found.examples, found.prompts, found.tokens))
                         continue
                     if pending is not None:
                         pending.result()
@@ -153,8 +153,8 @@ class _Server:
                 with self._changed:
                     self._sample = texts
                     self._changed.notify()
-            case Measure(rows):
-                encoded = self._measurer.encode(rows)
+            case Measure(given):
+                encoded = self._measurer.encode(given)
                 with self._changed:
                     self._waiting.append(encoded)
                     self._changed.notify()

@@ -18,11 +18,12 @@ from fastneurons.data.example import Skipped
 from fastneurons.engine.answers import Answerable, AnswerEncoder
 from fastneurons.engine.collect import Collector
 from fastneurons.engine.edits import Change
-from fastneurons.engine.engine import ModelFacts, PatchedEngine
+from fastneurons.engine.engine import PatchedEngine
+from fastneurons.engine.facts import ModelFacts
+from fastneurons.engine.feed import TokenisedExamples
 from fastneurons.engine.outcomes import Design, Outcome, OutcomePass
 from fastneurons.engine.reading import ReadingPass, Slots, Totals
 from fastneurons.engine.scoring import judged_places
-from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.tokenise import Tokeniser, describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.experiments.common_sets import (
@@ -36,7 +37,7 @@ from fastneurons.experiments.design import Deactivation
 from fastneurons.experiments.interrupts import was_stopped
 from fastneurons.experiments.judging import measures_without_texts
 from fastneurons.experiments.measure import describe, described, header_of, skipped_lines
-from fastneurons.experiments.resume import KnownRows, remaining_rows
+from fastneurons.experiments.resume import KnownExamples, remaining_examples
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.with_one_engine import with_one_engine
 from fastneurons.model_name import short_name
@@ -46,7 +47,7 @@ from fastneurons.scores import choose, is_chosen
 from fastneurons.store import Header, Store, StoreWriter, Window, check_output, open_store
 
 if TYPE_CHECKING:
-    from fastneurons.engine.observer import ObservationSpec
+    from fastneurons.engine.observation import ObservationSpec
 
 # Examples in flight for each step that may run: the next step is ready while one runs.
 _STEPS_IN_FLIGHT = 4
@@ -176,7 +177,7 @@ class _Job:
 
     def _observation(self, config: Any) -> "ObservationSpec":
         from fastneurons.engine.device import device_memory, observe_memory_of
-        from fastneurons.engine.observer import ObservationSpec
+        from fastneurons.engine.observation import ObservationSpec
 
         if self.measurement.observe_memory is None:
             memory = observe_memory_of(device_memory()) / 2**30
@@ -244,10 +245,10 @@ class _Job:
         count = np.zeros((*model.shape, len(CATEGORIES)), np.int64)
         contribution, prompts = np.zeros((L, *model.shape)), np.zeros(L)
         shown.start(source.total, 0)
-        with self._tokenised(engine, source.rows, source.add_special_tokens) as rows:
+        with self._tokenised(engine, source.examples, source.add_special_tokens) as examples:
             passing = ReadingPass(
                 engine, L, self.measurement, Collector(engine, L, self.measurement), Slots(engine.facts.slots),
-                Totals(), rows=rows, first=0, window=self._options.window, keep_bits=False, stop=stop,
+                Totals(), examples=examples, first=0, window=self._options.window, keep_bits=False, stop=stop,
             )  # fmt: skip
             for part in passing:
                 count += part["occupancy"][0]
@@ -255,7 +256,7 @@ class _Job:
                 prompts += part["present"].sum(0)
                 if "neuron_contribution" in part:
                     contribution += part["neuron_contribution"]
-                shown.advance(len(part.rows), int(part["present"].sum()), int(part["token_count"].sum()))
+                shown.advance(len(part.examples), int(part["present"].sum()), int(part["token_count"].sum()))
         shown.stop()
         if not number and not stop.is_set():
             raise InputError("no example could be read, so no neuron is in any category")
@@ -290,11 +291,11 @@ class _Job:
         stop: threading.Event,
     ) -> None:
         first, window, shard = writer.committed, self._options.window, self._options.shard
-        known = KnownRows(writer.committed_rows())
+        known = KnownExamples(writer.committed_examples())
         source = source.part(shard, window)
 
         def number_of(index: int) -> int:
-            return index if shard is None else shard.whole_row(index, window)
+            return index if shard is None else shard.whole_example(index, window)
 
         if first and not writer.is_complete:
             shown.message(f"continuing after {first} examples")
@@ -303,8 +304,8 @@ class _Job:
         number, num_skipped = first, 0
         first_skipped: Skipped | None = None
         try:
-            rows = remaining_rows(source.rows, known, stop)
-            with self._tokenised(engine, rows, source.add_special_tokens) as encoded:
+            examples = remaining_examples(source.examples, known, stop)
+            with self._tokenised(engine, examples, source.add_special_tokens) as encoded:
                 reads_last = self.measurement.position == "last"
                 passing = OutcomePass(
                     engine, self._design, len(self._languages), encoded, first, reads_last, stop, number_of
@@ -315,8 +316,8 @@ class _Job:
                         writer.reopen()
                     waiting.append(outcome)
                     number += 1
-                    if isinstance(outcome.row, Skipped):
-                        first_skipped, num_skipped = first_skipped or outcome.row, num_skipped + 1
+                    if isinstance(outcome.encoded, Skipped):
+                        first_skipped, num_skipped = first_skipped or outcome.encoded, num_skipped + 1
                     shown.advance(1, *self._work_of(outcome))
                     if number % window == 0:
                         writer.commit(self._window(waiting, number - len(waiting), source.tasks))
@@ -354,19 +355,19 @@ class _Job:
                 shown.message(note)
 
     def _work_of(self, outcome: Outcome) -> tuple[int, int]:
-        """Prompts that were answered for a row, each counted as often as it was, and their tokens."""
-        if isinstance(outcome.row, Skipped):
+        """Prompts that were answered for an example, each counted as often as it was, and their tokens."""
+        if isinstance(outcome.encoded, Skipped):
             return 0, 0
-        C, texts = len(self._design.conditions), [each for of in outcome.row.candidates for each in of]
+        C, texts = len(self._design.conditions), [each for of in outcome.encoded.candidates for each in of]
         return C * len(texts), C * sum(len(each.token_ids) for each in texts)
 
     def _tokeniser(self, engine: PatchedEngine, add_special_tokens: bool) -> Tokeniser:
         return Tokeniser(engine.tokenizer, add_special_tokens, self.measurement.add_bos_token)
 
     def _tokenised(
-        self, engine: PatchedEngine, rows: Iterable[Any], add_special_tokens: bool
-    ) -> "closing[TokenisedRows]":
-        """Rows tokenised ahead of the engine, in a thread that ends with the context."""
+        self, engine: PatchedEngine, examples: Iterable[Any], add_special_tokens: bool
+    ) -> "closing[TokenisedExamples]":
+        """Examples tokenised ahead of the engine, in a thread that ends with the context."""
         tokenise = self._tokeniser(engine, add_special_tokens)
         facts, position = engine.facts, self.measurement.position
         encode = AnswerEncoder(
@@ -378,7 +379,7 @@ class _Job:
             own_tokens=position != "last",
             include_special_tokens=self.measurement.include_special_tokens,
         )
-        return closing(TokenisedRows(rows, encode, self._languages, False, max(256, facts.slots)))
+        return closing(TokenisedExamples(examples, encode, self._languages, False, max(256, facts.slots)))
 
     def _header(self, engine: PatchedEngine, source: Source, tokens: dict[str, Any]) -> Header:
         read = _Read(engine.facts, self.measurement, self._languages)
@@ -392,20 +393,21 @@ class _Job:
         )
 
     def _window(self, outcomes: Sequence[Outcome], first: int, tasks: tuple[str, ...]) -> Window:
-        """Rows that are through, as a window of the store."""
-        rows = [
-            outcome.row if isinstance(outcome.row, Skipped) else outcome.row.example for outcome in outcomes
+        """Examples that are through, as a window of the store."""
+        examples = [
+            outcome.encoded if isinstance(outcome.encoded, Skipped) else outcome.encoded.example
+            for outcome in outcomes
         ]
         C, N = len(self._design.conditions), self._num_layers
-        arrays = described(rows, tasks, self._languages)
+        arrays = described(examples, tasks, self._languages)
         arrays |= outcome_arrays(outcomes, len(self._languages), C, N)
-        return Window(first, arrays, skipped_lines(rows, first))
+        return Window(first, arrays, skipped_lines(examples, first))
 
 
 def outcome_arrays(
     outcomes: Sequence[Outcome], num_languages: int, num_conditions: int, num_layers: int
 ) -> Arrays:
-    """The store's arrays of E rows that are through, judged.
+    """The store's arrays of E examples that are through, judged.
 
     Args:
         num_languages: L.
@@ -413,7 +415,7 @@ def outcome_arrays(
         num_layers: N.
     Returns:
         `digest`, `token_count`, `present`, `log_probability`, `judged_count`, `correct`, and of the sizes of
-        sets `neuron_count` and `overlap`; fill values where a row was skipped.
+        sets `neuron_count` and `overlap`; fill values where an example was skipped.
     """
     E, L, C, N = len(outcomes), num_languages, num_conditions, num_layers
     arrays: Arrays = {
@@ -427,17 +429,17 @@ def outcome_arrays(
         "overlap": np.zeros((E, C, N), np.int32),
     }
     for e, outcome in enumerate(outcomes):
-        row = outcome.row
-        if not isinstance(row, Answerable):
+        encoded = outcome.encoded
+        if not isinstance(encoded, Answerable):
             continue
-        lengths = [len(ids) if ids is not None else 0 for ids in row.token_ids]
+        lengths = [len(ids) if ids is not None else 0 for ids in encoded.token_ids]
         arrays["token_count"][e] = lengths
         arrays["present"][e] = np.array(lengths) > 0
         arrays["neuron_count"][e], arrays["overlap"][e] = outcome.neuron_count, outcome.overlap
-        for index, reference in enumerate(row.reference):
+        for index, reference in enumerate(encoded.reference):
             if reference < 0:
                 continue
-            likelihood, chosen = outcome.log_likelihood[index], row.candidates[index][reference]
+            likelihood, chosen = outcome.log_likelihood[index], encoded.candidates[index][reference]
             arrays["log_probability"][e, index] = likelihood[:, reference]
             arrays["judged_count"][e, index] = len(chosen.token_ids) - chosen.first
             if likelihood.shape[1] > 1:

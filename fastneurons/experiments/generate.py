@@ -13,18 +13,18 @@ from fastneurons.arrays import Answer, Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.edits import Edits, check_before_loading
-from fastneurons.engine.encode import PromptEncoder, Tokenised
+from fastneurons.engine.encode import PromptEncoder, Tokenised, without_tokens
 from fastneurons.engine.engine import PatchedEngine
+from fastneurons.engine.feed import TokenisedExamples
 from fastneurons.engine.generation import Generated, ToGenerate, generate, greedy
-from fastneurons.engine.placement import MeasuredRows
+from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.engine.scoring import scoring_engine
-from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.tokenise import Tokeniser, token_facts
 from fastneurons.errors import InputError, printable
 from fastneurons.experiments.header import model_and_adapter
-from fastneurons.experiments.resume import KnownRows, remaining_rows
+from fastneurons.experiments.resume import KnownExamples, remaining_examples
 from fastneurons.experiments.source import Source
-from fastneurons.experiments.under_edits import header_under_edits, write_rows, writer_under_edits
+from fastneurons.experiments.under_edits import header_under_edits, write_examples, writer_under_edits
 from fastneurons.experiments.with_one_engine import with_one_engine
 from fastneurons.model_name import short_name
 from fastneurons.neuron_sets import Edit
@@ -123,7 +123,7 @@ def generate_into_store(
     observation = {
         "edits": len(edits),
         "edit_values": sum(edit.value is not None for _, edit in edits),
-        "judged_places": 0,  # an adapter may change the unembedding: only sampled rows meet it
+        "judged_places": 0,  # an adapter may change the unembedding: only sampled examples meet it
     }
     with with_one_engine(source, progress, verbose) as (shown, stop):
         shown.message(f"loading {short_name(model)}")
@@ -167,13 +167,15 @@ class GenerationJob:
         header = self._header(tokenise)
         with writer_under_edits(out, header, self.options, self.options.keep_prompts) as writer:
             first = writer.committed
-            known = KnownRows(writer.committed_rows())
+            known = KnownExamples(writer.committed_examples())
             if first and not writer.is_complete:
                 progress.message(f"continuing after {first} examples")
             progress.start(None if source.total is None else max(first, source.total), first)
-            rows = TokenisedRows(remaining_rows(source.rows, known, stop), encode, self.languages, False, 256)
-            texts = TextsPass(self, rows, bank, slots, first, stop)
-            write_rows(writer, texts.run(), rows, source, known, progress, stop, "generated_count")
+            examples = TokenisedExamples(
+                remaining_examples(source.examples, known, stop), encode, self.languages, False, 256
+            )
+            texts = TextsPass(self, examples, bank, slots, first, stop)
+            write_examples(writer, texts.run(), examples, source, known, progress, stop, "generated_count")
         if not stop.is_set():  # else requests may still name them
             for slot in slots:
                 bank.free(slot)
@@ -193,10 +195,10 @@ class GenerationJob:
 
 
 @dataclass
-class _Row:
-    """A row whose texts are being generated: `texts` [L][C]."""
+class _InFlight:
+    """An example whose texts are being generated: `texts` [L][C]."""
 
-    row: Tokenised | Skipped
+    encoded: Tokenised | Skipped
     digest: int
     texts: list[list[Generated | None]]
     unfinished: int = 0
@@ -209,28 +211,28 @@ class TextsPass:
 
     Args:
         job: What is generated.
-        rows: The prompts, with the digests of their rows.
+        examples: The prompts, with the digests of their examples.
         bank: The engine's bank of edits.
         slots: The slot of each edit.
-        first: Index of the first row.
-        stop: Once set, no more is sent, and rows that are not complete are dropped.
+        first: Index of the first example.
+        stop: Once set, no more is sent, and examples that are not complete are dropped.
     """
 
     job: GenerationJob
-    rows: Iterator[tuple[Tokenised | Skipped, int]]
+    examples: Iterator[tuple[Tokenised | Skipped, int]]
     bank: Edits
     slots: Sequence[int]
     first: int
     stop: threading.Event
-    _pending: deque[_Row] = field(default_factory=deque)
-    _expected: deque[tuple[_Row, int, int]] = field(default_factory=deque)  # row, language, condition
+    _pending: deque[_InFlight] = field(default_factory=deque)
+    _expected: deque[tuple[_InFlight, int, int]] = field(default_factory=deque)  # item, language, condition
 
-    def run(self) -> Iterator[MeasuredRows]:
-        """Yield rows with `text`, `generated_count` and `correct`, in order.
+    def run(self) -> Iterator[MeasuredExamples]:
+        """Yield examples with `text`, `generated_count` and `correct`, in order.
 
         Raises:
             EngineError: the engine failed.
-            Exception: whatever taking the rows raised, after all rows before it.
+            Exception: whatever taking the examples raised, after all examples before it.
         """
         decoding, running = self.job.decoding, self.job.running
         parameters = greedy(running, decoding.max_tokens, temperature=decoding.temperature)
@@ -244,10 +246,10 @@ class TextsPass:
 
     def _prompts(self) -> Iterator[ToGenerate]:
         num_languages, conditions = len(self.job.languages), [None, *self.slots]
-        for number, (row, digest) in enumerate(self.rows, self.first):
-            item = _Row(row, digest, [[None] * len(conditions) for _ in range(num_languages)])
+        for number, (encoded, digest) in enumerate(self.examples, self.first):
+            item = _InFlight(encoded, digest, [[None] * len(conditions) for _ in range(num_languages)])
             self._pending.append(item)
-            for index, ids in enumerate(row.token_ids) if isinstance(row, Tokenised) else ():
+            for index, ids in enumerate(encoded.token_ids) if isinstance(encoded, Tokenised) else ():
                 if ids is None:
                     continue
                 seed = self.job.decoding.seed + number * num_languages + index
@@ -258,27 +260,27 @@ class TextsPass:
                     yield ToGenerate(ids, slot, salt, seed=seed)
             item.is_sent = True
 
-    def _through(self) -> Iterator[MeasuredRows]:
+    def _through(self) -> Iterator[MeasuredExamples]:
         while self._pending and self._pending[0].is_sent and not self._pending[0].unfinished:
             yield self._measured(self._pending.popleft())
 
-    def _measured(self, item: _Row) -> MeasuredRows:
+    def _measured(self, item: _InFlight) -> MeasuredExamples:
         languages = self.job.languages
-        ids = item.row.token_ids if isinstance(item.row, Tokenised) else [None] * len(languages)
+        ids = item.encoded.token_ids if isinstance(item.encoded, Tokenised) else [None] * len(languages)
         tokens = np.array([[len(each) if each else 0 for each in ids]], np.int32)
         shape = (1, len(languages), 1 + len(self.slots))
         text = np.full(shape, "", np.dtypes.StringDType())
         count, correct = np.zeros(shape, np.int32), np.full(shape, Answer.NOT_JUDGED, np.uint8)
         for index, language in enumerate(languages):
             for condition, generated in enumerate(item.texts[index]):
-                if generated is None or not isinstance(item.row, Tokenised):
+                if generated is None or not isinstance(item.encoded, Tokenised):
                     continue
                 place = (0, index, condition)
                 # Numbers of bytes that are no UTF-8 come out as replacement characters.
                 decoded = self.job.running.tokenizer.decode(generated.token_ids, skip_special_tokens=True)
                 text[place] = printable(self.job.decoding.cut(decoded))
                 count[place] = len(generated.token_ids)
-                correct[place] = self.job.decoding.judge(text[place], item.row.example, language)
+                correct[place] = self.job.decoding.judge(text[place], item.encoded.example, language)
         arrays: Arrays = {
             "digest": np.array([item.digest], np.uint64),
             "token_count": tokens,
@@ -287,7 +289,7 @@ class TextsPass:
             "generated_count": count,
             "correct": correct,
         }
-        row = item.row.example if isinstance(item.row, Tokenised) else item.row
-        measured = MeasuredRows(self.first, [row], arrays)
+        example = without_tokens(item.encoded)
+        measured = MeasuredExamples(self.first, [example], arrays)
         self.first += 1
         return measured

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastneurons.config import EngineOptions, Measurement, RunOptions
-from fastneurons.engine.engine import ModelFacts
+from fastneurons.engine.facts import ModelFacts
 from fastneurons.errors import printable
 from fastneurons.experiments.source import Source
 from fastneurons.model_name import short_name

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastneurons.config import Measurement
 from fastneurons.data.example import Example
 from fastneurons.engine.edges import first_edges, sampled_texts
-from fastneurons.engine.engine import ModelFacts
+from fastneurons.engine.facts import ModelFacts
 from fastneurons.errors import FastneuronsError
 from fastneurons.experiments.source import Source
 from fastneurons.progress import RunProgress
@@ -54,7 +54,7 @@ def set_edges(
         seed: Chooses the sample.
         progress: Is told about it.
     Returns:
-        float32 [N, B - 1], and a source with all rows, those of the sample included.
+        float32 [N, B - 1], and a source with all examples, those of the sample included.
     Raises:
         EngineError: the engine failed.
     """
@@ -67,9 +67,9 @@ def set_edges(
         # The store is of another run, which its writer will say.
         return np.tile(first_edges(bins), (len(session.facts.layers), 1)), source
     progress.message("choosing the histograms' bins from a sample of the texts")
-    texts, rows = sampled_texts(source.rows, session.languages, seed)
+    texts, examples = sampled_texts(source.examples, session.languages, seed)
     edges = session.choose_edges(texts, source.add_special_tokens)
-    return edges, replace(source, rows=rows)
+    return edges, replace(source, examples=examples)
 
 
 def stored_edges(out: str) -> NDArray[np.float32] | None:

@@ -10,7 +10,7 @@ from fastneurons.arrays import GREEDY_MATCH, Answer, Arrays
 from fastneurons.config import Measurement
 from fastneurons.data.tasks import TASKS
 from fastneurons.engine.answers import Answerable
-from fastneurons.engine.judging import RowAnswers
+from fastneurons.engine.judging import ExampleAnswers
 from fastneurons.errors import InputError
 from fastneurons.scores import choice_lengths, choose, number_match, starts_with
 
@@ -46,29 +46,29 @@ class AnswerJudge:
     choices_by: str = "likelihood"
     max_new_tokens: int | None = None
 
-    def most_tokens(self, row: Answerable, index: int) -> int:
+    def most_tokens(self, encoded: Answerable, index: int) -> int:
         """See `Judge`."""
-        reference = row.reference[index]
-        scoring = _scoring(row.example.task)
-        if reference < 0 or len(row.candidates[index]) > 1 or scoring not in _WRITTEN:
+        reference = encoded.reference[index]
+        scoring = _scoring(encoded.example.task)
+        if reference < 0 or len(encoded.candidates[index]) > 1 or scoring not in _WRITTEN:
             return 0
         if self.max_new_tokens is not None:
             return self.max_new_tokens
         if scoring == "last-number":
             return _REASONING
-        chosen = row.candidates[index][reference]
+        chosen = encoded.candidates[index][reference]
         return 2 * (len(chosen.token_ids) - chosen.first) + _BEYOND_ANSWER
 
-    def __call__(self, row: Answerable, answers: RowAnswers) -> Arrays:
+    def __call__(self, encoded: Answerable, answers: ExampleAnswers) -> Arrays:
         """See `Judge`."""
         arrays = self.unanswered()
-        for index, reference in enumerate(row.reference):
+        for index, reference in enumerate(encoded.reference):
             if reference < 0:
                 continue
-            chosen = row.candidates[index][reference]
+            chosen = encoded.candidates[index][reference]
             arrays["log_probability"][index] = answers.log_likelihood[index][reference]
             arrays["judged_count"][index] = len(chosen.token_ids) - chosen.first
-            right = self._is_right(row, answers, index)
+            right = self._is_right(encoded, answers, index)
             if right is not None:
                 arrays["correct"][index] = Answer.RIGHT if right else Answer.WRONG
         return arrays
@@ -82,30 +82,30 @@ class AnswerJudge:
             "correct": np.full(L, Answer.NOT_JUDGED, np.uint8),
         }
 
-    def _is_right(self, row: Answerable, answers: RowAnswers, index: int) -> bool | None:
+    def _is_right(self, encoded: Answerable, answers: ExampleAnswers, index: int) -> bool | None:
         """Whether an answer is right; None if it cannot be judged."""
-        candidates, code = row.candidates[index], self.languages[index]
+        candidates, code = encoded.candidates[index], self.languages[index]
         if len(candidates) > 1:
-            found = choose(answers.log_likelihood[index], self._lengths(row, index))
-            return int(found.index) == row.reference[index]
+            found = choose(answers.log_likelihood[index], self._lengths(encoded, index))
+            return int(found.index) == encoded.reference[index]
         text = answers.text[index]
         if text is None:
             return None
-        reference, task = row.example.answers[code], row.example.task
+        reference, task = encoded.example.answers[code], encoded.example.task
         language = TASKS[task].answer_language(code) if task in TASKS else code
         try:
             if _scoring(task) == "last-number":
                 return number_match(text, reference, language)
-            return starts_with(text, (reference, *row.example.aliases.get(code, ())), language)
+            return starts_with(text, (reference, *encoded.example.aliases.get(code, ())), language)
         except InputError:  # a language whose writing is not known, or a reference that is no number
             return None
 
-    def _lengths(self, row: Answerable, index: int) -> NDArray[np.int64] | None:
+    def _lengths(self, encoded: Answerable, index: int) -> NDArray[np.int64] | None:
         if self.choices_by == "likelihood":
             return None
         if self.choices_by == "tokens":
-            return np.array([len(each.token_ids) - each.first for each in row.candidates[index]])
-        choices = row.example.choices[self.languages[index]]
+            return np.array([len(each.token_ids) - each.first for each in encoded.candidates[index]])
+        choices = encoded.example.choices[self.languages[index]]
         return choice_lengths(choices, "bytes" if self.choices_by == "bytes" else "characters")
 
 

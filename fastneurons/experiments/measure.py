@@ -12,8 +12,8 @@ from fastneurons.arrays import Arrays, join
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.digest import DATA_CHANGED
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.engine import ModelFacts
-from fastneurons.engine.placement import MeasuredRows
+from fastneurons.engine.facts import ModelFacts
+from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError, InputError, StoreError, printable
@@ -21,7 +21,7 @@ from fastneurons.experiments.header import header_from, model_and_adapter
 from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
 from fastneurons.experiments.interrupts import was_stopped
 from fastneurons.experiments.judging import judge_of, measures_of
-from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
+from fastneurons.experiments.resume import KnownExamples, pass_by_blocks, remaining_examples
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.with_one_engine import with_one_engine
 from fastneurons.model_name import short_name
@@ -197,23 +197,23 @@ def _measure(
     progress: RunProgress,
     stop: threading.Event,
 ) -> None:
-    """Measure from the first row that the store does not have to the last."""
+    """Measure from the first example that the store does not have to the last."""
     first = writer.committed
-    known = KnownRows(writer.committed_rows())
+    known = KnownExamples(writer.committed_examples())
     corpus = session.measurement.position == "corpus"
-    # The blocks of a corpus are not its rows: those that are in the store are known by their tokens.
+    # The blocks of a corpus are not its examples: those that are in the store are known by their tokens.
     if not corpus:
         source = source.part(options.shard, options.window)
-    rows = source.rows if corpus else remaining_rows(source.rows, known, stop)
+    examples = source.examples if corpus else remaining_examples(source.examples, known, stop)
     if first and not writer.is_complete:
         progress.message(f"continuing after {first} examples")
     progress.start(None if corpus or source.total is None else max(first, source.total), first)
-    window: list[MeasuredRows] = []
-    num_rows, num_skipped = 0, 0
+    window: list[MeasuredExamples] = []
+    num_examples, num_skipped = 0, 0
     first_skipped: Skipped | None = None
     try:
         with session.tokenised(
-            rows,
+            examples,
             options.window,
             options.block_size,
             source.add_special_tokens,
@@ -227,13 +227,13 @@ def _measure(
                     progress.message(f"continuing after {first} examples: there are more by now")
                     writer.reopen()
                 window.append(measured)
-                skipped = [row for row in measured.rows if isinstance(row, Skipped)]
+                skipped = [example for example in measured.examples if isinstance(example, Skipped)]
                 first_skipped = first_skipped or next(iter(skipped), None)
-                num_rows, num_skipped = num_rows + len(measured.rows), num_skipped + len(skipped)
+                num_examples, num_skipped = num_examples + len(measured.examples), num_skipped + len(skipped)
                 progress.advance(
-                    len(measured.rows), int(measured["present"].sum()), int(measured["token_count"].sum())
+                    len(measured.examples), int(measured["present"].sum()), int(measured["token_count"].sum())
                 )
-                if (measured.first + len(measured.rows)) % options.window == 0:
+                if (measured.first + len(measured.examples)) % options.window == 0:
                     commit(writer, window, source.tasks, session.languages)
                     window = []
         ended = not stop.is_set()
@@ -247,28 +247,28 @@ def _measure(
         if window:
             commit(writer, window, source.tasks, session.languages)
         writer.wait()
-    found = Found(num_rows, num_skipped, describe_skipped(first_skipped), session.totals.begun)
+    found = Found(num_examples, num_skipped, describe_skipped(first_skipped), session.totals.begun)
     finish(writer, source, progress, found, corpus, ended, known.passed, first)
 
 
 @dataclass(frozen=True)
 class Found:
-    """Rows of a run that were measured or skipped.
+    """Examples of a run that were measured or skipped.
 
     Args:
         first_skipped: The first of those skipped, as "id: reason".
         begun: Texts that began with the tokenizer's begin mark.
     """
 
-    rows: int
+    examples: int
     skipped: int
     first_skipped: str | None
     begun: int
 
 
-def describe_skipped(row: Skipped | None) -> str | None:
-    """Name a skipped row and the reason."""
-    return None if row is None else f"{row.id!r}: {row.reason}"
+def describe_skipped(example: Skipped | None) -> str | None:
+    """Name a skipped example and the reason."""
+    return None if example is None else f"{example.id!r}: {example.reason}"
 
 
 def finish(
@@ -285,10 +285,10 @@ def finish(
 
     Args:
         ended: Whether it did.
-        passed: Rows of the store that the source has as well.
-        first: Rows that the store held at the start.
+        passed: Examples of the store that the source has as well.
+        first: Examples that the store held at the start.
     Raises:
-        StoreError: the source has fewer rows than the store, or the store cannot be written.
+        StoreError: the source has fewer examples than the store, or the store cannot be written.
     """
     if found.begun:
         noun = "texts" if corpus else "prompts"
@@ -307,10 +307,10 @@ def finish(
     if (fewer := _languages_with_fewer(writer)) is not None:
         progress.message(fewer)
     writer.finish()
-    if found.first_skipped is not None and found.skipped == found.rows:
+    if found.first_skipped is not None and found.skipped == found.examples:
         noun = "text" if corpus else "example"
         progress.message(
-            f"all {found.rows:,} {noun}s of this run were skipped, so nothing was measured; the first was "
+            f"all {found.examples:,} {noun}s of this run were skipped, so nothing was measured; the first was "
             f"{found.first_skipped}"
         )
     for note in source.notes():
@@ -334,14 +334,14 @@ def _languages_with_fewer(writer: StoreWriter) -> str | None:
 
 
 def commit(
-    writer: StoreWriter, parts: list[MeasuredRows], tasks: tuple[str, ...], languages: tuple[str, ...]
+    writer: StoreWriter, parts: list[MeasuredExamples], tasks: tuple[str, ...], languages: tuple[str, ...]
 ) -> None:
     """Have the writer's thread put a window together and write it."""
     writer.submit(lambda: window_of(parts, tasks, languages))
 
 
 def too_few(source: Source, found: int, stored: int) -> str:
-    """Say that a store has more rows than its source, and what to do."""
+    """Say that a store has more examples than its source, and what to do."""
     if source.limit is not None:
         return (
             f"the store holds {stored} examples already, and --limit {source.limit} gives {found}; pass a larger one, "
@@ -350,51 +350,56 @@ def too_few(source: Source, found: int, stored: int) -> str:
     return f"the store holds {stored} examples, and {source.name} ends after {found}: {DATA_CHANGED}"
 
 
-def window_of(parts: list[MeasuredRows], tasks: tuple[str, ...], languages: tuple[str, ...]) -> Window:
-    """Groups of rows, put together into a window of the store."""
-    rows = [row for part in parts for row in part.rows]
-    # The rows of a group are of one task.
-    task_of_part = [int(described(part.rows[:1], tasks, languages)["task"][0]) for part in parts]
+def window_of(parts: list[MeasuredExamples], tasks: tuple[str, ...], languages: tuple[str, ...]) -> Window:
+    """Groups of examples, put together into a window of the store."""
+    examples = [example for part in parts for example in part.examples]
+    # The examples of a group are of one task.
+    task_of_part = [int(described(part.examples[:1], tasks, languages)["task"][0]) for part in parts]
     arrays = join([part.arrays for part in parts], task_of_part, len(tasks))
     return Window(
-        parts[0].first, arrays | described(rows, tasks, languages), skipped_lines(rows, parts[0].first)
+        parts[0].first,
+        arrays | described(examples, tasks, languages),
+        skipped_lines(examples, parts[0].first),
     )
 
 
 def described(
-    rows: Sequence[Example | Skipped], tasks: tuple[str, ...], languages: tuple[str, ...]
+    examples: Sequence[Example | Skipped], tasks: tuple[str, ...], languages: tuple[str, ...]
 ) -> Arrays:
-    """The arrays that say what rows are: `example_id`, `task`, `outcome`, and the texts in `prompt`."""
-    # A row may come without its task where there is only one.
+    """The arrays that say what examples are: `example_id`, `task`, `outcome`, and the texts in `prompt`."""
+    # An example may come without its task where there is only one.
     task_of: dict[str | None, int] = {name: number for number, name in enumerate(tasks)}
     arrays: Arrays = {}
-    arrays["example_id"] = np.array([printable(row.id) for row in rows], np.dtypes.StringDType())
-    arrays["task"] = np.array([task_of.get(row.task, 0) for row in rows], np.int32)
+    arrays["example_id"] = np.array([printable(example.id) for example in examples], np.dtypes.StringDType())
+    arrays["task"] = np.array([task_of.get(example.task, 0) for example in examples], np.int32)
     arrays["prompt"] = np.array(
         [
-            ["" if isinstance(row, Skipped) else printable(row.prompts.get(code, "")) for code in languages]
-            for row in rows
+            [
+                "" if isinstance(example, Skipped) else printable(example.prompts.get(code, ""))
+                for code in languages
+            ]
+            for example in examples
         ],
         np.dtypes.StringDType(),
     )
-    skipped = [isinstance(row, Skipped) for row in rows]
+    skipped = [isinstance(example, Skipped) for example in examples]
     arrays["outcome"] = np.where(skipped, Outcome.SKIPPED, Outcome.MEASURED).astype(np.uint8)
     return arrays
 
 
-def skipped_lines(rows: Sequence[Example | Skipped], first: int) -> list[dict[str, Any]]:
-    """Entries of `skipped.jsonl` for the skipped ones among rows.
+def skipped_lines(examples: Sequence[Example | Skipped], first: int) -> list[dict[str, Any]]:
+    """Entries of `skipped.jsonl` for the skipped ones among examples.
 
     Args:
-        first: Index of the first row.
+        first: Index of the first example.
     """
     return [
         {
             "index": first + index,
-            "id": printable(row.id),
-            "where": printable(row.where),
-            "reason": printable(row.reason),
+            "id": printable(example.id),
+            "where": printable(example.where),
+            "reason": printable(example.reason),
         }
-        for index, row in enumerate(rows)
-        if isinstance(row, Skipped)
+        for index, example in enumerate(examples)
+        if isinstance(example, Skipped)
     ]

@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.example import Skipped
+from fastneurons.engine.blocks import BlockEncoder
 from fastneurons.engine.edits import Edits, check_before_loading
-from fastneurons.engine.encode import BlockEncoder, Encoder, Tokenised
+from fastneurons.engine.encode import Encoder, Tokenised, without_tokens
 from fastneurons.engine.engine import PatchedEngine
-from fastneurons.engine.placement import MeasuredRows
+from fastneurons.engine.feed import TokenisedExamples
+from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.engine.scoring import ToScore, score, scoring_engine
-from fastneurons.engine.session import TokenisedRows
 from fastneurons.engine.texts import TextEncoder, windows_of
 from fastneurons.engine.tokenise import Tokeniser, token_facts
 from fastneurons.errors import InputError
 from fastneurons.experiments.header import model_and_adapter
-from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
+from fastneurons.experiments.resume import KnownExamples, pass_by_blocks, remaining_examples
 from fastneurons.experiments.source import Source
-from fastneurons.experiments.under_edits import header_under_edits, write_rows, writer_under_edits
+from fastneurons.experiments.under_edits import header_under_edits, write_examples, writer_under_edits
 from fastneurons.experiments.with_one_engine import with_one_engine
 from fastneurons.model_name import short_name
 from fastneurons.neuron_sets import Edit
@@ -79,8 +80,8 @@ class Strides:
 
 
 @dataclass
-class _Row:
-    """A row whose texts are being scored.
+class _InFlight:
+    """An example whose texts are being scored.
 
     Args:
         log_probability: float64 [L, C], of the tokens judged so far.
@@ -89,7 +90,7 @@ class _Row:
         is_sent: Whether all are.
     """
 
-    row: Tokenised | Skipped
+    encoded: Tokenised | Skipped
     digest: int
     log_probability: NDArray[np.float64]
     judged: NDArray[np.int64]
@@ -103,33 +104,33 @@ class TextsPass:
 
     Args:
         engine: One that scores.
-        rows: The rows, with the digests of their texts.
+        examples: The examples, with the digests of their texts.
         conditions: For each condition its slot of the bank and its salt; None for the intact model.
         length: Most tokens of a window.
         stride: Tokens between the beginnings of windows.
         num_languages: L.
-        first: Index of the first row.
-        stop: Once set, no more is sent, and rows that are not complete are dropped.
+        first: Index of the first example.
+        stop: Once set, no more is sent, and examples that are not complete are dropped.
     """
 
     engine: PatchedEngine
-    rows: Iterator[tuple[Tokenised | Skipped, int]]
+    examples: Iterator[tuple[Tokenised | Skipped, int]]
     conditions: Sequence[tuple[int | None, str | None]]
     length: int
     stride: int
     num_languages: int
     first: int
     stop: threading.Event
-    _pending: deque[_Row] = field(default_factory=deque)
-    # For each part of a text in the engine: its row, language, condition, and which of its judged tokens count.
-    _expected: deque[tuple[_Row, int, int, NDArray[np.bool_] | None]] = field(default_factory=deque)
+    _pending: deque[_InFlight] = field(default_factory=deque)
+    # For each part of a text in the engine: its item, language, condition, and which of its judged tokens count.
+    _expected: deque[tuple[_InFlight, int, int, NDArray[np.bool_] | None]] = field(default_factory=deque)
 
-    def run(self) -> Iterator[MeasuredRows]:
-        """Yield rows with `log_probability` and `judged_count`, in order.
+    def run(self) -> Iterator[MeasuredExamples]:
+        """Yield examples with `log_probability` and `judged_count`, in order.
 
         Raises:
             EngineError: the engine failed, or did not score all that it was sent.
-            Exception: whatever taking the rows raised, after all rows before it.
+            Exception: whatever taking the examples raised, after all examples before it.
         """
         for values in score(self.engine, self._texts(), self.stop):
             item, language, condition, counted = self._expected.popleft()
@@ -140,19 +141,19 @@ class TextsPass:
         yield from self._through()
 
     def _texts(self) -> Iterator[ToScore]:
-        for row, digest in self.rows:
+        for encoded, digest in self.examples:
             shape = (self.num_languages, len(self.conditions))
-            item = _Row(row, digest, np.zeros(shape), np.zeros(self.num_languages, np.int64))
+            item = _InFlight(encoded, digest, np.zeros(shape), np.zeros(self.num_languages, np.int64))
             self._pending.append(item)
-            for index, ids in enumerate(row.token_ids) if isinstance(row, Tokenised) else ():
+            for index, ids in enumerate(encoded.token_ids) if isinstance(encoded, Tokenised) else ():
                 if ids is not None:
                     yield from self._parts(item, index, ids)
             item.is_sent = True
 
-    def _parts(self, item: _Row, index: int, ids: list[int]) -> Iterator[ToScore]:
+    def _parts(self, item: _InFlight, index: int, ids: list[int]) -> Iterator[ToScore]:
         """The windows of a text, each under every condition."""
-        assert isinstance(item.row, Tokenised)
-        spans = item.row.read(index)
+        assert isinstance(item.encoded, Tokenised)
+        spans = item.encoded.read(index)
         judged = np.zeros(len(ids), bool)
         for begin, end in zip(spans[::2], spans[1::2], strict=True):
             judged[begin:end] = True
@@ -164,12 +165,12 @@ class TextsPass:
                 self._expected.append((item, index, condition, None if counted.all() else counted))
                 yield ToScore(ids[window.begin : window.end], window.first, slot, salt)
 
-    def _through(self) -> Iterator[MeasuredRows]:
+    def _through(self) -> Iterator[MeasuredExamples]:
         while self._pending and self._pending[0].is_sent and not self._pending[0].unscored:
             yield self._measured(self._pending.popleft())
 
-    def _measured(self, item: _Row) -> MeasuredRows:
-        ids = item.row.token_ids if isinstance(item.row, Tokenised) else [None] * self.num_languages
+    def _measured(self, item: _InFlight) -> MeasuredExamples:
+        ids = item.encoded.token_ids if isinstance(item.encoded, Tokenised) else [None] * self.num_languages
         count = np.array([[len(each) if each else 0 for each in ids]], np.int32)
         values = np.where(item.judged[:, None] > 0, item.log_probability, np.nan)
         arrays: Arrays = {
@@ -179,8 +180,8 @@ class TextsPass:
             "log_probability": values[None].astype(np.float32),
             "judged_count": item.judged[None].astype(np.int32),
         }
-        row = item.row.example if isinstance(item.row, Tokenised) else item.row
-        measured = MeasuredRows(self.first, [row], arrays)
+        example = without_tokens(item.encoded)
+        measured = MeasuredExamples(self.first, [example], arrays)
         self.first += 1
         return measured
 
@@ -283,21 +284,21 @@ def write_perplexity(
     )
     with writer_under_edits(out, header, options, options.keep_prompts and not corpus) as writer:
         first = writer.committed
-        known = KnownRows(writer.committed_rows())
-        rows = source.rows if corpus else remaining_rows(source.rows, known, stop)
+        known = KnownExamples(writer.committed_examples())
+        examples = source.examples if corpus else remaining_examples(source.examples, known, stop)
         if first and not writer.is_complete:
             progress.message(f"continuing after {first} examples")
         progress.start(None if corpus or source.total is None else max(first, source.total), first)
-        encoded = TokenisedRows(rows, encode, languages, corpus, 256)
+        encoded = TokenisedExamples(examples, encode, languages, corpus, 256)
 
-        def scored() -> Iterator[MeasuredRows]:
+        def scored() -> Iterator[MeasuredExamples]:
             if corpus:
                 pass_by_blocks(encoded, known, stop, strides.block_size)
             yield from TextsPass(
                 running, encoded, conditions, length, stride, len(languages), first, stop
             ).run()
 
-        write_rows(writer, scored(), encoded, source, known, progress, stop, "token_count")
+        write_examples(writer, scored(), encoded, source, known, progress, stop, "token_count")
     if not stop.is_set():  # else requests may still name them
         for slot in slots:
             bank.free(slot)

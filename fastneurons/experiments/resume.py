@@ -1,42 +1,44 @@
-"""Find the rows of a source that a store does not hold yet, after checking those that it holds."""
+"""Find the examples of a source that a store does not hold yet, after checking those that it holds."""
 
 import threading
 from collections.abc import Iterable, Iterator
 
-from fastneurons.data.digest import DATA_CHANGED, Known, difference, digest_of_row
+from fastneurons.data.digest import DATA_CHANGED, Known, difference, digest_of_example
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import Row, Tokenised
-from fastneurons.engine.session import TokenisedRows
+from fastneurons.engine.encode import AnyExample, without_tokens
+from fastneurons.engine.feed import TokenisedExamples
 from fastneurons.errors import StoreError
 
 
-class KnownRows:
-    """The rows that a store holds, and how many of them were found in the source."""
+class KnownExamples:
+    """The examples that a store holds, and how many of them were found in the source."""
 
-    def __init__(self, rows: Iterable[Known]) -> None:
-        self._rows = rows
+    def __init__(self, examples: Iterable[Known]) -> None:
+        self._examples = examples
         self.passed = 0
 
     def __iter__(self) -> Iterator[Known]:
-        for row in self._rows:
-            yield row
+        for example in self._examples:
+            yield example
             self.passed += 1  # who asks for the next one has found this
 
 
-def remaining_rows(rows: Iterable[Row], known: KnownRows, stop: threading.Event) -> Iterator[Row]:
-    """The rows after those in the store; none if the source has fewer.
+def remaining_examples(
+    examples: Iterable[AnyExample], known: KnownExamples, stop: threading.Event
+) -> Iterator[AnyExample]:
+    """The examples after those in the store; none if the source has fewer.
 
     Raises:
-        StoreError: the rows before are not those of the store.
+        StoreError: the examples before are not those of the store.
     """
-    remaining = iter(rows)
-    plain = (row.example if isinstance(row, Tokenised) else row for row in remaining)
-    if _pass_by(((row, digest_of_row(row)) for row in plain), known, stop, "example"):
+    remaining = iter(examples)
+    plain = (without_tokens(example) for example in remaining)
+    if _pass_by(((example, digest_of_example(example)) for example in plain), known, stop, "example"):
         yield from remaining
 
 
 def pass_by_blocks(
-    blocks: TokenisedRows, known: KnownRows, stop: threading.Event, block_size: int | None
+    blocks: TokenisedExamples, known: KnownExamples, stop: threading.Event, block_size: int | None
 ) -> None:
     """Take the first blocks of a corpus, which were counted before: reading them tells where the next begins.
 
@@ -45,20 +47,20 @@ def pass_by_blocks(
     Raises:
         StoreError: they are not those of the store.
     """
-    rows = ((block.example if isinstance(block, Tokenised) else block, digest) for block, digest in blocks)
-    _pass_by(rows, known, stop, "block", block_size)
+    examples = ((without_tokens(block), digest) for block, digest in blocks)
+    _pass_by(examples, known, stop, "block", block_size)
 
 
 def _pass_by(
-    rows: Iterator[tuple[Example | Skipped, int]],
-    known: KnownRows,
+    examples: Iterator[tuple[Example | Skipped, int]],
+    known: KnownExamples,
     stop: threading.Event,
     noun: str,
     block_size: int | None = None,
 ) -> bool:
-    """Consume the rows that a store holds from the source; return whether there may be more."""
+    """Consume the examples that a store holds from the source; return whether there may be more."""
     for number, stored in enumerate(known):
-        found = next(rows, None)
+        found = next(examples, None)
         if found is None or stop.is_set():
             return False
         problem = difference(stored, *found)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastneurons.config import EngineOptions
 from fastneurons.data.options import DataOptions
-from fastneurons.engine.encode import Row
+from fastneurons.engine.encode import AnyExample
 from fastneurons.errors import InputError
 from fastneurons.shards import Shard
 
@@ -17,20 +17,20 @@ class Source:
     """A source of examples.
 
     Args:
-        tasks: The tasks' names, as the store keeps them. Rows name theirs; those that do not are of the first.
+        tasks: The tasks' names, as the store keeps them. Examples name theirs; those that do not are of the first.
         name: The file, or what else it is, for people and for checking a resumed run.
-        rows: Its rows in order; read once, from the start, also by a resumed run.
-        limit: What `rows` was limited to: so many examples of each task.
-        total: How many rows there are, where it is known.
+        examples: Its examples in order; read once, from the start, also by a resumed run.
+        limit: What `examples` was limited to: so many examples of each task.
+        total: How many examples there are, where it is known.
         add_special_tokens: Whether the tokenizer marks a prompt's begin; off for prompts in a chat format.
-        options: How the rows were chosen and asked, for the record.
-        notes: Called at the end; returns notes on the rows, for people.
+        options: How the examples were chosen and asked, for the record.
+        notes: Called at the end; returns notes on the examples, for people.
         remarks: Remarks on the source, for people, shown before anything is measured.
     """
 
     tasks: tuple[str, ...]
     name: str
-    rows: Iterable[Row]
+    examples: Iterable[AnyExample]
     limit: int | None = None
     total: int | None = None
     add_special_tokens: bool = True
@@ -39,21 +39,21 @@ class Source:
     remarks: Sequence[str] = ()
 
     def part(self, shard: Shard | None, window: int) -> "Source":
-        """A shard's rows; all of them for None.
+        """A shard's examples; all of them for None.
 
         Args:
-            window: Rows of a window.
+            window: Examples of a window.
         """
         if shard is None:
             return self
         total = None if self.total is None else shard.size(self.total, window)
-        return replace(self, rows=shard.rows(self.rows, window), total=total)
+        return replace(self, examples=shard.examples(self.examples, window), total=total)
 
 
 def example_source(
     task: str,
     name: str,
-    rows: Iterable[Row],
+    examples: Iterable[AnyExample],
     limit: int | None = None,
     total: int | None = None,
 ) -> Source:
@@ -62,18 +62,18 @@ def example_source(
     Args:
         task: The task's name.
         name: As in `Source`.
-        rows: The examples.
+        examples: The examples.
         limit: Only the first ones.
         total: How many there are without the limit, where it is known.
     Raises:
-        InputError: the limit is no number of rows.
+        InputError: the limit is no number of examples.
     """
     if limit is not None:
         if limit < 1:
             raise InputError(f"--limit {limit}: must be at least 1")
-        rows = itertools.islice(rows, limit)
+        examples = itertools.islice(examples, limit)
         total = limit if total is None else min(limit, total)
-    return Source((task,), name, rows, limit, total)
+    return Source((task,), name, examples, limit, total)
 
 
 def task_source(
@@ -117,7 +117,7 @@ def task_source(
     source = open_tasks(names, data, languages, options, chat)
     source.check()
     total = options.limit * len(source.tasks) if options.limit is not None else None
-    rows = Source(
+    examples = Source(
         source.tasks,
         source.describe(),
         source,
@@ -128,4 +128,4 @@ def task_source(
         source.notes,
         source.remarks(),
     )
-    return rows, source.languages
+    return examples, source.languages

@@ -10,14 +10,14 @@ import msgspec
 from fastneurons.arrays import INTACT
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.engine.edits import salt_of
-from fastneurons.engine.engine import ModelFacts
-from fastneurons.engine.placement import MeasuredRows
-from fastneurons.engine.session import TokenisedRows
+from fastneurons.engine.facts import ModelFacts
+from fastneurons.engine.feed import TokenisedExamples
+from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.experiments.header import header_from
 from fastneurons.experiments.interrupts import was_stopped
 from fastneurons.experiments.measure import commit, too_few
-from fastneurons.experiments.resume import KnownRows
+from fastneurons.experiments.resume import KnownExamples
 from fastneurons.experiments.source import Source
 from fastneurons.neuron_sets import Edit, load_edit
 from fastneurons.progress import RunProgress
@@ -90,40 +90,40 @@ def writer_under_edits(out: str, header: Header, options: RunOptions, keep_promp
     return StoreWriter.create(out, header, overwrite=options.overwrite, **kept)
 
 
-def write_rows(
+def write_examples(
     writer: StoreWriter,
-    measured: Iterable[MeasuredRows],
-    encoded: TokenisedRows,
+    measured: Iterable[MeasuredExamples],
+    encoded: TokenisedExamples,
     source: Source,
-    known: KnownRows,
+    known: KnownExamples,
     progress: RunProgress,
     stop: threading.Event,
     tokens: str,
 ) -> None:
-    """Write rows as they come, window by window, and mark the store complete at their end.
+    """Write examples as they come, window by window, and mark the store complete at their end.
 
     Args:
-        writer: The store's; it may hold the first rows already.
-        measured: The rows that it lacks, one by one. All that can fail because of an engine or the source happens here.
-        encoded: Where the rows come from; closed at the end.
-        known: The rows that the store held.
-        tokens: The array that says how many tokens a row took, for progress.
+        writer: The store's; it may hold the first examples already.
+        measured: The examples that it lacks, one by one. What can fail because of an engine or the source happens here.
+        encoded: Where the examples come from; closed at the end.
+        known: The examples that the store held.
+        tokens: The array that says how many tokens an example took, for progress.
     Raises:
         EngineError: the engine failed, and not because of a signal; what came before is committed.
-        StoreError: the source has fewer rows than the store, or the store cannot be written.
-        Exception: whatever taking the rows raised, once all rows before it are committed.
+        StoreError: the source has fewer examples than the store, or the store cannot be written.
+        Exception: whatever taking the examples raised, once all examples before it are committed.
     """
     header, first = writer.header, writer.committed
     languages = tuple(header.languages)
-    waiting: list[MeasuredRows] = []
+    waiting: list[MeasuredExamples] = []
     try:
-        for row in measured:
+        for example in measured:
             if writer.is_complete:
                 progress.message(f"continuing after {first} examples: there are more by now")
                 writer.reopen()
-            waiting.append(row)
-            progress.advance(1, int(row["present"].sum()), int(row[tokens].sum()))
-            if (row.first + 1) % header.window == 0:
+            waiting.append(example)
+            progress.advance(1, int(example["present"].sum()), int(example[tokens].sum()))
+            if (example.first + 1) % header.window == 0:
                 commit(writer, waiting, source.tasks, languages)
                 waiting = []
     except EngineError:

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastneurons.config import EngineOptions, Measurement, RunOptions
-from fastneurons.engine.encode import Encoder, Row, ShardEncoder
-from fastneurons.engine.engine import ModelFacts
-from fastneurons.engine.session import TokenisedRows, check_window, encoder_for
+from fastneurons.engine.blocks import ShardEncoder
+from fastneurons.engine.encode import AnyExample, Encoder
+from fastneurons.engine.encoders import check_window, encoder_for
+from fastneurons.engine.facts import ModelFacts
+from fastneurons.engine.feed import TokenisedExamples
 from fastneurons.engine.tokenise import Tokeniser
-from fastneurons.experiments.resume import KnownRows, pass_by_blocks, remaining_rows
+from fastneurons.experiments.resume import KnownExamples, pass_by_blocks, remaining_examples
 from fastneurons.experiments.source import Source
-from fastneurons.experiments.windows import RowsOfWindow
+from fastneurons.experiments.windows import ExamplesOfWindow
 
 # Windows that are ready before an engine asks for them.
 _WINDOWS_AHEAD = 4
@@ -22,22 +24,22 @@ _BLOCKS_AHEAD = 256
 
 
 class Windows:
-    """The windows of a run, from the first row that its store does not have.
+    """The windows of a run, from the first example that its store does not have.
 
     Args:
-        rows: The rows from index `first` on, each with its digest where that is known.
+        examples: The examples from index `first` on, each with its digest where that is known.
         first: Index of the first one.
-        window: Rows of a window. Windows begin at multiples of it, and so the first one may be smaller.
+        window: Examples of a window. Windows begin at multiples of it, and so the first one may be smaller.
     """
 
-    def __init__(self, rows: Iterator[tuple[Row, int | None]], first: int, window: int) -> None:
-        self._rows, self._first, self._size = rows, first, window
-        self._queue: queue.Queue[RowsOfWindow | BaseException] = queue.Queue(_WINDOWS_AHEAD)
+    def __init__(self, examples: Iterator[tuple[AnyExample, int | None]], first: int, window: int) -> None:
+        self._examples, self._first, self._size = examples, first, window
+        self._queue: queue.Queue[ExamplesOfWindow | BaseException] = queue.Queue(_WINDOWS_AHEAD)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="fastneurons-source")
         self._thread.start()
 
-    def take(self) -> RowsOfWindow | None:
+    def take(self) -> ExamplesOfWindow | None:
         """The next window; None where none is ready yet.
 
         Raises:
@@ -60,10 +62,10 @@ class Windows:
 
     def _run(self) -> None:
         end: BaseException = StopIteration()
-        window: list[tuple[Row, int | None]] = []
+        window: list[tuple[AnyExample, int | None]] = []
         try:
-            for row in self._rows:
-                window.append(row)
+            for example in self._examples:
+                window.append(example)
                 if (self._first + len(window)) % self._size == 0:
                     self._put(self._made(window))
                     window = []
@@ -71,18 +73,18 @@ class Windows:
                     return
         except BaseException as error:
             end = error
-        if window:  # rows read before an error are good
+        if window:  # examples read before an error are good
             self._put(self._made(window))
         self._put(end)
 
-    def _made(self, window: list[tuple[Row, int | None]]) -> RowsOfWindow:
-        rows = [row for row, _ in window]
+    def _made(self, window: list[tuple[AnyExample, int | None]]) -> ExamplesOfWindow:
+        examples = [example for example, _ in window]
         digests = [digest for _, digest in window if digest is not None]
-        made = RowsOfWindow(self._first, rows, digests or None)
-        self._first += len(rows)
+        made = ExamplesOfWindow(self._first, examples, digests or None)
+        self._first += len(examples)
         return made
 
-    def _put(self, item: RowsOfWindow | BaseException) -> None:
+    def _put(self, item: ExamplesOfWindow | BaseException) -> None:
         while not self._closed.is_set():
             with contextlib.suppress(queue.Full):
                 self._queue.put(item, timeout=0.1)
@@ -92,7 +94,7 @@ class Windows:
 @contextlib.contextmanager
 def windows_of(
     source: Source,
-    known: KnownRows,
+    known: KnownExamples,
     first: int,
     options: RunOptions,
     stop: threading.Event,
@@ -101,7 +103,7 @@ def windows_of(
     """The windows of a source that a store does not have.
 
     Args:
-        known: The rows that it has; they are compared with the source's.
+        known: The examples that it has; they are compared with the source's.
         first: How many these are.
         stop: Once set, nothing more is read.
         blocks: For a corpus: cuts its texts.
@@ -110,10 +112,12 @@ def windows_of(
     """
     with contextlib.ExitStack() as stack:
         if blocks is None:
-            rows: Iterator[Any] = ((row, None) for row in remaining_rows(source.rows, known, stop))
+            examples: Iterator[Any] = (
+                (example, None) for example in remaining_examples(source.examples, known, stop)
+            )
         else:
-            rows = stack.enter_context(blocks.cut(source, options, known, stop))
-        windows = Windows(rows, first, options.window)
+            examples = stack.enter_context(blocks.cut(source, options, known, stop))
+        windows = Windows(examples, first, options.window)
         stack.callback(windows.close)
         yield windows
 
@@ -146,7 +150,7 @@ class Blocks:
 
     @contextlib.contextmanager
     def cut(
-        self, source: Source, options: RunOptions, known: KnownRows, stop: threading.Event
+        self, source: Source, options: RunOptions, known: KnownExamples, stop: threading.Event
     ) -> Iterator[Iterator[Any]]:
         """Blocks with their digests, after those that a store has. Raises as `windows_of` does."""
         from fastneurons.engine.engine import tokenizer_of
@@ -164,7 +168,7 @@ class Blocks:
         )
         if options.shard is not None:
             encode = ShardEncoder(encode, options.shard, options.window)
-        blocks = TokenisedRows(source.rows, encode, self._languages, True, _BLOCKS_AHEAD)
+        blocks = TokenisedExamples(source.examples, encode, self._languages, True, _BLOCKS_AHEAD)
 
         def remaining() -> Iterator[Any]:
             pass_by_blocks(blocks, known, stop, options.block_size)

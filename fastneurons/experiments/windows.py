@@ -1,4 +1,4 @@
-"""Measure windows of rows as they are handed in, in whatever order: one engine's share of a run of many.
+"""Measure windows of examples as they are handed in, in whatever order: one engine's share of a run of many.
 
 Windows that wait are read in one pass, so that the engine has work while the last prompts of one are still under way.
 """
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions
-from fastneurons.data.digest import digest_of_row
+from fastneurons.data.digest import digest_of_example
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import Row, Tokenised
-from fastneurons.engine.engine import ModelFacts
+from fastneurons.engine.encode import AnyExample, Tokenised, without_tokens
+from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.failure import ENDED, LOG_FOLLOWS, LoadError, cause_in_log, with_log
-from fastneurons.engine.placement import MeasuredRows
+from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
@@ -32,21 +32,21 @@ from fastneurons.store import Window
 
 
 @dataclass(frozen=True)
-class RowsOfWindow:
-    """The rows of a window, on their way to an engine.
+class ExamplesOfWindow:
+    """The examples of a window, on their way to an engine.
 
     Args:
-        first: Index of the first row in the source; of a corpus, of the first block.
-        rows: The rows; of a corpus its blocks, as token ids.
+        first: Index of the first example in the source; of a corpus, of the first block.
+        examples: The examples; of a corpus its blocks, as token ids.
         digests: Of a corpus, the blocks'; else None.
     """
 
     first: int
-    rows: Sequence[Row]
+    examples: Sequence[AnyExample]
     digests: Sequence[int] | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.examples)
 
 
 @dataclass(frozen=True)
@@ -74,22 +74,22 @@ class EngineReport:
 
 @dataclass(frozen=True)
 class Advanced:
-    """Rows of the window that begins with row `first` which have been measured or skipped."""
+    """Examples of the window that begins with example `first` which have been measured or skipped."""
 
     first: int
-    rows: int
+    examples: int
     prompts: int
     tokens: int
 
 
 @dataclass(frozen=True)
 class MeasuredWindow:
-    """A window whose rows have all been measured or skipped.
+    """A window whose examples have all been measured or skipped.
 
     Args:
         window: For the store.
         begun: Texts that began with the tokenizer's begin mark, which was not put before them once more.
-        first_skipped: The first row skipped, as "id: reason".
+        first_skipped: The first example skipped, as "id: reason".
     """
 
     window: Window
@@ -99,10 +99,10 @@ class MeasuredWindow:
 
 @dataclass(frozen=True)
 class EncodedWindow:
-    """A window's rows as token ids, each with the digest of its texts."""
+    """A window's examples as token ids, each with the digest of its texts."""
 
     first: int
-    rows: Sequence[tuple[Tokenised | Skipped, int]]
+    examples: Sequence[tuple[Tokenised | Skipped, int]]
     begun: int = 0
 
 
@@ -138,16 +138,16 @@ class WindowReader:
             session.constants(),
         )
 
-    def encode(self, given: RowsOfWindow) -> EncodedWindow:
-        """Tokenise a window's rows; may run in a thread next to `measure`."""
+    def encode(self, given: ExamplesOfWindow) -> EncodedWindow:
+        """Tokenise a window's examples; may run in a thread next to `measure`."""
         if given.digests is not None:
-            return EncodedWindow(given.first, list(zip(given.rows, given.digests, strict=True)))  # type: ignore[arg-type]
+            return EncodedWindow(given.first, list(zip(given.examples, given.digests, strict=True)))  # type: ignore[arg-type]
         before = getattr(self._encode, "num_begun", 0)
-        rows = self._encode(list(given.rows))
-        plain = (row.example if isinstance(row, Tokenised) else row for row in given.rows)
-        digests = map(digest_of_row, plain)
+        examples = self._encode(list(given.examples))
+        plain = (without_tokens(example) for example in given.examples)
+        digests = map(digest_of_example, plain)
         begun = getattr(self._encode, "num_begun", 0) - before
-        return EncodedWindow(given.first, list(zip(rows, digests, strict=True)), begun)
+        return EncodedWindow(given.first, list(zip(examples, digests, strict=True)), begun)
 
     def choose_edges(self, texts: Sequence[Example]) -> NDArray[np.float32]:
         """See `Session`."""
@@ -169,28 +169,30 @@ class WindowReader:
         """
         size = self._options.window
         feed = _Feed(take, size)
-        parts: list[MeasuredRows] = []
+        parts: list[MeasuredExamples] = []
         for measured in self._session.read(feed, 0, size, self._options.keep_bits):
             window = feed.taken[0]
             parts.append(replace(measured, first=measured.first % size + window.first))
             yield Advanced(
                 window.first,
-                len(measured.rows),
+                len(measured.examples),
                 int(measured["present"].sum()),
                 int(measured["token_count"].sum()),
             )
-            if sum(len(part.rows) for part in parts) == len(window.rows):
+            if sum(len(part.examples) for part in parts) == len(window.examples):
                 feed.taken.popleft()
-                skipped = (row for part in parts for row in part.rows if isinstance(row, Skipped))
+                skipped = (
+                    example for part in parts for example in part.examples if isinstance(example, Skipped)
+                )
                 whole = window_of(parts, self._tasks, self._session.languages)
                 yield MeasuredWindow(whole, window.begun, describe_skipped(next(skipped, None)))
                 parts = []
 
 
 class _Feed:
-    """The rows of windows, one window after another, as a reading pass takes them.
+    """The examples of windows, one window after another, as a reading pass takes them.
 
-    A pass counts rows from 0 and takes all windows to be of one size: after a smaller one it has to end.
+    A pass counts examples from 0 and takes all windows to be of one size: after a smaller one it has to end.
 
     Attributes:
         taken: Windows that are not complete yet, in order.
@@ -198,22 +200,22 @@ class _Feed:
 
     def __init__(self, take: Callable[[], EncodedWindow | None], size: int) -> None:
         self._take, self._size = take, size
-        self._rows: Iterator[tuple[Tokenised | Skipped, int]] = iter(())
+        self._examples: Iterator[tuple[Tokenised | Skipped, int]] = iter(())
         self._is_last = False
         self.taken: deque[EncodedWindow] = deque()
 
     def take(self, wait: bool) -> tuple[Tokenised | Skipped, int] | None:
-        """See `Rows.take`; where nothing runs and no window waits, the pass is over."""
-        row = next(self._rows, None)
-        if row is not None:
-            return row
+        """See `EncodedExamples.take`; where nothing runs and no window waits, the pass is over."""
+        example = next(self._examples, None)
+        if example is not None:
+            return example
         window = None if self._is_last else self._take()
         if window is None:
             if wait or self._is_last:
                 raise StopIteration
             return None
-        self._rows = iter(window.rows)
-        self._is_last = len(window.rows) < self._size
+        self._examples = iter(window.examples)
+        self._is_last = len(window.examples) < self._size
         self.taken.append(window)
         return self.take(wait)
 

@@ -20,7 +20,7 @@ def with_one_engine(
     """Surround the work of a job that starts one engine.
 
     Args:
-        source: The job's rows; its remarks are shown first.
+        source: The job's examples; its remarks are shown first.
         progress: Whether to show progress on standard error, or an object to report it to.
         verbose: Let vLLM's log through.
     Yields:

@@ -23,7 +23,7 @@ from fastneurons.engine.edits import Edits, check_before_loading
 from fastneurons.engine.engine import engines_in_use
 from fastneurons.engine.environment import engine_environment
 from fastneurons.engine.merge import Slice
-from fastneurons.engine.observer import ObservationSpec
+from fastneurons.engine.observation import ObservationSpec
 from fastneurons.engine.patch import PATCH_VERSION
 from fastneurons.engine.requests import EDIT_KEY, SAMPLED_KEY
 from fastneurons.errors import EngineError, InputError

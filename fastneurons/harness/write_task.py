@@ -13,7 +13,7 @@ from fastneurons.errors import InputError, OutputError, printable
 
 
 def write_tasks(
-    rows: Iterable[Example | Skipped], languages: Sequence[str], folder: Path, name: str
+    examples: Iterable[Example | Skipped], languages: Sequence[str], folder: Path, name: str
 ) -> dict[str, int]:
     """Write examples that have answers as tasks `NAME_LANGUAGE` and a group `NAME`, for `--include_path FOLDER`.
 
@@ -21,7 +21,7 @@ def write_tasks(
     texts are generated up to the end of a line, and are right if they are the answer.
 
     Args:
-        rows: The examples.
+        examples: The examples.
         languages: Short codes.
         folder: The folder to write; it must not exist, or be empty.
         name: The group's name.
@@ -37,7 +37,7 @@ def write_tasks(
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise InputError(f"--out {folder}: holds something already; name another folder")
-        counts, chosen = _write_documents(rows, languages, folder, name)
+        counts, chosen = _write_documents(examples, languages, folder, name)
         if not counts:
             raise InputError("no example has an answer, so there is nothing to judge")
         for language in counts:
@@ -52,28 +52,28 @@ def write_tasks(
 
 
 def _write_documents(
-    rows: Iterable[Example | Skipped], languages: Sequence[str], folder: Path, name: str
+    examples: Iterable[Example | Skipped], languages: Sequence[str], folder: Path, name: str
 ) -> tuple[dict[str, int], dict[str, bool]]:
     """One file for each language; numbers of its documents, and whether all are answered by a choice."""
     counts: dict[str, int] = {}
     chosen: dict[str, bool] = {}
     with contextlib.ExitStack() as stack:
         files: dict[str, IO[str]] = {}
-        for row in rows:
-            if isinstance(row, Skipped):
+        for example in examples:
+            if isinstance(example, Skipped):
                 continue
             for language in languages:
-                prompt, answer = row.prompts.get(language), row.answers.get(language)
+                prompt, answer = example.prompts.get(language), example.answers.get(language)
                 if prompt is None or not answer:
                     continue
-                choices = list(row.choices.get(language, ()))
+                choices = list(example.choices.get(language, ()))
                 if language not in files:
                     path = folder / f"{name}_{language}.jsonl"
                     files[language] = stack.enter_context(path.open("w", encoding="utf-8"))
                 counts[language] = counts.get(language, 0) + 1
                 chosen[language] = chosen.get(language, True) and answer in choices
                 document = {
-                    "id": printable(row.id),
+                    "id": printable(example.id),
                     "prompt": prompt,
                     "answer": answer,
                     "choices": choices,

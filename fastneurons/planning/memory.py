@@ -103,7 +103,7 @@ def memory_of(gpu: Gpu, model: Model, engine: Engine, reading: Reading) -> Memor
 
 
 def _buffers(gpu: Gpu, seqs: int, layers: int, neurons: int, words: int, reading: Reading) -> float:
-    """The workers' buffers (engine/observer.py); never more than the default of --observe-memory."""
+    """The workers' buffers (engine/buffers.py); never more than the default of --observe-memory."""
     L, S = reading.languages, reading.thresholds
     if reading.position == "corpus":
         return 2 * L * S * layers * neurons * 4.0

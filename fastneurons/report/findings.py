@@ -16,15 +16,15 @@ from fastneurons.analysis import (
     token_shares,
 )
 from fastneurons.analysis.answers import AnswerScores, answer_scores, has_answers
-from fastneurons.store import Header, SkippedRow, Store
+from fastneurons.store import Header, SkippedExample, Store
 
-# Skipped rows named for each reason.
+# Skipped examples named for each reason.
 _NAMED = 3
 
 
 @dataclass(frozen=True)
 class SkipReason:
-    """Skipped rows whose reasons are the same but for numbers and quoted text.
+    """Skipped examples whose reasons are the same but for numbers and quoted text.
 
     Args:
         reason: Reason of the first.
@@ -36,7 +36,7 @@ class SkipReason:
     reason: str
     count: int
     varies: bool
-    first: list[SkippedRow]
+    first: list[SkippedExample]
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Overview:
         is_complete: Whether the run that wrote it is complete.
         num_examples: Examples committed, skipped ones included.
         num_measured: Examples measured.
-        num_skipped: Rows skipped.
-        skip_reasons: Skipped rows by reason, the most frequent first.
+        num_skipped: Examples skipped.
+        skip_reasons: Skipped examples by reason, the most frequent first.
     """
 
     store: str
@@ -133,25 +133,25 @@ def overview(store: Store) -> Overview:
     Raises:
         StoreError: an array is damaged.
     """
-    rows = store.skipped()
+    skipped = store.skipped()
     return Overview(
         store=store.path,
         header=store.header,
         is_complete=store.is_complete,
         num_examples=store.num_examples,
         num_measured=int(store.measured.sum()),
-        num_skipped=len(rows),
-        skip_reasons=skip_reasons(rows),
+        num_skipped=len(skipped),
+        skip_reasons=skip_reasons(skipped),
     )
 
 
-def skip_reasons(rows: Sequence[SkippedRow], named: int = _NAMED) -> list[SkipReason]:
-    """Group skipped rows by reason, the most frequent first."""
-    groups: dict[str, list[SkippedRow]] = {}
-    for row in rows:
-        groups.setdefault(re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "*", row.reason), []).append(row)
+def skip_reasons(skipped: Sequence[SkippedExample], named: int = _NAMED) -> list[SkipReason]:
+    """Group skipped examples by reason, the most frequent first."""
+    groups: dict[str, list[SkippedExample]] = {}
+    for each in skipped:
+        groups.setdefault(re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "*", each.reason), []).append(each)
     ordered = sorted(groups.values(), key=len, reverse=True)
     return [
-        SkipReason(group[0].reason, len(group), len({row.reason for row in group}) > 1, group[:named])
+        SkipReason(group[0].reason, len(group), len({each.reason for each in group}) > 1, group[:named])
         for group in ordered
     ]

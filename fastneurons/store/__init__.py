@@ -1,9 +1,11 @@
 """The store: a Zarr group that a run fills window by window, and that reports and analyses read."""
 
 from fastneurons.arrays import ATTRIBUTION, CATEGORIES
+from fastneurons.store.committed import CommittedExample
 from fastneurons.store.merging import merge_stores
+from fastneurons.store.opening import open_store
 from fastneurons.store.place import check_output
-from fastneurons.store.reader import SkippedRow, Store, StoredArray, open_store
+from fastneurons.store.reader import Store
 from fastneurons.store.schema import (
     FORMAT,
     LAST_TOKEN,
@@ -12,10 +14,12 @@ from fastneurons.store.schema import (
     Header,
     Outcome,
 )
+from fastneurons.store.skipped import SkippedExample
+from fastneurons.store.stored_array import StoredArray
 from fastneurons.store.verify import Damage, Verification, verify_store
 from fastneurons.store.window import Window
 from fastneurons.store.window_writer import StorePlace, WindowWriter, WrittenWindow
-from fastneurons.store.writer import CommittedRow, StoreWriter
+from fastneurons.store.writer import StoreWriter
 
 __all__ = [
     "ATTRIBUTION",
@@ -24,11 +28,11 @@ __all__ = [
     "LAST_TOKEN",
     "NEAR_THRESHOLD",
     "RECATEGORISED_FROM",
-    "CommittedRow",
+    "CommittedExample",
     "Damage",
     "Header",
     "Outcome",
-    "SkippedRow",
+    "SkippedExample",
     "Store",
     "StorePlace",
     "StoreWriter",

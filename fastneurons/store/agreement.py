@@ -103,20 +103,20 @@ def _check_lengths(parts: Sequence[Part]) -> None:
         assert part.shard is not None
         expected = part.shard.size(total, division.window)
         if part.num_examples < expected:
-            row = part.num_examples
-            first = division.index(number, row)
+            held = part.num_examples
+            first = division.index(number, held)
             window = first // division.window
             last = min((window + 1) * division.window, total) - 1
-            more = " and others" if row + division.window < expected else ""
+            more = " and others" if held + division.window < expected else ""
             raise InputError(
-                f"{part.path} (shard {part.shard}) has {row} examples and should have {expected}: examples {first} to "
+                f"{part.path} (shard {part.shard}) has {held} examples and should have {expected}: examples {first} to "
                 f"{last} (window {window}){more} are missing, and {parts[ends.index(total)].path} goes past them; run "
                 "it again over the same data with --resume"
             )
 
 
 def merged_header(parts: Sequence[Part]) -> Header:
-    """The header of the whole: that of one run over all rows.
+    """The header of the whole: that of one run over all examples.
 
     Args:
         parts: In order.

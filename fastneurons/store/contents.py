@@ -1,4 +1,4 @@
-"""Gather from parts what is not copied object by object: constants, sums and skipped rows. Check their ids."""
+"""Gather from parts what is not copied object by object: constants, sums and skipped examples. Check their ids."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from fastneurons.store import schema
 from fastneurons.store.parts import Division, Part
 from fastneurons.store.reader import Store
 from fastneurons.store.schema import Outcome
-from fastneurons.store.window_writer import lines_of
+from fastneurons.store.skipped import lines_of
 
-_ROWS_AT_ONCE = 4096
+_EXAMPLES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,16 @@ def gather(parts: Sequence[Part], division: Division) -> Contents:
             elif not spec.grows and not spec.folds_of:
                 values = store[name][...]
                 arrays[name] = arrays[name] + values if name in arrays else values
-        for row in store.skipped():
-            index = division.index(number, row.index)
-            skipped.append((index, msgspec.to_builtins(row) | {"index": index}))
+        for example in store.skipped():
+            index = division.index(number, example.index)
+            skipped.append((index, msgspec.to_builtins(example) | {"index": index}))
         hashes.append(np.unique(np.fromiter((key for key, _, _ in _keys(store)), np.uint64)))
     found, times = np.unique(np.concatenate(hashes), return_counts=True)
     twice = found[times > 1]
     if len(twice):
         raise StoreError(_twice(parts, set(twice.tolist())))
-    skipped.sort(key=lambda row: row[0])
-    return Contents(arrays, lines_of([row for _, row in skipped]))
+    skipped.sort(key=lambda example: example[0])
+    return Contents(arrays, lines_of([example for _, example in skipped]))
 
 
 def fold_of(parts: Sequence[Part], name: str, fold: int) -> NDArray[Any]:
@@ -89,29 +89,29 @@ def _take_constant(arrays: Arrays, first: Part, part: Part, name: str, values: N
 def _twice(parts: Sequence[Part], hashes: set[int]) -> str:
     places: dict[int, list[tuple[int, int, str]]] = {}
     for number, part in enumerate(parts):
-        for key, row, name in _keys(part.opened()):
+        for key, example, name in _keys(part.opened()):
             if key in hashes:
-                places.setdefault(key, []).append((number, row, name))
+                places.setdefault(key, []).append((number, example, name))
     named = []
-    for (first, row, name), *rest in list(places.values())[:3]:
-        other, other_row, _ = rest[-1]
+    for (first, example, name), *rest in list(places.values())[:3]:
+        other, elsewhere, _ = rest[-1]
         named.append(
-            f"{name!r} is in {parts[first].path} (example {row}) and in {parts[other].path} (example {other_row})"
+            f"{name!r} is in {parts[first].path} (example {example}) and in {parts[other].path} (example {elsewhere})"
         )
     more = f", and {len(hashes) - 3:,} more are in two parts" if len(hashes) > 3 else ""
     return f"the parts overlap: example {'; '.join(named)}{more}"
 
 
 def _keys(store: Store) -> Iterator[tuple[int, int, str]]:
-    """A hash of what distinguishes each measured example from others; with its row and its id."""
+    """A hash of what distinguishes each measured example from others; with its index and its id."""
     corpus = store.header.is_corpus
     names = [schema.EXAMPLE_ID, "task", schema.OUTCOME]
     if corpus:  # blocks of separate texts have the same ids
         names += ["present", *([schema.DIGEST] if schema.DIGEST in store else [])]
-    step = -(-_ROWS_AT_ONCE // store.header.window) * store.header.window
+    step = -(-_EXAMPLES_AT_ONCE // store.header.window) * store.header.window
     for first in range(0, store.num_examples, step):
-        rows = slice(first, min(first + step, store.num_examples))
-        block = {name: store[name][rows] for name in names}
+        examples = slice(first, min(first + step, store.num_examples))
+        block = {name: store[name][examples] for name in names}
         for k, name in enumerate(block[schema.EXAMPLE_ID]):
             if block[schema.OUTCOME][k] != Outcome.MEASURED:
                 continue

@@ -1,4 +1,4 @@
-"""Fill a store's arrays: create them, make room in them, and write rows of examples and sums over examples.
+"""Fill a store's arrays: create them, make room in them, and write examples and sums over examples.
 
 Nothing that is written here counts before it is committed (`committing.py`).
 """
@@ -110,10 +110,10 @@ class ArrayFiller:
         for key, segments in self._layouts[name].objects(values, origin):
             self._store.write(f"{name}/{key}", segments)
 
-    def put_rows(self, spec: ArraySpec, first: int, values: NDArray[Any]) -> None:
-        """Write the rows of a growing array from index `first` on."""
-        begin = first - first % self.rows_per_object(spec.name)
-        if begin < first:  # a run goes on in the middle of an object, of which some rows are committed
+    def put_examples(self, spec: ArraySpec, first: int, values: NDArray[Any]) -> None:
+        """Write the examples of a growing array from index `first` on."""
+        begin = first - first % self.examples_per_object(spec.name)
+        if begin < first:  # a run goes on in the middle of an object, of which some examples are committed
             with decoding(self._storage.name, spec.name):
                 before = np.asarray(self._arrays[spec.name][begin:first])
             values = np.concatenate([before, values.astype(before.dtype, copy=False)])
@@ -158,13 +158,13 @@ class ArrayFiller:
         """Return how many chunks a shard of each array has; 0 if its objects are not shards."""
         return {name: layout.chunks_per_shard for name, layout in self._layouts.items()}
 
-    def rows_per_object(self, name: str) -> int:
+    def examples_per_object(self, name: str) -> int:
         """Return how many examples an object of a growing array holds."""
-        return self._layouts[name].rows
+        return self._layouts[name].examples
 
     def remove_beyond(self, spec: ArraySpec, committed: int) -> None:
         """Remove the objects of a growing array that hold nothing committed."""
-        length = self.rows_per_object(spec.name)
+        length = self.examples_per_object(spec.name)
         for name in self._storage.names(spec.name):
             if name.startswith("c.") and int(name.split(".")[1]) * length >= committed:
                 self._storage.remove_object(f"{spec.name}/{name}")

@@ -25,7 +25,7 @@ from fastneurons.store.schema import ArraySpec
 # Bytes read together, under one checksum: a chunk, or a shard's index.
 Segment = list[Piece]
 
-# The place and length of a chunk that a shard does not have: its rows are not written yet.
+# The place and length of a chunk that a shard does not have: its examples are not written yet.
 _ABSENT = 2**64 - 1
 
 
@@ -70,7 +70,7 @@ class Layout:
         return cls(spec, chunk, outer, _level(spec, sharding["codecs"]))
 
     @property
-    def rows(self) -> int:
+    def examples(self) -> int:
         """How many indices of the first axis an object holds."""
         return (self.shard or self.chunk)[0]
 

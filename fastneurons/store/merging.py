@@ -3,9 +3,9 @@
     merge_stores(["one.zarr", "two.zarr"], "run.zarr")
 
 Objects are copied as they are, byte for byte, wherever a window of the whole is one of a part; other windows are
-written anew from the parts' rows. Sums are added. The root object, without which there is no store, comes last: until
-then `merging.json` says what is being merged, and each manifest what is done, so that a merge that was interrupted
-goes on after its last manifest.
+written anew from the parts' examples. Sums are added. The root object, without which there is no store, comes last:
+until then `merging.json` says what is being merged, and each manifest what is done, so that a merge that was
+interrupted goes on after its last manifest.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,15 +26,16 @@ from fastneurons.store.checked import ObjectStore
 from fastneurons.store.contents import Contents, fold_of, gather
 from fastneurons.store.failures import writing
 from fastneurons.store.filling import ArrayFiller, sized
+from fastneurons.store.growing import own_names
 from fastneurons.store.manifest import MANIFEST_BYTES, Manifest, Mark, decode_manifest, manifest_key
 from fastneurons.store.objects import StoredObject
+from fastneurons.store.opening import open_store
 from fastneurons.store.parts import Division, Part, Piece
 from fastneurons.store.place import check_place, lock, storage_at
-from fastneurons.store.reader import Store, open_store
+from fastneurons.store.reader import Store
 from fastneurons.store.root import MERGING_KEY, ROOT_KEY, SKIPPED_KEY, Commit, Root, read_root
 from fastneurons.store.schema import ArraySpec
 from fastneurons.store.storage import Storage
-from fastneurons.store.writer import own_names
 
 # A manifest is written after so many windows, or bytes: a merge that is interrupted does no more than that again.
 _WINDOWS_AT_ONCE = 64
@@ -64,14 +65,14 @@ def merge_stores(
 ) -> Store:
     """Merge finished stores into one.
 
-    The parts are either all shards of one run, in any order, or whole stores, whose rows follow one another in the
+    The parts are either all shards of one run, in any order, or whole stores, whose examples follow one another in the
     order given. A merge that was interrupted goes on when it is called again.
 
     Args:
         paths: The parts: local paths or fsspec URLs.
         out: The store to write: a local path or an fsspec URL.
         overwrite: Whether to replace a store that is there.
-        advance: Called with the number of rows that are in `out`, and how many there will be.
+        advance: Called with the number of examples that are in `out`, and how many there will be.
     Returns:
         The merged store.
     Raises:
@@ -191,7 +192,7 @@ class _Merge:
         self._storage.flush()
 
     def _begin(self, contents: Contents) -> None:
-        """Write everything but the windows: metadata, labels, constants, sums and the list of skipped rows."""
+        """Write everything but the windows: metadata, labels, constants, sums and the list of skipped examples."""
         for spec in self._specs:
             self._metadata[spec.name] = self._filler.create(spec)
         self._size_growing()
@@ -336,20 +337,21 @@ class _Merge:
         """The key of an object of a part's window in the whole."""
         name, _, rest = key.partition("/")
         first, *others = rest.removeprefix("c.").split(".")
-        per_window = self._division.window // part.rows_per_object(name)
+        per_window = self._division.window // part.examples_per_object(name)
         place = int(first) + (window - number) * per_window
         return f"{name}/{'.'.join(['c', str(place), *others])}"
 
     def _write_anew(self, spec: ArraySpec, window: int, pieces: Sequence[Piece]) -> None:
-        """Write one array of a window from rows of the parts, an object at a time."""
-        step = self._filler.rows_per_object(spec.name)
+        """Write one array of a window from examples of the parts, an object at a time."""
+        step = self._filler.examples_per_object(spec.name)
         low = window * self._division.window
-        num_rows = sum(piece.end - piece.first for piece in pieces)
-        for first in range(0, num_rows, step):
-            rows = [
-                self._read(spec.name, piece) for piece in _within(pieces, first, min(first + step, num_rows))
+        num_examples = sum(piece.end - piece.first for piece in pieces)
+        for first in range(0, num_examples, step):
+            examples = [
+                self._read(spec.name, piece)
+                for piece in _within(pieces, first, min(first + step, num_examples))
             ]
-            values = np.concatenate(rows)
+            values = np.concatenate(examples)
             self._filler.put(spec.name, values, [low + first] + [0] * (values.ndim - 1))
 
     def _read(self, name: str, piece: Piece) -> NDArray[Any]:
@@ -361,7 +363,7 @@ class _Merge:
 
 
 def _within(pieces: Sequence[Piece], first: int, end: int) -> Iterator[Piece]:
-    """The parts of pieces that lie in rows [first, end) of them all."""
+    """The parts of pieces that lie in examples [first, end) of them all."""
     at = 0
     for piece in pieces:
         low, high = max(first - at, 0), min(end - at, piece.end - piece.first)

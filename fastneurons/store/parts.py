@@ -1,4 +1,4 @@
-"""Read finished stores as parts of one: which rows of the whole each holds, and its objects, window by window."""
+"""Read finished stores as parts of one: which examples of the whole each holds, and its objects, window by window."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Part:
 
     @property
     def num_examples(self) -> int:
-        """How many rows it holds."""
+        """How many examples it holds."""
         return self.root.commit.examples
 
     @property
@@ -69,8 +69,8 @@ class Part:
         with reading(self.path):
             return Store(self.path, self.storage, self.root, self._data or b"")
 
-    def rows_per_object(self, name: str) -> int:
-        """How many rows an object of a growing array holds."""
+    def examples_per_object(self, name: str) -> int:
+        """How many examples an object of a growing array holds."""
         return int(self.root.arrays[name]["chunk_grid"]["configuration"]["chunk_shape"][0])
 
     def windows(self) -> Iterator[dict[str, StoredObject]]:
@@ -89,8 +89,8 @@ class Part:
             end = min((number + 1) * window, self.num_examples)
             found = {}
             for spec in growing:
-                rows = self.rows_per_object(spec.name)
-                for place in range(number * window // rows, -(-end // rows)):
+                examples = self.examples_per_object(spec.name)
+                for place in range(number * window // examples, -(-end // examples)):
                     key = f"{spec.name}/c.{place}" + ".0" * (len(spec.dims) - 1)
                     if key not in waiting:
                         raise StoreError(f"{self.path} is damaged: no manifest names its {key}")
@@ -148,11 +148,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Piece:
-    """Consecutive rows of one part.
+    """Consecutive examples of one part.
 
     Args:
         part: Its index.
-        first: The first row, counted in the part.
+        first: The first example, counted in the part.
         end: One past the last.
     """
 
@@ -162,7 +162,7 @@ class Piece:
 
 
 class Division:
-    """The division of the whole's rows among its parts: shards by windows in turn, others one after another.
+    """The division of the whole's examples among its parts: shards by windows in turn, others one after another.
 
     Args:
         parts: In order; shards by their numbers.
@@ -179,14 +179,14 @@ class Division:
         """How many windows the whole has."""
         return -(-self.num_examples // self.window)
 
-    def index(self, part: int, row: int) -> int:
-        """The index in the whole of a part's row."""
+    def index(self, part: int, example: int) -> int:
+        """The index in the whole of a part's example."""
         if not self._in_turn:
-            return sum(self._sizes[:part]) + row
-        return Shard(part + 1, len(self._sizes)).whole_row(row, self.window)
+            return sum(self._sizes[:part]) + example
+        return Shard(part + 1, len(self._sizes)).whole_example(example, self.window)
 
     def pieces(self, window: int) -> list[Piece]:
-        """Where the rows of a window of the whole are, in order."""
+        """Where the examples of a window of the whole are, in order."""
         if self._in_turn:
             number, part = divmod(window, len(self._sizes))
             first = number * self.window

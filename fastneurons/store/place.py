@@ -50,7 +50,7 @@ def check_place(storage: Storage, resume: bool, overwrite: bool) -> bool:
     obstacle = storage.obstacle()
     if obstacle is not None:
         raise InputError(f"{path} {obstacle}; pass another --out")
-    # A run that was killed before it wrote its root object leaves at most an empty list of skipped rows.
+    # A run that was killed before it wrote its root object leaves at most an empty list of skipped examples.
     found = {
         name
         for name, size in storage.sizes().items()

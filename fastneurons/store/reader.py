@@ -23,10 +23,11 @@ from fastneurons.store.codec import bounded
 from fastneurons.store.failures import reading
 from fastneurons.store.manifest import Catalogue
 from fastneurons.store.objects import DamagedError
-from fastneurons.store.place import storage_at
-from fastneurons.store.root import MERGING_KEY, ROOT_KEY, SKIPPED_KEY, Root, decode, read_root
+from fastneurons.store.root import ROOT_KEY, SKIPPED_KEY, Root, read_root
 from fastneurons.store.schema import ArraySpec, Header
+from fastneurons.store.skipped import SkippedExample, decoded
 from fastneurons.store.storage import Storage, one_line
+from fastneurons.store.stored_array import StoredArray
 
 # By kind, what a store holds.
 CONTENTS = {
@@ -38,106 +39,6 @@ CONTENTS = {
 
 # What `windows` holds at a time, unless a single example is larger.
 _BLOCK_BYTES = 2**26
-
-
-class SkippedRow(msgspec.Struct, frozen=True):
-    """A row of the source that was not measured.
-
-    Args:
-        index: Its index on the example axis.
-        where: Its place in the source, such as a file and line.
-    """
-
-    index: int
-    id: str | None
-    where: str
-    reason: str
-
-
-class StoredArray:
-    """An array of a store, read when it is indexed."""
-
-    def __init__(self, store: "Store", name: str, array: "zarr.Array[Any]", dims: tuple[str, ...]) -> None:
-        self.name = name
-        self.dims = dims
-        self._store = store
-        self._array = array
-        self._found: set[str] | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape; the example axis has the committed examples."""
-        return self._array.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Its dtype in memory."""
-        return self._array.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, selection: Any) -> NDArray[Any]:
-        """Read a selection, as numpy would.
-
-        Raises:
-            StoreError: the array is damaged.
-        """
-        with reading(self._store.path, self.name):
-            if self.dims[0] == "example":
-                self._check_objects(selection[0] if isinstance(selection, tuple) and selection else selection)
-            elif self._store.is_complete:
-                self._check_sum()
-            return np.asarray(self._array[selection])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return self[...].astype(dtype or self.dtype, copy=False)
-
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{dim}: {size}" for dim, size in zip(self.dims, self.shape, strict=True))
-        return f"<{self.name} ({sizes}) {self.dtype}>"
-
-    def _check_objects(self, rows: Any) -> None:
-        """Refuse missing objects: zarr reads them as zeros, but the writer writes all, so a gap is damage."""
-        length = schema.examples_per_object(self._array)
-        if isinstance(rows, slice):
-            chosen = range(*rows.indices(len(self)))
-        elif isinstance(rows, int | np.integer):
-            position = range(len(self))[int(rows)]
-            chosen = range(position, position + 1)
-        else:
-            chosen = range(len(self))
-        if len(chosen) == 0:
-            return
-        found = self._objects()
-        lowest, highest = sorted((chosen[0], chosen[-1]))
-        for number in range(lowest // length, highest // length + 1):
-            if f"c.{number}" + ".0" * (len(self.dims) - 1) not in found:
-                last = min((number + 1) * length, len(self)) - 1
-                raise StoreError(
-                    f"{self._store.path}: array {self.name} is damaged: "
-                    f"examples {number * length} to {last} {self._store._missing}"
-                )
-
-    def _check_sum(self) -> None:
-        missing = self._array.nchunks - len(self._objects())
-        if missing:
-            raise StoreError(
-                f"{self._store.path}: array {self.name} is damaged: "
-                f"{missing} of its objects {self._store._missing}"
-            )
-
-    def _objects(self) -> set[str]:
-        if self._found is None:
-            names = {name for name in self._store._storage.names(self.name) if name.startswith("c.")}
-            catalogue = self._store._catalogue
-            if catalogue is not None:
-                # What no manifest names does not count, whatever it is.
-                names = {name for name in names if f"{self.name}/{name}" in catalogue.objects}
-                if catalogue.problem is not None:
-                    return names
-            self._found = names
-        return self._found
 
 
 class Store:
@@ -305,14 +206,14 @@ class Store:
             The index of the block's first example, and the block of each array by name.
         """
         arrays = [self[name] for name in names]
-        row_bytes = sum(int(np.prod(array.shape[1:])) * array.dtype.itemsize for array in arrays)
-        step = schema.largest_divisor(self.header.window, _BLOCK_BYTES // max(1, row_bytes))
+        example_bytes = sum(int(np.prod(array.shape[1:])) * array.dtype.itemsize for array in arrays)
+        step = schema.largest_divisor(self.header.window, _BLOCK_BYTES // max(1, example_bytes))
         for first in range(0, self.num_examples, step):
-            rows = slice(first, min(first + step, self.num_examples))
-            yield first, {array.name: array[rows] for array in arrays}
+            examples = slice(first, min(first + step, self.num_examples))
+            yield first, {array.name: array[examples] for array in arrays}
 
-    def skipped(self) -> list[SkippedRow]:
-        """Rows that were skipped, in order.
+    def skipped(self) -> list[SkippedExample]:
+        """Examples that were skipped, in order.
 
         Raises:
             StoreError: the list is damaged.
@@ -321,11 +222,7 @@ class Store:
         with reading(self.path):
             data = (self._storage.read(SKIPPED_KEY, 0, size) if size else None) or b""
         try:
-            if len(data) < size:
-                raise DamagedError(f"{size - len(data)} bytes are missing")
-            if self._catalogue is not None:
-                _check_parts(self._catalogue, data)
-            return [msgspec.json.decode(line, type=SkippedRow) for line in data.splitlines()]
+            return decoded(data, size, self._catalogue)
         except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StoreError(f"{self.path}: {SKIPPED_KEY} is damaged: {one_line(error)}") from error
 
@@ -356,11 +253,11 @@ class Store:
         name, _, rest = key.partition("/")
         where = f"object {rest}"
         if is_data(key) and name in self and schema.array_spec(name, self.header).grows:
-            first, end = self.rows_of(key)
+            first, end = self.examples_of(key)
             where += f" (examples {first} to {end - 1})"
         return f"array {name} is damaged: its {where}"
 
-    def rows_of(self, key: str) -> tuple[int, int]:
+    def examples_of(self, key: str) -> tuple[int, int]:
         """The examples in an object of a growing array: the first, and the one after the last."""
         name, _, rest = key.partition("/")
         length = schema.examples_per_object(self[name]._array)
@@ -394,78 +291,6 @@ class Store:
                     f"{self.path}: its run has gone on since it was opened; open it again to read {spec.name}"
                 ) from error
         return zarr.create_array(zarr.storage.MemoryStore(), data=values)
-
-
-def open_store(path: str, check: bool = False) -> Store:
-    """Open a store for reading.
-
-    Args:
-        path: A local path or an fsspec URL.
-        check: Whether to look first whether every object is there, of its length. What is read is checked
-            in either case.
-    Raises:
-        InputError: the URL's file system is not known.
-        StoreError: nothing is there, or it is no store, or its format is newer, or it is damaged.
-    """
-    storage = storage_at(path)
-    with reading(path):
-        data = read_root(storage)
-        names = storage.names() if data is None else set()
-        if data is None and not names:
-            raise StoreError(f"{path}: does not exist")
-        if MERGING_KEY in names:
-            raise StoreError(
-                f"{path} is being merged, or its merge was interrupted: run fastneurons merge again"
-            )
-        while True:
-            try:
-                return _opened(path, storage, data, check)
-            except StoreError:
-                again = read_root(storage)
-                if again == data:
-                    raise
-                data = again  # its run goes on
-
-
-def _opened(path: str, storage: Storage, data: bytes | None, check: bool) -> Store:
-    """The store whose root object has these bytes."""
-    store = Store(path, storage, decode(data, path), data or b"")
-    if store.is_behind():
-        raise StoreError(f"{path}: its {ROOT_KEY} is damaged: it is older than the manifests")
-    check_windows(store)
-    if check:
-        store.check()
-    return store
-
-
-def check_windows(store: Store) -> None:
-    """Whether manifests and commit mark agree on how much there is."""
-    catalogue, commit = store._catalogue, store._commit
-    if catalogue is None or catalogue.problem is not None:
-        return
-    at = 0
-    for first, end, number in catalogue.windows:
-        if first != at or end < first:
-            raise StoreError(
-                f"{store.path} is damaged: its manifest {number} begins after {first} examples, not {at}"
-            )
-        at = end
-    skipped = sum(part.length for part in catalogue.skipped)
-    if at != commit.examples or skipped != commit.skipped_bytes:
-        raise StoreError(
-            f"{store.path} is damaged: its manifests end after {at} examples and {skipped} bytes of skipped rows, "
-            f"its commit mark after {commit.examples} and {commit.skipped_bytes}"
-        )
-
-
-def _check_parts(catalogue: Catalogue, data: bytes) -> None:
-    """Compare `skipped.jsonl` with what each window added to it."""
-    if catalogue.problem is not None:
-        raise DamagedError(f"it cannot be checked, as {catalogue.problem}")
-    at = 0
-    for part in catalogue.skipped:
-        part.check(data[at : at + part.length])
-        at += part.length
 
 
 def _limits(root: Root) -> dict[str, int]:

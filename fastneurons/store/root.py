@@ -65,7 +65,7 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Args:
         examples: Examples committed.
-        skipped_bytes: Length of `skipped.jsonl` with the rows of these examples.
+        skipped_bytes: Length of `skipped.jsonl` up to these examples.
         writer: Who wrote it.
         occupancy: For each task, the snapshot of the checkpoint that holds these examples.
         activation_count: Likewise for each language.
@@ -331,7 +331,7 @@ def _header_problem(root: Root) -> str | None:
         if not lowest <= size < 2**40:
             return f"{dimension} of {size}"
     if not 0 <= commit.skipped_bytes < 2**40:
-        return f"{commit.skipped_bytes} bytes of skipped rows"
+        return f"{commit.skipped_bytes} bytes of skipped examples"
     if header.is_measuring and not header.thresholds:
         return "threshold of 0"
     for spec in root.sums:

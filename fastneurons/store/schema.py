@@ -73,7 +73,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         lora_fingerprint: SHA-256 over the adapter's configuration and its weights. None without one.
         tokenizer_fingerprint: SHA-256 over the tokenizer's files. None in stores of earlier versions.
         warnings: What the engine warned of that may change results, a line each.
-        shard: "I/N" in a store that holds one of N shares of the rows; None where it holds all of them.
+        shard: "I/N" in a store that holds one of N shares of the examples; None where it holds all of them.
         created: When the run began, ISO 8601.
         status: "running" or "complete".
         format: Version of the store's layout.

@@ -176,7 +176,7 @@ def _undecodable(store: Store) -> Iterator[Damage]:
 def _damage(store: Store, key: str, how: str) -> Damage:
     name, _, rest = key.partition("/")
     if is_data(key) and name in store and schema.array_spec(name, store.header).grows:
-        return Damage(key, name, *store.rows_of(key), how)
+        return Damage(key, name, *store.examples_of(key), how)
     return Damage(key, name if is_data(key) or rest == ROOT_KEY else None, None, None, how)
 
 

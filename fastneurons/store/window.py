@@ -19,9 +19,9 @@ class Window:
     """E consecutive examples, from index `first` on: the unit of commit.
 
     Args:
-        arrays: Those of the store by their names: for growing arrays an entry an example, fill values where a row was
-            skipped; sums over the measured ones of these examples alone.
-        skipped: What to write to `skipped.jsonl`: index, id, where and reason of each skipped row.
+        arrays: Those of the store by their names: for growing arrays an entry an example, fill values where an example
+            was skipped; sums over the measured ones of these examples alone.
+        skipped: What to write to `skipped.jsonl`: index, id, where and reason of each skipped example.
     """
 
     first: int

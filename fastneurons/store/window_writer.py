@@ -8,11 +8,9 @@ A full window begins and ends with objects of the store, so that its writer shar
 before the commit mark has passed it counts for nothing: a window may be written twice, or by a process that dies.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from fastneurons.errors import StoreError
@@ -24,6 +22,7 @@ from fastneurons.store.objects import StoredObject
 from fastneurons.store.place import storage_at
 from fastneurons.store.root import decode, read_root
 from fastneurons.store.schema import Header
+from fastneurons.store.skipped import lines_of
 from fastneurons.store.storage import RemovedError
 from fastneurons.store.window import Parts, Window, parts_of_sums
 
@@ -97,9 +96,9 @@ class WindowWriter:
         }
         self._sums = [schema.array_spec(name, place.header) for name in place.sums]
         for name, layout in self._layouts.items():
-            if place.header.window % layout.rows:
+            if place.header.window % layout.examples:
                 raise StoreError(
-                    f"{place.path}: an object of array {name} holds {layout.rows} examples, which do not divide a "
+                    f"{place.path}: an object of array {name} holds {layout.examples} examples, which do not divide a "
                     f"window of {place.header.window}"
                 )
         with writing(place.path):
@@ -148,8 +147,3 @@ def _added(parts: Parts, more: Parts) -> Parts:
     """The sum of two windows' parts of a sum."""
     both = {index: np.add(values, more[index]) for index, values in parts.items() if index in more}
     return {**parts, **more, **both}
-
-
-def lines_of(skipped: Sequence[Mapping[str, Any]]) -> bytes:
-    """The lines of `skipped.jsonl` of a window."""
-    return b"".join(msgspec.json.encode(dict(row)) + b"\n" for row in skipped)

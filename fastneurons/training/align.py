@@ -220,9 +220,9 @@ def _texts(model: BaseModel, source: TaskSource, options: TrainingOptions) -> Te
     if (options.max_model_len or 0) > positions:
         raise InputError(f"--max-model-len {options.max_model_len}: {model.name} has {positions:,} positions")
     longest = options.max_model_len or positions
-    rows: Iterator[Example | Skipped] = iter(source)
+    examples: Iterator[Example | Skipped] = iter(source)
     return make_texts(
-        rows,
+        examples,
         source.languages,
         TextTokeniser(tokenizer, longest, source.add_special_tokens),
         options.objective,
@@ -333,8 +333,10 @@ def _begin(out: Path, skipped: Sequence[Skipped], overwrite: bool) -> None:
             shutil.rmtree(out)
         out.mkdir(parents=True, exist_ok=True)
         lines = [
-            json.dumps({"id": row.id, "where": row.where, "reason": row.reason}, ensure_ascii=False)
-            for row in skipped
+            json.dumps(
+                {"id": example.id, "where": example.where, "reason": example.reason}, ensure_ascii=False
+            )
+            for example in skipped
         ]
         (out / SKIPPED).write_text("".join(f"{line}\n" for line in lines), errors="backslashreplace")
     except OSError as error:

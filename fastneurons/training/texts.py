@@ -180,7 +180,7 @@ class TextTokeniser:
 
 
 def make_texts(
-    rows: Iterable[Example | Skipped],
+    given: Iterable[Example | Skipped],
     languages: Sequence[str],
     tokenise: TextTokeniser,
     objective: str,
@@ -195,7 +195,7 @@ def make_texts(
     Held-out examples keep their links also where those of the others are broken, so that losses on them compare.
 
     Args:
-        rows: Examples, and what the source has skipped already.
+        given: Examples, and what the source has skipped already.
         languages: Codes, in order.
         tokenise: Makes texts of pairs.
         objective: "answers" or "translate".
@@ -207,16 +207,16 @@ def make_texts(
         InputError: too few examples can be used.
     """
     examples, skipped = [], []
-    for row in rows:
-        if isinstance(row, Skipped):
-            skipped.append(row)
+    for one in given:
+        if isinstance(one, Skipped):
+            skipped.append(one)
             continue
         try:
-            texts_of(row, row, languages, tokenise, objective, template)
+            texts_of(one, one, languages, tokenise, objective, template)
         except UnusableTextError as error:
-            skipped.append(Skipped(row.id, row.where, str(error), row.task))
+            skipped.append(Skipped(one.id, one.where, str(error), one.task))
         else:
-            examples.append(row)
+            examples.append(one)
     held_out = _held_out(len(examples), validation_share, seed)
     if len(examples) - len(held_out) < (2 if break_links else 1):
         raise InputError(_too_few(len(examples), skipped))

@@ -84,9 +84,9 @@ def test_without_babel_prompts_are_random_tokens_always_the_same(monkeypatch, tm
     monkeypatch.setattr(bench_work, "has_facts", lambda: False)
     monkeypatch.setattr(bench_work, "facts", None)  # never asked
     work = make_work(tokenizer, ("en", "de"), 16, 4)
-    assert {len(prompt) for prompt in work.rows} == {16}
-    assert len({tuple(prompt) for prompt in work.rows}) == 8
-    assert all(3 <= token < len(tokenizer) for prompt in work.rows for token in prompt)
+    assert {len(prompt) for prompt in work.all_prompts} == {16}
+    assert len({tuple(prompt) for prompt in work.all_prompts}) == 8
+    assert all(3 <= token < len(tokenizer) for prompt in work.all_prompts for token in prompt)
     assert make_work(tokenizer, ("en", "de"), 16, 4) == work
 
 
@@ -96,8 +96,8 @@ def test_made_prompts_are_parallel_of_exact_length_and_differ(demo_tokenizer):
     assert languages[16] == "en.2"
     work = make_work(demo_tokenizer, languages, 32, 3)
     assert {len(example) for example in work.prompts} == {20}
-    assert {len(prompt) for prompt in work.rows} == {32}
-    assert len({tuple(prompt) for prompt in work.rows}) == 60
+    assert {len(prompt) for prompt in work.all_prompts} == {32}
+    assert len({tuple(prompt) for prompt in work.all_prompts}) == 60
     german = languages.index("de")
     assert "Land" in demo_tokenizer.decode([token for e in work.prompts for token in e[german]])
 

@@ -34,7 +34,7 @@ def run(request: dict[str, Any], dtype: str, what: dict[str, Any] | None) -> lis
 
     arguments: dict[str, Any] = {}
     if what is not None:
-        from fastneurons.engine.observer import ObservationSpec
+        from fastneurons.engine.observation import ObservationSpec
         from fastneurons.engine.patch import PATCH_VERSION
 
         spec = ObservationSpec(

@@ -41,5 +41,5 @@ def measure(session: Any, rows: list[Any], **arguments: Any) -> dict[str, np.nda
         names.append("activated")
     arrays = {name: np.concatenate([p[name] for p in parts]) for name in names}
     arrays["occupancy"] = np.sum([p["occupancy"] for p in parts], axis=0)
-    assert [row.id for p in parts for row in p.rows] == [row.id for row in rows]
+    assert [row.id for p in parts for row in p.examples] == [row.id for row in rows]
     return arrays

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from fastneurons.config import EngineOptions
-from fastneurons.engine.observer import ObservationSpec
+from fastneurons.engine.observation import ObservationSpec
 
 SPEC = ObservationSpec(patch=2, engine=0, most_slots=100, languages=3)
 

@@ -181,7 +181,7 @@ def test_corpus(signal, models, every_token, open_session):
             counted = part["histogram"][:, n, :, first:].sum(-1)
             np.testing.assert_array_equal(counted, part["activation_count"][0, :, n])
     # Documents are rows, one language each; windows of 16 of them are counted together.
-    assert [len(part.rows) for part in parts] == [16, 16, 16, 16, 16, 10]
+    assert [len(part.examples) for part in parts] == [16, 16, 16, 16, 16, 10]
     assert all((part["present"].sum(1) == 1).all() for part in parts)
     again = list(session.measure(ROWS, first=32, window=16))
     for part, before in zip(again, parts[2:], strict=True):
@@ -196,7 +196,7 @@ def test_corpus_in_blocks(models, every_token, open_session):
     parts = list(session.measure(rows, window=8, block_size=50))
     text = "".join(row.prompts["en"] for row in rows)
     blocks = [text[k : k + 50] for k in range(0, len(text), 50)]
-    assert [row.id for part in parts for row in part.rows] == [f"en:{k}" for k in range(len(blocks))]
+    assert [row.id for part in parts for row in part.examples] == [f"en:{k}" for k in range(len(blocks))]
     values = np.concatenate(every_token(model, blocks)["activations"])
     counts = np.sum([part["activation_count"] for part in parts], axis=0)[0, 0]
     close = (np.abs(values) <= WITHIN).sum(0)
@@ -211,10 +211,10 @@ def test_a_corpus_that_is_stopped_hands_on_what_was_in_flight(models, open_sessi
     for part in session.measure(ROWS * 10, window=30, stop=stop):
         parts.append(part)
         stop.set()
-    assert 30 <= sum(len(part.rows) for part in parts) < 900
+    assert 30 <= sum(len(part.examples) for part in parts) < 900
     whole = list(session.measure(ROWS * 10, window=30))
     for part, expected in zip(parts, whole, strict=False):
-        if len(part.rows) == 30:
+        if len(part.examples) == 30:
             np.testing.assert_array_equal(part["activation_count"], expected["activation_count"])
 
 
@@ -225,7 +225,7 @@ def test_the_answer_given_the_prompt(models, every_token, open_session):
     model = models()
     session = open_session(model, measurement=Measurement(position="answer"), options=tiny_options())
     parts = list(session.measure(rows))
-    flat = [row for part in parts for row in part.rows]
+    flat = [row for part in parts for row in part.examples]
     assert isinstance(flat[3], Skipped)
     assert "no answer in de" in flat[3].reason
     good = [row for k, row in enumerate(rows) if k != 3]

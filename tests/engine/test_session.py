@@ -115,12 +115,12 @@ def test_skipped_rows_and_missing_languages_take_their_place(models, open_sessio
     rows.append(Skipped("last", "file:9", "no id"))
     session = open_session(models(), options=tiny_options())
     parts = list(session.measure(rows, window=4))
-    flat = [row for part in parts for row in part.rows]
+    flat = [row for part in parts for row in part.examples]
     assert [row.id for row in flat] == [row.id for row in rows]
     long = flat[-2]
     assert isinstance(long, Skipped)
     assert "prompt in de has 600 tokens, the model takes 511" in long.reason
-    assert all(part.first // 4 == (part.first + len(part.rows) - 1) // 4 for part in parts)
+    assert all(part.first // 4 == (part.first + len(part.examples) - 1) // 4 for part in parts)
     counts = np.concatenate([part["category_count"] for part in parts])
     assert (counts.sum(-1) == tiny.NEURONS).all(axis=(1, 2)).tolist() == [True, False] + [True] * 5 + [
         False
@@ -137,7 +137,7 @@ def test_a_stream_is_read_no_further_than_what_is_in_flight(models, open_session
     endless = (Example(str(next(taken)), examples(1, seed=i % 50)[0].prompts) for i in itertools.count())
     measuring = session.measure(endless)
     first = next(measuring)
-    ahead = next(taken) - len(first.rows)
+    ahead = next(taken) - len(first.examples)
     measuring.close()
     assert ahead < 3 * session.facts.slots + 300
 
@@ -153,13 +153,13 @@ def test_an_error_of_the_source_comes_after_all_rows_before_it(models, open_sess
     got = []
     with pytest.raises(InputError, match="inside a compressed block"):
         for part in session.measure(broken()):
-            got += [row.id for row in part.rows]
+            got += [row.id for row in part.examples]
     assert got == [row.id for row in rows]
 
 
 def test_an_error_in_the_op_is_told_and_does_not_hang_the_engine(models, open_session, monkeypatch):
     session = open_session(models(), options=tiny_options())
-    from fastneurons.engine.observer import Reader
+    from fastneurons_kernels.activation_cpu import Reader
 
     def fails(*args, **kwargs):
         raise ValueError("no such plane")
@@ -244,4 +244,4 @@ def test_stopping_hands_on_what_is_complete(models, open_session):
     for part in session.measure((examples(1, seed=i)[0] for i in range(5000)), window=50, stop=stop):
         got.append(part)
         stop.set()
-    assert 0 < sum(len(part.rows) for part in got) < 5000
+    assert 0 < sum(len(part.examples) for part in got) < 5000

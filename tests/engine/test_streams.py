@@ -11,7 +11,8 @@ from torch import nn
 
 from fastneurons.engine.discovery import ActivationKind, Site
 from fastneurons.engine.host_memory import HostMemory
-from fastneurons.engine.observer import ObservationSpec, Observer
+from fastneurons.engine.observation import ObservationSpec
+from fastneurons.engine.observer import Observer
 from fastneurons.engine.rows import Batch
 from fastneurons.engine.streams import AtOnce, CudaStream
 from fastneurons.engine.wire import MOST_COLLECTIONS

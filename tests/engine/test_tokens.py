@@ -8,7 +8,8 @@ import pytest
 import transformers
 
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import BlockEncoder, PromptEncoder, Tokenised
+from fastneurons.engine.blocks import BlockEncoder
+from fastneurons.engine.encode import PromptEncoder, Tokenised
 from fastneurons.engine.marks import marks_of
 from fastneurons.engine.tokenise import Encoded, Tokeniser
 from fastneurons.errors import InputError

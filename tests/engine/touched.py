@@ -230,7 +230,7 @@ TOUCHED: dict[str, list[Touch]] = {
             "TorchCompileWithNoGuardsWrapper.cleanup": "lets go of compiled code",
         }),
     ],
-    "engine/engine.py, session.py, vllm_config.py, device.py": [
+    "engine/engine.py, starting.py, session.py, vllm_config.py, device.py": [
         *_touches("vllm.engine.arg_utils", {
             "EngineArgs.create_engine_config(usage_context)": "fills in vLLM's defaults; "
             "`fastneurons/engine_arguments.py` decides each argument",

@@ -1,4 +1,4 @@
-"""Engines that draw each row's activations from its texts, for tests of what carries rows and results to and fro.
+"""Engines that draw each example's activations from its texts, for tests of what carries examples and results.
 
 They can be made to end or hang at a chosen moment, once.
 """
@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from fastneurons.config import Measurement
-from fastneurons.data.digest import digest_of_row
+from fastneurons.data.digest import digest_of_example
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import Tokenised
-from fastneurons.engine.engine import ModelFacts
-from fastneurons.engine.placement import MeasuredRows
+from fastneurons.engine.encode import Tokenised, without_tokens
+from fastneurons.engine.facts import ModelFacts
+from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.errors import EngineError
 from fastneurons.executors import serve
 from fastneurons.experiments.measure import describe_skipped, window_of
@@ -28,8 +28,8 @@ from fastneurons.experiments.windows import (
     Advanced,
     EncodedWindow,
     EngineReport,
+    ExamplesOfWindow,
     MeasuredWindow,
-    RowsOfWindow,
 )
 from fastneurons.store import local, window_writer
 
@@ -44,7 +44,7 @@ class Fault:
     Args:
         what: "kill" ends the process, "hang" lets it wait for ever, "fail" has the engine fail.
         when: "before" the window is written, while its "objects" are, or "after" it.
-        first: The window's first row.
+        first: The window's first example.
         mark: A file, made when it happens: as often as there are none of `most`.
         most: How often it happens.
     """
@@ -77,17 +77,17 @@ class StandInJob:
     """What such an engine is to do.
 
     Args:
-        window: Rows of a window.
+        window: Examples of a window.
         fault: What befalls it.
-        row_s: How long a row takes.
-        slow: Rows take so much longer in the engine that makes this file first.
+        example_s: How long an example takes.
+        slow: Examples take so much longer in the engine that makes this file first.
         dtype: Of its model.
         refusal: What ends it at its start.
     """
 
     window: int = 4
     fault: Fault | None = None
-    row_s: float = 0.0
+    example_s: float = 0.0
     slow: tuple[float, Path] | None = None
     dtype: str = "float32"
     refusal: Exception | None = None
@@ -104,11 +104,11 @@ class StandIn:
     """Such an engine."""
 
     def __init__(self, job: StandInJob) -> None:
-        self._job, self._row_s = job, job.row_s
+        self._job, self._example_s = job, job.example_s
         if job.slow is not None:
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(job.slow[1], os.O_CREAT | os.O_EXCL))
-                self._row_s *= job.slow[0]
+                self._example_s *= job.slow[0]
         facts = ModelFacts(
             model="stand-in", dtype=job.dtype, layers=tuple(range(LAYERS)), neurons=NEURONS, function="silu",
             gated=True, max_prompt_tokens=100, vocabulary=300, device="cpu", workers=1, threads_per_worker=1,
@@ -118,18 +118,21 @@ class StandIn:
             facts, Measurement(observe_memory=1.0), LANGUAGES, None, {}, (_where(),), {}
         )
 
-    def encode(self, given: RowsOfWindow) -> EncodedWindow:
-        rows = [
-            (row if isinstance(row, Skipped) else _tokenised(row), digest_of_row(row)) for row in given.rows
+    def encode(self, given: ExamplesOfWindow) -> EncodedWindow:
+        examples = [
+            (example if isinstance(example, Skipped) else _tokenised(example), digest_of_example(example))
+            for example in given.examples
         ]
-        return EncodedWindow(given.first, rows)  # type: ignore[arg-type]
+        return EncodedWindow(given.first, examples)  # type: ignore[arg-type]
 
     def measure(self, take: Callable[[], EncodedWindow | None]) -> Iterator[Advanced | MeasuredWindow]:
         while (window := take()) is not None:
-            time.sleep(self._row_s * len(window.rows))
-            yield Advanced(window.first, len(window.rows), 3 * len(window.rows), 30 * len(window.rows))
+            time.sleep(self._example_s * len(window.examples))
+            yield Advanced(
+                window.first, len(window.examples), 3 * len(window.examples), 30 * len(window.examples)
+            )
             part = measured(window)
-            skipped = next((row for row in part.rows if isinstance(row, Skipped)), None)
+            skipped = next((example for example in part.examples if isinstance(example, Skipped)), None)
             if self._job.fault is not None:
                 self._job.fault.befall("before", window.first)
             yield MeasuredWindow(
@@ -142,25 +145,27 @@ def _where() -> str:
     return f"CPUs {sorted(os.sched_getaffinity(0))}, {os.environ.get('VLLM_CPU_OMP_THREADS_BIND')}"
 
 
-def _tokenised(row: Any) -> Tokenised:
-    return Tokenised(row, [[len(row.prompts[lang])] * len(row.prompts[lang]) for lang in LANGUAGES])
+def _tokenised(example: Any) -> Tokenised:
+    return Tokenised(
+        example, [[len(example.prompts[lang])] * len(example.prompts[lang]) for lang in LANGUAGES]
+    )
 
 
-def measured(window: EncodedWindow) -> MeasuredRows:
+def measured(window: EncodedWindow) -> MeasuredExamples:
     """A window's arrays, drawn and counted by plain numpy."""
-    E, L = len(window.rows), len(LANGUAGES)
+    E, L = len(window.examples), len(LANGUAGES)
     bits = np.zeros((E, L, LAYERS, NEURONS), bool)
     token_count = np.zeros((E, L), np.int32)
-    for index, (row, digest) in enumerate(window.rows):
-        if isinstance(row, Tokenised):
+    for index, (example, digest) in enumerate(window.examples):
+        if isinstance(example, Tokenised):
             bits[index] = np.random.default_rng(int(digest)).random(bits.shape[1:]) < 0.5
-            token_count[index] = [len(ids or []) for ids in row.token_ids]
+            token_count[index] = [len(ids or []) for ids in example.token_ids]
     there = token_count[:, 0] > 0
     active = bits.sum(1)  # [E, N, I]
     category = np.select([active == 0, active == 1, active == L], [0, 1, 3], 2)
     members = (category[..., None] == np.arange(4)) & there[:, None, None, None]  # [E, N, I, 4]
     arrays = {
-        "digest": np.array([digest for _, digest in window.rows], np.uint64),
+        "digest": np.array([digest for _, digest in window.examples], np.uint64),
         "token_count": token_count,
         "present": token_count > 0,
         "last_token": np.where(token_count > 0, token_count, -1).astype(np.int32),
@@ -170,8 +175,8 @@ def measured(window: EncodedWindow) -> MeasuredRows:
         "category_count": members.sum(2, dtype=np.int32)[:, None],
         "occupancy": members.sum(0, dtype=np.int32)[None],
     }
-    rows = [row.example if isinstance(row, Tokenised) else row for row, _ in window.rows]
-    return MeasuredRows(window.first, rows, arrays)
+    examples = [without_tokens(example) for example, _ in window.examples]
+    return MeasuredExamples(window.first, examples, arrays)
 
 
 @contextlib.contextmanager
@@ -203,8 +208,8 @@ def _writing_with(fault: Fault | None) -> Iterator[None]:
         setattr(local.LocalStorage, "write", write_object)  # noqa: B010
 
 
-def rows(number: int, first: int = 0) -> list[Example | Skipped]:
-    """Rows, every seventh of which is skipped."""
+def examples(number: int, first: int = 0) -> list[Example | Skipped]:
+    """Examples, every seventh of which is skipped."""
     return [
         Skipped(f"e{k}", f"data.jsonl:{k + 1}", "no JSON")
         if k % 7 == 3

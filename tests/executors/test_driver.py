@@ -13,9 +13,9 @@ from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.executors.messages import Failed
 from fastneurons.store import Store, open_store
 from fastneurons.store.root import Writer, decode
-from tests.executors.stand_in import Fault, StandInJob, rows
+from tests.executors.stand_in import Fault, StandInJob, examples
 from tests.executors.threads import ThreadEngines
-from tests.executors.writing import ROWS, Told, assert_same, write
+from tests.executors.writing import EXAMPLES, Told, assert_same, write
 
 
 @pytest.fixture(scope="module")
@@ -28,24 +28,24 @@ def expected(tmp_path_factory) -> Store:
 def test_many_engines_write_the_store_of_one(expected, tmp_path):
     store, told = write(ThreadEngines(StandInJob(), 5), tmp_path / "run.zarr")
     assert_same(store, expected)
-    assert told.rows == len(ROWS)
-    assert list(store["example_id"][...]) == [row.id for row in ROWS]
+    assert told.examples == len(EXAMPLES)
+    assert list(store["example_id"][...]) == [example.id for example in EXAMPLES]
     # Each neuron is in one category for each example that is not skipped.
     assert (store["occupancy"][...].sum(-1) == store["present"][:, 0].sum()).all()
 
 
 def test_a_slow_engine_holds_nobody_up_and_is_named(expected, tmp_path):
-    job = StandInJob(row_s=0.005, slow=(40, tmp_path / "slow"))
+    job = StandInJob(example_s=0.005, slow=(40, tmp_path / "slow"))
     store, told = write(ThreadEngines(job, 3), tmp_path / "run.zarr")
     assert_same(store, expected)
     counts = sorted(int(part.rpartition(" ")[2]) for part in told.messages[-1].split(","))
-    assert sum(counts) == len(ROWS)
+    assert sum(counts) == len(EXAMPLES)
     assert counts[0] <= 12 < counts[1]
 
 
 def test_a_window_that_waits_for_a_slow_engine_goes_to_an_idle_one(tmp_path):
-    job = StandInJob(row_s=0.005, slow=(60, tmp_path / "slow"))
-    _, told = write(ThreadEngines(job, 2), tmp_path / "run.zarr", rows(16))
+    job = StandInJob(example_s=0.005, slow=(60, tmp_path / "slow"))
+    _, told = write(ThreadEngines(job, 2), tmp_path / "run.zarr", examples(16))
     counts = sorted(int(part.rpartition(" ")[2]) for part in told.messages[-1].split(","))
     assert counts == [4, 12]
 
@@ -59,8 +59,10 @@ def test_an_engine_that_is_slow_for_several_windows_is_named(tmp_path):
             if "is slow" in text:
                 stop.set()
 
-    job = StandInJob(row_s=0.001, slow=(100, tmp_path / "slow"))
-    _, told = write(ThreadEngines(job, 2), tmp_path / "run.zarr", rows(100_000), told=Stopping(), stop=stop)
+    job = StandInJob(example_s=0.001, slow=(100, tmp_path / "slow"))
+    _, told = write(
+        ThreadEngines(job, 2), tmp_path / "run.zarr", examples(100_000), told=Stopping(), stop=stop
+    )
     [message] = told.saying("is slow")
     assert re.fullmatch(
         r"engine [01] \(process \d+ on .*\) is slow: [\d.]+ prompts/s, others [\d.]+", message
@@ -74,19 +76,19 @@ def test_a_stopped_run_keeps_whole_windows_and_goes_on(number, expected, tmp_pat
     class Stopping(Told):
         def advance(self, examples: int, prompts: int, tokens: int) -> None:
             super().advance(examples, prompts, tokens)
-            if self.rows >= 20:
+            if self.examples >= 20:
                 stop.set()
 
     out = tmp_path / "run.zarr"
-    store, told = write(ThreadEngines(StandInJob(row_s=0.005), number), out, told=Stopping(), stop=stop)
+    store, told = write(ThreadEngines(StandInJob(example_s=0.005), number), out, told=Stopping(), stop=stop)
     assert not store.is_complete
     # What was shown as measured is safe: nothing of it has to be measured again.
-    assert 20 <= store.num_examples == told.rows < len(ROWS)
+    assert 20 <= store.num_examples == told.examples < len(EXAMPLES)
     safe = store.num_examples
     assert told.messages[-1] == f"stopped; {safe} examples are safe; continue with --resume"
     store, told = write(ThreadEngines(StandInJob(), 4), out, resume=True)
     assert_same(store, expected)
-    assert told.rows == len(ROWS) - safe
+    assert told.examples == len(EXAMPLES) - safe
 
 
 def test_a_run_goes_on_within_a_window(expected, tmp_path):
@@ -109,12 +111,12 @@ def test_other_data_is_refused_when_resuming(tmp_path):
     out = tmp_path / "run.zarr"
     write(ThreadEngines(StandInJob(), 2), out, limit=20)
     with pytest.raises(StoreError, match="example 1 of the store"):
-        write(ThreadEngines(StandInJob(), 2), out, [ROWS[0], *rows(40, first=5)], resume=True)
+        write(ThreadEngines(StandInJob(), 2), out, [EXAMPLES[0], *examples(40, first=5)], resume=True)
 
 
 def test_rows_before_a_broken_one_are_kept(expected, tmp_path):
     def broken() -> Iterator[Example | Skipped]:
-        yield from ROWS[:22]
+        yield from EXAMPLES[:22]
         raise InputError("data.jsonl:23: no JSON")
 
     out = tmp_path / "run.zarr"
@@ -133,7 +135,7 @@ def test_an_engine_that_fails_is_started_again(expected, tmp_path):
     [message] = told.saying("starting it again")
     assert message.endswith("the engine failed: a stand-in was told to; starting it again (1 of 3)")
     assert len(engines.started) == 3
-    assert told.rows == len(ROWS)
+    assert told.examples == len(EXAMPLES)
 
 
 def test_a_window_that_makes_engines_fail_ends_the_run(tmp_path):
@@ -160,7 +162,7 @@ def test_an_engine_that_keeps_failing_is_given_up_and_the_others_go_on(expected,
             else:
                 super().start(slot)
 
-    engines = OneFails(StandInJob(row_s=0.06), 2)
+    engines = OneFails(StandInJob(example_s=0.06), 2)
     store, told = write(engines, tmp_path / "run.zarr")
     assert_same(store, expected)
     assert engines.started == [0, 1, 1, 1, 1]
@@ -182,7 +184,7 @@ def test_a_store_that_another_run_has_taken_over_is_written_no_more(tmp_path):
     class Taking(Told):
         def advance(self, examples: int, prompts: int, tokens: int) -> None:
             super().advance(examples, prompts, tokens)
-            if self.rows >= 20:
+            if self.examples >= 20:
                 root = (out / "zarr.json").read_bytes()
                 decoded = decode(root, str(out))
                 writer = Writer("0" * 32, "elsewhere", 1, "2025-01-01")
@@ -194,7 +196,7 @@ def test_a_store_that_another_run_has_taken_over_is_written_no_more(tmp_path):
                 (tmp_path / "taken.json").replace(out / "zarr.json")
 
     with pytest.raises(StoreError, match="was taken over by another run"):
-        write(ThreadEngines(StandInJob(row_s=0.01), 2), out, told=Taking())
+        write(ThreadEngines(StandInJob(example_s=0.01), 2), out, told=Taking())
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,9 @@ from tests.executors.writing import Forked, Told, assert_same
 pytestmark = pytest.mark.engine
 
 # Shorter than a block of the prefix cache, which cuts what it has the beginning of.
-ROWS: list[Example | Skipped] = [*rows(26, longest=110)]
-ROWS[5] = Skipped("e5", "data.jsonl:6", "no JSON")
-ROWS[9] = Example("e9", {"en": "x" * 600, "de": "y", "th": "z"})  # longer than the model takes
+EXAMPLES: list[Example | Skipped] = [*rows(26, longest=110)]
+EXAMPLES[5] = Skipped("e5", "data.jsonl:6", "no JSON")
+EXAMPLES[9] = Example("e9", {"en": "x" * 600, "de": "y", "th": "z"})  # longer than the model takes
 # No step cuts a prompt in two: where it is cut would depend on the prompts that share the step.
 WHOLE = tiny_options(max_num_batched_tokens=2048)
 MEASUREMENTS = {
@@ -45,7 +45,7 @@ MEASUREMENTS = {
 }
 
 
-def source_of(given: Iterable[Example | Skipped] = ROWS) -> Source:
+def source_of(given: Iterable[Example | Skipped] = EXAMPLES) -> Source:
     return example_source("own", "data.jsonl", given)
 
 
@@ -81,9 +81,9 @@ def test_engines_of_which_one_is_killed_give_the_arrays_of_one(models, tmp_path)
         launched: list[Forked]
 
         def advance(self, examples: int, prompts: int, tokens: int) -> None:
-            before = self.rows
+            before = self.examples
             super().advance(examples, prompts, tokens)
-            if before < 8 <= self.rows:
+            if before < 8 <= self.examples:
                 os.kill(self.launched[0].pid, signal.SIGKILL)
 
     model, told = str(models()), Killing()

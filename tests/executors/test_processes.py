@@ -20,7 +20,7 @@ from fastneurons.executors.shares import core_shares
 from fastneurons.store import Store, open_store
 from tests.executors.stand_in import Fault, StandInJob
 from tests.executors.threads import ThreadEngines
-from tests.executors.writing import ROWS, Told, assert_same, processes, write
+from tests.executors.writing import EXAMPLES, Told, assert_same, processes, write
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 300
@@ -40,7 +40,7 @@ def test_an_engine_killed_around_writing_a_window_changes_nothing(when, expected
     assert_same(store, expected)
     [message] = told.saying("starting it again")
     assert "was ended by SIGKILL; starting it again (1 of 3)" in message
-    assert told.rows == len(ROWS)
+    assert told.examples == len(EXAMPLES)
     assert Path(f"{fault.mark}-0").exists()
 
 
@@ -91,11 +91,11 @@ def test_a_batch_systems_sigterm_to_all_processes_stops_the_run_in_order(expecte
     _, alive = psutil.wait_procs(engines, timeout=30)
     assert not alive
     safe = open_store(str(out)).num_examples
-    assert 12 <= safe < len(ROWS)
+    assert 12 <= safe < len(EXAMPLES)
     assert not open_store(str(out)).is_complete
     store, told = write(ThreadEngines(StandInJob(), 2), out, resume=True)
     assert_same(store, expected)
-    assert told.rows == len(ROWS) - safe
+    assert told.examples == len(EXAMPLES) - safe
 
 
 @contextlib.contextmanager

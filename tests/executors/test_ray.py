@@ -14,7 +14,7 @@ from fastneurons.executors.driver import Driver
 from fastneurons.executors.ray_engines import EngineActor, RayEngines, fit
 from tests.executors.stand_in import Fault, StandInJob
 from tests.executors.threads import ThreadEngines
-from tests.executors.writing import ROWS, Told, assert_same, write
+from tests.executors.writing import EXAMPLES, Told, assert_same, write
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,7 +69,7 @@ def test_an_actor_that_is_killed_changes_nothing(cluster, tmp_path):
     assert_same(store, expected)
     [message] = told.saying("starting it again")
     assert "its actor on node" in message
-    assert told.rows == len(ROWS)
+    assert told.examples == len(EXAMPLES)
 
 
 def test_an_actor_that_hangs_is_replaced(cluster, tmp_path):

@@ -12,7 +12,7 @@ from fastneurons.errors import StoreError
 from fastneurons.store import Store, open_store
 from tests.executors.stand_in import StandInJob
 from tests.executors.threads import ThreadEngines
-from tests.executors.writing import ROWS, assert_same, write
+from tests.executors.writing import EXAMPLES, assert_same, write
 
 
 class Away(MemoryFileSystem):
@@ -75,10 +75,10 @@ def test_nothing_is_lost_when_the_server_stays_away(share, server, expected, mon
         write(ThreadEngines(StandInJob(), 3), "away://bucket/run.zarr")
     server.is_away.clear()
     safe = open_store("away://bucket/run.zarr").num_examples
-    assert safe < len(ROWS)
+    assert safe < len(EXAMPLES)
     store, told = write(ThreadEngines(StandInJob(), 2), "away://bucket/run.zarr", resume=True)
     assert_same(store, expected)
-    assert told.rows == len(ROWS) - safe
+    assert told.examples == len(EXAMPLES) - safe
 
 
 def test_a_run_waits_for_a_server_that_comes_back(server, expected, monkeypatch):

@@ -12,5 +12,5 @@ def test_shards_of_several_engines_are_merged_to_the_store_of_one_run(tmp_path):
     parts = [tmp_path / f"{number}.zarr" for number in (1, 2, 3)]
     for number, part in enumerate(parts, 1):
         _, told = write(ThreadEngines(StandInJob(), 2), part, shard=Shard(number, 3))
-        assert told.rows == Shard(number, 3).size(50, 4)
+        assert told.examples == Shard(number, 3).size(50, 4)
     assert_same(merge_stores([str(part) for part in parts], str(tmp_path / "merged.zarr")), whole)

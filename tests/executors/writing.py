@@ -25,9 +25,9 @@ from fastneurons.experiments.source import example_source
 from fastneurons.progress import Silent
 from fastneurons.store import Store, open_store
 from tests.engine.forked import context
-from tests.executors.stand_in import StandInJob, rows
+from tests.executors.stand_in import StandInJob, examples
 
-ROWS = rows(50)
+EXAMPLES = examples(50)
 FLOATING_SUMS = {spec.name for spec in ARRAYS if spec.summed_by and spec.dtype == "float64"}
 
 
@@ -36,13 +36,13 @@ class Told(Silent):
 
     def __init__(self) -> None:
         self.messages: list[str] = []
-        self.rows = 0
+        self.examples = 0
 
     def message(self, text: str) -> None:
         self.messages.append(text)
 
     def advance(self, examples: int, prompts: int, tokens: int) -> None:
-        self.rows += examples
+        self.examples += examples
 
     def saying(self, text: str) -> list[str]:
         return [message for message in self.messages if text in message]
@@ -71,13 +71,13 @@ def processes(job: StandInJob, number: int) -> LocalEngines:
 def write(
     engines: Engines,
     out: Path,
-    given: Iterable[Example | Skipped] = ROWS,
+    given: Iterable[Example | Skipped] = EXAMPLES,
     told: Told | None = None,
     timeout_s: float = 60,
     stop: threading.Event | None = None,
     **options: Any,
 ) -> tuple[Store, Told]:
-    """Write a store with these engines, in windows of four rows."""
+    """Write a store with these engines, in windows of four examples."""
     told, stop = told or Told(), stop or threading.Event()
     source = example_source("own", "data.jsonl", given, options.pop("limit", None))
     run = RunOptions(window=4, **options)
@@ -100,6 +100,6 @@ def assert_same(found: Store, wanted: Store) -> None:
 
 
 if __name__ == "__main__":
-    job = StandInJob(row_s=0.05)
+    job = StandInJob(example_s=0.05)
     with interruptible() as interrupted:
         write(LocalEngines(job, [Share()] * int(sys.argv[2])), Path(sys.argv[1]), stop=interrupted)

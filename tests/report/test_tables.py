@@ -10,7 +10,7 @@ from fastneurons.analysis import Estimate
 from fastneurons.errors import InputError
 from fastneurons.report import print_summary, skip_reasons, summary, summary_json
 from fastneurons.report.cells import score_cells
-from fastneurons.store import ATTRIBUTION, CATEGORIES, SkippedRow, StoreWriter, open_store
+from fastneurons.store import ATTRIBUTION, CATEGORIES, SkippedExample, StoreWriter, open_store
 from tests.store.runs import draw
 
 RUN = draw(23)
@@ -102,7 +102,7 @@ def test_skipped_rows_are_grouped_and_the_first_named(store):
 def test_reasons_differ_by_more_than_numbers_and_quotes():
     reasons = ["5 tokens", "no 'de'", "7 tokens", "no 'fr'", "not JSON", "9 tokens"]
     groups = skip_reasons(
-        [SkippedRow(k, None, f"f:{k}", reason) for k, reason in enumerate(reasons)], named=2
+        [SkippedExample(k, None, f"f:{k}", reason) for k, reason in enumerate(reasons)], named=2
     )
     assert [(g.reason, g.count, g.varies) for g in groups] == [
         ("5 tokens", 3, True), ("no 'de'", 2, True), ("not JSON", 1, False),

@@ -9,10 +9,10 @@ from fastneurons.store import StoreWriter, Window
 from tests.store.runs import Run
 
 
-def write_rows(
+def write_examples(
     path: Path | str, run: Run, pieces: list[tuple[int, int]], keep_bits: bool = True, **changed
 ) -> str:
-    """A finished store of some of a run's rows: each piece, first and end, is a window of it."""
+    """A finished store of some of a run's examples: each piece, first and end, is a window of it."""
     header = msgspec.structs.replace(run.header, **changed)
     kept = {
         "keep_bits": keep_bits,
@@ -24,7 +24,7 @@ def write_rows(
     with StoreWriter.create(str(path), header, **kept) as writer:
         for first, end in pieces:
             window = run.window(first, end, keep_bits)
-            skipped = [row | {"index": row["index"] - first + done} for row in window.skipped]
+            skipped = [example | {"index": example["index"] - first + done} for example in window.skipped]
             writer.commit(Window(done, window.arrays, skipped))
             done += end - first
         writer.finish()
@@ -37,10 +37,10 @@ def shard(path: Path | str, run: Run, number: int, count: int, keep_bits: bool =
     of = Shard(number, count)
     starts = [first for first in range(0, total, size) if of.owns(first // size)]
     pieces = [(first, min(first + size, total)) for first in starts]
-    return write_rows(path, run, pieces, keep_bits, **({"shard": str(of)} | changed))
+    return write_examples(path, run, pieces, keep_bits, **({"shard": str(of)} | changed))
 
 
 def consecutive(path: Path | str, run: Run, first: int, end: int, **changed) -> str:
-    """The store of rows `first` to `end` of a run."""
+    """The store of examples `first` to `end` of a run."""
     size = run.header.window
-    return write_rows(path, run, [(k, min(k + size, end)) for k in range(first, end, size)], **changed)
+    return write_examples(path, run, [(k, min(k + size, end)) for k in range(first, end, size)], **changed)

@@ -19,11 +19,11 @@ from fastneurons.store import (
     StoreWriter,
     check_output,
     checked,
+    growing,
     open_store,
     root,
     schema,
     verify_store,
-    writer,
 )
 from fastneurons.store.codec import content_size
 from fastneurons.store.objects import DamagedError, StoredObject
@@ -126,7 +126,7 @@ def test_a_broken_object_of_ids_is_told_on_resume(begun):
     data[len(data) // 3] ^= 4
     file.write_bytes(data)
     with StoreWriter.resume(str(begun), RUN.header) as writer:
-        refused(lambda: list(writer.committed_rows()), "array example_id is damaged: its object c.1")
+        refused(lambda: list(writer.committed_examples()), "array example_id is damaged: its object c.1")
         refused(lambda: [writer.commit(RUN.window(12, 16)), writer.finish()], "array example_id is damaged")
 
 
@@ -209,7 +209,7 @@ def test_a_store_that_goes_on_while_it_is_opened_is_opened_again(begun, monkeypa
 
     monkeypatch.setattr(Store, "check", gone_on)
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "Store", type("Unchecked", (Store,), {"check": lambda self: None}))
+        patch.setattr(growing, "Store", type("Unchecked", (Store,), {"check": lambda self: None}))
         assert open_store(str(begun), check=True).num_examples == 23
     assert times == [12, 23]
 
@@ -258,7 +258,7 @@ def test_the_commit_mark_does_not_grow_with_windows(tmp_path):
             writer.commit(window)
             if writer.committed >= 10:
                 sizes.add(len((tmp_path / "run.zarr" / "zarr.json").read_bytes()))
-            assert len(writer._catalogue.objects) < 40  # nor does what the writer remembers
+            assert len(writer._store.catalogue.objects) < 40  # nor does what the writer remembers
     assert max(sizes) - min(sizes) < 40
 
 

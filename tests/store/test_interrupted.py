@@ -207,7 +207,9 @@ def test_what_a_killed_run_wrote_past_the_end_is_not_in_a_shorter_one(
         out.commit(run.window(4, 6))
         assert out.committed == 6
         with monkeypatch.context() as patch:
-            patch.setattr(out._committer, "put_root", lambda **_: (_ for _ in ()).throw(OSError(5, "killed")))
+            patch.setattr(
+                out._store._committer, "put_root", lambda **_: (_ for _ in ()).throw(OSError(5, "killed"))
+            )
             out.commit(run.window(6, 8))
             with pytest.raises(StoreError, match="killed"):
                 out.finish()

@@ -45,7 +45,7 @@ def shards(folder: Path, run, count: int, **changed) -> list[str]:
 
 
 def assert_same_store(found: Path | str, single: Path | str, same_folds: bool = True) -> None:
-    """All arrays as a single run's store has them, the same skipped rows, and nothing damaged.
+    """All arrays as a single run's store has them, the same skipped examples, and nothing damaged.
 
     Args:
         same_folds: Whether windows of the parts are windows of the whole; otherwise only all folds together agree.
@@ -323,10 +323,10 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     parts = shards(tmp_path, RUNS["bits"], 2)
     out = tmp_path / "out.zarr"
     monkeypatch.setattr(merging, "_WINDOWS_AT_ONCE", 2)
-    rows: list[int] = []
+    examples: list[int] = []
 
     def interrupted(done: int, total: int) -> None:
-        rows.append(done)
+        examples.append(done)
         if done == 16:
             raise KeyboardInterrupt
 
@@ -336,7 +336,7 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
         os.utime(file, (1, 1))
     again: list[int] = []
     merge_stores(parts, str(out), advance=lambda done, total: again.append(done))
-    assert (rows, again) == ([0, 8, 16], [16, 23])
+    assert (examples, again) == ([0, 8, 16], [16, 23])
     assert {file.stat().st_mtime for file in out.glob("*/c.0*")} == {1}
     assert_holds(out, RUNS["bits"])
 
@@ -366,9 +366,9 @@ def test_an_existing_store_or_another_merge_is_replaced_only_if_asked_for(tmp_pa
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 def test_shards_hold_every_row_once_and_know_their_size(total, count):
     of = [Shard(k, count) for k in range(1, count + 1)]
-    rows = [list(each.rows(range(total), 4)) for each in of]
-    assert sorted(row for shard in rows for row in shard) == list(range(total))
-    assert [len(shard) for shard in rows] == [each.size(total, 4) for each in of]
+    examples = [list(each.examples(range(total), 4)) for each in of]
+    assert sorted(example for shard in examples for example in shard) == list(range(total))
+    assert [len(shard) for shard in examples] == [each.size(total, 4) for each in of]
 
 
 @pytest.mark.parametrize(

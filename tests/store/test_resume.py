@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fastneurons.errors import StoreError
-from fastneurons.store import Header, StoreWriter, open_store, writer
+from fastneurons.store import Header, StoreWriter, committed, open_store, writer
 from tests.store.runs import Run, assert_holds, draw
 
 LONG = draw(11, tasks=["capitals", "currencies"])
@@ -48,15 +48,15 @@ def test_readers_see_a_running_store_once_it_is_reopened(tmp_path):
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_committed_rows_are_those_that_were_written(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(writer, "_ROWS_AT_ONCE", 5)  # two windows of four
+    monkeypatch.setattr(committed, "_EXAMPLES_AT_ONCE", 5)  # two windows of four
     path = tmp_path / "run.zarr"
     run.write(path)
     expected = run.arrays()
     with StoreWriter.resume(str(path), run.header, keep_coefficients=run.keep_coefficients) as out:
-        rows = list(out.committed_rows())
-    assert [row.id for row in rows] == expected["example_id"].tolist()
-    assert [row.digest for row in rows] == expected["digest"].tolist()
-    assert [row.tokens for row in rows] == expected["token_count"].sum(1).tolist()
+        examples = list(out.committed_examples())
+    assert [example.id for example in examples] == expected["example_id"].tolist()
+    assert [example.digest for example in examples] == expected["digest"].tolist()
+    assert [example.tokens for example in examples] == expected["token_count"].sum(1).tolist()
 
 
 def test_a_store_without_digests_is_read_and_continued_without_them(monkeypatch, tmp_path):
@@ -66,8 +66,8 @@ def test_a_store_without_digests_is_read_and_continued_without_them(monkeypatch,
         with StoreWriter.create(str(path), LONG.header) as out:
             out.commit(LONG.window(0, 4))
     with StoreWriter.resume(str(path), LONG.header) as out:
-        rows = list(out.committed_rows())
-        assert [(row.id, row.digest) for row in rows] == [(f"é{k}", None) for k in range(4)]
+        examples = list(out.committed_examples())
+        assert [(example.id, example.digest) for example in examples] == [(f"é{k}", None) for k in range(4)]
         for window in LONG.windows(4):
             out.commit(window)
         out.finish()

@@ -95,7 +95,7 @@ def test_objects_are_those_that_zarr_reads(name, make, examples, tmp_path):
     ours = zarr.create_array(str(tmp_path / "ours"), **settings)
     theirs = zarr.create_array(str(tmp_path / "theirs"), **settings)
     layout = Layout.of(spec, ours.metadata.to_dict())
-    assert (layout.rows, layout.chunks_per_shard) == (8, 2)
+    assert (layout.examples, layout.chunks_per_shard) == (8, 2)
     keys = []
     for key, segments in layout.objects(values):
         (tmp_path / "ours" / key).write_bytes(b"".join(piece for segment in segments for piece in segment))
@@ -227,8 +227,10 @@ def test_sums_are_not_read_back_while_one_task_goes_on(tmp_path, monkeypatch):
     run = draw(40, tasks=[f"task {k}" for k in range(7)])  # six examples each, in windows of four
     path, reads = tmp_path / "run.zarr", []
     with StoreWriter.create(str(path), run.header) as out:
-        real = out._store.read
-        monkeypatch.setattr(out._store, "read", lambda key, *rest: (reads.append(key), real(key, *rest))[1])
+        real = out._store._store.read
+        monkeypatch.setattr(
+            out._store._store, "read", lambda key, *rest: (reads.append(key), real(key, *rest))[1]
+        )
         for window in run.windows():
             out.commit(window)
         assert out.committed == 40
@@ -277,7 +279,9 @@ def test_a_store_of_the_version_before_goes_on(name, before):
         assert out.committed == (6 if name == "begun.zarr" else 11)
         out.reopen()
         for window in run.windows(out.committed):
-            given = {spec.name: window.arrays[spec.name] for spec in (*out._growing, *out._sums)}
+            given = {
+                spec.name: window.arrays[spec.name] for spec in (*out._store._growing, *out._store._sums)
+            }
             out.commit(Window(window.first, given, window.skipped))
         out.finish()
     found, expected = raw_arrays(path), run.arrays()

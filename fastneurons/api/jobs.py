@@ -1,31 +1,21 @@
-"""The Python interface: the commands as functions."""
+"""Jobs over a model: measure its neurons, or have it answer, generate or score texts without some of them."""
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from os import PathLike, fspath
+from os import fspath
 from typing import TYPE_CHECKING, Any
 
-from fastneurons.config import EngineOptions, Measurement, RunOptions, many_engines
+from fastneurons.api.arguments import Path, engine_options, listed, named_edits, source_of
+from fastneurons.config import Measurement, RunOptions, many_engines
 from fastneurons.data import Example, Skipped
 from fastneurons.data.options import DataOptions
-from fastneurons.data.own_rows import checked_examples
-from fastneurons.data.tasks import tasks_and_data
-from fastneurons.errors import InputError
 from fastneurons.experiments.measure import measure_into_store
-from fastneurons.experiments.source import Source, example_source, task_source
-from fastneurons.languages import parse_languages
-from fastneurons.progress import RunProgress, Silent, progress_for
+from fastneurons.progress import RunProgress
 from fastneurons.shards import Shard
-from fastneurons.store import Store, Verification, merge_stores, open_store, verify_store
+from fastneurons.store import Store
 
 if TYPE_CHECKING:
     from fastneurons.neuron_sets import Edit
     from fastneurons.neuron_sets.edits import Scope
-    from fastneurons.report import AnyFindings
-    from fastneurons.training.progress import TrainingProgress
-
-Path = str | PathLike[str]
 
 
 def run(
@@ -149,7 +139,7 @@ def run(
     )
     many = many_engines(engines, num_engines, window_timeout)
     model, engine_arguments = fspath(model), engine_options(**engine)
-    source, codes = _source(model, data, languages, tasks, data_options, limit, engine_arguments, position)
+    source, codes = source_of(model, data, languages, tasks, data_options, limit, engine_arguments, position)
     if many is None:
         return measure_into_store(
             model, source, codes, fspath(out), measurement, options, engine_arguments, progress, verbose
@@ -232,7 +222,7 @@ def deactivate(
     from fastneurons.experiments.deactivate import deactivate_into_store
     from fastneurons.experiments.design import Deactivation
 
-    names = None if categories is None else _listed(categories).split(",")
+    names = None if categories is None else listed(categories).split(",")
     wanted = Deactivation(
         None if names is None else tuple(name.strip() for name in names),
         controls,
@@ -260,7 +250,7 @@ def deactivate(
         shard=None if shard is None else Shard.parse(shard),
     )
     model, engine_arguments = fspath(model), engine_options(**engine)
-    source, codes = _source(
+    source, codes = source_of(
         model,
         data,
         languages,
@@ -334,10 +324,10 @@ def generate(
     from fastneurons.experiments.generate import Decoding, generate_into_store
 
     decoding = Decoding(max_tokens, temperature, sampling_seed, tuple(until), measure)
-    named = _named(edits)
+    named = named_edits(edits)
     options = RunOptions(window, resume=resume, overwrite=overwrite, keep_prompts=keep_prompts)
     model, engine_arguments = fspath(model), engine_options(**engine)
-    source, codes = _source(model, data, languages, tasks, data_options, limit, engine_arguments, "corpus")
+    source, codes = source_of(model, data, languages, tasks, data_options, limit, engine_arguments, "corpus")
     return generate_into_store(
         model,
         source,
@@ -405,10 +395,10 @@ def perplexity(
     from fastneurons.experiments.perplexity import Strides, perplexity_into_store
 
     strides = Strides(max_length, stride, block_size)
-    named = _named(edits)
+    named = named_edits(edits)
     options = RunOptions(window, resume=resume, overwrite=overwrite, keep_prompts=keep_prompts)
     model, engine_arguments = fspath(model), engine_options(**engine)
-    source, codes = _source(model, data, languages, tasks, data_options, limit, engine_arguments, "corpus")
+    source, codes = source_of(model, data, languages, tasks, data_options, limit, engine_arguments, "corpus")
     return perplexity_into_store(
         model,
         source,
@@ -421,261 +411,3 @@ def perplexity(
         progress,
         verbose,
     )
-
-
-def _named(edits: "Mapping[str, Edit] | Sequence[Path]") -> "list[tuple[str, Edit]]":
-    """Edits with their names; those in files are named by these.
-
-    Raises:
-        InputError: a file cannot be read or holds no edit, or two have the same name.
-    """
-    from fastneurons.experiments.under_edits import named_edits
-
-    return (
-        list(edits.items()) if isinstance(edits, Mapping) else named_edits([fspath(path) for path in edits])
-    )
-
-
-def _source(
-    model: str,
-    data: Path | Mapping[str, Path] | Iterable[Example | Skipped] | None,
-    languages: str | Sequence[str] | None,
-    tasks: str | Sequence[str] | None,
-    data_options: DataOptions | None,
-    limit: int | None,
-    engine: EngineOptions,
-    position: str,
-    again: bool = False,
-) -> tuple[Source, tuple[str, ...]]:
-    """Make a source from what `run` and others take as data; return it with its languages.
-
-    Args:
-        again: Whether the source is read more than once.
-    Raises:
-        InputError: the arguments contradict each other, or the data is wrong.
-    """
-    codes = (
-        None if languages is None else parse_languages(_listed(languages), 1 if position == "corpus" else 2)
-    )
-    if data is None or isinstance(data, str | PathLike | Mapping):
-        chosen = data_options or DataOptions()
-        if limit is not None:
-            chosen = replace(chosen, limit=limit)
-        places = [] if data is None else [fspath(data)] if isinstance(data, str | PathLike) else []
-        if isinstance(data, Mapping):
-            places = [f"{name}={fspath(place)}" for name, place in data.items()]
-        names, by_task = tasks_and_data(None if tasks is None else _listed(tasks), places)
-        return task_source(model, names, by_task, codes, chosen, engine, position)
-    if codes is None:
-        raise InputError("your own examples need languages, e.g. languages=['en', 'de']")
-    if tasks is not None or data_options is not None:
-        raise InputError("tasks and data_options are for data in a place, not for your own examples")
-    rows = checked_examples(data)
-    return example_source("python", type(data).__name__, list(rows) if again else rows, limit), codes
-
-
-def align(
-    model: Path,
-    data: Path | Mapping[str, Path] | Sequence[str],
-    languages: str | Sequence[str] | None,
-    out: Path,
-    *,
-    tasks: str | Sequence[str] | None = None,
-    data_options: DataOptions | None = None,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    resume: bool = False,
-    overwrite: bool = False,
-    progress: "bool | TrainingProgress" = True,
-    **training: Any,
-) -> bool:
-    """Fine-tune a model on parallel data, into a LoRA adapter, or into a model with `merge` or `neurons`.
-
-    Args:
-        model: A Hugging Face model folder, or a name on the Hub.
-        data: A place (a file, folder, pattern, URL or Hub name); a mapping from tasks to places; or a sequence of
-            places as on the command line.
-        languages: Codes, as a sequence or "en,de,zh". None takes all languages in the data.
-        out: The folder to write.
-        tasks: Known data sets, as a sequence or "xnli,mgsm"; without them a place holds your own examples.
-        data_options: Options that choose examples and format their prompts.
-        revision: Branch, tag or commit of a Hub model.
-        trust_remote_code: Whether to run Python code that comes with the model.
-        resume: Whether to continue an interrupted training from its last checkpoint.
-        overwrite: Whether to replace an earlier training.
-        progress: Whether to show progress on standard error; or an object whose methods are called instead.
-        training: The options of `fastneurons.training.TrainingOptions` by name: `objective="translate"`,
-            `max_steps=200`, `lora_rank=8`, ...
-    Returns:
-        Whether the training is complete; False after Ctrl-C, with a checkpoint to resume from.
-    Raises:
-        InputError: an argument, the data or the model is wrong, or libraries are missing.
-        TrainingError: the training failed.
-    """
-    from pathlib import Path as LocalPath
-
-    from fastneurons.data.chat import ChatTemplate
-    from fastneurons.data.tasks import open_tasks
-    from fastneurons.experiments.interrupts import interruptible
-    from fastneurons.training import TrainingOptions
-    from fastneurons.training import align as train
-    from fastneurons.training.align import BaseModel
-
-    unknown = sorted(training.keys() - set(TrainingOptions.__dataclass_fields__))
-    if unknown:
-        raise InputError(f"{unknown[0]}: align has no option of that name")
-    options, chosen = TrainingOptions(**training), data_options or DataOptions()
-    codes = None
-    if languages is not None:
-        codes = parse_languages(_listed(languages), 2 if options.objective == "translate" else 1)
-    if isinstance(data, Mapping):
-        places = [f"{name}={fspath(place)}" for name, place in data.items()]
-    else:
-        places = [fspath(data)] if isinstance(data, str | PathLike) else list(data)
-    names, by_task = tasks_and_data(None if tasks is None else _listed(tasks), places)
-    base = BaseModel(fspath(model), revision, trust_remote_code)
-    chat = None
-    if chosen.apply_chat_template:
-        chat = ChatTemplate(base.name, revision, trust_remote_code, chosen.chat_template_kwargs)
-    source = open_tasks(names, by_task, codes, chosen, chat)
-    source.check()
-    with interruptible() as stop:
-        return train(
-            base,
-            source,
-            LocalPath(fspath(out)),
-            options,
-            resume=resume,
-            overwrite=overwrite,
-            progress=progress,
-            stop=stop,
-            version=_version(),
-        )
-
-
-def _version() -> str:
-    from fastneurons import __version__
-
-    return __version__
-
-
-def _listed(names: str | Sequence[str]) -> str:
-    return names if isinstance(names, str) else ",".join(names)
-
-
-def open(path: Path, check: bool = True) -> Store:
-    """Open a store for reading.
-
-    Args:
-        path: A local path or an fsspec URL.
-        check: Whether to check first that every part of the store exists. Without this check, a damaged store
-            opens, too, so that you can read what is left; every read is checked in either case.
-    Raises:
-        StoreError: nothing exists there, or it is not a store, or it is damaged.
-    """
-    return open_store(fspath(path), check)
-
-
-def verify(path: Path) -> Verification:
-    """Read all of a store and compare it with the checksums made when it was written.
-
-    Args:
-        path: A local path or an fsspec URL.
-    Returns:
-        A report of what is damaged and what is still usable.
-    Raises:
-        StoreError: nothing exists there, or it is not a store, or it is too damaged to open.
-    """
-    return verify_store(open_store(fspath(path)))
-
-
-def merge(
-    parts: Sequence[Path], out: Path, *, overwrite: bool = False, progress: bool | RunProgress = True
-) -> Store:
-    """Merge finished stores into one, as a single run would have left it.
-
-    The parts are either all shards of one run, in any order, or whole stores, whose rows follow one another in the
-    order given. A merge that was interrupted goes on when it is called again.
-
-    Args:
-        parts: Local paths or fsspec URLs.
-        out: The store to write: a local path or an fsspec URL.
-        overwrite: Whether to replace an existing store.
-        progress: Whether to show progress on standard error; or an object whose methods are called instead.
-    Returns:
-        The merged store.
-    Raises:
-        InputError: a shard is missing, given twice or too short, or `out` may not be written.
-        StoreError: the parts are of different runs, overlap or are damaged, or a store cannot be read or written.
-    """
-    shown = progress if not isinstance(progress, bool) else Silent()
-    if progress is True:
-        shown = progress_for(sys.stderr, "merging")
-    done: int | None = None
-
-    def advance(now: int, total: int) -> None:
-        nonlocal done
-        if done is None:
-            shown.start(total, now)
-        else:
-            shown.advance(now - done, 0, 0)
-        done = now
-
-    try:
-        return merge_stores([fspath(part) for part in parts], fspath(out), overwrite, advance)
-    finally:
-        shown.stop()
-
-
-def findings(store: Store | Path, threshold: float | None = None) -> "AnyFindings":
-    """Compute everything that `fastneurons summary` and `plot` show.
-
-    Args:
-        store: An open store, or its local path or fsspec URL; complete or not.
-        threshold: One of the store's thresholds; None takes the first.
-    Returns:
-        Findings for `fastneurons.report`: `print_findings`, `findings_json`, `draw_findings`.
-    Raises:
-        InputError: the store has no such threshold.
-        StoreError: nothing exists there, or it is not a store, or it is damaged.
-    """
-    from fastneurons.report import compute_findings  # here: a run needs no report
-
-    return compute_findings(store if isinstance(store, Store) else open(store), threshold)
-
-
-def write_report(
-    stores: Store | Path | Sequence[Store | Path],
-    path: Path,
-    threshold: float | None = None,
-    folder: bool = False,
-) -> None:
-    """Write a report that opens in any browser, without a network.
-
-    Args:
-        stores: One or several open stores, or their local paths or fsspec URLs; complete or not.
-        path: The file to write; with `folder`, the folder, which gets an `index.html`.
-        threshold: One that every store has; None takes each one's first.
-        folder: Whether to write everything, in files that the page loads when they are needed, instead of what fits
-            into one file of a few megabytes.
-    Raises:
-        InputError: a store has no such threshold, or the path cannot be written.
-        StoreError: nothing exists at a path, or it is not a store, or it is damaged.
-    """
-    from fastneurons.report.page import write_report as write  # here: a run needs no report
-
-    several = [stores] if isinstance(stores, Store | str | PathLike) else stores
-    opened = [store if isinstance(store, Store) else open(store) for store in several]
-    if not opened:
-        raise InputError("a report needs at least one store")
-    write(opened, fspath(path), threshold, folder)
-
-
-def engine_options(**arguments: Any) -> EngineOptions:
-    """Make `EngineOptions` from vLLM's argument names, whether or not they have their own field."""
-    from dataclasses import fields
-
-    own = {field.name for field in fields(EngineOptions)} - {"engine_args"}
-    named = {name: value for name, value in arguments.items() if name in own}
-    others = {name: value for name, value in arguments.items() if name not in own}
-    return EngineOptions(**named, engine_args=others)
