@@ -9,21 +9,7 @@ from tests.store.edited import EditedRun
 from tests.store.runs import header
 
 WORDS = {
-    "en": [
-        "the",
-        "river",
-        "runs",
-        "past",
-        "our",
-        "old",
-        "town",
-        "and",
-        "nobody",
-        "asks",
-        "why",
-        "it",
-        "bends",
-    ],
+    "en": ["the", "river", "runs", "past", "our", "old", "town", "and", "nobody", "asks", "why"],
     "de": ["der", "Fluss", "fließt", "an", "der", "Altstadt", "vorbei", "und", "keiner", "fragt", "warum"],
     "ar": ["يجري", "النهر", "بجانب", "المدينة", "القديمة", "ولا", "يسأل", "أحد", "لماذا"],
     "zh": list("河水流过老城没有人问它为什么在那里转弯"),
