@@ -91,8 +91,8 @@ class DistributionReader:
         self, x: torch.Tensor, product: torch.Tensor | None, rows: npt.NDArray[np.int64]
     ) -> torch.Tensor:
         """The signal of some rows, contiguous float32 [rows, I], as it is after rounding to x's dtype."""
-        first, last = int(rows[0]), int(rows[-1])
-        some = slice(first, last + 1) if last - first + 1 == len(rows) else torch.from_numpy(rows)
+        follow_each_other = (np.diff(rows) == 1).all()
+        some = slice(int(rows[0]), int(rows[-1]) + 1) if follow_each_other else torch.from_numpy(rows)
         if self._of_product:
             assert product is not None
             return product[some].float().contiguous()

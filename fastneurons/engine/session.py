@@ -60,6 +60,7 @@ class Session:
         num_edits: Slots of the workers' bank of edits, for `edits`.
         num_edit_values: Rows of values that these may add.
         judges: Whether texts may be scored as well (`engine/scoring.py`).
+        finds_likeliest: Whether scores say as well which judged tokens greedy decoding would take.
         judge: Judges the answers of the examples that are measured.
     Raises:
         InputError: the model cannot be loaded, or its neurons cannot be measured.
@@ -77,6 +78,7 @@ class Session:
         num_edits: int = 0,
         num_edit_values: int = 0,
         judges: bool = False,
+        finds_likeliest: bool = False,
         judge: Judge | None = None,
     ) -> None:
         self.languages = languages
@@ -84,6 +86,7 @@ class Session:
         self.totals = Totals()
         self._only_reads, self._judges, self._judge = only_reads, judges or judge is not None, judge
         self._num_edits, self._num_edit_values = num_edits, num_edit_values
+        self._finds_likeliest = finds_likeliest
         options = options or EngineOptions()
         check_together(self.measurement, RunOptions(), options)
         self.engine = PatchedEngine(
@@ -318,6 +321,7 @@ class Session:
             judged_places=judged_places(config) if self._judges else 0,
             edits=self._num_edits,
             edit_values=self._num_edit_values,
+            finds_likeliest=self._finds_likeliest,
         )
 
     def encoder(

@@ -15,7 +15,7 @@ from tests.engine.support import LANGUAGES, examples
 from tests.engine.test_edits import KINDS, drawn_edits, run, texts
 
 # What a session that edits needs: room for the edits of `edited`, and for those of two examples of `deactivated`.
-BANK = {"num_edits": 32, "num_edit_values": 4}
+BANK = {"num_edits": 32, "num_edit_values": 4, "finds_likeliest": True}
 _CONTROLS = 2
 
 

@@ -155,7 +155,7 @@ def test_mixtures_are_refused_before_they_are_loaded_and_by_what_is_there(
     with pytest.raises(InputError, match=r"is a mixture of experts \(num_(local_)?experts 4\)"):
         open_session(folder, options=tiny_options(max_model_len=128))
 
-    for module in ("engine", "model_checks"):  # had the configuration not said so
+    for module in ("starting", "model_checks"):  # had the configuration not said so
         monkeypatch.setattr(f"fastneurons.engine.{module}.check_config", lambda config: None)
     with pytest.raises(InputError, match=r"layer 0: model\.layers\.0\.\S+ is a mixture of experts"):
         open_session(folder, options=tiny_options(max_model_len=128))

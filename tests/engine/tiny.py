@@ -1,7 +1,5 @@
 """Tiny random models of many architectures, made on the spot: a few layers, odd widths, float32."""
 
-import sys
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +87,7 @@ def make(architecture: str, folder: Path, seed: int = 0, **changes: Any) -> Path
     name, arguments = ARCHITECTURES[architecture]
     config = getattr(transformers, name)(**(arguments | changes))
     torch.manual_seed(seed)
-    with _configured():
-        model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
+    model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             # Larger than the usual 0.02, so that layers differ and no activation is all but zero.
@@ -101,17 +98,6 @@ def make(architecture: str, folder: Path, seed: int = 0, **changes: Any) -> Path
     model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
-
-
-def _configured() -> AbstractContextManager[None]:
-    """A configuration of vLLM, which a class demands once an engine of this process has run it through Transformers."""
-    if "vllm" not in sys.modules:
-        return nullcontext()
-    from vllm.config import CompilationConfig, CompilationMode, VllmConfig, set_current_vllm_config
-
-    return set_current_vllm_config(
-        VllmConfig(compilation_config=CompilationConfig(mode=CompilationMode.NONE))
-    )
 
 
 def tokenizer() -> Any:
