@@ -58,6 +58,9 @@ class DistributionReader:
         infinity = bits_of(torch.tensor([torch.inf], dtype=dtype))
         self._positive = np.array([1, infinity[0]], np.dtype(f"uint{8 * infinity.itemsize}"))
         self._rows_at_once = max(1, _AT_ONCE // num_neurons)
+        # With a gap behind each row, PyTorch evaluates it by itself. Without, the last numbers of all rows would be
+        # evaluated without vector instructions, which may round differently: a value would depend on its neighbours.
+        self._gate = torch.empty(self._rows_at_once, num_neurons + 1)
 
     def __call__(
         self,
@@ -96,7 +99,8 @@ class DistributionReader:
         if self._of_product:
             assert product is not None
             return product[some].float().contiguous()
-        a = self._function(x[:, : self._neurons][some].float(), self._parameters)
+        gate = self._gate[: len(rows), : self._neurons].copy_(x[:, : self._neurons][some])
+        a = self._function(gate, self._parameters).contiguous()
         return a if a.dtype == x.dtype else a.to(x.dtype).float()
 
 
