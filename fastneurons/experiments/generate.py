@@ -123,7 +123,7 @@ def generate_into_store(
     observation = {
         "edits": len(edits),
         "edit_values": sum(edit.value is not None for _, edit in edits),
-        "judged_places": 0,  # an adapter may change the unembedding: only sampled examples meet it
+        "judged_places": 0,  # an adapter may change the unembedding: only sampled rows meet it
     }
     with with_one_engine(source, progress, verbose) as (shown, stop):
         shown.message(f"loading {short_name(model)}")
