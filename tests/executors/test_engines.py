@@ -37,7 +37,8 @@ EXAMPLES[9] = Example("e9", {"en": "x" * 600, "de": "y", "th": "z"})  # longer t
 # No step cuts a prompt in two: where it is cut would depend on the prompts that share the step.
 WHOLE = tiny_options(max_num_batched_tokens=2048)
 MEASUREMENTS = {
-    "last": (
+    "last": (Measurement((0.0, 0.1), attribution=True, top_k=5), RunOptions(window=4)),
+    "scored": (
         Measurement((0.0, 0.1), attribution=True, top_k=5, score=True, max_new_tokens=3),
         RunOptions(window=4),
     ),
@@ -89,11 +90,18 @@ def test_engines_of_which_one_is_killed_give_the_arrays_of_one(models, tmp_path)
     model, told = str(models()), Killing()
     in_fork(alone, model, str(tmp_path / "one.zarr"), "last")
     launched = together(model, tmp_path / "run.zarr", "last", 2, told)
+    assert_same(open_store(str(tmp_path / "run.zarr")), open_store(str(tmp_path / "one.zarr")))
+    assert len(launched) == 3
+    assert told.saying("was ended by SIGKILL; starting it again (1 of 3)")
+
+
+def test_answers_are_judged_as_by_one_engine(models, tmp_path):
+    model = str(models())
+    in_fork(alone, model, str(tmp_path / "one.zarr"), "scored")
+    together(model, tmp_path / "run.zarr", "scored", 2, Told())
     # Prompts come with answers behind them, and other rows share a step: scores differ in their last digit.
     rounded = {*ATTRIBUTION, "neuron_contribution", "log_probability"}
     assert_same(open_store(str(tmp_path / "run.zarr")), open_store(str(tmp_path / "one.zarr")), rounded)
-    assert len(launched) == 3
-    assert told.saying("was ended by SIGKILL; starting it again (1 of 3)")
 
 
 def test_blocks_of_a_corpus_are_counted_and_sorted_into_bins_as_by_one_engine(models, tmp_path):
