@@ -58,9 +58,6 @@ class DistributionReader:
         infinity = bits_of(torch.tensor([torch.inf], dtype=dtype))
         self._positive = np.array([1, infinity[0]], np.dtype(f"uint{8 * infinity.itemsize}"))
         self._rows_at_once = max(1, _AT_ONCE // num_neurons)
-        # With a gap behind each row, PyTorch evaluates it by itself. Without, the last numbers of all rows would be
-        # evaluated without vector instructions, which may round differently: a value would depend on its neighbours.
-        self._gate = torch.empty(self._rows_at_once, num_neurons + 1)
 
     def __call__(
         self,
@@ -73,9 +70,12 @@ class DistributionReader:
 
         Rows of one target should follow each other: its bins are then fetched into the cache once.
         """
+        # With a gap behind each row, PyTorch evaluates it by itself. Without, the last numbers of all rows would be
+        # evaluated without vector instructions, which may round differently: a value would depend on its neighbours.
+        gate = torch.empty(self._rows_at_once, self._neurons + 1, dtype=torch.float32)[:, : self._neurons]
         for first in range(0, len(rows), self._rows_at_once):
             here, to = rows[first : first + self._rows_at_once], targets[first : first + self._rows_at_once]
-            values = self._signal(x, product, here).numpy()
+            values = self._signal(x, product, here, gate).numpy()
             parts = max(parts_of(values.size), -(-self._neurons // _NEURONS_OF_A_PART))
             _add(
                 pool(), parts, values, values.view(np.uint16), to, self._neurons, self._table, self._anchors,
@@ -91,16 +91,19 @@ class DistributionReader:
             )
 
     def _signal(
-        self, x: torch.Tensor, product: torch.Tensor | None, rows: npt.NDArray[np.int64]
+        self, x: torch.Tensor, product: torch.Tensor | None, rows: npt.NDArray[np.int64], gate: torch.Tensor
     ) -> torch.Tensor:
-        """The signal of some rows, contiguous float32 [rows, I], as it is after rounding to x's dtype."""
+        """The signal of some rows, contiguous float32 [rows, I], as it is after rounding to x's dtype.
+
+        `gate`, float32 with at least as many rows, is overwritten.
+        """
         follow_each_other = (np.diff(rows) == 1).all()
         some = slice(int(rows[0]), int(rows[-1]) + 1) if follow_each_other else torch.from_numpy(rows)
         if self._of_product:
             assert product is not None
             return product[some].float().contiguous()
-        gate = self._gate[: len(rows), : self._neurons].copy_(x[:, : self._neurons][some])
-        a = self._function(gate, self._parameters).contiguous()
+        given = gate[: len(rows)].copy_(x[:, : self._neurons][some])
+        a = self._function(given, self._parameters).contiguous()
         return a if a.dtype == x.dtype else a.to(x.dtype).float()
 
 
