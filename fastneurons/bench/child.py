@@ -227,8 +227,10 @@ def in_a_process(function: Any, *arguments: Any) -> Any:
 
 def _serve(pipe: Connection, make: Any, arguments: tuple[Any, ...], verbose: bool) -> None:
     """Make an object, reply with its description of itself, then serve calls of its methods."""
+    from fastneurons.engine.processes import end_with_parent
     from fastneurons.engine.quiet import quiet
 
+    end_with_parent()
     with quiet(verbose):
         try:
             served = make(*arguments)

@@ -16,9 +16,10 @@ from fastneurons.executors.driver import Driver
 from fastneurons.executors.local import LocalEngines
 from fastneurons.executors.messages import Engines, Job
 from fastneurons.executors.shares import local_shares
+from fastneurons.experiments.header import header_of
 from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
 from fastneurons.experiments.interrupts import interruptible
-from fastneurons.experiments.measure import check_languages, finish, header_of, writer_for
+from fastneurons.experiments.measure import check_languages, finish, writer_for
 from fastneurons.experiments.resume import KnownExamples
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.window_source import Blocks, windows_of

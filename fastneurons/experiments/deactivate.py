@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from fastneurons.arrays import CATEGORIES, Answer, Arrays
+from fastneurons.arrays import CATEGORIES
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.example import Skipped
-from fastneurons.engine.answers import Answerable, AnswerEncoder
+from fastneurons.engine.answers import AnswerEncoder
 from fastneurons.engine.collect import Collector
+from fastneurons.engine.conditions import STEPS_IN_FLIGHT, Design
 from fastneurons.engine.edits import Change
 from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.feed import TokenisedExamples
-from fastneurons.engine.outcomes import Design, Outcome, OutcomePass
+from fastneurons.engine.outcomes import Outcome, OutcomePass
 from fastneurons.engine.reading import ReadingPass, Slots, Totals
 from fastneurons.engine.scoring import judged_places
 from fastneurons.engine.tokenise import Tokeniser, describe_tokens, token_facts
@@ -34,23 +35,22 @@ from fastneurons.experiments.common_sets import (
     occupancy_of_store,
 )
 from fastneurons.experiments.design import Deactivation
+from fastneurons.experiments.header import header_of
 from fastneurons.experiments.interrupts import was_stopped
 from fastneurons.experiments.judging import measures_without_texts
-from fastneurons.experiments.measure import describe, described, header_of, skipped_lines
+from fastneurons.experiments.measure import describe
+from fastneurons.experiments.outcome_arrays import outcome_arrays
 from fastneurons.experiments.resume import KnownExamples, remaining_examples
 from fastneurons.experiments.source import Source
+from fastneurons.experiments.window_arrays import described, skipped_lines
 from fastneurons.experiments.with_one_engine import with_one_engine
 from fastneurons.model_name import short_name
 from fastneurons.neuron_sets.model import ModelNeurons
 from fastneurons.progress import RunProgress
-from fastneurons.scores import choose, is_chosen
 from fastneurons.store import Header, Store, StoreWriter, Window, check_output, open_store
 
 if TYPE_CHECKING:
     from fastneurons.engine.observation import ObservationSpec
-
-# Examples in flight for each step that may run: the next step is ready while one runs.
-_STEPS_IN_FLIGHT = 4
 
 
 def deactivate_into_store(
@@ -185,7 +185,7 @@ class _Job:
         measurement, L = self.measurement, len(self._languages)
         most = config.scheduler_config.max_num_seqs
         return ObservationSpec(
-            most_slots=max(2, -(-_STEPS_IN_FLIGHT * most // L)),
+            most_slots=max(2, -(-STEPS_IN_FLIGHT * most // L)),
             languages=L,
             thresholds=measurement.thresholds,
             position=measurement.position,
@@ -402,49 +402,3 @@ class _Job:
         arrays = described(examples, tasks, self._languages)
         arrays |= outcome_arrays(outcomes, len(self._languages), C, N)
         return Window(first, arrays, skipped_lines(examples, first))
-
-
-def outcome_arrays(
-    outcomes: Sequence[Outcome], num_languages: int, num_conditions: int, num_layers: int
-) -> Arrays:
-    """The store's arrays of E examples that are through, judged.
-
-    Args:
-        num_languages: L.
-        num_conditions: C.
-        num_layers: N.
-    Returns:
-        `digest`, `token_count`, `present`, `log_probability`, `judged_count`, `correct`, and of the sizes of
-        sets `neuron_count` and `overlap`; fill values where an example was skipped.
-    """
-    E, L, C, N = len(outcomes), num_languages, num_conditions, num_layers
-    arrays: Arrays = {
-        "digest": np.array([outcome.digest for outcome in outcomes], np.uint64),
-        "token_count": np.zeros((E, L), np.int32),
-        "present": np.zeros((E, L), np.bool_),
-        "log_probability": np.full((E, L, C), np.nan, np.float32),
-        "judged_count": np.zeros((E, L), np.int32),
-        "correct": np.full((E, L, C), Answer.NOT_JUDGED, np.uint8),
-        "neuron_count": np.zeros((E, C, N), np.int32),
-        "overlap": np.zeros((E, C, N), np.int32),
-    }
-    for e, outcome in enumerate(outcomes):
-        encoded = outcome.encoded
-        if not isinstance(encoded, Answerable):
-            continue
-        lengths = [len(ids) if ids is not None else 0 for ids in encoded.token_ids]
-        arrays["token_count"][e] = lengths
-        arrays["present"][e] = np.array(lengths) > 0
-        arrays["neuron_count"][e], arrays["overlap"][e] = outcome.neuron_count, outcome.overlap
-        for index, reference in enumerate(encoded.reference):
-            if reference < 0:
-                continue
-            likelihood, chosen = outcome.log_likelihood[index], encoded.candidates[index][reference]
-            arrays["log_probability"][e, index] = likelihood[:, reference]
-            arrays["judged_count"][e, index] = len(chosen.token_ids) - chosen.first
-            if likelihood.shape[1] > 1:
-                right = is_chosen(choose(likelihood), np.full(len(likelihood), reference)) == 1
-            else:
-                right = outcome.is_greedy[index][:, reference]
-            arrays["correct"][e, index] = np.where(right, Answer.RIGHT, Answer.WRONG)
-    return arrays

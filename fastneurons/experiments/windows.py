@@ -27,7 +27,8 @@ from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError
 from fastneurons.experiments.judging import judge_of
-from fastneurons.experiments.measure import describe, describe_skipped, window_of
+from fastneurons.experiments.measure import describe, describe_skipped
+from fastneurons.experiments.window_arrays import window_of
 from fastneurons.store import Window
 
 

@@ -23,7 +23,8 @@ from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.errors import EngineError
 from fastneurons.executors import serve
-from fastneurons.experiments.measure import describe_skipped, window_of
+from fastneurons.experiments.measure import describe_skipped
+from fastneurons.experiments.window_arrays import window_of
 from fastneurons.experiments.windows import (
     Advanced,
     EncodedWindow,
