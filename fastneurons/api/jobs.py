@@ -180,6 +180,9 @@ def deactivate(
     shard: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    engines: int | str | None = None,
+    num_engines: int | None = None,
+    window_timeout: float = 600.0,
     progress: bool | RunProgress = True,
     verbose: bool = False,
     **engine: Any,
@@ -249,6 +252,7 @@ def deactivate(
         keep_prompts=keep_prompts,
         shard=None if shard is None else Shard.parse(shard),
     )
+    many = many_engines(engines, num_engines, window_timeout)
     model, engine_arguments = fspath(model), engine_options(**engine)
     source, codes = source_of(
         model,
@@ -261,8 +265,33 @@ def deactivate(
         position,
         again=min_share is not None,
     )
-    return deactivate_into_store(
-        model, source, codes, fspath(out), wanted, measurement, options, engine_arguments, progress, verbose
+    if many is None:
+        return deactivate_into_store(
+            model,
+            source,
+            codes,
+            fspath(out),
+            wanted,
+            measurement,
+            options,
+            engine_arguments,
+            progress,
+            verbose,
+        )
+    from fastneurons.executors.deactivate import deactivate_with_engines
+
+    return deactivate_with_engines(
+        model,
+        source,
+        codes,
+        fspath(out),
+        many,
+        wanted,
+        measurement,
+        options,
+        engine_arguments,
+        progress,
+        verbose,
     )
 
 

@@ -265,8 +265,9 @@ def finish(
     writer.finish()
     if found.first_skipped is not None and found.skipped == found.examples:
         noun = "text" if corpus else "example"
+        done = "answered" if writer.header.kind == "deactivate" else "measured"
         progress.message(
-            f"all {found.examples:,} {noun}s of this run were skipped, so nothing was measured; the first was "
+            f"all {found.examples:,} {noun}s of this run were skipped, so nothing was {done}; the first was "
             f"{found.first_skipped}"
         )
     for note in source.notes():
