@@ -30,7 +30,7 @@ os.environ.pop(
 import from_checkout  # noqa: F401  # before the kernels are imported
 import torch
 import triton
-from fastneurons_kernels import activation, attribution, categories, editing, histogram, reading, top
+from fastneurons_kernels import activation_triton, attribution, categories, editing, histogram, reading, top
 from fastneurons_kernels.bins import NUM_CELLS
 from fastneurons_kernels.functions import FUNCTIONS
 from triton.backends.compiler import GPUTarget
@@ -119,8 +119,8 @@ def compile_launch(module: Any, kernel_name: str, launch: Callable[[], object], 
 def inspect(case: Case, arch: Arch) -> Row:
     """Compile a case for a target and read its assembly and its resource usage."""
     modules = {
-        "activation": activation,
-        "histogram": activation,  # in the same kernel
+        "activation": activation_triton,
+        "histogram": activation_triton,  # in the same kernel
         "categories": categories,
         "attribution": attribution,
         "top": top,
@@ -270,16 +270,16 @@ def activation_case(
     }
 
     def launch_on(x: torch.Tensor, read: Any) -> torch.Tensor:
-        return activation.activation_triton(x, read, bank, **arguments)
+        return activation_triton.activation_triton(x, read, bank, **arguments)
 
     calls = arguments["calls"]
-    launcher = activation.ActivationLauncher(
+    launcher = activation_triton.ActivationLauncher(
         read, x.dtype, I, function=function, gated=gated, parameters=arguments["parameters"], editing=bank
     )
 
     step = T * (x.shape[1] + I) * x.element_size()
-    groups = -(-S // activation._THRESHOLDS_PER_PROGRAM)
-    parts = -(-T // activation._ROWS_PER_PROGRAM)
+    groups = -(-S // activation_triton._THRESHOLDS_PER_PROGRAM)
+    parts = -(-T // activation_triton._ROWS_PER_PROGRAM)
     # A prompt's row is written once; read and written by each part of its rows where it is added to.
     row_bytes = {"last": S * (W + P) * 4, "any": S * 3 * W * 4, "corpus": S * I * 4}.get(position or "", 0)
     if coefficients:

@@ -90,7 +90,7 @@ class Kernels:
 
     def activation(self, neurons: int, tokens: int, prompts: int, **mode: Any) -> Load:
         """A layer's launch in a step; `mode` as in MODES, nothing observed with position None."""
-        from fastneurons_kernels import activation
+        from fastneurons_kernels import activation_triton
         from kernels_static import activation_case, compile_launch
         from sass import code_of
         from triton import knobs
@@ -98,16 +98,16 @@ class Kernels:
         case = activation_case(neurons=neurons, rows=tokens, prompts=prompts, **mode)
         key = (neurons, *sorted(mode.items()))
         if key not in self._codes:
-            compiled = compile_launch(activation, case.function, case.launch, self._arch)
+            compiled = compile_launch(activation_triton, case.function, case.launch, self._arch)
             self._codes[key] = code_of(compiled.asm["cubin"], knobs.nvidia.nvdisasm.path)
         code = self._codes[key]
-        warps = activation._NUM_WARPS * -(-neurons // activation.BLOCK_NEURONS)  # of a row
+        warps = activation_triton._NUM_WARPS * -(-neurons // activation_triton.BLOCK_NEURONS)  # of a row
         if case.function == "_row_kernel":
             read = prompts if mode["position"] else 0
             counts = [(tokens, code.once), (read, code.read)]
         else:
-            programs = -(-tokens // activation._ROWS_PER_PROGRAM)
-            turns = programs * (activation._ROWS_PER_PROGRAM + 1)
+            programs = -(-tokens // activation_triton._ROWS_PER_PROGRAM)
+            turns = programs * (activation_triton._ROWS_PER_PROGRAM + 1)
             # Each prompt's end hands on, and so does each program's.
             counts = [(programs, code.once), (turns, code.row), (max(prompts, programs), code.handed_on)]
         return Load(

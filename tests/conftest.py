@@ -16,6 +16,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 from fastneurons.data.example import Example
+from tests import own_cores  # noqa: F401 - the first import of ours, as torch counts the cores
 from tests.engine import tiny
 from tests.engine.forked import in_fork
 from tests.engine.reference import references
@@ -24,15 +25,6 @@ from tests.engine.support import LANGUAGES
 # A busy machine must not fail a test.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Share the cores out among xdist's workers: engines of two threads each, on the same two, wait for each other."""
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    cores = sorted(os.sched_getaffinity(0))
-    if 1 < workers <= len(cores):
-        os.sched_setaffinity(0, cores[number::workers])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

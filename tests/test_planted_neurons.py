@@ -1,8 +1,6 @@
 """A real model in which known neurons fire in one language alone: from texts through the engine to the right masks."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import fastneurons
 from fastneurons.analysis.find_language_neurons import language_neurons
 from fastneurons.analysis.lape import Rates
 from fastneurons.neuron_sets import load_set
+from tests.command import fastneurons_command
 from tests.engine import tiny
 
 pytestmark = pytest.mark.engine
@@ -65,11 +64,11 @@ def store(planted_model, tmp_path_factory) -> Path:
         (folder / f"{code}.txt").write_text("\n".join(texts) + "\n")
     out = folder / "run.zarr"
     command = [
-        sys.executable, "-m", "fastneurons", "run", planted_model, "--tasks", "corpus", "--data", folder,
+        "run", planted_model, "--tasks", "corpus", "--data", folder,
         "--languages", "en,de,fr", "--position", "corpus", "--window", "6", "--dtype", "float32",
         "--max-model-len", "128", "--max-num-batched-tokens", "128", "--max-num-seqs", "16", "--out", out,
     ]  # fmt: skip
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    done = fastneurons_command(*command)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -107,10 +106,10 @@ def test_the_command_saves_them_in_both_formats(store, tmp_path):
 
     of = rates()
     command = [
-        sys.executable, "-m", "fastneurons", "lape", store, "--top-rate", of.top_rate, "--filter-rate", of.filter_rate,
+        "lape", store, "--top-rate", of.top_rate, "--filter-rate", of.filter_rate,
         "--activation-bar-ratio", of.activation_bar_ratio, "--resamples", 2, "--save", tmp_path / "sets", "--json",
     ]  # fmt: skip
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    done = fastneurons_command(*command)
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)["data_vars"]
     assert data["layer_count"]["data"] == [[len(layer) for layer in layers] for layers in OWN.values()]

@@ -20,6 +20,7 @@ from fastneurons.analysis.repeating import repeating
 from fastneurons.analysis.selection import Selection
 from fastneurons.analysis.thresholds import thresholds
 from fastneurons.store import open_store
+from tests.command import Running, fastneurons_command
 from tests.engine import tiny
 from tests.engine.agreement import agreement, unpack
 from tests.engine.support import LANGUAGES, examples
@@ -46,20 +47,20 @@ def data(tmp_path_factory):
 
 def command(model: Path, data: Path, out: Path, *more: str) -> list[str]:
     return [
-        sys.executable, "-m", "fastneurons", "run", str(model), "--data", str(data), "--languages", "en,de,th",
-        "--out", str(out), "--window", "16", "--dtype", "float32", "--max-model-len", "256",
-        "--max-num-batched-tokens", "128", "--max-num-seqs", "16", *more,
+        "run", str(model), "--data", str(data), "--languages", "en,de,th", "--out", str(out), "--window", "16",
+        "--dtype", "float32", "--max-model-len", "256", "--max-num-batched-tokens", "128", "--max-num-seqs", "16",
+        *more,
     ]  # fmt: skip
 
 
-def run(arguments: list[str], **more) -> subprocess.CompletedProcess[str]:
+def mount(*arguments: str, **more) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, capture_output=True, text=True, check=False, **more)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(model, data, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed") / "run.zarr"
-    done = run(command(model, data, out))
+    done = fastneurons_command(*command(model, data, out))
     assert done.returncode == 0, done.stderr
     return out, done
 
@@ -132,16 +133,16 @@ def test_a_run_shows_its_progress_and_none_of_vllms_log(undisturbed):
 @pytest.mark.parametrize("windows", [0, 4])
 def test_a_run_that_was_killed_is_continued_to_the_same_arrays(windows, undisturbed, model, data, tmp_path):
     out = tmp_path / "run.zarr"
-    process = subprocess.Popen(command(model, data, out), stderr=subprocess.DEVNULL)
+    process = Running(*command(model, data, out))
     wait_for_windows(out, windows, process)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    done = run(command(model, data, out, "--resume"))
+    done = fastneurons_command(*command(model, data, out, "--resume"))
     assert done.returncode == 0, done.stderr
     assert_same_store(out, undisturbed[0])
 
 
-def wait_for_windows(out: Path, number: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_windows(out: Path, number: int, process: Running) -> None:
     """Until a running command has committed some windows, or has opened its store where `number` is 0."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -164,7 +165,7 @@ def committed(out: Path) -> int:
 
 def test_ctrl_c_keeps_what_was_measured_and_the_run_goes_on_from_there(undisturbed, model, data, tmp_path):
     out = tmp_path / "run.zarr"
-    process = subprocess.Popen(command(model, data, out), stderr=subprocess.PIPE, text=True)
+    process = Running(*command(model, data, out))
     wait_for_windows(out, 1, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
@@ -174,7 +175,7 @@ def test_ctrl_c_keeps_what_was_measured_and_the_run_goes_on_from_there(undisturb
     safe = committed(out)
     assert 16 <= safe < len(ROWS)
     assert f"stopped; {safe} examples are safe" in errors
-    done = run(command(model, data, out, "--resume"))
+    done = fastneurons_command(*command(model, data, out, "--resume"))
     assert done.returncode == 0, done.stderr
     assert f"continuing after {safe} examples" in done.stderr
     assert_same_store(out, undisturbed[0])
@@ -183,27 +184,27 @@ def test_ctrl_c_keeps_what_was_measured_and_the_run_goes_on_from_there(undisturb
 def test_a_full_disk_keeps_what_was_measured(undisturbed, model, data, tmp_path):
     small = tmp_path / "small"
     small.mkdir()
-    mounted = run(["mount", "-t", "tmpfs", "-o", "size=240k", "tmpfs", str(small)])
+    mounted = mount("mount", "-t", "tmpfs", "-o", "size=240k", "tmpfs", str(small))
     if mounted.returncode != 0:
         pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
     try:
         out = small / "run.zarr"
-        done = run(command(model, data, out))
+        done = fastneurons_command(*command(model, data, out))
         assert done.returncode == 1, done.stderr
         assert "No space left" in done.stderr
         assert "--resume" in done.stderr
         assert "Traceback" not in done.stderr
         assert 0 < committed(out) < len(ROWS)
-        run(["mount", "-o", "remount,size=20m", str(small)], timeout=30)
-        done = run(command(model, data, out, "--resume"))
+        mount("mount", "-o", "remount,size=20m", str(small), timeout=30)
+        done = fastneurons_command(*command(model, data, out, "--resume"))
         assert done.returncode == 0, done.stderr
         assert_same_store(out, undisturbed[0])
     finally:
-        run(["umount", str(small)])
+        mount("umount", str(small))
 
 
 def test_a_complete_store_is_not_measured_again(undisturbed, model, data):
-    done = run(command(model, data, undisturbed[0], "--resume"))
+    done = fastneurons_command(*command(model, data, undisturbed[0], "--resume"))
     assert done.returncode == 0, done.stderr
     assert "complete already" in done.stderr
 
@@ -221,7 +222,7 @@ def test_the_python_interface_gives_the_same_store(undisturbed, model, data, tmp
 
 def test_without_bits_all_else_is_the_same(undisturbed, model, data, tmp_path):
     out = tmp_path / "run.zarr"
-    done = run(command(model, data, out, "--no-keep-bits"))
+    done = fastneurons_command(*command(model, data, out, "--no-keep-bits"))
     assert done.returncode == 0, done.stderr
     found, wanted = arrays(out), arrays(undisturbed[0])
     assert "activated" not in found
@@ -232,7 +233,8 @@ def test_without_bits_all_else_is_the_same(undisturbed, model, data, tmp_path):
 def test_a_run_outlives_the_reader_of_its_progress(model, data, tmp_path):
     out = tmp_path / "run.zarr"
     read, write = os.pipe()
-    process = subprocess.Popen(command(model, data, out, "--limit", "20"), stderr=write)
+    arguments = command(model, data, out, "--limit", "20")
+    process = subprocess.Popen([sys.executable, "-m", "fastneurons", *arguments], stderr=write)
     os.close(write)
     os.close(read)
     assert process.wait(timeout=120) == 0

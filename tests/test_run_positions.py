@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import fastneurons
 from fastneurons.analysis.contributions import contributions
 from fastneurons.analysis.selection import Selection
+from tests.command import Running, fastneurons_command
 from tests.engine import tiny
 from tests.engine.support import examples
 from tests.test_run import assert_same_store, committed, wait_for_windows
@@ -38,13 +37,9 @@ def corpus(tmp_path_factory):
 
 def command(*more: str | Path) -> list[str]:
     return [
-        sys.executable, "-m", "fastneurons", "run", *map(str, more), "--window", "16", "--dtype", "float32",
+        "run", *map(str, more), "--window", "16", "--dtype", "float32",
         "--max-model-len", "256", "--max-num-batched-tokens", "128", "--max-num-seqs", "16",
     ]  # fmt: skip
-
-
-def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, capture_output=True, text=True, check=False)
 
 
 def test_a_corpus_in_blocks_that_was_killed_is_continued_to_the_same_counts(model, corpus, tmp_path):
@@ -63,7 +58,7 @@ def test_a_corpus_in_blocks_that_was_killed_is_continued_to_the_same_counts(mode
         "16",
     ]
     whole = tmp_path / "whole.zarr"
-    done = run(command(model, *asked, "--out", whole))
+    done = fastneurons_command(*command(model, *asked, "--out", whole))
     assert done.returncode == 0, done.stderr
     store = fastneurons.open(whole)
     assert store.header.languages == ["en", "th"]
@@ -81,13 +76,13 @@ def test_a_corpus_in_blocks_that_was_killed_is_continued_to_the_same_counts(mode
     assert "histograms of 16 bins" in done.stderr
 
     out = tmp_path / "run.zarr"
-    process = subprocess.Popen(command(model, *asked, "--out", out), stderr=subprocess.DEVNULL)
+    process = Running(*command(model, *asked, "--out", out))
     wait_for_windows(out, 2, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = committed(out)
     assert 32 <= before < store.num_examples
-    done = run(command(model, *asked, "--out", out, "--resume"))
+    done = fastneurons_command(*command(model, *asked, "--out", out, "--resume"))
     assert done.returncode == 0, done.stderr
     assert "from a sample" not in done.stderr  # its edges are those of the store
     assert f"continuing after {before} examples" in done.stderr
@@ -101,12 +96,12 @@ def test_a_corpus_that_has_changed_is_not_continued(model, corpus, tmp_path):
     for code in ("en", "th"):
         (changing / f"{code}.txt").write_bytes((corpus / f"{code}.txt").read_bytes())
     asked = command(model, "--tasks", "corpus", "--data", changing, "--position", "corpus", "--out", out)
-    process = subprocess.Popen(asked, stderr=subprocess.DEVNULL)
+    process = Running(*asked)
     wait_for_windows(out, 1, process)
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130
     (changing / "th.txt").write_text("x\n")
-    done = run([*asked, "--resume"])
+    done = fastneurons_command(*asked, "--resume")
     assert done.returncode == 1, done.stderr
     assert "the data has changed since the run began" in done.stderr
     assert "Traceback" not in done.stderr
@@ -127,7 +122,7 @@ def test_attribution_reaches_the_store_and_the_summary(model, tmp_path):
         model, "--data", data, "--languages", "en,de,th", "--attribution", "--top-k", "7", "--keep-coefficients",
         "--out", out,
     )  # fmt: skip
-    done = run(asked)
+    done = fastneurons_command(*asked)
     assert done.returncode == 0, done.stderr
     assert "of 1,024 MiB" in done.stderr
     store = fastneurons.open(out)
@@ -141,9 +136,9 @@ def test_attribution_reaches_the_store_and_the_summary(model, tmp_path):
     sizes = store["contribution_sum"][:] / store["contribution_mean"][:]
     counts = store["category_count"][:, 0][:, None].repeat(3, axis=1)
     np.testing.assert_allclose(np.nan_to_num(sizes), counts, rtol=1e-4)
-    shown = run([sys.executable, "-m", "fastneurons", "summary", str(out)])
+    shown = fastneurons_command("summary", str(out))
     assert "contribution" in shown.stdout
-    told = json.loads(run([sys.executable, "-m", "fastneurons", "summary", str(out), "--json"]).stdout)
+    told = json.loads(fastneurons_command("summary", str(out), "--json").stdout)
     assert "attribution" in told
     found = contributions(Selection().of(store), resamples=20)
     sums = np.nan_to_num(store["contribution_sum"][:].astype(float))  # [E, L, N, 4]
@@ -165,5 +160,5 @@ def test_other_positions_are_summarised_like_the_last(position, model, tmp_path)
     )  # fmt: skip
     assert (store.header.position, store.header.signal) == (position, "product")
     assert (store["activated_count"][:, 0] >= store["activated_count"][:, 1]).all()
-    shown = run([sys.executable, "-m", "fastneurons", "summary", str(tmp_path / "run.zarr")])
+    shown = fastneurons_command("summary", str(tmp_path / "run.zarr"))
     assert shown.returncode == 0, shown.stderr

@@ -1,7 +1,5 @@
 """Several tasks in one run: kept apart in the store, resumed, and asked as their options say."""
 
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -16,6 +14,7 @@ from fastneurons.errors import StoreError
 from fastneurons.experiments.resume import KnownExamples, remaining_examples
 from fastneurons.progress import Silent
 from fastneurons.store import CommittedExample
+from tests.command import fastneurons_command
 from tests.data.tasks import files
 from tests.engine import tiny
 from tests.engine.agreement import unpack
@@ -65,11 +64,11 @@ def test_tasks_are_kept_apart(together):
 @pytest.mark.engine
 def test_a_task_alone_gives_the_same_as_among_others(together, model, places, tmp_path):
     command = [
-        sys.executable, "-m", "fastneurons", "run", str(model), "--tasks", "fact", "--data", str(places["fact"]),
+        "run", str(model), "--tasks", "fact", "--data", str(places["fact"]),
         "--languages", "en,ru,ja", "--window", "4", "--dtype", "float32", "--max-model-len", "512",
         "--max-num-batched-tokens", "256", "--max-num-seqs", "16",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = fastneurons_command(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "fact: 2 of 4 examples lack a language (missing: ja 2)" in done.stderr
     alone = fastneurons.open(tmp_path / "llama-fact.zarr")

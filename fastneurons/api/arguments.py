@@ -77,7 +77,14 @@ def listed(names: str | Sequence[str]) -> str:
 
 
 def engine_options(**arguments: Any) -> EngineOptions:
-    """Make `EngineOptions` from vLLM's argument names, whether or not they have their own field."""
+    """Make `EngineOptions` from vLLM's argument names, whether or not they have their own field.
+
+    Raises:
+        InputError: it is an argument of jobs that use several engines.
+    """
+    for name in ("engines", "num_engines"):
+        if name in arguments:
+            raise InputError(f"{name}: only run and deactivate use several engines")
     own = {field.name for field in fields(EngineOptions)} - {"engine_args"}
     named = {name: value for name, value in arguments.items() if name in own}
     others = {name: value for name, value in arguments.items() if name not in own}

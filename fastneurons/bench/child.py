@@ -5,6 +5,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastneurons.bench.contender import Findings, Setting, Work
@@ -47,6 +48,11 @@ class Round:
     store_s: float | None = None
 
 
+def _context() -> SpawnContext:
+    """Of processes that are spawned: a forked one would share what torch and vLLM have started here."""
+    return multiprocessing.get_context("spawn")
+
+
 class _Process:
     """An object in a process of its own, and the pipe for calling its methods.
 
@@ -59,8 +65,7 @@ class _Process:
     """
 
     def __init__(self, make: Any, *arguments: Any, verbose: bool = False) -> None:
-        # Spawned: a forked process would share what torch and vLLM have started here.
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, make, arguments, verbose))
         self._process.start()
@@ -227,8 +232,10 @@ def in_a_process(function: Any, *arguments: Any) -> Any:
 
 def _serve(pipe: Connection, make: Any, arguments: tuple[Any, ...], verbose: bool) -> None:
     """Make an object, reply with its description of itself, then serve calls of its methods."""
+    from fastneurons.engine.processes import end_with_parent
     from fastneurons.engine.quiet import quiet
 
+    end_with_parent()
     with quiet(verbose):
         try:
             served = make(*arguments)

@@ -7,7 +7,14 @@ import typer
 from fastneurons.cli import data_options as opt_data
 from fastneurons.cli import engine_options as opt
 from fastneurons.cli import measure_options as opt_what
-from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together, parse_engine_args
+from fastneurons.config import (
+    EngineOptions,
+    Measurement,
+    RunOptions,
+    check_together,
+    many_engines,
+    parse_engine_args,
+)
 from fastneurons.shards import Shard
 from fastneurons.streams import say
 
@@ -162,6 +169,9 @@ def deactivate(
     tensor_parallel_size: opt.TensorParallelSize = 1,
     pipeline_parallel_size: opt.PipelineParallelSize = 1,
     engine_arg: opt.EngineArg = None,
+    engines: opt.Engines = None,
+    num_engines: opt.NumEngines = None,
+    window_timeout: opt.WindowTimeout = 600.0,
     verbose: opt.Verbose = False,
 ) -> None:
     """Switch categories of neurons off, and measure what breaks.
@@ -233,6 +243,7 @@ def deactivate(
         shard=None if shard is None else Shard.parse(shard),
     )
     codes = parse_languages(languages) if languages is not None else None
+    many = many_engines(engines, num_engines, window_timeout)
     check_together(measurement, options, engine)
     check_place(model, lora)
     # Imported late: mistakes that need neither data nor an engine to find are reported at once.
@@ -245,9 +256,16 @@ def deactivate(
     if out is None:
         part = "" if options.shard is None else f"-{options.shard.file_name}"
         out = f"{short_name(model).replace('/', '-')}-{'+'.join(task_names)}-deactivate{part}.zarr"
-    store = deactivate_into_store(
-        model, source, codes, out, wanted, measurement, options, engine, verbose=verbose
-    )
+    if many is None:
+        store = deactivate_into_store(
+            model, source, codes, out, wanted, measurement, options, engine, verbose=verbose
+        )
+    else:
+        from fastneurons.executors.deactivate import deactivate_with_engines
+
+        store = deactivate_with_engines(
+            model, source, codes, out, many, wanted, measurement, options, engine, verbose=verbose
+        )
     if not store.is_complete:
         raise typer.Exit(130)
     say(f"store:   {out}   (fastneurons summary {out})")

@@ -140,9 +140,7 @@ class Edits:
     @property
     def model(self) -> ModelNeurons:
         """The model's layers and widths."""
-        facts = self._engine.facts
-        widths = (facts.neurons,) * len(facts.layers)
-        return ModelNeurons(facts.model, facts.model_fingerprint, facts.layers, widths)
+        return model_of(self._engine)
 
     @property
     def num_free(self) -> int:
@@ -295,6 +293,13 @@ class Edits:
             for name, array in arrays.items():
                 whole[name][:, index] = array
         return whole
+
+
+def model_of(engine: PatchedEngine) -> ModelNeurons:
+    """The layers and widths of an engine's model."""
+    facts = engine.facts
+    widths = (facts.neurons,) * len(facts.layers)
+    return ModelNeurons(facts.model, facts.model_fingerprint, facts.layers, widths)
 
 
 def salt_of(edit: Edit) -> str:

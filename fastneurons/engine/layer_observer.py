@@ -4,8 +4,8 @@ import traceback
 from dataclasses import dataclass
 
 import torch
-from fastneurons_kernels.activation import ActivationLauncher
 from fastneurons_kernels.activation_cpu import Reader, RowsToRead
+from fastneurons_kernels.activation_triton import ActivationLauncher
 from fastneurons_kernels.editing import Editing
 from fastneurons_kernels.editing_cpu import Editor, RowsToEdit
 from fastneurons_kernels.reading import Reading

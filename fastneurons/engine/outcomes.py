@@ -11,7 +11,7 @@ Examples in flight are bounded by the slots of the workers' buffers and of the b
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,107 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastneurons.arrays import CATEGORIES
 from fastneurons.data.example import Skipped
 from fastneurons.engine.answers import Answerable
-from fastneurons.engine.edits import Change, Edits, Fill, Filled
+from fastneurons.engine.conditions import STEPS_IN_FLIGHT, Design
+from fastneurons.engine.edits import Edits, Filled
 from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.reading import EncodedExamples, Slots
 from fastneurons.engine.requests import ROW_KEY, SPANS_KEY
 from fastneurons.engine.scoring import Scores, ToScore
 from fastneurons.errors import EngineError
-from fastneurons.neuron_sets.edits import Edit
-
-# Texts in flight for each one that a step can hold: the next step is ready while one runs.
-_STEPS_IN_FLIGHT = 4
-# Slots of the bank for examples in flight, at most: 60 MB of masks in the largest models.
-_MOST_SLOTS = 1024
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A way to run a prompt.
-
-    Args:
-        label: Its name in the store.
-        category: The category that is edited, or whose control this is; None: the model as it is.
-        control: The seed of a random control; None: the category itself.
-    """
-
-    label: str
-    category: str | None = None
-    control: int | None = None
-
-
-@dataclass(frozen=True)
-class Design:
-    """The conditions, and the sets that they edit.
-
-    Args:
-        conditions: C of them.
-        change: What is done to the neurons.
-        layers: Layer numbers; None: all.
-        share: Of each set in each layer that is edited.
-        by_contribution: Whether those that contribute most are, instead of random ones.
-        seed: For drawing that share.
-        edits: The edit of each condition where all examples have the same ones, None for the intact model; empty where
-            they come from each example's categories.
-    """
-
-    conditions: tuple[Condition, ...]
-    change: Change
-    layers: tuple[int, ...] | None = None
-    share: float = 1.0
-    by_contribution: bool = False
-    seed: int = 0
-    edits: tuple[Edit | None, ...] = ()
-
-    @property
-    def num_edits(self) -> int:
-        """Conditions that edit something."""
-        return sum(condition.category is not None for condition in self.conditions)
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether all examples have the same edits."""
-        return bool(self.edits)
-
-    def num_slots(self, num_languages: int, max_num_seqs: int) -> int:
-        """Slots of the bank that keep an engine busy."""
-        if self.is_fixed:
-            return self.num_edits
-        texts = max(1, num_languages * len(self.conditions))
-        examples = 2 + -(-_STEPS_IN_FLIGHT * max_num_seqs // texts)
-        return self.num_edits * max(2, min(examples, _MOST_SLOTS // max(1, self.num_edits)))
-
-    def fills(self, slots: Sequence[int], number: int) -> list[Fill]:
-        """The slots to fill for an example.
-
-        Args:
-            slots: One for each condition that edits something, in their order.
-            number: The example's, for drawing.
-        """
-        edited = [condition for condition in self.conditions if condition.category is not None]
-        place = {each.category: k for k, each in enumerate(edited) if each.control is None}
-        made = []
-        for slot, condition in zip(slots, edited, strict=True):
-            assert condition.category in CATEGORIES
-            if condition.control is not None:
-                like = place[condition.category]
-                made.append(Fill(slot, self.change, number, like=like, seed=condition.control))
-                continue
-            of_category = Fill(
-                slot,
-                self.change,
-                number,
-                categories=(condition.category,),
-                layers=self.layers,
-                share=self.share,
-                by_contribution=self.by_contribution,
-                seed=self.seed,
-            )
-            made.append(of_category)
-        return made
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +104,7 @@ class OutcomePass:
         self._engine, self._design, self._num_languages = engine, design, num_languages
         self._examples, self._next, self._reads_last, self._stop = examples, first, reads_last, stop
         self._edits, self._scores, self._slots = Edits(engine), Scores(engine), Slots(engine.facts.slots)
-        self._most = _STEPS_IN_FLIGHT * engine.core.config.scheduler_config.max_num_seqs
+        self._most = STEPS_IN_FLIGHT * engine.core.config.scheduler_config.max_num_seqs
         self._pending: deque[_InFlight] = deque()
         self._reading: dict[str, _InFlight] = {}
         self._expected: deque[tuple[_InFlight, int, int, int]] = deque()  # in the order sent

@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.data.example import Example
-from fastneurons.experiments.windows import (
+from fastneurons.experiments.handed_windows import (
     Advanced,
     EncodedWindow,
     EngineReport,
@@ -160,12 +160,20 @@ Event = Started | Ready | EdgesChosen | Begun | Progress | Written | Dropped | F
 
 
 class Measurer(Protocol):
-    """Measures windows; `experiments.windows.WindowReader` does so with a session."""
+    """Measures windows: `experiments.windows.WindowReader` reads them, `outcome_windows.OutcomeReader` answers them."""
 
     report: EngineReport
 
     def encode(self, given: ExamplesOfWindow) -> EncodedWindow:
         """Prepare a window; runs in a thread next to `measure`."""
+
+    def measure(self, take: Callable[[], EncodedWindow | None]) -> Any:
+        """Yield progress and windows for as long as `take` returns a window."""
+
+
+@runtime_checkable
+class HasHistograms(Protocol):
+    """A measurer that sorts signals into bins."""
 
     def choose_edges(self, texts: Sequence[Example]) -> NDArray[np.float32]:
         """Choose edges of the histograms' bins from a sample of texts."""
@@ -173,12 +181,9 @@ class Measurer(Protocol):
     def set_edges(self, edges: NDArray[np.float32]) -> None:
         """Use these from now on."""
 
-    def measure(self, take: Callable[[], EncodedWindow | None]) -> Any:
-        """Yield progress and windows for as long as `take` returns a window."""
-
 
 class Job(Protocol):
-    """What each engine of a run is to do; `experiments.windows.MeasureJob` starts a real one."""
+    """What each engine of a run is to do; `MeasureJob` and `DeactivateJob` of `experiments` start real ones."""
 
     def open(self, log: Callable[[Path], None]) -> AbstractContextManager[Measurer]:
         """Start an engine; it ends with the context."""
@@ -232,6 +237,7 @@ __all__ = [
     "Event",
     "ExamplesOfWindow",
     "Failed",
+    "HasHistograms",
     "Job",
     "Measure",
     "MeasuredWindow",

@@ -24,6 +24,7 @@ from fastneurons.executors.messages import (
     End,
     Event,
     Failed,
+    HasHistograms,
     Job,
     Measure,
     MeasuredWindow,
@@ -101,10 +102,12 @@ class _Server:
             while self._wait():
                 if self._sample is not None:
                     sample, self._sample = self._sample, None
+                    assert isinstance(self._measurer, HasHistograms)
                     self._tell(EdgesChosen(self._measurer.choose_edges(sample)))
                     continue
                 if self._edges is not None:
                     edges, self._edges = self._edges, None
+                    assert isinstance(self._measurer, HasHistograms)
                     self._measurer.set_edges(edges)
                 for found in self._measurer.measure(self._take):
                     if not isinstance(found, MeasuredWindow):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastneurons.arrays import CATEGORIES
-from fastneurons.engine.outcomes import Condition
+from fastneurons.engine.conditions import Condition
 from fastneurons.errors import InputError
 from fastneurons.experiments.design import Deactivation
 from fastneurons.neuron_sets.edits import Edit

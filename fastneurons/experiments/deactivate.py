@@ -4,53 +4,39 @@ deactivate_into_store(model, source, ("en", "de", "th"), "d.zarr", Deactivation(
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
-import msgspec
 import numpy as np
 
-from fastneurons.arrays import CATEGORIES, Answer, Arrays
+from fastneurons.arrays import CATEGORIES
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.example import Skipped
-from fastneurons.engine.answers import Answerable, AnswerEncoder
 from fastneurons.engine.collect import Collector
-from fastneurons.engine.edits import Change
+from fastneurons.engine.edits import model_of
 from fastneurons.engine.engine import PatchedEngine
-from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.feed import TokenisedExamples
-from fastneurons.engine.outcomes import Design, Outcome, OutcomePass
+from fastneurons.engine.outcomes import Outcome, OutcomePass
 from fastneurons.engine.reading import ReadingPass, Slots, Totals
-from fastneurons.engine.scoring import judged_places
-from fastneurons.engine.tokenise import Tokeniser, describe_tokens, token_facts
-from fastneurons.errors import EngineError, InputError, StoreError
+from fastneurons.errors import EngineError, InputError
+from fastneurons.experiments.answering import Answering
 from fastneurons.experiments.common_sets import (
     Occupancy,
     check_store,
-    common_edits,
     mean_contribution,
     occupancy_of_store,
 )
 from fastneurons.experiments.design import Deactivation
 from fastneurons.experiments.interrupts import was_stopped
-from fastneurons.experiments.judging import measures_without_texts
-from fastneurons.experiments.measure import describe, described, header_of, skipped_lines
+from fastneurons.experiments.measure import Found, describe_skipped, finish
 from fastneurons.experiments.resume import KnownExamples, remaining_examples
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.with_one_engine import with_one_engine
 from fastneurons.model_name import short_name
-from fastneurons.neuron_sets.model import ModelNeurons
 from fastneurons.progress import RunProgress
-from fastneurons.scores import choose, is_chosen
-from fastneurons.store import Header, Store, StoreWriter, Window, check_output, open_store
-
-if TYPE_CHECKING:
-    from fastneurons.engine.observation import ObservationSpec
-
-# Examples in flight for each step that may run: the next step is ready while one runs.
-_STEPS_IN_FLIGHT = 4
+from fastneurons.store import Header, Store, StoreWriter, check_output, open_store
 
 
 def deactivate_into_store(
@@ -86,13 +72,56 @@ def deactivate_into_store(
         EngineError: the engine failed; what was answered before is committed.
         StoreError: the store cannot be written or continued; what was committed stays.
     """
+    answering, occupancy = prepare(model, languages, out, deactivation, measurement, options, engine)
+    has_written = False
+    with with_one_engine(source, progress, verbose) as (shown, stop):
+        shown.message(answering.deactivation.describe_passes(len(languages)))
+        shown.message(f"loading {short_name(model)}")
+        with answering.start(verbose) as running:
+            report = answering.report(running, source.add_special_tokens)
+            for line in report.messages:
+                shown.message(line)
+            answering.settle_layers(running)
+            job = _Job(answering, running, source)
+            if answering.design.is_fixed:
+                if occupancy is None:
+                    shown.message("reading all examples first: --min-share makes one set for all of them")
+                    occupancy = job.read(shown, stop)
+                if not stop.is_set():
+                    answering.settle_sets(running, occupancy)
+            if not stop.is_set():
+                with writer_of(answering, out, answering.header(report, source)) as writer:
+                    has_written = True
+                    job.answer(writer, shown, stop)
+        if stop.is_set() and not has_written:
+            raise KeyboardInterrupt
+    return open_store(out)
+
+
+def prepare(
+    model: str,
+    languages: tuple[str, ...],
+    out: str,
+    deactivation: Deactivation | None,
+    measurement: Measurement | None,
+    options: RunOptions | None,
+    engine: EngineOptions | None,
+) -> tuple[Answering, Occupancy | None]:
+    """Check a deactivation's arguments, which are those of `deactivate_into_store`.
+
+    Returns:
+        What there is to do, and how often the store `from_store` has each neuron in each category; None without one.
+    Raises:
+        InputError: an argument or what it names is wrong.
+        StoreError: the store cannot be written or continued, or `from_store` cannot be read.
+    """
     deactivation, options, engine = (
         deactivation or Deactivation(), options or RunOptions(), engine or EngineOptions()
     )  # fmt: skip
     measurement = replace(measurement or Measurement(), attribution=deactivation.rank == "contribution")
     check_together(measurement, options, engine)
     _check(measurement, languages)
-    conditions = deactivation.conditions(len(languages), engine.seed)
+    deactivation.of(len(languages))
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     occupancy: Occupancy | None = None
     if deactivation.from_store is not None:
@@ -106,28 +135,15 @@ def deactivate_into_store(
             thresholds=(has.thresholds[0],),
             attribution=False,
         )
-    with with_one_engine(source, progress, verbose) as (shown, stop):
-        shown.message(deactivation.describe_passes(len(languages)))
-        shown.message(f"loading {short_name(model)}")
-        design = Design(
-            conditions,
-            Change(scale=deactivation.scale, scope=deactivation.scope),
-            share=deactivation.fraction,
-            by_contribution=deactivation.rank == "contribution",
-            seed=engine.seed,
-            edits=(None,) * len(conditions) if deactivation.min_share is not None else (),
-        )
-        job = _Job(model, languages, measurement, options, engine, deactivation, design)
-        with job.start(verbose) as running:
-            shown.message(describe(running.facts, job.measurement))
-            for warning in running.facts.warnings:
-                shown.message(f"warning: {warning}")
-            job.prepare(running, occupancy, source, shown, stop)
-            if not stop.is_set():
-                job.run(running, source, out, shown, stop)
-        if stop.is_set() and not job.has_written:
-            raise KeyboardInterrupt
-    return open_store(out)
+    return Answering(model, languages, measurement, options, engine, deactivation), occupancy
+
+
+def writer_of(answering: Answering, out: str, header: Header) -> StoreWriter:
+    """The writer of a deactivation's store, which is begun or continued. Raises as `StoreWriter` does."""
+    options = answering.options
+    if options.resume:
+        return StoreWriter.resume(out, header, keep_prompts=options.keep_prompts)
+    return StoreWriter.create(out, header, keep_prompts=options.keep_prompts, overwrite=options.overwrite)
 
 
 def _check(measurement: Measurement, languages: tuple[str, ...]) -> None:
@@ -143,112 +159,28 @@ def _check(measurement: Measurement, languages: tuple[str, ...]) -> None:
         raise InputError("--threshold: given more than once; categories are edited at one threshold")
 
 
-@dataclass(frozen=True)
-class _Read:
-    """What a header says of how prompts are read."""
-
-    facts: ModelFacts
-    measurement: Measurement
-    languages: tuple[str, ...]
-    top_k: int | None = None
-
-
 class _Job:
-    """One deactivation: its options, and what they become once the model is loaded."""
+    """A deactivation over one engine, in this process."""
 
-    def __init__(
-        self,
-        model: str,
-        languages: tuple[str, ...],
-        measurement: Measurement,
-        options: RunOptions,
-        engine: EngineOptions,
-        deactivation: Deactivation,
-        design: Design,
-    ) -> None:
-        self.measurement, self.has_written = measurement, False
-        self._num_layers = 0
-        self._model, self._languages, self._options, self._engine_options = model, languages, options, engine
-        self._deactivation, self._design = deactivation, design
+    def __init__(self, answering: Answering, engine: PatchedEngine, source: Source) -> None:
+        self._answering, self._engine, self._source = answering, engine, source
 
-    def start(self, verbose: bool) -> PatchedEngine:
-        """Start the engine."""
-        return PatchedEngine(self._model, self._engine_options, self._observation, verbose=verbose)
-
-    def _observation(self, config: Any) -> "ObservationSpec":
-        from fastneurons.engine.device import device_memory, observe_memory_of
-        from fastneurons.engine.observation import ObservationSpec
-
-        if self.measurement.observe_memory is None:
-            memory = observe_memory_of(device_memory()) / 2**30
-            self.measurement = replace(self.measurement, observe_memory=memory)
-        measurement, L = self.measurement, len(self._languages)
-        most = config.scheduler_config.max_num_seqs
-        return ObservationSpec(
-            most_slots=max(2, -(-_STEPS_IN_FLIGHT * most // L)),
-            languages=L,
-            thresholds=measurement.thresholds,
-            position=measurement.position,
-            signal=measurement.signal,
-            attribution=measurement.attribution,
-            memory_bytes=measurement.memory_bytes,
-            only_reads=True,
-            edits=self._design.num_slots(L, most),
-            judged_places=judged_places(config),
-            finds_likeliest=True,
-        )
-
-    # -- which neurons ---------------------------------------------------------------------------------
-
-    def prepare(
-        self,
-        engine: PatchedEngine,
-        occupancy: Occupancy | None,
-        source: Source,
-        shown: RunProgress,
-        stop: threading.Event,
-    ) -> None:
-        """Look up the layers and, of one set for all examples, which neurons it has.
+    def read(self, shown: RunProgress, stop: threading.Event) -> Occupancy:
+        """Read all examples, and add up how often each neuron is in each category.
 
         Raises:
-            InputError: there is no such layer, or no neuron in a category.
+            InputError: none of them could be read.
         """
-        facts, chosen = engine.facts, self._deactivation
-        widths = (facts.neurons,) * len(facts.layers)
-        model = ModelNeurons(facts.model, facts.model_fingerprint, facts.layers, widths)
-        try:
-            rows = model.rows(chosen.layers)
-        except InputError as error:
-            raise InputError(f"--layers {chosen.layers}: {error}") from error
-        layers = None if chosen.layers is None else tuple(facts.layers[row] for row in rows)
-        self._design = replace(self._design, layers=layers)
-        if not self._design.is_fixed:
-            return
-        if occupancy is None:
-            shown.message("reading all examples first: --min-share makes one set for all of them")
-            occupancy = self._read(engine, source, model, shown, stop)
-            if stop.is_set():
-                return
-        edits = common_edits(occupancy, chosen, self._design.conditions, self._design.seed, model)
-        self._design = replace(self._design, edits=edits)
-
-    def _read(
-        self,
-        engine: PatchedEngine,
-        source: Source,
-        model: ModelNeurons,
-        shown: RunProgress,
-        stop: threading.Event,
-    ) -> Occupancy:
-        """Read all examples, and add up how often each neuron is in each category."""
-        L, number = len(self._languages), 0
+        engine, answering, source = self._engine, self._answering, self._source
+        measurement, L, number = answering.measurement, len(answering.languages), 0
+        model = model_of(engine)
         count = np.zeros((*model.shape, len(CATEGORIES)), np.int64)
         contribution, prompts = np.zeros((L, *model.shape)), np.zeros(L)
         shown.start(source.total, 0)
-        with self._tokenised(engine, source.examples, source.add_special_tokens) as examples:
+        with self._tokenised(source.examples) as examples:
             passing = ReadingPass(
-                engine, L, self.measurement, Collector(engine, L, self.measurement), Slots(engine.facts.slots),
-                Totals(), examples=examples, first=0, window=self._options.window, keep_bits=False, stop=stop,
+                engine, L, measurement, Collector(engine, L, measurement), Slots(engine.facts.slots), Totals(),
+                examples=examples, first=0, window=answering.options.window, keep_bits=False, stop=stop,
             )  # fmt: skip
             for part in passing:
                 count += part["occupancy"][0]
@@ -260,56 +192,33 @@ class _Job:
         shown.stop()
         if not number and not stop.is_set():
             raise InputError("no example could be read, so no neuron is in any category")
-        scores = mean_contribution(contribution, prompts) if self.measurement.attribution else None
+        scores = mean_contribution(contribution, prompts) if measurement.attribution else None
         return Occupancy(model, number, count, scores)
 
-    # -- answering -------------------------------------------------------------------------------------
-
-    def run(
-        self, engine: PatchedEngine, source: Source, out: str, shown: RunProgress, stop: threading.Event
-    ) -> None:
-        """Answer all prompts, into the store."""
-        tokenise = self._tokeniser(engine, source.add_special_tokens)
-        shown.message(describe_tokens(tokenise, self.measurement))
-        header = self._header(engine, source, token_facts(tokenise, self.measurement, False))
-        prompts, overwrite = self._options.keep_prompts, self._options.overwrite
-        if self._options.resume:
-            opened = StoreWriter.resume(out, header, keep_prompts=prompts)
-        else:
-            opened = StoreWriter.create(out, header, keep_prompts=prompts, overwrite=overwrite)
-        self.has_written = True
-        self._num_layers = len(engine.facts.layers)
-        with opened as writer:
-            self._answer(engine, writer, source, shown, stop)
-
-    def _answer(
-        self,
-        engine: PatchedEngine,
-        writer: StoreWriter,
-        source: Source,
-        shown: RunProgress,
-        stop: threading.Event,
-    ) -> None:
-        first, window, shard = writer.committed, self._options.window, self._options.shard
+    def answer(self, writer: StoreWriter, shown: RunProgress, stop: threading.Event) -> None:
+        """Answer all prompts that the store does not have."""
+        answering, engine, tasks = self._answering, self._engine, self._source.tasks
+        first, window = writer.committed, answering.options.window
         known = KnownExamples(writer.committed_examples())
-        source = source.part(shard, window)
-
-        def number_of(index: int) -> int:
-            return index if shard is None else shard.whole_example(index, window)
-
+        source = self._source.part(answering.options.shard, window)
         if first and not writer.is_complete:
             shown.message(f"continuing after {first} examples")
         shown.start(None if source.total is None else max(first, source.total), first)
         waiting: list[Outcome] = []
         number, num_skipped = first, 0
         first_skipped: Skipped | None = None
+
+        def commit() -> None:
+            writer.commit(answering.window(waiting, number - len(waiting), tasks, len(engine.facts.layers)))
+            waiting.clear()
+
         try:
-            examples = remaining_examples(source.examples, known, stop)
-            with self._tokenised(engine, examples, source.add_special_tokens) as encoded:
-                reads_last = self.measurement.position == "last"
+            with self._tokenised(remaining_examples(source.examples, known, stop)) as encoded:
+                reads_last = answering.measurement.position == "last"
                 passing = OutcomePass(
-                    engine, self._design, len(self._languages), encoded, first, reads_last, stop, number_of
-                )
+                    engine, answering.design, len(answering.languages), encoded, first, reads_last, stop,
+                    answering.number_of,
+                )  # fmt: skip
                 for outcome in passing:
                     if writer.is_complete:
                         shown.message(f"continuing after {first} examples: there are more by now")
@@ -318,10 +227,9 @@ class _Job:
                     number += 1
                     if isinstance(outcome.encoded, Skipped):
                         first_skipped, num_skipped = first_skipped or outcome.encoded, num_skipped + 1
-                    shown.advance(1, *self._work_of(outcome))
+                    shown.advance(1, *answering.work_of(outcome))
                     if number % window == 0:
-                        writer.commit(self._window(waiting, number - len(waiting), source.tasks))
-                        waiting = []
+                        commit()
             ended = not stop.is_set()
         except EngineError:
             if not was_stopped(stop):
@@ -331,120 +239,14 @@ class _Job:
             # Also after an error or Ctrl-C: what was answered is kept, and the run can be resumed.
             shown.stop()
             if waiting:
-                writer.commit(self._window(waiting, number - len(waiting), source.tasks))
+                commit()
             writer.wait()
-        if not ended:
-            shown.message(f"stopped; {writer.committed} examples are safe; continue with --resume")
-            return
-        if known.passed < first and not (writer.is_complete and source.limit is not None):
-            raise StoreError(
-                f"the store holds {first} examples, and the data give {known.passed}; pass another --out, or "
-                "--overwrite instead of --resume"
-            )
-        if writer.is_complete:
-            shown.message("the store is complete already; nothing to do")
-            return
-        writer.finish()
-        if first_skipped is not None and num_skipped == number - first:
-            shown.message(
-                f"all {num_skipped:,} examples of this run were skipped, so nothing was answered; the first was "
-                f"{first_skipped.id!r}: {first_skipped.reason}"
-            )
-        for note in source.notes():
-            if note not in source.remarks:
-                shown.message(note)
+        found = Found(number - first, num_skipped, describe_skipped(first_skipped), 0)
+        finish(writer, source, shown, found, False, ended, known.passed, first)
 
-    def _work_of(self, outcome: Outcome) -> tuple[int, int]:
-        """Prompts that were answered for an example, each counted as often as it was, and their tokens."""
-        if isinstance(outcome.encoded, Skipped):
-            return 0, 0
-        C, texts = len(self._design.conditions), [each for of in outcome.encoded.candidates for each in of]
-        return C * len(texts), C * sum(len(each.token_ids) for each in texts)
-
-    def _tokeniser(self, engine: PatchedEngine, add_special_tokens: bool) -> Tokeniser:
-        return Tokeniser(engine.tokenizer, add_special_tokens, self.measurement.add_bos_token)
-
-    def _tokenised(
-        self, engine: PatchedEngine, examples: Iterable[Any], add_special_tokens: bool
-    ) -> "closing[TokenisedExamples]":
+    def _tokenised(self, examples: Iterable[Any]) -> "closing[TokenisedExamples]":
         """Examples tokenised ahead of the engine, in a thread that ends with the context."""
-        tokenise = self._tokeniser(engine, add_special_tokens)
-        facts, position = engine.facts, self.measurement.position
-        encode = AnswerEncoder(
-            tokenise,
-            self._languages,
-            facts.max_prompt_tokens,
-            facts.vocabulary,
-            "appended" if position == "answer" else "ignored",
-            own_tokens=position != "last",
-            include_special_tokens=self.measurement.include_special_tokens,
-        )
-        return closing(TokenisedExamples(examples, encode, self._languages, False, max(256, facts.slots)))
-
-    def _header(self, engine: PatchedEngine, source: Source, tokens: dict[str, Any]) -> Header:
-        read = _Read(engine.facts, self.measurement, self._languages)
-        header = header_of(read, source, self._options, self._engine_options, tokens)
-        return msgspec.structs.replace(
-            header,
-            kind="deactivate",
-            conditions=[condition.label for condition in self._design.conditions],
-            edits=self._deactivation.recorded(len(self._languages)),
-            measures=measures_without_texts(source.tasks),
-        )
-
-    def _window(self, outcomes: Sequence[Outcome], first: int, tasks: tuple[str, ...]) -> Window:
-        """Examples that are through, as a window of the store."""
-        examples = [
-            outcome.encoded if isinstance(outcome.encoded, Skipped) else outcome.encoded.example
-            for outcome in outcomes
-        ]
-        C, N = len(self._design.conditions), self._num_layers
-        arrays = described(examples, tasks, self._languages)
-        arrays |= outcome_arrays(outcomes, len(self._languages), C, N)
-        return Window(first, arrays, skipped_lines(examples, first))
-
-
-def outcome_arrays(
-    outcomes: Sequence[Outcome], num_languages: int, num_conditions: int, num_layers: int
-) -> Arrays:
-    """The store's arrays of E examples that are through, judged.
-
-    Args:
-        num_languages: L.
-        num_conditions: C.
-        num_layers: N.
-    Returns:
-        `digest`, `token_count`, `present`, `log_probability`, `judged_count`, `correct`, and of the sizes of
-        sets `neuron_count` and `overlap`; fill values where an example was skipped.
-    """
-    E, L, C, N = len(outcomes), num_languages, num_conditions, num_layers
-    arrays: Arrays = {
-        "digest": np.array([outcome.digest for outcome in outcomes], np.uint64),
-        "token_count": np.zeros((E, L), np.int32),
-        "present": np.zeros((E, L), np.bool_),
-        "log_probability": np.full((E, L, C), np.nan, np.float32),
-        "judged_count": np.zeros((E, L), np.int32),
-        "correct": np.full((E, L, C), Answer.NOT_JUDGED, np.uint8),
-        "neuron_count": np.zeros((E, C, N), np.int32),
-        "overlap": np.zeros((E, C, N), np.int32),
-    }
-    for e, outcome in enumerate(outcomes):
-        encoded = outcome.encoded
-        if not isinstance(encoded, Answerable):
-            continue
-        lengths = [len(ids) if ids is not None else 0 for ids in encoded.token_ids]
-        arrays["token_count"][e] = lengths
-        arrays["present"][e] = np.array(lengths) > 0
-        arrays["neuron_count"][e], arrays["overlap"][e] = outcome.neuron_count, outcome.overlap
-        for index, reference in enumerate(encoded.reference):
-            if reference < 0:
-                continue
-            likelihood, chosen = outcome.log_likelihood[index], encoded.candidates[index][reference]
-            arrays["log_probability"][e, index] = likelihood[:, reference]
-            arrays["judged_count"][e, index] = len(chosen.token_ids) - chosen.first
-            if likelihood.shape[1] > 1:
-                right = is_chosen(choose(likelihood), np.full(len(likelihood), reference)) == 1
-            else:
-                right = outcome.is_greedy[index][:, reference]
-            arrays["correct"][e, index] = np.where(right, Answer.RIGHT, Answer.WRONG)
-    return arrays
+        answering, engine = self._answering, self._engine
+        encode = answering.encoder(engine, self._source.add_special_tokens)
+        ahead = max(256, engine.facts.slots)
+        return closing(TokenisedExamples(examples, encode, answering.languages, False, ahead))

@@ -10,7 +10,7 @@ from fastneurons.neuron_sets.edits import Scope
 from fastneurons.neuron_sets.model import parse_layers
 
 if TYPE_CHECKING:
-    from fastneurons.engine.outcomes import Condition
+    from fastneurons.engine.conditions import Condition
 
 RANKS = ("random", "contribution")
 _MOST_CONTROLS = 1000
@@ -108,7 +108,7 @@ class Deactivation:
         Args:
             seed: Of the first control; the others count on from it.
         """
-        from fastneurons.engine.outcomes import Condition
+        from fastneurons.engine.conditions import Condition
 
         categories = self.of(num_languages)
         return (

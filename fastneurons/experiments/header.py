@@ -2,11 +2,14 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
+
+import msgspec
 
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.engine.facts import ModelFacts
 from fastneurons.errors import printable
+from fastneurons.experiments.judging import measures_of
 from fastneurons.experiments.source import Source
 from fastneurons.model_name import short_name
 from fastneurons.store import Header
@@ -77,3 +80,44 @@ def _printable(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _printable(one) for name, one in value.items()}
     return printable(value) if isinstance(value, str) else value
+
+
+class Measures(Protocol):
+    """What is known of an engine that is ready: a session, or a report of one."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Facts about its model."""
+
+    @property
+    def measurement(self) -> Measurement:
+        """What it reads."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """L codes."""
+
+    @property
+    def top_k(self) -> int | None:
+        """Neurons of a layer that count as its top contributors."""
+
+
+def header_of(
+    session: Measures, source: Source, options: RunOptions, engine: EngineOptions, tokens: dict[str, Any]
+) -> Header:
+    """The header of a run's store.
+
+    Args:
+        tokens: The header's field of that name.
+    """
+    facts, measurement = session.facts, session.measurement
+    header = header_from(facts, source, session.languages, measurement, options, engine, tokens)
+    return msgspec.structs.replace(
+        header,
+        measures=measures_of(measurement, source.tasks),
+        top_k=session.top_k,
+        bins=measurement.histogram,
+        counts_signs=measurement.histogram is not None and facts.gated,
+        tokens_per_language=options.tokens_per_language,
+        shard=None if options.shard is None else str(options.shard),
+    )

@@ -1,32 +1,29 @@
 """The main job: a stream of examples, or of texts, through an engine into a store."""
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import msgspec
-import numpy as np
-
-from fastneurons.arrays import Arrays, join
+from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
 from fastneurons.data.digest import DATA_CHANGED
-from fastneurons.data.example import Example, Skipped
+from fastneurons.data.example import Skipped
 from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
-from fastneurons.errors import EngineError, InputError, StoreError, printable
-from fastneurons.experiments.header import header_from, model_and_adapter
+from fastneurons.errors import EngineError, InputError, StoreError
+from fastneurons.experiments.header import header_of, model_and_adapter
 from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
 from fastneurons.experiments.interrupts import was_stopped
 from fastneurons.experiments.judging import judge_of, measures_of
 from fastneurons.experiments.resume import KnownExamples, pass_by_blocks, remaining_examples
 from fastneurons.experiments.source import Source
+from fastneurons.experiments.window_arrays import commit
 from fastneurons.experiments.with_one_engine import with_one_engine
 from fastneurons.model_name import short_name
 from fastneurons.progress import RunProgress
-from fastneurons.store import Header, Outcome, Store, StoreWriter, Window, check_output, open_store
+from fastneurons.store import Header, Store, StoreWriter, check_output, open_store
 
 
 def measure_into_store(
@@ -129,47 +126,6 @@ def describe(facts: ModelFacts, measurement: Measurement) -> str:
         f"{model_and_adapter(facts)}: {len(facts.layers)} layers of {facts.neurons:,} neurons "
         f"({facts.function}{', gated' if facts.gated else ''}), {facts.dtype}, {where}; "
         f"{held} in {facts.buffer_bytes / 2**20:.1f} of {measurement.memory_bytes / 2**20:,.0f} MiB"
-    )
-
-
-class Measures(Protocol):
-    """What is known of an engine that is ready: a session, or a report of one."""
-
-    @property
-    def facts(self) -> ModelFacts:
-        """Facts about its model."""
-
-    @property
-    def measurement(self) -> Measurement:
-        """What it reads."""
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """L codes."""
-
-    @property
-    def top_k(self) -> int | None:
-        """Neurons of a layer that count as its top contributors."""
-
-
-def header_of(
-    session: Measures, source: Source, options: RunOptions, engine: EngineOptions, tokens: dict[str, Any]
-) -> Header:
-    """The header of a run's store.
-
-    Args:
-        tokens: The header's field of that name.
-    """
-    facts, measurement = session.facts, session.measurement
-    header = header_from(facts, source, session.languages, measurement, options, engine, tokens)
-    return msgspec.structs.replace(
-        header,
-        measures=measures_of(measurement, source.tasks),
-        top_k=session.top_k,
-        bins=measurement.histogram,
-        counts_signs=measurement.histogram is not None and facts.gated,
-        tokens_per_language=options.tokens_per_language,
-        shard=None if options.shard is None else str(options.shard),
     )
 
 
@@ -309,8 +265,9 @@ def finish(
     writer.finish()
     if found.first_skipped is not None and found.skipped == found.examples:
         noun = "text" if corpus else "example"
+        done = "answered" if writer.header.kind == "deactivate" else "measured"
         progress.message(
-            f"all {found.examples:,} {noun}s of this run were skipped, so nothing was measured; the first was "
+            f"all {found.examples:,} {noun}s of this run were skipped, so nothing was {done}; the first was "
             f"{found.first_skipped}"
         )
     for note in source.notes():
@@ -333,13 +290,6 @@ def _languages_with_fewer(writer: StoreWriter) -> str | None:
     return f"--tokens-per-language {tokens_per_language:,}: some languages have fewer: {', '.join(fewer)}"
 
 
-def commit(
-    writer: StoreWriter, parts: list[MeasuredExamples], tasks: tuple[str, ...], languages: tuple[str, ...]
-) -> None:
-    """Have the writer's thread put a window together and write it."""
-    writer.submit(lambda: window_of(parts, tasks, languages))
-
-
 def too_few(source: Source, found: int, stored: int) -> str:
     """Say that a store has more examples than its source, and what to do."""
     if source.limit is not None:
@@ -348,58 +298,3 @@ def too_few(source: Source, found: int, stored: int) -> str:
             "or another --out"
         )
     return f"the store holds {stored} examples, and {source.name} ends after {found}: {DATA_CHANGED}"
-
-
-def window_of(parts: list[MeasuredExamples], tasks: tuple[str, ...], languages: tuple[str, ...]) -> Window:
-    """Groups of examples, put together into a window of the store."""
-    examples = [example for part in parts for example in part.examples]
-    # The examples of a group are of one task.
-    task_of_part = [int(described(part.examples[:1], tasks, languages)["task"][0]) for part in parts]
-    arrays = join([part.arrays for part in parts], task_of_part, len(tasks))
-    return Window(
-        parts[0].first,
-        arrays | described(examples, tasks, languages),
-        skipped_lines(examples, parts[0].first),
-    )
-
-
-def described(
-    examples: Sequence[Example | Skipped], tasks: tuple[str, ...], languages: tuple[str, ...]
-) -> Arrays:
-    """The arrays that say what examples are: `example_id`, `task`, `outcome`, and the texts in `prompt`."""
-    # An example may come without its task where there is only one.
-    task_of: dict[str | None, int] = {name: number for number, name in enumerate(tasks)}
-    arrays: Arrays = {}
-    arrays["example_id"] = np.array([printable(example.id) for example in examples], np.dtypes.StringDType())
-    arrays["task"] = np.array([task_of.get(example.task, 0) for example in examples], np.int32)
-    arrays["prompt"] = np.array(
-        [
-            [
-                "" if isinstance(example, Skipped) else printable(example.prompts.get(code, ""))
-                for code in languages
-            ]
-            for example in examples
-        ],
-        np.dtypes.StringDType(),
-    )
-    skipped = [isinstance(example, Skipped) for example in examples]
-    arrays["outcome"] = np.where(skipped, Outcome.SKIPPED, Outcome.MEASURED).astype(np.uint8)
-    return arrays
-
-
-def skipped_lines(examples: Sequence[Example | Skipped], first: int) -> list[dict[str, Any]]:
-    """Entries of `skipped.jsonl` for the skipped ones among examples.
-
-    Args:
-        first: Index of the first example.
-    """
-    return [
-        {
-            "index": first + index,
-            "id": printable(example.id),
-            "where": printable(example.where),
-            "reason": printable(example.reason),
-        }
-        for index, example in enumerate(examples)
-        if isinstance(example, Skipped)
-    ]

@@ -16,9 +16,10 @@ from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.experiments.header import header_from
 from fastneurons.experiments.interrupts import was_stopped
-from fastneurons.experiments.measure import commit, too_few
+from fastneurons.experiments.measure import too_few
 from fastneurons.experiments.resume import KnownExamples
 from fastneurons.experiments.source import Source
+from fastneurons.experiments.window_arrays import commit
 from fastneurons.neuron_sets import Edit, load_edit
 from fastneurons.progress import RunProgress
 from fastneurons.store import Header, StoreWriter

@@ -13,9 +13,9 @@ from fastneurons.engine.encoders import check_window, encoder_for
 from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.feed import TokenisedExamples
 from fastneurons.engine.tokenise import Tokeniser
+from fastneurons.experiments.handed_windows import ExamplesOfWindow
 from fastneurons.experiments.resume import KnownExamples, pass_by_blocks, remaining_examples
 from fastneurons.experiments.source import Source
-from fastneurons.experiments.windows import ExamplesOfWindow
 
 # Windows that are ready before an engine asks for them.
 _WINDOWS_AHEAD = 4

@@ -5,105 +5,44 @@ Windows that wait are read in one pass, so that the engine has work while the la
 
 import contextlib
 import signal
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions
 from fastneurons.data.digest import digest_of_example
 from fastneurons.data.example import Example, Skipped
-from fastneurons.engine.encode import AnyExample, Tokenised, without_tokens
-from fastneurons.engine.facts import ModelFacts
+from fastneurons.engine.encode import Encoder, without_tokens
 from fastneurons.engine.failure import ENDED, LOG_FOLLOWS, LoadError, cause_in_log, with_log
 from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError
+from fastneurons.experiments.handed_windows import (
+    Advanced,
+    EncodedWindow,
+    EngineReport,
+    ExamplesOfWindow,
+    MeasuredWindow,
+    WindowFeed,
+)
 from fastneurons.experiments.judging import judge_of
-from fastneurons.experiments.measure import describe, describe_skipped, window_of
-from fastneurons.store import Window
+from fastneurons.experiments.measure import describe, describe_skipped
+from fastneurons.experiments.window_arrays import window_of
 
 
-@dataclass(frozen=True)
-class ExamplesOfWindow:
-    """The examples of a window, on their way to an engine.
-
-    Args:
-        first: Index of the first example in the source; of a corpus, of the first block.
-        examples: The examples; of a corpus its blocks, as token ids.
-        digests: Of a corpus, the blocks'; else None.
-    """
-
-    first: int
-    examples: Sequence[AnyExample]
-    digests: Sequence[int] | None = None
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-
-@dataclass(frozen=True)
-class EngineReport:
-    """An engine that is ready, as its run needs to know it.
-
-    Args:
-        facts: Of its model, and where it runs.
-        measurement: With the defaults of its device filled in.
-        languages: L codes.
-        top_k: As in `Session`.
-        tokens: The header's field of that name.
-        messages: Lines for people.
-        constants: The arrays of a run that are constants of the model.
-    """
-
-    facts: ModelFacts
-    measurement: Measurement
-    languages: tuple[str, ...]
-    top_k: int | None
-    tokens: dict[str, Any]
-    messages: tuple[str, ...]
-    constants: Arrays
-
-
-@dataclass(frozen=True)
-class Advanced:
-    """Examples of the window that begins with example `first` which have been measured or skipped."""
-
-    first: int
-    examples: int
-    prompts: int
-    tokens: int
-
-
-@dataclass(frozen=True)
-class MeasuredWindow:
-    """A window whose examples have all been measured or skipped.
-
-    Args:
-        window: For the store.
-        begun: Texts that began with the tokenizer's begin mark, which was not put before them once more.
-        first_skipped: The first example skipped, as "id: reason".
-    """
-
-    window: Window
-    begun: int
-    first_skipped: str | None
-
-
-@dataclass(frozen=True)
-class EncodedWindow:
-    """A window's examples as token ids, each with the digest of its texts."""
-
-    first: int
-    examples: Sequence[tuple[Tokenised | Skipped, int]]
-    begun: int = 0
+def encoded_window(given: ExamplesOfWindow, encode: Encoder) -> EncodedWindow:
+    """Tokenise a window's examples."""
+    before = getattr(encode, "num_begun", 0)
+    examples = encode(list(given.examples))
+    plain = (without_tokens(example) for example in given.examples)
+    digests = map(digest_of_example, plain)
+    begun = getattr(encode, "num_begun", 0) - before
+    return EncodedWindow(given.first, list(zip(examples, digests, strict=True)), begun)
 
 
 class WindowReader:
@@ -142,12 +81,7 @@ class WindowReader:
         """Tokenise a window's examples; may run in a thread next to `measure`."""
         if given.digests is not None:
             return EncodedWindow(given.first, list(zip(given.examples, given.digests, strict=True)))  # type: ignore[arg-type]
-        before = getattr(self._encode, "num_begun", 0)
-        examples = self._encode(list(given.examples))
-        plain = (without_tokens(example) for example in given.examples)
-        digests = map(digest_of_example, plain)
-        begun = getattr(self._encode, "num_begun", 0) - before
-        return EncodedWindow(given.first, list(zip(examples, digests, strict=True)), begun)
+        return encoded_window(given, self._encode)
 
     def choose_edges(self, texts: Sequence[Example]) -> NDArray[np.float32]:
         """See `Session`."""
@@ -168,7 +102,7 @@ class WindowReader:
             EngineError: the engine failed.
         """
         size = self._options.window
-        feed = _Feed(take, size)
+        feed = WindowFeed(take, size)
         parts: list[MeasuredExamples] = []
         for measured in self._session.read(feed, 0, size, self._options.keep_bits):
             window = feed.taken[0]
@@ -187,37 +121,6 @@ class WindowReader:
                 whole = window_of(parts, self._tasks, self._session.languages)
                 yield MeasuredWindow(whole, window.begun, describe_skipped(next(skipped, None)))
                 parts = []
-
-
-class _Feed:
-    """The examples of windows, one window after another, as a reading pass takes them.
-
-    A pass counts examples from 0 and takes all windows to be of one size: after a smaller one it has to end.
-
-    Attributes:
-        taken: Windows that are not complete yet, in order.
-    """
-
-    def __init__(self, take: Callable[[], EncodedWindow | None], size: int) -> None:
-        self._take, self._size = take, size
-        self._examples: Iterator[tuple[Tokenised | Skipped, int]] = iter(())
-        self._is_last = False
-        self.taken: deque[EncodedWindow] = deque()
-
-    def take(self, wait: bool) -> tuple[Tokenised | Skipped, int] | None:
-        """See `EncodedExamples.take`; where nothing runs and no window waits, the pass is over."""
-        example = next(self._examples, None)
-        if example is not None:
-            return example
-        window = None if self._is_last else self._take()
-        if window is None:
-            if wait or self._is_last:
-                raise StopIteration
-            return None
-        self._examples = iter(window.examples)
-        self._is_last = len(window.examples) < self._size
-        self.taken.append(window)
-        return self.take(wait)
 
 
 @dataclass(frozen=True)
@@ -254,20 +157,34 @@ class MeasureJob:
             InputError: the model cannot be loaded, or its neurons cannot be measured.
             EngineError: the engine failed.
         """
-        with quiet(self.verbose) as hushed:
-            if hushed.log is not None:
-                log(hushed.log)
-            try:
-                judge = judge_of(self.measurement, self.languages)
-                with Session(
-                    self.model, self.languages, self.measurement, self.engine, self.verbose, judge=judge
-                ) as session:
-                    yield WindowReader(session, self.options, self.tasks, self.add_special_tokens)
-            except (EngineError, LoadError) as error:
-                if hushed.log is None:
-                    raise
-                hushed.keep = True
-                raise with_log(error, hushed.log) from error
+        judge = judge_of(self.measurement, self.languages)
+        with (
+            with_own_log(self.verbose, log),
+            Session(
+                self.model, self.languages, self.measurement, self.engine, self.verbose, judge=judge
+            ) as session,
+        ):
+            yield WindowReader(session, self.options, self.tasks, self.add_special_tokens)
+
+
+@contextlib.contextmanager
+def with_own_log(verbose: bool, log: Callable[[Path], None]) -> Iterator[None]:
+    """Send an engine's output to a log file, which errors of the engine name.
+
+    Args:
+        verbose: Let it through instead.
+        log: Called with the file, before anything else.
+    """
+    with quiet(verbose) as hushed:
+        if hushed.log is not None:
+            log(hushed.log)
+        try:
+            yield
+        except (EngineError, LoadError) as error:
+            if hushed.log is None:
+                raise
+            hushed.keep = True
+            raise with_log(error, hushed.log) from error
 
 
 def ended_without_a_word(status: int | None, log: Path | None) -> str:

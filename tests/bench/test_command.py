@@ -3,19 +3,17 @@
 import json
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.command import fastneurons_command
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def bench(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fastneurons", "bench", *arguments],
-        capture_output=True, text=True, check=False, cwd=folder,
-    )  # fmt: skip
+    return fastneurons_command("bench", *arguments, cwd=folder)
 
 
 @pytest.mark.engine

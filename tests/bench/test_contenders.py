@@ -15,6 +15,7 @@ from fastneurons.bench.work import languages_of, make_work
 from fastneurons.errors import InputError
 from tests.bench.scripts import script
 from tests.engine import tiny
+from tests.engine.forked import context
 
 LANGUAGES = ("en", "de", "th")
 ENGINE = {"max_model_len": 128}
@@ -47,10 +48,11 @@ def expected(models):
         ("Llama", "transformer-lens"),
     ],
 )
-def test_findings_are_those_of_plain_forward_passes(architecture, name, expected):
+def test_findings_are_those_of_plain_forward_passes(architecture, name, expected, monkeypatch):
     if CONTENDERS[name].missing() is not None:
         pytest.skip(f"{CONTENDERS[name].missing()} is not installed")
     setting, activations = expected[architecture]
+    monkeypatch.setattr("fastneurons.bench.child._context", context)
     child = Child(name, setting)
     try:
         found = child.find(some_work())

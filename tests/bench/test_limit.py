@@ -1,5 +1,11 @@
 """The machine's limit: each shape's best time of all turns counts, and it rises only."""
 
+import contextlib
+import subprocess
+import sys
+import time
+
+import psutil
 import pytest
 import torch
 from transformers import LlamaConfig
@@ -58,3 +64,30 @@ def test_products_that_fail_are_not_taken_for_a_contender_that_fails(tmp_path):
         products.measure()
     assert not isinstance(caught.value, ChildError)
     products.close()
+
+
+KILLED_LATER = """
+import sys
+from fastneurons.bench.child import LimitChild
+from fastneurons.bench.contender import Setting
+products = LimitChild(Setting(sys.argv[1], (), "float32"))
+print(products._process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_its_process_ends_with_a_benchmark_that_is_killed(tmp_path):
+    CONFIG.save_pretrained(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED_LATER, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as benchmark:  # fmt: skip
+        assert benchmark.stdout is not None
+        child = psutil.Process(int(benchmark.stdout.readline()))
+        assert child.is_running()
+        benchmark.kill()
+    deadline = time.monotonic() + 60
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while child.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, "it goes on without the benchmark"
+            time.sleep(0.05)

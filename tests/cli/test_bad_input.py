@@ -8,20 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import fastneurons_command
 from tests.engine import tiny
 
 GOOD = {"id": "a", "prompts": {"en": "one", "de": "eins"}}
 
 
-def fastneurons(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fastneurons", *arguments], capture_output=True, text=True, check=False
-    )
-
-
 def refused(*arguments: str) -> str:
     """Run a command that must be refused; what it said, which must be one line."""
-    done = fastneurons(*arguments)
+    done = fastneurons_command(*arguments)
     assert done.returncode == 2, (done.returncode, done.stderr)
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -183,7 +178,7 @@ def test_bad_lines_among_good_ones_are_skipped_counted_and_named(tmp_path):
         {"id": "c", "prompts": {"en": "three", "de": "drei"}},
     )
     out = tmp_path / "out.zarr"
-    done = fastneurons(
+    done = fastneurons_command(
         "run", str(model), "--data", str(data), "--languages", "en,de", "--out", str(out),
         "--max-model-len", "256", "--dtype", "float32",
     )  # fmt: skip
@@ -192,10 +187,10 @@ def test_bad_lines_among_good_ones_are_skipped_counted_and_named(tmp_path):
     assert [s["index"] for s in skipped] == [1, 2, 3, 4]
     assert [s["where"].rpartition("/")[2] for s in skipped] == [f"data.jsonl:{n}" for n in (2, 3, 4, 5)]
     assert "500 tokens" in skipped[3]["reason"]
-    summary = json.loads(fastneurons("summary", str(out), "--json").stdout)
+    summary = json.loads(fastneurons_command("summary", str(out), "--json").stdout)
     assert summary["measured"] == 2
     assert summary["skipped"] == 4
-    shown = fastneurons("summary", str(out)).stdout
+    shown = fastneurons_command("summary", str(out)).stdout
     assert "data.jsonl:2" in shown
 
 
@@ -255,10 +250,10 @@ def test_wrong_calls_are_answered_before_anything_large_is_imported(tmp_path):
 
 
 def test_a_store_that_is_none(tmp_path):
-    assert "nowhere.zarr" in (done := fastneurons("summary", str(tmp_path / "nowhere.zarr"))).stderr
+    assert "nowhere.zarr" in (done := fastneurons_command("summary", str(tmp_path / "nowhere.zarr"))).stderr
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     (tmp_path / "folder").mkdir()
-    done = fastneurons("plot", str(tmp_path / "folder"))
+    done = fastneurons_command("plot", str(tmp_path / "folder"))
     assert done.returncode != 0
     assert "Traceback" not in done.stderr

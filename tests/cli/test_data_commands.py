@@ -1,33 +1,23 @@
 """`tasks` and `data check`, and what `run` says of data before it loads a model."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from fastneurons.data.tasks import TASKS
+from tests.command import fastneurons_command
 from tests.data.tasks import files
 
 
-def fastneurons(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fastneurons", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def said(*arguments: object) -> str:
-    done = fastneurons(*arguments)
+    done = fastneurons_command(*arguments)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
 
 
 def refused(*arguments: object) -> str:
-    done = fastneurons(*arguments)
+    done = fastneurons_command(*arguments)
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

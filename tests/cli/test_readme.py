@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fastneurons
+from tests.command import fastneurons_command
 from tests.engine import tiny
 
 pytestmark = pytest.mark.engine
@@ -44,9 +45,8 @@ def followed(folder):
     [breaking] = [block for block in blocks("sh") if block.startswith("fastneurons deactivate")]
     for command in [*measuring.splitlines(), *breaking.splitlines()]:
         words = [word.replace(MODEL, str(folder / "model")) for word in shlex.split(command, comments=True)]
-        done = subprocess.run(
-            [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False
-        )
+        assert words[0] == "fastneurons"
+        done = fastneurons_command(*words[1:], cwd=folder)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     return folder
 

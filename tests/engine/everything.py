@@ -6,11 +6,12 @@ import numpy as np
 
 from fastneurons.arrays import Arrays, join
 from fastneurons.data.example import Example
+from fastneurons.engine.conditions import Design
 from fastneurons.engine.edits import Change, Edits
-from fastneurons.engine.outcomes import Design, OutcomePass
+from fastneurons.engine.outcomes import OutcomePass
 from fastneurons.engine.session import Session
-from fastneurons.experiments.deactivate import outcome_arrays
 from fastneurons.experiments.design import Deactivation
+from fastneurons.experiments.outcome_arrays import outcome_arrays
 from tests.engine.support import LANGUAGES, examples
 from tests.engine.test_edits import KINDS, drawn_edits, run, texts
 

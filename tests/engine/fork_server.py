@@ -11,16 +11,22 @@ from vllm.v1.engine import utils as engine_utils
 from vllm.v1.executor import multiproc_executor
 from vllm.v1.worker import cpu_worker  # noqa: F401
 
+import fastneurons.bench.child
 import fastneurons.engine.cpu_worker
 import fastneurons.engine.executor
 import fastneurons.engine.session
-import fastneurons.experiments.measure  # noqa: F401
+import fastneurons.experiments.measure
 
 
 def _forks() -> Any:
     return multiprocessing.get_context("fork")
 
 
-# On CPUs vLLM spawns the processes of an engine, which would import everything anew.
+def _of_this_server() -> Any:
+    return multiprocessing.get_context("forkserver")
+
+
+# A benchmark's contenders, and on CPUs the processes of an engine, are spawned: they would import everything anew.
+fastneurons.bench.child._context = _of_this_server
 for module in (system_utils, engine_utils, multiproc_executor):
     setattr(module, "get_mp_context", _forks)  # noqa: B010 - mypy takes no assignment to a function

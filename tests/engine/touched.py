@@ -47,7 +47,7 @@ def _touches(module: str, rows: dict[str, str]) -> Iterator[Touch]:
 
 # By the file of ours that uses it.
 TOUCHED: dict[str, list[Touch]] = {
-    "engine/worker.py, gpu_worker.py, cpu_worker.py": [
+    "engine/worker.py, worker_replies.py, gpu_worker.py, cpu_worker.py": [
         *_touches("vllm.v1.worker.gpu_worker", {
             "Worker.load_model": "loads all weights of this rank; overridden to patch the model afterwards",
             "Worker.execute_model(scheduler_output)": "every real step passes here first; overridden",
@@ -326,7 +326,7 @@ TOUCHED: dict[str, list[Touch]] = {
             "request of a step, but where we call it; replaced",
         }),
     ],
-    "LoRA adapters: engine/adapters.py, core.py, worker.py, values.py, unembedding.py": [
+    "LoRA adapters: engine/adapters.py, core.py, worker_replies.py, values.py, unembedding.py": [
         *_touches("vllm.lora.request", {
             "LoRARequest(lora_name, lora_int_id, lora_path)": "the adapter of a request; name and path are part of the "
             "keys of the prefix cache",

@@ -23,14 +23,15 @@ from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.errors import EngineError
 from fastneurons.executors import serve
-from fastneurons.experiments.measure import describe_skipped, window_of
-from fastneurons.experiments.windows import (
+from fastneurons.experiments.handed_windows import (
     Advanced,
     EncodedWindow,
     EngineReport,
     ExamplesOfWindow,
     MeasuredWindow,
 )
+from fastneurons.experiments.measure import describe_skipped
+from fastneurons.experiments.window_arrays import window_of
 from fastneurons.store import local, window_writer
 
 LANGUAGES = ("en", "de", "th")

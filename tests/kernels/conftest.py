@@ -26,7 +26,7 @@ from triton.runtime.jit import JITFunction
 
 runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "from_checkout.py"))
 
-from fastneurons_kernels import activation, attribution, categories, functions, histogram, top  # noqa: E402
+from fastneurons_kernels import activation_triton, attribution, categories, functions, histogram, top  # noqa: E402
 
 # Few and the same on every run: an interpreted launch takes milliseconds a program.
 settings.register_profile(
@@ -145,7 +145,16 @@ def runnable():
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
-        for module in (tl, tl.standard, functions, histogram, activation, categories, attribution, top):
+        for module in (
+            tl,
+            tl.standard,
+            functions,
+            histogram,
+            activation_triton,
+            categories,
+            attribution,
+            top,
+        ):
             for name, value in list(vars(module).items()):
                 if isinstance(value, JITFunction):
                     patch.setattr(module, name, InterpretedFunction(value.fn))

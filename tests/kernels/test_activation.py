@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fastneurons_kernels import activation
 from fastneurons_kernels.activation import activation_reference
 from fastneurons_kernels.activation_cpu import Reader, RowsToRead, activation_cpu
+from fastneurons_kernels.activation_triton import activation_triton as launch_activation
 from fastneurons_kernels.functions import FUNCTIONS
 from fastneurons_kernels.reading import NEAR_MARGIN, Reading, near_parts, near_threshold_count, num_words
 from hypothesis import given, settings
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.kernels.conftest import far_apart, launched
 
-activation_triton = launched(activation.activation_triton)
+activation_triton = launched(launch_activation)
 PARAMETERS = {"fatrelu": (0.25,), "xielu": (0.8, 1.3, 0.5, -1e-6)}
 EXACT_FUNCTIONS = ("relu", "relu2", "fatrelu")
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)

@@ -7,9 +7,9 @@ import math
 
 import pytest
 import torch
-from fastneurons_kernels import activation
 from fastneurons_kernels.activation import activation_reference
 from fastneurons_kernels.activation_cpu import activation_cpu
+from fastneurons_kernels.activation_triton import activation_triton as launch_activation
 from fastneurons_kernels.editing import GATE, PRODUCT, Editing, edit_reference
 from fastneurons_kernels.editing_cpu import Editor, RowsToEdit
 from fastneurons_kernels.functions import FUNCTIONS
@@ -31,7 +31,7 @@ from tests.kernels.test_activation import (
     steps_between,
 )
 
-activation_triton = launched(activation.activation_triton)
+activation_triton = launched(launch_activation)
 # An interpreted launch takes up to a second: looking for a smaller case would take minutes.
 NO_SHRINKING = (Phase.explicit, Phase.generate)
 IMPLEMENTATIONS = {"triton": activation_triton, "cpu": activation_cpu}
@@ -244,7 +244,7 @@ def test_wrong_arguments_are_named():
     }
     for message, change in wrong.items():
         editing = Editing(**{**vars(good), **change})
-        for implementation in (activation_reference, activation.activation_triton, activation_cpu):
+        for implementation in (activation_reference, launch_activation, activation_cpu):
             with pytest.raises(ValueError, match=message):
                 implementation(x, editing=editing, function="relu", gated=False)
     with pytest.raises(IndexError, match="edit 5, but the bank holds 5"):

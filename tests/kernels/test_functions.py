@@ -6,13 +6,13 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from fastneurons_kernels import activation
+from fastneurons_kernels.activation_triton import activation_triton as launch_activation
 from fastneurons_kernels.functions import FUNCTIONS, get_function
 from triton.runtime.interpreter import InterpretedFunction
 
 from tests.kernels.conftest import ON_GPU, launched
 
-activation_triton = launched(activation.activation_triton)
+activation_triton = launched(launch_activation)
 
 PARAMETERS = {"fatrelu": (0.25,), "xielu": (0.8, 1.3, 0.5, -1e-6)}
 # In parts of the value and of the gate: 1 + erf and 1 + tanh keep only their own rounding of the 1.

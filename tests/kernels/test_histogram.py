@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fastneurons_kernels import activation
 from fastneurons_kernels.activation import activation_reference
 from fastneurons_kernels.activation_cpu import activation_cpu
+from fastneurons_kernels.activation_triton import activation_triton as launch_activation
 from fastneurons_kernels.bins import NUM_CELLS, anchors, cells_of, edges_at, snapped, tables
 from fastneurons_kernels.histogram import Distribution
 from fastneurons_kernels.reading import Reading
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.kernels.conftest import launched
 from tests.kernels.test_activation import DTYPES, PARAMETERS, make_targets, make_x
 
-activation_triton = launched(activation.activation_triton)
+activation_triton = launched(launch_activation)
 IMPLEMENTATIONS = {"triton": activation_triton, "cpu": activation_cpu}
 # Of these, implementations compute the same values: what hangs on the last place of an exponential is tested elsewhere.
 EXACT_FUNCTIONS = ("relu", "relu2", "fatrelu")
