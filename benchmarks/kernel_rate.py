@@ -24,6 +24,7 @@ import torch
 import triton
 import triton.experimental.gluon  # the interpreter imports it too late for itself
 import typer
+from fastneurons_kernels import activation_triton  # noqa: F401  # reads TRITON_INTERPRET, which kernels_static clears
 from fastneurons_kernels.activation import activation_reference, read_reference
 from fastneurons_kernels.attribution import contributions, contributions_reference
 from fastneurons_kernels.categories import categories, categories_reference
