@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastneurons.arrays import ATTRIBUTION
+from fastneurons.arrays import ATTRIBUTION, Arrays
 from fastneurons.config import EngineOptions, Measurement
 from fastneurons.data.example import Example
+from fastneurons.engine.session import Session
 from tests.engine.agreement import unpack
+from tests.engine.forked import in_fork
 from tests.engine.reference import references
 from tests.engine.support import LANGUAGES, examples, tiny_options
 
@@ -119,23 +121,32 @@ def together(parts: list[Any]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in ATTRIBUTION}
 
 
+def attributed(
+    model: str, rows: list[Example], answers: list[str], ranks: int
+) -> tuple[list[Arrays], np.ndarray, int, dict[str, int]]:
+    """Arrays of groups of examples, norms of value vectors, the top k, and the answers' first tokens."""
+    # A budget that holds one example's projections at a time: what is collected together is cut up.
+    what = Measurement(attribution=True, keep_coefficients=True, observe_memory=0.0008)
+    with Session(model, LANGUAGES, what, tiny_options(tensor_parallel_size=ranks)) as session:
+        parts = [part.arrays for part in session.measure(rows, window=16)]
+        # A token a byte: the answer's first is that of its first byte.
+        first = [session.engine.tokenizer(answer)["input_ids"][0] for answer in answers]
+        norms = session.constants()["value_norm"]
+        assert session.top_k is not None
+        return parts, norms, session.top_k, dict(zip(answers, first, strict=True))
+
+
 @pytest.mark.parametrize(("architecture", "ranks"), [("Bloom", 1), ("Llama", 1), ("Llama", 2)])
-def test_a_random_model(architecture, ranks, models, open_session, tmp_path):
+def test_a_random_model(architecture, ranks, models, tmp_path):
     model = models(architecture)
     answers = {"en": "Wien", "de": "Ulm", "th": "กข"}
     rows = [Example(row.id, row.prompts, answers) for row in examples(24, seed=40)]
     rows[3] = Example("without an answer", rows[3].prompts, {"en": "Ulm"})
     rows[5] = Example("without Thai", {code: rows[5].prompts[code] for code in ("en", "de")}, answers)
-    # A budget that holds one example's projections at a time: what is collected together is cut up.
-    what = Measurement(attribution=True, keep_coefficients=True, observe_memory=0.0008)
-    session = open_session(model, measurement=what, options=tiny_options(tensor_parallel_size=ranks))
-    parts = list(session.measure(rows, window=16))
+    parts, norm, top_k, by_answer = in_fork(attributed, str(model), rows, list(answers.values()), ranks)
     reference = reference_of(model, rows, tmp_path)
     num_neurons = reference["values"].shape[1]
-    assert session.top_k == max(1, round(num_neurons * 800 / 16384))
-    # A token a byte: the answer's first is that of its first byte.
-    first = session.engine.tokenizer(["W", "U", "ก"])["input_ids"]
-    by_answer = {"Wien": first[0][0], "Ulm": first[1][0], "กข": first[2][0]}
+    assert top_k == max(1, round(num_neurons * 800 / 16384))
     tokens = np.array(
         [
             [
@@ -146,12 +157,11 @@ def test_a_random_model(architecture, ranks, models, open_session, tmp_path):
         ]
     )
     bits = unpack(np.concatenate([part["activated"] for part in parts])[:, 0], num_neurons).astype(bool)
-    expected = expected_attribution(reference, bits, tokens, session.top_k)
-    assert_equal(together(parts), expected, reference, session.top_k)
+    expected = expected_attribution(reference, bits, tokens, top_k)
+    assert_equal(together(parts), expected, reference, top_k)
     coefficients = np.concatenate([part["coefficient"] for part in parts])
     assert coefficients.dtype == np.float16
     np.testing.assert_allclose(coefficients, reference["coefficients"], rtol=2e-3, atol=1e-4)
-    norm = session.constants()["value_norm"]
     assert norm.dtype == np.float32
     np.testing.assert_allclose(norm, np.linalg.norm(reference["values"], axis=-1), rtol=1e-5)
     contribution = sum(part["neuron_contribution"] for part in parts)  # [L, N, I]

@@ -8,8 +8,10 @@ import pytest
 
 from fastneurons.config import Measurement
 from fastneurons.data.example import Example, Skipped
+from fastneurons.engine.session import Session
 from fastneurons.errors import InputError
 from tests.engine.agreement import Agreement, unpack
+from tests.engine.forked import in_fork
 from tests.engine.reference import references
 from tests.engine.support import LANGUAGES, examples, measure, tiny_options
 from tests.engine.test_session import count_preemptions
@@ -244,16 +246,18 @@ def test_the_answer_given_the_prompt(models, every_token, open_session):
     assert_bits(np.delete(activated, 3, axis=0)[:, 0], largest(spans, len(good)))
 
 
-def test_two_ranks_count_as_one(models, open_session):
-    model, found = models(), []
-    for ranks in (1, 2):
-        options = tiny_options(tensor_parallel_size=ranks)
-        what = Measurement((0.0, 0.1), "corpus", histogram=16)
-        session = open_session(model, measurement=what, options=options)
+def counted(model: str, ranks: int) -> dict[str, np.ndarray]:
+    """The sums of a corpus, by an engine of so many ranks."""
+    what, options = Measurement((0.0, 0.1), "corpus", histogram=16), tiny_options(tensor_parallel_size=ranks)
+    with Session(model, LANGUAGES, what, options) as session:
         parts = list(session.measure(ROWS))
-        names = ("activation_count", "histogram", "sign_count", "signal_sum", "signal_square_sum")
-        found.append({name: np.sum([part[name] for part in parts], axis=0) for name in names})
-        session.close()  # each binds threads to cores in its own way
+    names = ("activation_count", "histogram", "sign_count", "signal_sum", "signal_square_sum")
+    return {name: np.sum([part[name] for part in parts], axis=0) for name in names}
+
+
+def test_two_ranks_count_as_one(models):
+    # In forks: each binds threads to cores in its own way.
+    found = [in_fork(counted, str(models()), ranks) for ranks in (1, 2)]
     np.testing.assert_array_equal(found[0]["activation_count"], found[1]["activation_count"])
     for name in ("histogram", "sign_count"):  # a value next to an edge may come to lie beyond it
         one, other = (each[name].astype(np.int64) for each in found)

@@ -12,6 +12,7 @@ from fastneurons.engine.requests import first_needed
 from fastneurons.engine.rows import Batch, judged_rows
 from fastneurons.engine.scoring import Places, Scores, ToScore, joined_runs, score, scoring_engine
 from fastneurons.errors import InputError
+from tests.engine.forked import in_fork
 from tests.engine.reference import references
 from tests.engine.support import tiny_options
 from tests.engine.test_session import count_preemptions
@@ -133,16 +134,20 @@ def test_preempted_and_cached_texts_are_scored_once(models, expected):
     assert_close(found, expected(model, scored))
 
 
+def scored_by_two_ranks(model: str, scored: list[ToScore]) -> list[np.ndarray]:
+    options = tiny_options(block_size=32, tensor_parallel_size=2)
+    with scoring_engine(model, options, observation={"finds_likeliest": True}) as engine:
+        found = list(score(engine, scored))
+        assert_close(found, prompt_logprobs(engine, scored))
+        assert_likeliest(engine, scored)
+    return found
+
+
 @pytest.mark.engine
 def test_two_ranks_share_the_vocabulary(models, expected):
     # 331 tokens: the second rank has fewer than the first, and padding behind them.
     model, scored = models("Gemma2", vocab_size=331, final_logit_softcapping=3.0), texts()
-    options = tiny_options(block_size=32, tensor_parallel_size=2)
-    with scoring_engine(str(model), options, observation={"finds_likeliest": True}) as engine:
-        found = list(score(engine, scored))
-        assert_close(found, prompt_logprobs(engine, scored))
-        assert_likeliest(engine, scored)
-    assert_close(found, expected(model, scored))
+    assert_close(in_fork(scored_by_two_ranks, str(model), scored), expected(model, scored))
 
 
 @pytest.mark.engine
