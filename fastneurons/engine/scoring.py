@@ -121,28 +121,22 @@ class Places:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self._runs: deque[tuple[int, int]] = deque()  # first and one past the last
+        # First and one past the last, counted on from lap to lap: place p of the ring's third lap is 2 x number + p.
+        self._runs: deque[tuple[int, int]] = deque()
 
     def take(self, number: int) -> int | None:
         """The first of so many places in a row; None if there is no room now."""
-        first = self._room_for(number)
-        if first is not None:
-            self._runs.append((first, first + number))
-        return first
+        oldest, end = (self._runs[0][0], self._runs[-1][1]) if self._runs else (0, 0)
+        left_in_lap = self.number - end % self.number
+        first = end if number <= left_in_lap else end + left_in_lap
+        if number > self.number or first + number > oldest + self.number:
+            return None
+        self._runs.append((first, first + number))
+        return first % self.number
 
     def free(self) -> None:
         """Free the run that was taken first."""
         self._runs.popleft()
-
-    def _room_for(self, number: int) -> int | None:
-        if not self._runs:
-            return 0 if number <= self.number else None
-        oldest, end = self._runs[0][0], self._runs[-1][1]
-        if self._runs[-1][0] < oldest:  # the newest have begun again at the start of the ring
-            return end if end + number <= oldest else None
-        if end + number <= self.number:
-            return end
-        return 0 if number <= oldest else None
 
 
 def joined_runs(runs: Iterable[tuple[int, int]]) -> list[list[int]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastneurons.engine import generation
@@ -244,6 +244,7 @@ def test_judged_rows_against_token_by_token(requests):
 
 
 @given(st.integers(1, 12), st.lists(st.one_of(st.none(), st.integers(0, 13)), max_size=60))
+@example(1, [1, 0, None, 1, 0, 1])
 def test_places_never_overlap_and_are_all_used(size, steps):
     ring, taken = Places(size), []
     for step in steps:
