@@ -127,7 +127,7 @@ class Deactivation:
         read = "" if self.from_store is not None else ", after it was read once"
         return (
             f"each prompt is answered {1 + K * (1 + R)} times{read}: intact, with each of {K} categories edited, and "
-            f"with {R} random sets for each (1 + {K} x (1 + {R}))"
+            f"with {R} random set{'' if R == 1 else 's'} for each (1 + {K} x (1 + {R}))"
         )
 
     def recorded(self, num_languages: int) -> dict[str, Any]:
