@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastneurons
 from fastneurons.arrays import Answer
 from fastneurons.config import EngineOptions, RunOptions
 from fastneurons.data.example import Example
@@ -170,6 +171,11 @@ def test_judging():
 def test_wrong_decoding(wrong, message):
     with pytest.raises(InputError, match=message):
         Decoding(**wrong)
+
+
+def test_several_engines_are_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match="engines: only run and deactivate use several engines"):
+        fastneurons.generate("no/model", [], "en", tmp_path / "g.zarr", engines=2)
 
 
 def test_an_edit_for_another_model_is_refused_before_loading(models, tmp_path):

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from fastneurons.config import EngineOptions, ManyEngines, RunOptions
@@ -16,7 +16,7 @@ from fastneurons.executors.shares import local_shares
 from fastneurons.experiments.handed_windows import EngineReport
 from fastneurons.experiments.interrupts import interruptible
 from fastneurons.experiments.measure import finish
-from fastneurons.experiments.resume import KnownExamples
+from fastneurons.experiments.resume import KnownExamples, reopen_if_complete
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.window_source import Blocks, windows_of
 from fastneurons.experiments.with_one_engine import begin_progress
@@ -121,11 +121,10 @@ def drive(
         progress.message(f"continuing after {first} examples")
     if not corpus:
         source = source.part(options.shard, options.window)
-    reopen = _Reopening(progress, first, lambda: writer.is_complete, writer.reopen)
     progress.start(None if corpus or source.total is None else max(first, source.total), first)
     try:
         with windows_of(source, known, first, options, stop, blocks) as windows:
-            ended = driver.run(writer, windows, reopen)
+            ended = driver.run(writer, windows, lambda: reopen_if_complete(writer, first, progress))
     finally:
         progress.stop()
     writer.wait()
@@ -134,21 +133,3 @@ def drive(
     if blocks is not None:
         found = replace(found, begun=blocks.num_begun)
     finish(writer, source, progress, found, corpus, ended, known.passed, first)
-
-
-class _Reopening:
-    """Reopens a complete store once there are more examples than it has."""
-
-    def __init__(
-        self,
-        progress: RunProgress,
-        first: int,
-        is_complete: Callable[[], bool],
-        reopen: Callable[[], None],
-    ) -> None:
-        self._progress, self._first, self._is_complete, self._reopen = progress, first, is_complete, reopen
-
-    def __call__(self) -> None:
-        if self._is_complete():
-            self._progress.message(f"continuing after {self._first} examples: there are more by now")
-            self._reopen()

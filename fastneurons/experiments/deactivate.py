@@ -30,8 +30,8 @@ from fastneurons.experiments.common_sets import (
 )
 from fastneurons.experiments.design import Deactivation
 from fastneurons.experiments.interrupts import was_stopped
-from fastneurons.experiments.measure import Found, describe_skipped, finish
-from fastneurons.experiments.resume import KnownExamples, remaining_examples
+from fastneurons.experiments.measure import Found, check_two_languages, describe_skipped, finish
+from fastneurons.experiments.resume import KnownExamples, open_writer, remaining_examples, reopen_if_complete
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.with_one_engine import with_one_engine
 from fastneurons.model_name import short_name
@@ -121,7 +121,7 @@ def prepare(
     measurement = replace(measurement or Measurement(), attribution=deactivation.rank == "contribution")
     check_together(measurement, options, engine)
     _check(measurement, languages)
-    deactivation.of(len(languages))
+    _ = deactivation.of(len(languages))  # which raises
     check_output(out, resume=options.resume, overwrite=options.overwrite)
     occupancy: Occupancy | None = None
     if deactivation.from_store is not None:
@@ -140,17 +140,11 @@ def prepare(
 
 def writer_of(answering: Answering, out: str, header: Header) -> StoreWriter:
     """The writer of a deactivation's store, which is begun or continued. Raises as `StoreWriter` does."""
-    options = answering.options
-    if options.resume:
-        return StoreWriter.resume(out, header, keep_prompts=options.keep_prompts)
-    return StoreWriter.create(out, header, keep_prompts=options.keep_prompts, overwrite=options.overwrite)
+    return open_writer(out, header, answering.options, keep_prompts=answering.options.keep_prompts)
 
 
 def _check(measurement: Measurement, languages: tuple[str, ...]) -> None:
-    if len(languages) < 2:
-        raise InputError(
-            f"--languages {','.join(languages)}: at least two are needed, as neurons are compared across languages"
-        )
+    check_two_languages(languages)
     if measurement.position == "corpus":
         raise InputError(
             "--position corpus: counts tokens, and has no categories; use `last`, `any` or `answer`"
@@ -220,9 +214,7 @@ class _Job:
                     answering.number_of,
                 )  # fmt: skip
                 for outcome in passing:
-                    if writer.is_complete:
-                        shown.message(f"continuing after {first} examples: there are more by now")
-                        writer.reopen()
+                    reopen_if_complete(writer, first, shown)
                     waiting.append(outcome)
                     number += 1
                     if isinstance(outcome.encoded, Skipped):

@@ -17,7 +17,13 @@ from fastneurons.experiments.header import header_of, model_and_adapter
 from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
 from fastneurons.experiments.interrupts import was_stopped
 from fastneurons.experiments.judging import judge_of, measures_of
-from fastneurons.experiments.resume import KnownExamples, pass_by_blocks, remaining_examples
+from fastneurons.experiments.resume import (
+    KnownExamples,
+    open_writer,
+    pass_by_blocks,
+    remaining_examples,
+    reopen_if_complete,
+)
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.window_arrays import commit
 from fastneurons.experiments.with_one_engine import with_one_engine
@@ -110,6 +116,11 @@ def check_languages(measurement: Measurement, languages: tuple[str, ...]) -> Non
     """Refuse a single language if the run compares languages."""
     if measurement.position == "corpus":
         return
+    check_two_languages(languages)
+
+
+def check_two_languages(languages: tuple[str, ...]) -> None:
+    """Refuse a single language."""
     if len(languages) < 2:
         raise InputError(
             f"--languages {','.join(languages)}: at least two are needed, as neurons are compared across languages"
@@ -140,9 +151,7 @@ def writer_for(
         "keep_folds": options.keep_folds,
         "constants": constants,
     }
-    if options.resume:
-        return StoreWriter.resume(out, header, **kept)
-    return StoreWriter.create(out, header, overwrite=options.overwrite, **kept)
+    return open_writer(out, header, options, **kept)
 
 
 def _measure(
@@ -179,9 +188,7 @@ def _measure(
             if corpus:
                 pass_by_blocks(encoded, known, stop, options.block_size)
             for measured in session.read(encoded, first, options.window, options.keep_bits, stop):
-                if writer.is_complete:
-                    progress.message(f"continuing after {first} examples: there are more by now")
-                    writer.reopen()
+                reopen_if_complete(writer, first, progress)
                 window.append(measured)
                 skipped = [example for example in measured.examples if isinstance(example, Skipped)]
                 first_skipped = first_skipped or next(iter(skipped), None)

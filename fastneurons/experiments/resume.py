@@ -1,13 +1,35 @@
-"""Find the examples of a source that a store does not hold yet, after checking those that it holds."""
+"""Begin a store, or continue it with the examples of a source that it does not hold yet, after checking the others."""
 
 import threading
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+from fastneurons.config import RunOptions
 from fastneurons.data.digest import DATA_CHANGED, Known, difference, digest_of_example
 from fastneurons.data.example import Example, Skipped
 from fastneurons.engine.encode import AnyExample, without_tokens
 from fastneurons.engine.feed import TokenisedExamples
 from fastneurons.errors import StoreError
+from fastneurons.progress import RunProgress
+from fastneurons.store import Header, StoreWriter
+
+
+def open_writer(out: str, header: Header, options: RunOptions, **kept: Any) -> StoreWriter:
+    """The writer of a store, which is begun or, as the options say, continued. Raises as `StoreWriter` does.
+
+    Args:
+        kept: What the store keeps, as of `StoreWriter.create`.
+    """
+    if options.resume:
+        return StoreWriter.resume(out, header, **kept)
+    return StoreWriter.create(out, header, overwrite=options.overwrite, **kept)
+
+
+def reopen_if_complete(writer: StoreWriter, first: int, progress: RunProgress) -> None:
+    """Go on with a store that was complete with its first examples, as there are more by now."""
+    if writer.is_complete:
+        progress.message(f"continuing after {first} examples: there are more by now")
+        writer.reopen()
 
 
 class KnownExamples:

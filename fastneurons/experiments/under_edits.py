@@ -17,7 +17,7 @@ from fastneurons.errors import EngineError, InputError, StoreError
 from fastneurons.experiments.header import header_from
 from fastneurons.experiments.interrupts import was_stopped
 from fastneurons.experiments.measure import too_few
-from fastneurons.experiments.resume import KnownExamples
+from fastneurons.experiments.resume import KnownExamples, open_writer, reopen_if_complete
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.window_arrays import commit
 from fastneurons.neuron_sets import Edit, load_edit
@@ -85,10 +85,7 @@ def header_under_edits(
 
 def writer_under_edits(out: str, header: Header, options: RunOptions, keep_prompts: bool) -> StoreWriter:
     """The writer of such a store, which is begun or continued. Raises as `StoreWriter` does."""
-    kept: dict[str, Any] = {"keep_bits": False, "keep_prompts": keep_prompts}
-    if options.resume:
-        return StoreWriter.resume(out, header, **kept)
-    return StoreWriter.create(out, header, overwrite=options.overwrite, **kept)
+    return open_writer(out, header, options, keep_bits=False, keep_prompts=keep_prompts)
 
 
 def write_examples(
@@ -119,9 +116,7 @@ def write_examples(
     waiting: list[MeasuredExamples] = []
     try:
         for example in measured:
-            if writer.is_complete:
-                progress.message(f"continuing after {first} examples: there are more by now")
-                writer.reopen()
+            reopen_if_complete(writer, first, progress)
             waiting.append(example)
             progress.advance(1, int(example["present"].sum()), int(example[tokens].sum()))
             if (example.first + 1) % header.window == 0:
