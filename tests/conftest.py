@@ -17,7 +17,7 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 from fastneurons.data.example import Example
 from tests import own_cores  # noqa: F401 - the first import of ours, as torch counts the cores
-from tests.engine import tiny
+from tests.engine import quick_starts, tiny
 from tests.engine.forked import in_fork
 from tests.engine.reference import references
 from tests.engine.support import LANGUAGES
@@ -69,6 +69,7 @@ def open_session() -> Iterator[Callable[..., Any]]:
     """Opens sessions and closes them after the test."""
     from fastneurons.engine.session import Session
 
+    quick_starts.prepare()
     opened: list[Session] = []
 
     def session(model: Path, languages: tuple[str, ...] = LANGUAGES, **arguments: Any) -> Session:

@@ -3,19 +3,24 @@
 import multiprocessing
 from typing import Any
 
+import compressed_tensors  # noqa: F401 - vLLM looks for its quantization when a model is loaded
+import fastneurons_kernels.categories_cpu  # noqa: F401
 import torch  # noqa: F401
+from numba.core.registry import cpu_target
 from vllm.engine import arg_utils  # noqa: F401 - most of what is imported
 from vllm.utils import system_utils
 from vllm.v1.engine import core_client  # noqa: F401
 from vllm.v1.engine import utils as engine_utils
 from vllm.v1.executor import multiproc_executor
-from vllm.v1.worker import cpu_worker  # noqa: F401
+from vllm.v1.worker import cpu_model_runner, cpu_worker  # noqa: F401
 
 import fastneurons.bench.child
 import fastneurons.engine.cpu_worker
 import fastneurons.engine.executor
+import fastneurons.engine.scheduler
 import fastneurons.engine.session
 import fastneurons.experiments.measure
+from tests.engine import quick_starts
 
 
 def _forks() -> Any:
@@ -30,3 +35,6 @@ def _of_this_server() -> Any:
 fastneurons.bench.child._context = _of_this_server
 for module in (system_utils, engine_utils, multiproc_executor):
     setattr(module, "get_mp_context", _forks)  # noqa: B010 - mypy takes no assignment to a function
+for numba in (cpu_target.typing_context, cpu_target.target_context):
+    numba.refresh()  # of what a compiled kernel may call, before the first is loaded
+quick_starts.prepare()

@@ -1,29 +1,84 @@
-"""A script: all log-probabilities that an engine gives after each prompt, unpatched and then patched.
+"""All log-probabilities that an engine gives after each prompt, unpatched and then patched: hashes of the numbers.
 
-In a process of its own, since compiled graphs and vLLM's settings last as long as one. Prints, for
-each engine asked for, a hash of the exact numbers after each prompt: by dtype, unpatched first.
+A process that has imported vLLM and nothing of ours answers one request after another, a JSON object a line, each in a
+fork: compiled graphs and vLLM's settings last as long as a process. An answer has, for each engine asked for, the
+hashes by prompt: the unpatched one's first.
 
-    python -m tests.engine.logprobs '{"model": ..., "dtypes": [...], "eager": true, "whats": [{}], "prompts": [...]}'
+    {"model": folder, "dtype": name, "eager": bool, "whats": [what a patched engine observes], "prompts": [text],
+     "cache": folder of compiled graphs}
 """
 
+import atexit
+import functools
 import hashlib
 import json
+import multiprocessing
+import os
 import struct
+import subprocess
 import sys
+import traceback
+from pathlib import Path
 from typing import Any
 
-from fastneurons.engine.requests import ROW_KEY, SPANS_KEY
+from tests.engine import quick_starts
+
+_ROOT = Path(__file__).parents[2]
 
 
-def main(request: dict[str, Any]) -> None:
-    hashes = {
-        dtype: [run(request, dtype, what) for what in (None, *request["whats"])]
-        for dtype in request["dtypes"]
-    }
-    print(json.dumps(hashes))
+def log_probabilities(request: dict[str, Any]) -> list[list[str]]:
+    """The answer to a request."""
+    process = _process()
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(json.dumps(request) + "\n")
+    process.stdin.flush()
+    answer = json.loads(process.stdout.readline() or '"the process ended"')
+    assert not isinstance(answer, str), answer
+    return answer
 
 
-def run(request: dict[str, Any], dtype: str, what: dict[str, Any] | None) -> list[str]:
+@functools.cache
+def _process() -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True, cwd=_ROOT, env={**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
+    )  # fmt: skip
+    atexit.register(process.kill)
+    return process
+
+
+def _answer(requests: Any, answers: Any) -> None:
+    """Answer each request in a fork."""
+    from vllm.engine import arg_utils  # noqa: F401
+    from vllm.v1.engine import core_client  # noqa: F401
+    from vllm.v1.worker import cpu_model_runner, cpu_worker  # noqa: F401
+
+    quick_starts.prepare()
+    context = multiprocessing.get_context("fork")
+    for line in requests:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_run_all, args=(json.loads(line), sender))
+        process.start()
+        sender.close()
+        try:
+            answer = receiver.recv()
+        except EOFError:
+            process.join()
+            answer = f"the engines' process ended with status {process.exitcode}"
+        process.join()
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def _run_all(request: dict[str, Any], sender: Any) -> None:
+    os.environ["VLLM_CACHE_ROOT"] = request["cache"]
+    try:
+        assert "fastneurons" not in sys.modules
+        sender.send([run(request, what) for what in (None, *request["whats"])])
+    except BaseException:
+        sender.send(traceback.format_exc())
+
+
+def run(request: dict[str, Any], what: dict[str, Any] | None) -> list[str]:
     """Start an engine, patched to observe `what` or unpatched, run the prompts, shut it down."""
     from vllm.distributed import cleanup_dist_env_and_memory
     from vllm.engine.arg_utils import EngineArgs
@@ -36,6 +91,7 @@ def run(request: dict[str, Any], dtype: str, what: dict[str, Any] | None) -> lis
     if what is not None:
         from fastneurons.engine.observation import ObservationSpec
         from fastneurons.engine.patch import PATCH_VERSION
+        from fastneurons.engine.requests import ROW_KEY, SPANS_KEY
 
         spec = ObservationSpec(
             patch=PATCH_VERSION, engine=0, most_slots=64, languages=1, thresholds=(0.0, 0.1), **what
@@ -46,7 +102,7 @@ def run(request: dict[str, Any], dtype: str, what: dict[str, Any] | None) -> lis
         }
     engine = LLMEngine.from_engine_args(
         EngineArgs(
-            model=request["model"], dtype=dtype, enforce_eager=request["eager"], max_model_len=512,
+            model=request["model"], dtype=request["dtype"], enforce_eager=request["eager"], max_model_len=512,
             max_num_batched_tokens=64, kv_cache_memory_bytes=1 << 26, max_logprobs=-1, **arguments,
         ),
         UsageContext.LLM_CLASS,
@@ -59,7 +115,7 @@ def run(request: dict[str, Any], dtype: str, what: dict[str, Any] | None) -> lis
             if what is not None
             else {}
         )
-        parameters = SamplingParams(max_tokens=2, temperature=0.0, logprobs=-1, **extra)
+        parameters = SamplingParams(max_tokens=2, temperature=0.0, logprobs=-1, detokenize=False, **extra)
         engine.add_request(str(number), tokens_input(tokenizer(prompt)["input_ids"]), parameters)
     hashes = {}
     while engine.has_unfinished_requests():
@@ -84,4 +140,6 @@ def exact_hash(steps: Any) -> str:
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever libraries print
+    _answer(sys.stdin, answers)
