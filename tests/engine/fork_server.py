@@ -1,6 +1,7 @@
 """Imported once, by the server that `forked.py` forks processes from: vLLM, and a way for engines to fork their own."""
 
 import multiprocessing
+from multiprocessing import forkserver
 from typing import Any
 
 import compressed_tensors  # noqa: F401 - vLLM looks for its quantization when a model is loaded
@@ -28,7 +29,13 @@ def _forks() -> Any:
 
 
 def _of_this_server() -> Any:
+    """The context that `forked.py` has: a process of the server's would start another server, as nothing is known of it."""
+    forkserver._forkserver.ensure_running = _nothing
     return multiprocessing.get_context("forkserver")
+
+
+def _nothing() -> None:
+    pass
 
 
 # A benchmark's contenders, and on CPUs the processes of an engine, are spawned: they would import everything anew.
