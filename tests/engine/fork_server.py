@@ -29,7 +29,7 @@ def _forks() -> Any:
 
 
 def _of_this_server() -> Any:
-    """The context that `forked.py` has: a process of the server's would start another server, as nothing is known of it."""
+    """The context that `forked.py` has, in a process of the server's, which would otherwise start its own."""
     forkserver._forkserver.ensure_running = _nothing
     return multiprocessing.get_context("forkserver")
 

@@ -4,9 +4,7 @@ import errno
 import json
 import os
 import struct
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 from fastneurons.data.demo import model as module
 from fastneurons.data.demo.model import bfloat16_bytes, cache_folder, demo_model, find_gguf
 from fastneurons.errors import InputError
+from tests.engine.forked import in_fork
 
 
 def fake_convert(gguf_file: Path, folder: Path) -> None:
@@ -252,28 +251,25 @@ def test_every_language_survives_encoding(tokenizer):
 @pytest.mark.engine
 def test_transformers_loads_it_and_it_knows_paris(real):
     """In a process of its own: torch may not be loaded before an engine that another test starts."""
-    script = """
-        import sys, torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-        model, report = AutoModelForCausalLM.from_pretrained(
-            sys.argv[1], dtype=torch.bfloat16, output_loading_info=True
-        )
-        assert not report["missing_keys"] and not report["unexpected_keys"], report
-        prompt = tokenizer("The capital of France is", return_tensors="pt")
-        print(tokenizer.decode(model.generate(**prompt, max_new_tokens=1, do_sample=False)[0]))
-        print(tokenizer.eos_token, tokenizer.pad_token, len(tokenizer))
-        chat = [{"role": "user", "content": "Hi"}]
-        print(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)[-44:])
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), str(real)],
-        capture_output=True,
-        text=True,
-        env={"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", "HOME": str(real)},
-    )
-    assert done.returncode == 0, done.stderr
-    paris, tokens, chat = done.stdout.split("\n", 2)
+    paris, tokens, chat = in_fork(said_with_transformers, str(real))
     assert paris == "The capital of France is Paris"
-    assert tokens == "<|im_end|> <|im_end|> 49152"
-    assert chat.endswith("user\nHi<|im_end|>\n<|im_start|>assistant\n\n")
+    assert tokens == ("<|im_end|>", "<|im_end|>", 49152)
+    assert chat.endswith("user\nHi<|im_end|>\n<|im_start|>assistant\n")
+
+
+def said_with_transformers(folder: str) -> tuple[str, tuple[str, str, int], str]:
+    """A prompt and the likeliest token after it; the special tokens and their number; a chat's prompt."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.bfloat16, output_loading_info=True
+    )
+    assert not report["missing_keys"] and not report["unexpected_keys"], report
+    prompt = tokenizer("The capital of France is", return_tensors="pt")
+    generated = tokenizer.decode(model.generate(**prompt, max_new_tokens=1, do_sample=False)[0])
+    chat = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+    )
+    return generated, (tokenizer.eos_token, tokenizer.pad_token, len(tokenizer)), chat
