@@ -51,13 +51,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., np.ndarray]:
+def reference() -> Callable[..., np.ndarray]:
     """Activations float32 [E, L, N, I] of a model's plain forward passes."""
 
     def activations(model: Path, rows: list[Example], dtype: str = "float32") -> np.ndarray:
         prompts = [row.prompts[language] for row in rows for language in LANGUAGES]
         request = {"model": str(model), "dtype": dtype, "prompts": prompts}
-        [result] = references([request], tmp_path_factory.mktemp("reference"))
+        [result] = references([request])
         flat = result["activations"]
         return flat.reshape(len(rows), len(LANGUAGES), *flat.shape[1:])
 

@@ -85,7 +85,7 @@ def test_texts_are_those_of_hooks_and_a_resumed_run_gives_the_same(job, edits, m
         "bits": np.stack([edit.neurons.bits for _, edit in edits[:2]]), "values": zeros,
         "scale": np.array([0.0, -1.0]), "site": np.array(["product"] * 2), "scope": np.array(["both", "generation"]),
     }  # fmt: skip
-    _, wanted = edited_by_hooks(models(), arrays, asked, tmp_path)
+    _, wanted = edited_by_hooks(models(), arrays, asked)
     texts = []
     for tokens in wanted:
         ended = tokens[: tokens.index(2)] if 2 in tokens else tokens  # the end mark

@@ -52,14 +52,14 @@ def recipe(num_tokens: int) -> list[tuple[int, int, int]]:
     return found
 
 
-def slowly(model: Any, ids: list[list[int]], folder: Any) -> list[float]:
+def slowly(model: Any, ids: list[list[int]]) -> list[float]:
     """Each text's log-probability, summed over its tokens, window by window."""
     asked = [(k, b, e, f) for k, each in enumerate(ids) for b, e, f in recipe(len(each)) if f < e - b]
     request = {
         "model": str(model), "dtype": "float32",
         "prompts": [ids[k][b:e] for k, b, e, _ in asked], "first": [f for *_, f in asked],
     }  # fmt: skip
-    [result] = references([request], folder)
+    [result] = references([request])
     parts = np.split(result["log_probability"], np.cumsum([e - b - f for _, b, e, f in asked])[:-1])
     total = [0.0] * len(ids)
     for (k, *_), values in zip(asked, parts, strict=True):
@@ -95,9 +95,7 @@ def test_perplexities_are_those_of_the_recipe(models, neurons, tmp_path):
     ids = [
         tokenise(row.prompts[code])["input_ids"] for row in rows for code in LANGUAGES if code in row.prompts
     ]
-    expected = [
-        slowly(each, ids, tmp_path) for each in (model, without(model, neurons, tmp_path / "without"))
-    ]
+    expected = [slowly(each, ids) for each in (model, without(model, neurons, tmp_path / "without"))]
     save(neurons, tmp_path / "off.safetensors")
     edits = named_edits([str(tmp_path / "off.safetensors")])
 

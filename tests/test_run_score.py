@@ -54,9 +54,7 @@ def text_before_answer(row: Example, code: str) -> str:
     return row.prompts[code] + gap(code, row.prompts[code])
 
 
-def expected_log_likelihoods(
-    model: Any, some: list[Example], folder: Any
-) -> dict[tuple[str, str], list[float]]:
+def expected_log_likelihoods(model: Any, some: list[Example]) -> dict[tuple[str, str], list[float]]:
     """By example and language, of each choice or of the answer: by plain forward passes."""
     tokenise = tiny.tokenizer()
     keys, prompts, firsts = [], [], []
@@ -67,9 +65,7 @@ def expected_log_likelihoods(
                 keys.append((row.id, code))
                 prompts.append(before + tokenise(answer)["input_ids"])
                 firsts.append(len(before))
-    [result] = references(
-        [{"model": str(model), "dtype": "float32", "prompts": prompts, "first": firsts}], folder
-    )
+    [result] = references([{"model": str(model), "dtype": "float32", "prompts": prompts, "first": firsts}])
     lengths = [len(ids) - first for ids, first in zip(prompts, firsts, strict=True)]
     found: dict[tuple[str, str], list[float]] = {}
     for key, values in zip(keys, np.split(result["log_probability"], np.cumsum(lengths)[:-1]), strict=True):
@@ -77,11 +73,11 @@ def expected_log_likelihoods(
     return found
 
 
-def greedy_texts(model: Any, prompts: list[list[int]], folder: Any) -> list[str]:
+def greedy_texts(model: Any, prompts: list[list[int]]) -> list[str]:
     """What follows each prompt, token by token by plain forward passes."""
     ids = [list(prompt) for prompt in prompts]
     for _ in range(MOST):
-        [result] = references([{"model": str(model), "dtype": "float32", "prompts": ids}], folder)
+        [result] = references([{"model": str(model), "dtype": "float32", "prompts": ids}])
         ids = [[*each, int(k)] for each, k in zip(ids, result["logits"].argmax(-1), strict=True)]
     tokenise = tiny.tokenizer()
     return [
@@ -102,7 +98,7 @@ def test_answers_are_judged_while_prompts_are_read(position, models, reference, 
         name: np.concatenate([part[name] for part in parts])
         for name in ("log_probability", "judged_count", "correct", "activated")
     }
-    expected = expected_log_likelihoods(model, some, tmp_path)
+    expected = expected_log_likelihoods(model, some)
     prompts, texts = [], []
     for e, row in enumerate(some):
         for index, code in enumerate(LANGUAGES):
@@ -122,7 +118,7 @@ def test_answers_are_judged_while_prompts_are_read(position, models, reference, 
                 before = text_before_answer(row, code) if position == "answer" else row.prompts[code]
                 prompts.append(tiny.tokenizer()(before)["input_ids"])
                 texts.append(judge.seen[row.id][1].text[index])
-    assert texts == greedy_texts(model, prompts, tmp_path)
+    assert texts == greedy_texts(model, prompts)
     assert {Answer.RIGHT, Answer.WRONG} <= set(found["correct"].ravel().tolist())
     if position == "last":
         # An answer behind the prompt, in the same request, changes nothing of the prompt.

@@ -1,46 +1,39 @@
 """Edited models in plain Transformers: what edits in the engine are held against.
 
-In a process of its own, as in reference.py, whose names of modules it uses. A request is a line {"model": folder,
-"edits": file.npz, "texts": [...], "out": file.npz}. The edits' file has `bits` bool [K, N, I], `values` float32
-[K, N, I], `scale` float [K], `site` and `scope` str [K]. A text is {"ids": [...], "edit": index or null, "boundary": of
-prompt and generation, "most": tokens to generate}. The answer has float32 `log_probability` of the tokens of each text
-from the boundary on, one text after another, and int64 `generated`, `most` tokens a text, the likeliest ones.
+Edits are `bits` bool [K, N, I], `values` float32 [K, N, I], `scale` float [K], `site` and `scope` str [K]. A text is
+{"ids": [...], "edit": index or null, "boundary": of prompt and generation, "most": tokens to generate}.
 """
 
-import json
-import os
-import subprocess
-import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.engine.reference import DOWN, NAMES, decoder_layers
+from tests.engine.without_vllm import called
+
 
 class EditedModel:
     """A model of Transformers whose neurons are changed by hooks, token by token."""
 
-    def __init__(self, folder: str, edits: str) -> None:
+    def __init__(self, folder: str, edits: dict[str, np.ndarray]) -> None:
         import torch
         import transformers
-
-        from tests.engine.reference import _DOWN, _NAMES, _decoder_layers
 
         self.torch = torch
         self.model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager"
         ).eval()
-        self.edits = {name: np.asarray(array) for name, array in np.load(edits).items()}
+        self.edits = edits
         self.edit: int | None = None
         self.boundary = 0
-        for number, layer in enumerate(_decoder_layers(self.model)):
-            [act] = [m for path, m in layer.named_modules() if path.rpartition(".")[2] in _NAMES]
+        for number, layer in enumerate(decoder_layers(self.model)):
+            [act] = [m for path, m in layer.named_modules() if path.rpartition(".")[2] in NAMES]
             act.register_forward_hook(lambda _, __, out, n=number: self.changed(out, n, "gate"))
             [down] = [
                 m
                 for path, m in layer.named_modules()
-                if path.rpartition(".")[2] in _DOWN and "attn" not in path
+                if path.rpartition(".")[2] in DOWN and "attn" not in path
             ]
             down.register_forward_pre_hook(lambda _, args, n=number: (self.changed(args[0], n, "product"),))
 
@@ -64,49 +57,30 @@ class EditedModel:
         with self.torch.no_grad():
             return self.model(self.torch.tensor([ids]), use_cache=False).logits[0].double()
 
-    def answer(self, texts: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    def answer(self, texts: list[dict[str, Any]]) -> tuple[list[np.ndarray], list[list[int]]]:
+        """Log-probabilities, float32, of the tokens from the boundary on, and the likeliest tokens, by text."""
         scores, generated = [], []
         for text in texts:
             self.edit, self.boundary = text["edit"], text["boundary"]
             ids = text["ids"]
             known = self.logits(ids)[self.boundary - 1 : -1].log_softmax(-1)
-            scores.append(known.gather(1, self.torch.tensor(ids[self.boundary :])[:, None])[:, 0].numpy())
+            judged = known.gather(1, self.torch.tensor(ids[self.boundary :])[:, None])[:, 0]
+            scores.append(judged.float().numpy())
             prompt = ids[: self.boundary]
             for _ in range(text["most"]):
                 prompt = [*prompt, int(self.logits(prompt)[-1].argmax())]
-            generated += prompt[self.boundary :]
-        return {
-            "log_probability": np.concatenate(scores).astype(np.float32),
-            "generated": np.array(generated, np.int64),
-        }
+            generated.append(prompt[self.boundary :])
+        return scores, generated
 
 
 def edited_by_hooks(
-    model: Path, edits: dict[str, np.ndarray], texts: list[dict[str, Any]], folder: Path
+    model: Path, edits: dict[str, np.ndarray], texts: list[dict[str, Any]]
 ) -> tuple[list[np.ndarray], list[list[int]]]:
     """Log-probabilities and generated tokens of each text."""
-    np.savez(folder / "edits.npz", **edits)
-    request = {
-        "model": str(model), "edits": str(folder / "edits.npz"), "texts": texts, "out": str(folder / "o.npz"),
-    }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.engine.edited"], input=json.dumps(request), text=True,
-        capture_output=True, check=False, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    out = np.load(folder / "o.npz")
-    lengths = [len(text["ids"]) - text["boundary"] for text in texts]
-    ends = np.cumsum([text["most"] for text in texts])[:-1]
-    return (
-        np.split(out["log_probability"], np.cumsum(lengths)[:-1]),
-        [part.tolist() for part in np.split(out["generated"], ends)],
-    )
+    return called(_answer, str(model), edits, texts)
 
 
-if __name__ == "__main__":
-    asked = json.loads(sys.stdin.read())
-    try:
-        np.savez(asked["out"], **EditedModel(asked["model"], asked["edits"]).answer(asked["texts"]))
-    except Exception:
-        sys.exit(traceback.format_exc())
-    os._exit(0)
+def _answer(
+    model: str, edits: dict[str, np.ndarray], texts: list[dict[str, Any]]
+) -> tuple[list[np.ndarray], list[list[int]]]:
+    return EditedModel(model, edits).answer(texts)

@@ -1,59 +1,29 @@
 """Activations from a plain Transformers forward pass, one prompt at a time: what the engine is held against.
 
-In a process of its own, which answers one request after another: vLLM's Transformers backend changes the classes
-that it takes from Transformers, so that they cannot be used beside an engine.
-
-A request is a line {"model": folder, "dtype": name, "prompts": [text], "out": file.npz}, its answer a line too; a
-prompt may be token ids in place of a text. The file gets `activations` float32 [P, N, I] at the last prompt token, and
-`logits` float32 [P, V]. With "every_token" it gets `activations` and `coefficients` float32 [T, N, I] of all tokens of
-all prompts, one after another, and `lengths` int64 [P]; with "weights" also `values` float32 [N, I, H] and
-`unembedding` float32 [V, H].
-With "first", a token of each prompt, it gets `log_probability` float32, of each prompt's tokens from there on, one
+A request is {"model": folder, "dtype": name, "prompts": [text]}; a prompt may be token ids in place of a text. Its
+result has `activations` float32 [P, N, I] at the last prompt token, and `logits` float32 [P, V].
+With "every_token" it has `activations` and `coefficients` float32 [T, N, I] of all tokens of all prompts, one after
+another, and `lengths` int64 [P]; with "weights" also `values` float32 [N, I, H] and `unembedding` float32 [V, H].
+With "first", a token of each prompt, it has `log_probability` float32, of each prompt's tokens from there on, one
 prompt after another.
 With "exact_gelu" BLOOM's activation is the exact GELU, which vLLM computes for it, not its tanh form.
 """
 
-import atexit
-import functools
-import json
-import os
-import subprocess
-import sys
-import traceback
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.engine.without_vllm import called
+
 # The activation's name in an MLP, over all architectures of Transformers that are tested.
-_NAMES = {"act_fn", "act", "activation_fn", "gelu_impl", "activation"}
+NAMES = {"act_fn", "act", "activation_fn", "gelu_impl", "activation"}
 # The down projection's, over those whose coefficients are tested.
-_DOWN = {"down_proj", "dense_4h_to_h", "c_proj", "fc2", "fc_out"}
+DOWN = {"down_proj", "dense_4h_to_h", "c_proj", "fc2", "fc_out"}
 
 
-def references(requests: list[dict[str, Any]], folder: Path) -> list[dict[str, np.ndarray]]:
+def references(requests: list[dict[str, Any]]) -> list[dict[str, np.ndarray]]:
     """Results of the requests, in order."""
-    answers = []
-    for index, request in enumerate(requests):
-        out = folder / f"reference-{index}.npz"
-        process = _process()
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(json.dumps(request | {"out": str(out)}) + "\n")
-        process.stdin.flush()
-        answer = json.loads(process.stdout.readline() or '"the process ended"')
-        assert answer is None, answer
-        answers.append(dict(np.load(out)))
-    return answers
-
-
-@functools.cache
-def _process() -> "subprocess.Popen[str]":
-    process = subprocess.Popen(
-        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    atexit.register(process.kill)
-    return process
+    return [called(_measure, request) for request in requests]
 
 
 def _measure(asked: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -68,7 +38,7 @@ def _measure(asked: dict[str, Any]) -> dict[str, np.ndarray]:
         for layer in model.modules():
             if hasattr(layer, "gelu_impl"):
                 layer.gelu_impl = torch.nn.GELU()
-    layers = _decoder_layers(model)
+    layers = decoder_layers(model)
     activations: list[Any] = [None] * len(layers)
     coefficients: list[Any] = [None] * len(layers)
 
@@ -86,13 +56,13 @@ def _measure(asked: dict[str, Any]) -> dict[str, np.ndarray]:
 
     downs = []
     for number, layer in enumerate(layers):
-        places = {path: m for path, m in layer.named_modules() if path.rpartition(".")[2] in _NAMES}
+        places = {path: m for path, m in layer.named_modules() if path.rpartition(".")[2] in NAMES}
         if len(places) > 1:  # Gemma 3n's layer has a gate of its own, beside its MLP
             places = {path: m for path, m in places.items() if "." in path}
         [place] = places.values()
         place.register_forward_hook(keep_output(number))
         down = [
-            m for path, m in layer.named_modules() if path.rpartition(".")[2] in _DOWN and "attn" not in path
+            m for path, m in layer.named_modules() if path.rpartition(".")[2] in DOWN and "attn" not in path
         ]
         downs += down
         for module in down:
@@ -134,21 +104,8 @@ def _ids(tokenizer: Any, prompt: str | list[int]) -> list[int]:
     return prompt if isinstance(prompt, list) else list(tokenizer(prompt)["input_ids"])
 
 
-def _decoder_layers(model: Any) -> Any:
+def decoder_layers(model: Any) -> Any:
     import torch
 
     lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList)]
     return max(lists, key=len)
-
-
-if __name__ == "__main__":
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print
-    for line in sys.stdin:
-        asked = json.loads(line)
-        try:
-            np.savez(asked["out"], **_measure(asked))
-            answer = None
-        except Exception:
-            answer = traceback.format_exc()
-        print(json.dumps(answer), file=answers, flush=True)

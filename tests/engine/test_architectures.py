@@ -17,11 +17,11 @@ WITHIN = {"Bloom": 5e-3, "Apertus": 5e-2}
 
 
 @pytest.fixture(scope="module")
-def all_references(models, tmp_path_factory):
+def all_references(models):
     """One process for all of them: Transformers takes seconds to import."""
     prompts = [row.prompts[language] for row in ROWS for language in LANGUAGES]
     requests = [{"model": str(models(a)), "dtype": "float32", "prompts": prompts} for a in tiny.ARCHITECTURES]
-    results = references(requests, tmp_path_factory.mktemp("references"))
+    results = references(requests)
     return dict(zip(tiny.ARCHITECTURES, results, strict=True))
 
 

@@ -70,7 +70,7 @@ def expected_attribution(
     return out
 
 
-def reference_of(model: Path, rows: list[Example], folder: Path) -> dict[str, np.ndarray]:
+def reference_of(model: Path, rows: list[Example]) -> dict[str, np.ndarray]:
     """What Transformers computes at the last token of each prompt, [E, L, N, I], and the model's weights."""
     places = [
         (e, index)
@@ -87,7 +87,7 @@ def reference_of(model: Path, rows: list[Example], folder: Path) -> dict[str, np
         "weights": True,
         "exact_gelu": True,
     }
-    [result] = references([request], folder)
+    [result] = references([request])
     last = result["coefficients"][np.cumsum(result["lengths"]) - 1]
     whole = np.full((len(rows), len(LANGUAGES), *last.shape[1:]), np.nan, np.float32)
     for place, coefficients in zip(places, last, strict=True):
@@ -137,14 +137,14 @@ def attributed(
 
 
 @pytest.mark.parametrize(("architecture", "ranks"), [("Bloom", 1), ("Llama", 1), ("Llama", 2)])
-def test_a_random_model(architecture, ranks, models, tmp_path):
+def test_a_random_model(architecture, ranks, models):
     model = models(architecture)
     answers = {"en": "Wien", "de": "Ulm", "th": "กข"}
     rows = [Example(row.id, row.prompts, answers) for row in examples(24, seed=40)]
     rows[3] = Example("without an answer", rows[3].prompts, {"en": "Ulm"})
     rows[5] = Example("without Thai", {code: rows[5].prompts[code] for code in ("en", "de")}, answers)
     parts, norm, top_k, by_answer = in_fork(attributed, str(model), rows, list(answers.values()), ranks)
-    reference = reference_of(model, rows, tmp_path)
+    reference = reference_of(model, rows)
     num_neurons = reference["values"].shape[1]
     assert top_k == max(1, round(num_neurons * 800 / 16384))
     tokens = np.array(
@@ -171,7 +171,7 @@ def test_a_random_model(architecture, ranks, models, tmp_path):
         np.testing.assert_allclose(contribution, wanted, rtol=relative, atol=1e-4 * wanted.max())
 
 
-def test_smollm2_on_facts(open_session, tmp_path):
+def test_smollm2_on_facts(open_session):
     from fastneurons.data.demo.facts import facts
     from fastneurons.data.demo.model import demo_model
 
@@ -180,7 +180,7 @@ def test_smollm2_on_facts(open_session, tmp_path):
     session = open_session(model, measurement=Measurement((0.0, 0.1), attribution=True), options=options)
     parts = list(session.measure(rows))
     assert session.top_k == 75
-    reference = reference_of(model, rows, tmp_path)
+    reference = reference_of(model, rows)
     tokens = np.array(
         [[first_answer_token(session.engine.tokenizer, row, code) for code in LANGUAGES] for row in rows]
     )

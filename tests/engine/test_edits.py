@@ -104,7 +104,7 @@ def assert_same(found: Any, expected: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def expected(models, tmp_path_factory):
+def expected(models):
     """Texts, edits, and what hooks make of them, by architecture."""
     made: dict[str, Any] = {}
 
@@ -113,8 +113,7 @@ def expected(models, tmp_path_factory):
             model = models(architecture)
             among = ModelNeurons(str(model), None, (0, 1, 2), (88,) * 3)
             edits, asked = drawn_edits(among), texts(40)
-            folder = tmp_path_factory.mktemp("edited")
-            made[architecture] = edits, asked, edited_by_hooks(model, as_arrays(edits), asked, folder)
+            made[architecture] = edits, asked, edited_by_hooks(model, as_arrays(edits), asked)
         return made[architecture]
 
     return of

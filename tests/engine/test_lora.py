@@ -3,12 +3,14 @@
 import json
 import shutil
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+from fastneurons.arrays import Arrays
 from fastneurons.config import Measurement, RunOptions
 from fastneurons.data.example import Example
 from fastneurons.engine.adapters import VLLM_RANKS, check_fits, check_place, read_adapter
@@ -16,6 +18,7 @@ from fastneurons.engine.generation import ToGenerate, generate, greedy
 from fastneurons.engine.model_checks import check_files
 from fastneurons.engine.model_files import ModelFiles
 from fastneurons.engine.scoring import scoring_engine
+from fastneurons.engine.session import Session
 from fastneurons.errors import InputError, StoreError
 from fastneurons.experiments.generate import Decoding, GenerationJob
 from fastneurons.experiments.perplexity import Strides, write_perplexity
@@ -27,6 +30,7 @@ from fastneurons.store import open_store
 from tests.engine import tiny
 from tests.engine.agreement import agreement, unpack
 from tests.engine.edited import edited_by_hooks
+from tests.engine.forked import in_fork
 from tests.engine.lora import MLP, make_adapter, merge
 from tests.engine.reference import references
 from tests.engine.support import LANGUAGES, examples, tiny_options
@@ -55,46 +59,67 @@ def merged(model, adapter, tmp_path_factory):
     return merge(model, adapter, tmp_path_factory.mktemp("merged"))
 
 
-def every_token(model: Path, folder: Path, prompts: list[str]) -> list[np.ndarray]:
+def every_token(model: Path, prompts: list[str]) -> list[np.ndarray]:
     """Activations of all tokens, by prompt."""
     request = {"model": str(model), "dtype": "float32", "prompts": prompts, "every_token": True}
-    [result] = references([request], folder)
+    [result] = references([request])
     return np.split(result["activations"], np.cumsum(result["lengths"])[:-1])
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """What an engine with an adapter finds at the last tokens of prompts."""
+
+    parts: dict[bool, list[Arrays]]  # with the adapter and without it
+    answer_tokens: list[int]  # the first of each language's answer
+    top_k: int
+    norms: np.ndarray  # of value vectors
+    cached_tokens: int
+
+
+def attributed(model: str, adapter: str, rows: list[Example], answers: list[str], ranks: int) -> Attributed:
+    options = tiny_options(lora=adapter, tensor_parallel_size=ranks, block_size=32)
+    with Session(model, LANGUAGES, Measurement(attribution=True), options) as session:
+        parts = {
+            adapted: [part.arrays for part in session.measure(rows, adapted=adapted)]
+            for adapted in (True, False)
+        }
+        tokens = [ids[0] for ids in session.engine.tokenizer(answers)["input_ids"]]
+        assert session.top_k is not None
+        cached = session.engine.tallies()[0]["cached_tokens"]
+        return Attributed(parts, tokens, session.top_k, session.constants()["value_norm"], cached)
 
 
 @pytest.mark.engine
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_bits_and_attribution_of_adapter_and_base(ranks, model, adapter, merged, open_session, tmp_path):
+def test_bits_and_attribution_of_adapter_and_base(ranks, model, adapter, merged):
     """One engine measures with the adapter and without, and caches of one never serve the other."""
     answers = {"en": "Wien", "de": "Ulm", "th": "กข"}
     shared = "the same beginning for all of these prompts, which fills a block of the prefix cache: "
     rows = [
         Example(row.id, {code: shared + text for code, text in row.prompts.items()}, answers) for row in ROWS
     ]
-    what = Measurement(attribution=True)
-    options = tiny_options(lora=str(adapter), tensor_parallel_size=ranks, block_size=32)
-    session = open_session(model, measurement=what, options=options)
-    first = session.engine.tokenizer(["W", "U", "ก"])["input_ids"]
-    tokens = np.tile([ids[0] for ids in first], (len(rows), 1))
+    engines = in_fork(attributed, str(model), str(adapter), rows, ["W", "U", "ก"], ranks)
+    tokens = np.tile(engines.answer_tokens, (len(rows), 1))
     found, bits = {}, {}
     for adapted, same in ((True, merged), (False, model)):
-        parts = list(session.measure(rows, adapted=adapted))
-        reference = reference_of(same, rows, tmp_path)
+        parts = engines.parts[adapted]
+        reference = reference_of(same, rows)
         bits[adapted] = unpack(np.concatenate([part["activated"] for part in parts])[:, 0], 88)
         prompts = prompts_of(rows)
-        [of_last] = references([{"model": str(same), "dtype": "float32", "prompts": prompts}], tmp_path)
+        [of_last] = references([{"model": str(same), "dtype": "float32", "prompts": prompts}])
         activations = of_last["activations"].reshape(bits[adapted].shape)
         assert_bits(np.packbits(bits[adapted], axis=-1, bitorder="little"), activations)
-        expected = expected_attribution(reference, bits[adapted], tokens, session.top_k)
-        assert_equal(together(parts), expected, reference, session.top_k)
+        expected = expected_attribution(reference, bits[adapted], tokens, engines.top_k)
+        assert_equal(together(parts), expected, reference, engines.top_k)
         sums, wanted = together(parts)["contribution_sum"], expected["contribution_sum"]
         np.testing.assert_allclose(sums, wanted, rtol=2e-5)
         found[adapted] = sums
-    norms = np.linalg.norm(reference_of(merged, rows[:1], tmp_path)["values"], axis=-1)
-    np.testing.assert_allclose(session.constants()["value_norm"], norms, rtol=1e-5)
+    norms = np.linalg.norm(reference_of(merged, rows[:1])["values"], axis=-1)
+    np.testing.assert_allclose(engines.norms, norms, rtol=1e-5)
     assert (bits[True] != bits[False]).mean() > 0.05, "the adapter changes too little to tell"
     assert np.nanmax(np.abs(found[True] / found[False] - 1)) > 0.1
-    assert session.engine.tallies()[0]["cached_tokens"] > 0, "nothing came from the cache: it was not tested"
+    assert engines.cached_tokens > 0, "nothing came from the cache: it was not tested"
 
 
 @pytest.mark.engine
@@ -114,7 +139,7 @@ def test_requests_with_and_without_the_adapter_share_steps(model, adapter, merge
     assert steps < len(prompts)
     arrays = engine.ask_whole("fastneurons_collect", rows=[[0, 1, 2], [3, 4, 5], [6, 7, 8]], keep_bits=True)
     requests = [{"model": str(each), "dtype": "float32", "prompts": prompts} for each in (merged, model)]
-    adapted, base = (result["activations"] for result in references(requests, tmp_path))
+    adapted, base = (result["activations"] for result in references(requests))
     wanted = np.where(with_adapter[:, None, None], adapted, base)
     found = agreement(arrays["activated"][:, 0].reshape(9, *arrays["activated"].shape[3:]), wanted)
     assert found.num_different == 0
@@ -123,7 +148,7 @@ def test_requests_with_and_without_the_adapter_share_steps(model, adapter, merge
     texts = [{"ids": [*each, 5], "edit": None, "boundary": len(each), "most": MOST} for each in ids]
     nothing = {name: np.zeros((1, 1, 1)) for name in ("bits", "values", "scale", "site", "scope")}
     generated = generate(engine, [ToGenerate(each) for each in ids], greedy(engine, MOST, ignore_eos=True))
-    _, after = edited_by_hooks(merged, nothing, texts, tmp_path)
+    _, after = edited_by_hooks(merged, nothing, texts)
     assert [each.token_ids for each in generated] == after
     assert [likeliest_tokens(model, each) for each in ids[:3]] != after[:3]
 
@@ -147,12 +172,10 @@ def test_every_position(position, model, adapter, merged, open_session, tmp_path
         ]
         values = [
             of_prompt[-len(answers[code].encode()) :]
-            for of_prompt, code in zip(
-                every_token(merged, tmp_path, joined), LANGUAGES * len(rows), strict=True
-            )
+            for of_prompt, code in zip(every_token(merged, joined), LANGUAGES * len(rows), strict=True)
         ]
     else:
-        values = every_token(merged, tmp_path, texts)
+        values = every_token(merged, texts)
     if position == "corpus":
         assert_counts(parts, rows, values)
     else:
@@ -172,9 +195,7 @@ def likeliest_tokens(model: Path, ids: list[int]) -> list[int]:
     return ids[-MOST:]
 
 
-def answered_by(
-    model: Path, edit: Edit, prompts: list[list[int]], folder: Path
-) -> tuple[np.ndarray, list[list[int]]]:
+def answered_by(model: Path, edit: Edit, prompts: list[list[int]]) -> tuple[np.ndarray, list[list[int]]]:
     """A model of Transformers, intact and with an edit made by hooks.
 
     Returns:
@@ -194,7 +215,7 @@ def answered_by(
         "bits": edit.neurons.bits[None], "values": np.zeros((1, *edit.neurons.among.shape), np.float32),
         "scale": np.zeros(1), "site": np.array(["product"]), "scope": np.array(["both"]),
     }  # fmt: skip
-    logs, generated = edited_by_hooks(model, arrays, texts, folder)
+    logs, generated = edited_by_hooks(model, arrays, texts)
     sums = [each.sum(dtype=np.float64) for each in logs[::2]]
     return np.reshape(sums, (len(prompts), 2)), generated[1::2]
 
@@ -226,7 +247,7 @@ def test_texts_and_log_probabilities_under_an_adapter_and_an_edit(model, tmp_pat
     texts, scores = (open_store(str(tmp_path / name)) for name in ("g.zarr", "p.zarr"))
     tokenizer = tiny.tokenizer()
     prompts = [tokenizer(row.prompts[code])["input_ids"] for row in rows for code in LANGUAGES]
-    wanted, generated = answered_by(merged, edits[0][1], prompts, tmp_path)
+    wanted, generated = answered_by(merged, edits[0][1], prompts)
     judged = scores["judged_count"][:].reshape(-1, 1)
     assert judged.ravel().tolist() == [len(ids) - 1 for ids in prompts]
     found = scores["log_probability"][:].reshape(-1, 2)

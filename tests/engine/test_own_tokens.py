@@ -46,10 +46,10 @@ def without_offsets(tmp_path_factory) -> Path:
     return folder
 
 
-def every_token(model: Path, prompts: list[list[int]], folder: Path, **more: Any) -> dict[str, Any]:
+def every_token(model: Path, prompts: list[list[int]], **more: Any) -> dict[str, Any]:
     """Activations and coefficients of all tokens, by prompt; and the weights, if they are asked for."""
     request = {"model": str(model), "dtype": "float32", "prompts": prompts, "every_token": True, **more}
-    [result] = references([request], folder)
+    [result] = references([request])
     ends = np.cumsum(result.pop("lengths"))[:-1]
     return {
         name: np.split(values, ends) if name in ("activations", "coefficients") else values
@@ -76,7 +76,7 @@ def test_the_last_token_is_the_prompts_own_and_attribution_is_there(marking, ope
         for row in rows
         for code in LANGUAGES
     ]
-    found = every_token(marking, prompts, tmp_path, weights=True)
+    found = every_token(marking, prompts, weights=True)
     activated = np.concatenate([part["activated"] for part in parts])[:, 0]
     assert_bits(activated, at_last(found["activations"], len(rows)))
     lengths = np.reshape([len(ids) for ids in prompts], (len(rows), -1))
@@ -104,7 +104,7 @@ def test_any_token_of_several_contents_in_chunks(marking, open_session, tmp_path
 
     rows = [chat(row) for row in ROWS]
     ids = [bytes_of(marking, row.prompts[code]) for row in rows for code in LANGUAGES]
-    values = every_token(marking, ids, tmp_path)["activations"]
+    values = every_token(marking, ids)["activations"]
     what = Measurement((0.3,), "any")
     session = open_session(marking, measurement=what, options=tiny_options())
     parts = list(session.measure(rows, add_special_tokens=False))
@@ -130,9 +130,7 @@ def test_the_answer_of_a_tokenizer_without_offsets(without_offsets, open_session
         for row in rows
         for code in LANGUAGES
     ]
-    values = every_token(without_offsets, [bytes_of(without_offsets, t) for t in texts], tmp_path)[
-        "activations"
-    ]
+    values = every_token(without_offsets, [bytes_of(without_offsets, t) for t in texts])["activations"]
     lengths = [len(ANSWERS[code].encode()) for _ in rows for code in LANGUAGES]
     own = [of[-length:] for of, length in zip(values, lengths, strict=True)]
     assert_bits(np.concatenate([part["activated"] for part in parts])[:, 0], largest(own, len(rows)))
@@ -145,7 +143,7 @@ def test_marks_between_the_texts_of_a_corpus_are_sent_and_not_counted(marking, o
     parts = list(session.measure(rows, window=8, block_size=50))
     joined = [id for row in rows for id in (1, *bytes_of(marking, row.prompts["en"]), 2)]
     blocks = [joined[k : k + 50] for k in range(0, len(joined), 50)]
-    values = np.concatenate(every_token(marking, blocks, tmp_path)["activations"])
+    values = np.concatenate(every_token(marking, blocks)["activations"])
     chosen = np.array([id > 2 for id in joined])
     counts = np.sum([part["activation_count"] for part in parts], axis=0)[0, 0]
     close = (np.abs(values[chosen]) <= WITHIN).sum(0)

@@ -24,12 +24,12 @@ WITHIN = 1e-4
 
 
 @pytest.fixture(scope="module")
-def every_token(models, tmp_path_factory):
+def every_token(models):
     """For a model: activations and coefficients of all tokens, by prompt, in the order of example and language."""
 
     def values(model: Any, prompts: list[str]) -> dict[str, list[np.ndarray]]:
         request = {"model": str(model), "dtype": "float32", "prompts": prompts, "every_token": True}
-        [result] = references([request], tmp_path_factory.mktemp("every-token"))
+        [result] = references([request])
         ends = np.cumsum(result["lengths"])[:-1]
         return {name: np.split(result[name], ends) for name in ("activations", "coefficients")}
 

@@ -34,7 +34,7 @@ def texts(number: int = 14, longest: int = 200, vocabulary: int = 320) -> list[T
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory):
+def expected():
     """Log-probabilities of texts by a plain forward pass of Transformers."""
 
     def of(model: Any, scored: list[ToScore]) -> list[np.ndarray]:
@@ -42,7 +42,7 @@ def expected(tmp_path_factory):
             "model": str(model), "dtype": "float32",
             "prompts": [list(text.token_ids) for text in scored], "first": [text.first for text in scored],
         }  # fmt: skip
-        [result] = references([request], tmp_path_factory.mktemp("scores"))
+        [result] = references([request])
         lengths = [len(text.token_ids) - text.first for text in scored]
         return np.split(result["log_probability"], np.cumsum(lengths)[:-1])
 

@@ -203,7 +203,7 @@ def test_an_adapter_is_that_of_the_merged_model_intact_and_edited(models, tmp_pa
         "bits": some.bits[None], "values": np.zeros((1, *among.shape), np.float32), "scale": np.zeros(1),
         "site": np.array(["product"]), "scope": np.array(["both"]),
     }  # fmt: skip
-    logs, _ = edited_by_hooks(merged, arrays, texts, tmp_path)
+    logs, _ = edited_by_hooks(merged, arrays, texts)
     wanted = np.reshape([each.sum(dtype=np.float64) for each in logs], (2, len(documents), len(choices)))
     found = np.stack([likelihoods(tmp_path / "out" / number) for number in "01"])
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
