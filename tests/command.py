@@ -1,9 +1,10 @@
-"""Run the command line in a process forked from one that has imported vLLM: an engine starts there in a second.
+"""Run commands and scripts in processes forked from one that has imported vLLM: an engine starts there in a second.
 
 Where the process itself is what is tested (what it imports, its streams), tests start `python -m fastneurons`.
 """
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -19,16 +20,17 @@ class Running:
     """A command that runs; used like a `subprocess.Popen` with text streams.
 
     Args:
-        arguments: What follows `fastneurons`.
+        arguments: What follows `fastneurons`, or the script.
+        script: A Python file to run instead.
         cwd: The working folder; None: that of the tests.
     """
 
-    def __init__(self, *arguments: Any, cwd: Path | None = None) -> None:
-        self.args = ["fastneurons", *map(str, arguments)]
+    def __init__(self, *arguments: Any, script: Path | None = None, cwd: Path | None = None) -> None:
+        self.args = [str(script or "fastneurons"), *map(str, arguments)]
         self._streams: list[IO[str]] = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115
         places = [f"/proc/{os.getpid()}/fd/{stream.fileno()}" for stream in self._streams]
         self._process = context().Process(
-            target=_command, args=(self.args, places, cwd or Path.cwd(), dict(os.environ))
+            target=_run, args=(self.args, script, places, cwd or Path.cwd(), dict(os.environ))
         )
         self._process.start()
         assert self._process.pid is not None
@@ -66,19 +68,24 @@ class Running:
 
 
 def fastneurons_command(*arguments: Any, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end.
+    """Run `fastneurons` with these arguments to its end."""
+    return _to_its_end(Running(*arguments, cwd=cwd))
 
-    Args:
-        arguments: What follows `fastneurons`.
-        cwd: The working folder; None: that of the tests.
-    """
-    running = Running(*arguments, cwd=cwd)
+
+def python_script(script: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
+    """Run a Python file with these arguments to its end."""
+    return _to_its_end(Running(*arguments, script=script))
+
+
+def _to_its_end(running: Running) -> subprocess.CompletedProcess[str]:
     output, errors = running.communicate()
     assert running.returncode is not None
     return subprocess.CompletedProcess(running.args, running.returncode, output, errors)
 
 
-def _command(arguments: list[str], places: list[str], cwd: Path, environment: dict[str, str]) -> None:
+def _run(
+    arguments: list[str], script: Path | None, places: list[str], cwd: Path, environment: dict[str, str]
+) -> None:
     os.environ.clear()
     os.environ.update(environment)
     for number, place in enumerate(places, 1):
@@ -88,6 +95,10 @@ def _command(arguments: list[str], places: list[str], cwd: Path, environment: di
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(cwd)
     sys.argv = arguments
+    if script is not None:
+        sys.path.insert(0, str(script.parent))
+        runpy.run_path(str(script), run_name="__main__")
+        return
     from fastneurons.cli import console
 
     console()

@@ -1,21 +1,19 @@
 """The scripts of docs/examples do what they say, as a reader would start them."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fastneurons.neuron_sets import load_set
+from tests.command import python_script
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 
 def start(name: str, *arguments: object) -> list[str]:
-    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = python_script(EXAMPLES / name, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

@@ -11,6 +11,7 @@ import pytest
 
 from fastneurons.bench.contenders import CONTENDERS
 from tests.bench.scripts import BENCHMARKS, script
+from tests.command import python_script
 
 ROOT = BENCHMARKS.parent
 
@@ -24,8 +25,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.engine
 def test_growth_gives_rates_and_memory_of_each_point(tmp_path):
     figures, picture = tmp_path / "growth.json", tmp_path / "growth.png"
-    growth = str(BENCHMARKS / "growth.py")
-    done = run(sys.executable, growth, "--quick", "--json", str(figures), "--plot", str(picture))
+    done = python_script(BENCHMARKS / "growth.py", "--quick", "--json", figures, "--plot", picture)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads(figures.read_text())["rows"]
     assert [(r["axis"], r["value"], r["tokens"]) for r in rows] == [("thresholds", 2, 480)]

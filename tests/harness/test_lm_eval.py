@@ -3,11 +3,7 @@
 import importlib.util
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +15,7 @@ from fastneurons.harness.results import folders_of, print_results, read_results,
 from fastneurons.harness.run import check_arguments
 from fastneurons.harness.write_task import write_tasks
 from fastneurons.neuron_sets import Edit, ModelNeurons, NeuronSet, save
+from tests.command import fastneurons_command
 from tests.engine import tiny
 from tests.engine.edited import edited_by_hooks
 from tests.engine.lora import make_adapter, merge
@@ -114,11 +111,11 @@ def test_results_are_paired_by_document(tmp_path):
         read_results({"intact": tmp_path / "nothing"})
 
 
-def called(*arguments: str, **environment: str) -> Any:
-    return subprocess.run(
-        [sys.executable, "-m", "fastneurons", "lm-eval", *arguments], capture_output=True, text=True,
-        check=False, env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", **environment},
-    )  # fmt: skip
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """What is cached of the documents stays in the test's folder."""
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
 
 
 def likelihoods(folder: Path) -> np.ndarray:
@@ -131,7 +128,7 @@ def likelihoods(folder: Path) -> np.ndarray:
 
 @pytest.mark.engine
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed")
-def test_the_harness_runs_intact_and_edited_in_one_engine(models, tmp_path):
+def test_the_harness_runs_intact_and_edited_in_one_engine(models, offline, tmp_path):
     write_tasks(CAPITALS, ["en", "zh"], tmp_path / "tasks", "caps")
     among = ModelNeurons("tiny", None, tuple(range(tiny.LAYERS)), (tiny.NEURONS,) * tiny.LAYERS)
     every = NeuronSet.from_layers(among)
@@ -143,10 +140,7 @@ def test_the_harness_runs_intact_and_edited_in_one_engine(models, tmp_path):
         "--tasks", "caps", "--include_path", str(tmp_path / "tasks"),
         "--edit", str(tmp_path / "off.safetensors"), "--edit", str(tmp_path / "same.safetensors"),
     ]  # fmt: skip
-    done = called(
-        *arguments, "--output_path", str(tmp_path / "out"), "--json",
-        HF_HOME=str(tmp_path / "hf"),
-    )  # fmt: skip
+    done = fastneurons_command("lm-eval", *arguments, "--output_path", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr[-3000:]
     numbers = json.loads(done.stdout[done.stdout.rindex("\n{") + 1 :])
     assert numbers.keys() == {"intact", "off", "same"}
@@ -160,14 +154,16 @@ def test_the_harness_runs_intact_and_edited_in_one_engine(models, tmp_path):
     np.testing.assert_array_equal(same, intact)
     assert np.abs(off - intact).max() > 0.1
 
-    refused = called(*arguments[:2], f"{arguments[2]},data_parallel_size=2", *arguments[3:])
+    refused = fastneurons_command(
+        "lm-eval", *arguments[:2], f"{arguments[2]},data_parallel_size=2", *arguments[3:]
+    )
     assert refused.returncode == 2
     assert "data_parallel_size=2: engines that lm-eval starts by itself cannot be edited" in refused.stderr
 
 
 @pytest.mark.engine
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed")
-def test_an_adapter_is_that_of_the_merged_model_intact_and_edited(models, tmp_path):
+def test_an_adapter_is_that_of_the_merged_model_intact_and_edited(models, offline, tmp_path):
     pytest.importorskip("peft")
     import torch
     import transformers
@@ -180,12 +176,11 @@ def test_an_adapter_is_that_of_the_merged_model_intact_and_edited(models, tmp_pa
     among = ModelNeurons("tiny", None, tuple(range(tiny.LAYERS)), (tiny.NEURONS,) * tiny.LAYERS)
     some = NeuronSet.from_bits(among, np.random.default_rng(1).random(among.shape) < 0.4)
     save(some, tmp_path / "off.safetensors")
-    done = called(
-        "run", "--model_args",
+    done = fastneurons_command(
+        "lm-eval", "run", "--model_args",
         f"pretrained={model},dtype=float32,max_model_len=256,kv_cache_memory_bytes={1 << 26}",
         "--tasks", "caps", "--include_path", str(tmp_path / "tasks"), "--lora", str(adapter),
         "--edit", str(tmp_path / "off.safetensors"), "--output_path", str(tmp_path / "out"),
-        HF_HOME=str(tmp_path / "hf"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"adapter: {adapter}\n" in done.stdout
