@@ -4,8 +4,6 @@ import os
 import re
 import signal
 import string
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from fastneurons.data.example import Example, Skipped
 from fastneurons.errors import InputError, StoreError
 from fastneurons.store import Store, open_store
 from tests.engine import tiny, trained
+from tests.engine.forked import context
 from tests.engine.support import LANGUAGES, examples
 
 pytestmark = pytest.mark.engine
@@ -249,19 +248,18 @@ def committed(out):
         return 0
 
 
+def deactivate_all(model, out):
+    fastneurons.deactivate(model, rows(), LANGUAGES, out, controls=CONTROLS, window=4, **OPTIONS)
+
+
 def test_a_kill_loses_no_window(store, model, tmp_path):
     out = tmp_path / "d.zarr"
-    program = (
-        "import fastneurons, sys; from tests.test_deactivate import *; "
-        f"fastneurons.deactivate(sys.argv[1], rows(), LANGUAGES, sys.argv[2], controls={CONTROLS}, window=4, **OPTIONS)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(model), str(out)], stderr=subprocess.DEVNULL
-    )
-    while process.poll() is None and not committed(out):
+    process = context().Process(target=deactivate_all, args=(model, out))
+    process.start()
+    while process.is_alive() and not committed(out):
         time.sleep(0.05)
     process.kill()
-    process.wait()
+    process.join()
     assert open_store(str(out)).num_examples >= 4
     options = OPTIONS | {"controls": CONTROLS, "window": 4}
     assert_same(fastneurons.deactivate(model, rows(), LANGUAGES, out, **options, resume=True), store)

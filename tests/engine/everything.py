@@ -49,8 +49,8 @@ def edited(session: Session, number: int = 2 * (len(KINDS) + 1), longest: int = 
 
 def a_little(session: Session) -> Arrays:
     """Some of all that, for a slow engine."""
-    given = rows(3, longest=40)
-    return measured(session, given) | edited(session, len(KINDS) + 1, 40) | deactivated(session, given[:1])
+    given = rows(3, longest=16)
+    return measured(session, given) | edited(session, len(KINDS) + 1, 16) | deactivated(session, given[:1])
 
 
 def deactivated(session: Session, given: list[Example], by_contribution: bool = False) -> Arrays:
