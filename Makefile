@@ -48,7 +48,7 @@ kernels-gpu: $(STAMP)
 		--target $(VENV)/triton-gpu triton==$$(sed -n 's/^| triton | *\([0-9.]*\).*/\1/p' docs/gpu.md)
 	PYTHONPATH=$(VENV)/triton-gpu TRITON_INTERPRET=1 $(BIN)/python benchmarks/kernel_rate.py --check \
 		--device cpu --dtype fp16 --neurons 96 --rows 64
-	PYTHONPATH=$(VENV)/triton-gpu $(BIN)/python -m pytest -q -n 2 tests/kernels/test_compiled.py tests/kernels/test_top.py \
+	PYTHONPATH=$(VENV)/triton-gpu $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/kernels/test_compiled.py tests/kernels/test_top.py \
 		tests/kernels/test_categories.py tests/kernels/test_attribution.py
 
 clean:

@@ -1,72 +1,62 @@
 """All log-probabilities that an engine gives after each prompt, unpatched and then patched: hashes of the numbers.
 
-A process that has imported vLLM and nothing of ours answers one request after another, a JSON object a line, each in a
-fork: compiled graphs and vLLM's settings last as long as a process. An answer has, for each engine asked for, the
-hashes by prompt: the unpatched one's first.
-
-    {"model": folder, "dtype": name, "eager": bool, "whats": [what a patched engine observes], "prompts": [text],
-     "cache": folder of compiled graphs}
+A process that has imported vLLM and nothing of ours answers one request after another, each in a fork: compiled graphs
+and vLLM's settings last as long as a process.
 """
 
 import atexit
 import functools
 import hashlib
-import json
 import multiprocessing
 import os
 import struct
-import subprocess
 import sys
 import traceback
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from tests.engine import quick_starts
 
-_ROOT = Path(__file__).parents[2]
-
 
 def log_probabilities(request: dict[str, Any]) -> list[list[str]]:
-    """The answer to a request."""
-    process = _process()
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(json.dumps(request) + "\n")
-    process.stdin.flush()
-    answer = json.loads(process.stdout.readline() or '"the process ended"')
-    assert not isinstance(answer, str), answer
-    return answer
+    """Hashes by prompt, of each engine: the unpatched one's first.
+
+    Args:
+        request: `model`, a folder; `dtype`; `eager`, or else compiled; `prompts`, texts; `whats`, what each patched
+            engine observes; `cache`, a folder for compiled graphs.
+    """
+    return _process().submit(_in_a_fork, request).result()
 
 
 @functools.cache
-def _process() -> "subprocess.Popen[str]":
-    process = subprocess.Popen(
-        [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        text=True, cwd=_ROOT, env={**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
-    )  # fmt: skip
-    atexit.register(process.kill)
+def _process() -> ProcessPoolExecutor:
+    process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _import_vllm)
+    atexit.register(process.shutdown, cancel_futures=True)
     return process
 
 
-def _answer(requests: Any, answers: Any) -> None:
-    """Answer each request in a fork."""
+def _import_vllm() -> None:
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     from vllm.engine import arg_utils  # noqa: F401
     from vllm.v1.engine import core_client  # noqa: F401
     from vllm.v1.worker import cpu_model_runner, cpu_worker  # noqa: F401
 
     quick_starts.prepare()
-    context = multiprocessing.get_context("fork")
-    for line in requests:
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_run_all, args=(json.loads(line), sender))
-        process.start()
-        sender.close()
-        try:
-            answer = receiver.recv()
-        except EOFError:
-            process.join()
-            answer = f"the engines' process ended with status {process.exitcode}"
-        process.join()
-        print(json.dumps(answer), file=answers, flush=True)
+
+
+def _in_a_fork(request: dict[str, Any]) -> list[list[str]]:
+    forks = multiprocessing.get_context("fork")
+    receiver, sender = forks.Pipe(duplex=False)
+    process = forks.Process(target=_run_all, args=(request, sender))
+    process.start()
+    sender.close()
+    try:
+        found: list[list[str]] | str = receiver.recv()
+    except EOFError:
+        found = "the engines' process ended without a word"
+    process.join()
+    assert not isinstance(found, str), found
+    return found
 
 
 def _run_all(request: dict[str, Any], sender: Any) -> None:
@@ -137,9 +127,3 @@ def exact_hash(steps: Any) -> str:
     numbers = [entry[token].logprob for entry in steps for token in sorted(entry)]
     assert len(numbers) >= 2 * 300
     return hashlib.sha256(struct.pack(f"{len(numbers)}d", *numbers)).hexdigest()
-
-
-if __name__ == "__main__":
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print
-    _answer(sys.stdin, answers)
