@@ -37,8 +37,8 @@ from fastneurons.executors.messages import (
     difference,
 )
 from fastneurons.executors.slot import Slot, judge
+from fastneurons.experiments.ending import Found
 from fastneurons.experiments.interrupts import SIGNALS_APART_S
-from fastneurons.experiments.measure import Found
 from fastneurons.progress import RunProgress
 from fastneurons.store import StoreWriter
 

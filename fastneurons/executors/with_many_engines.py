@@ -13,9 +13,9 @@ from fastneurons.executors.driver import Driver
 from fastneurons.executors.local import LocalEngines
 from fastneurons.executors.messages import Engines, Job
 from fastneurons.executors.shares import local_shares
+from fastneurons.experiments.ending import finish
 from fastneurons.experiments.handed_windows import EngineReport
 from fastneurons.experiments.interrupts import interruptible
-from fastneurons.experiments.measure import finish
 from fastneurons.experiments.resume import KnownExamples, reopen_if_complete
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.window_source import Blocks, windows_of

@@ -29,8 +29,9 @@ from fastneurons.experiments.common_sets import (
     occupancy_of_store,
 )
 from fastneurons.experiments.design import Deactivation
+from fastneurons.experiments.ending import Found, describe_skipped, finish
 from fastneurons.experiments.interrupts import was_stopped
-from fastneurons.experiments.measure import Found, check_two_languages, describe_skipped, finish
+from fastneurons.experiments.measure import check_two_languages
 from fastneurons.experiments.resume import KnownExamples, open_writer, remaining_examples, reopen_if_complete
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.with_one_engine import with_one_engine

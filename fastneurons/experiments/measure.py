@@ -1,18 +1,17 @@
 """The main job: a stream of examples, or of texts, through an engine into a store."""
 
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 from fastneurons.arrays import Arrays
 from fastneurons.config import EngineOptions, Measurement, RunOptions, check_together
-from fastneurons.data.digest import DATA_CHANGED
 from fastneurons.data.example import Skipped
 from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
-from fastneurons.errors import EngineError, InputError, StoreError
+from fastneurons.errors import EngineError, InputError
+from fastneurons.experiments.ending import Found, describe_skipped, finish
 from fastneurons.experiments.header import header_of, model_and_adapter
 from fastneurons.experiments.histograms import BIN_EDGE, describe_histograms, set_edges
 from fastneurons.experiments.interrupts import was_stopped
@@ -212,96 +211,3 @@ def _measure(
         writer.wait()
     found = Found(num_examples, num_skipped, describe_skipped(first_skipped), session.totals.begun)
     finish(writer, source, progress, found, corpus, ended, known.passed, first)
-
-
-@dataclass(frozen=True)
-class Found:
-    """Examples of a run that were measured or skipped.
-
-    Args:
-        first_skipped: The first of those skipped, as "id: reason".
-        begun: Texts that began with the tokenizer's begin mark.
-    """
-
-    examples: int
-    skipped: int
-    first_skipped: str | None
-    begun: int
-
-
-def describe_skipped(example: Skipped | None) -> str | None:
-    """Name a skipped example and the reason."""
-    return None if example is None else f"{example.id!r}: {example.reason}"
-
-
-def finish(
-    writer: StoreWriter,
-    source: Source,
-    progress: RunProgress,
-    found: Found,
-    corpus: bool,
-    ended: bool,
-    passed: int,
-    first: int,
-) -> None:
-    """Mark the store complete if the run came to its end, and say what there is to say.
-
-    Args:
-        ended: Whether it did.
-        passed: Examples of the store that the source has as well.
-        first: Examples that the store held at the start.
-    Raises:
-        StoreError: the source has fewer examples than the store, or the store cannot be written.
-    """
-    if found.begun:
-        noun = "texts" if corpus else "prompts"
-        progress.message(
-            f"{found.begun:,} {noun} begin with the tokenizer's begin mark themselves; it was not put before "
-            "them once more"
-        )
-    if not ended:
-        progress.message(f"stopped; {writer.committed} examples are safe; continue with --resume")
-        return
-    if passed < first and not (writer.is_complete and source.limit is not None):
-        raise StoreError(too_few(source, passed, first))
-    if writer.is_complete:
-        progress.message("the store is complete already; nothing to do")
-        return
-    if (fewer := _languages_with_fewer(writer)) is not None:
-        progress.message(fewer)
-    writer.finish()
-    if found.first_skipped is not None and found.skipped == found.examples:
-        noun = "text" if corpus else "example"
-        done = "answered" if writer.header.kind == "deactivate" else "measured"
-        progress.message(
-            f"all {found.examples:,} {noun}s of this run were skipped, so nothing was {done}; the first was "
-            f"{found.first_skipped}"
-        )
-    for note in source.notes():
-        if note not in source.remarks:
-            progress.message(note)
-
-
-def _languages_with_fewer(writer: StoreWriter) -> str | None:
-    """Say which languages of a corpus have fewer tokens than were asked for; None if none has."""
-    header = writer.header
-    if (tokens_per_language := header.tokens_per_language) is None or header.shard is not None:
-        return None
-    fewer = [
-        f"{code} {number:,}"
-        for code, number in zip(header.languages, writer.sum_of("corpus_tokens").tolist(), strict=True)
-        if number < tokens_per_language
-    ]
-    if not fewer:
-        return None
-    return f"--tokens-per-language {tokens_per_language:,}: some languages have fewer: {', '.join(fewer)}"
-
-
-def too_few(source: Source, found: int, stored: int) -> str:
-    """Say that a store has more examples than its source, and what to do."""
-    if source.limit is not None:
-        return (
-            f"the store holds {stored} examples already, and --limit {source.limit} gives {found}; pass a larger one, "
-            "or another --out"
-        )
-    return f"the store holds {stored} examples, and {source.name} ends after {found}: {DATA_CHANGED}"

@@ -11,6 +11,7 @@ from fastneurons.engine.engine import PatchedEngine
 from fastneurons.engine.outcomes import Outcome, OutcomePass
 from fastneurons.experiments.answering import Answering
 from fastneurons.experiments.common_sets import Occupancy
+from fastneurons.experiments.ending import describe_skipped
 from fastneurons.experiments.handed_windows import (
     Advanced,
     EncodedWindow,
@@ -18,7 +19,6 @@ from fastneurons.experiments.handed_windows import (
     MeasuredWindow,
     WindowFeed,
 )
-from fastneurons.experiments.measure import describe_skipped
 from fastneurons.experiments.windows import encoded_window, with_own_log
 
 

@@ -14,9 +14,9 @@ from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.feed import TokenisedExamples
 from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.errors import EngineError, InputError, StoreError
+from fastneurons.experiments.ending import too_few
 from fastneurons.experiments.header import header_from
 from fastneurons.experiments.interrupts import was_stopped
-from fastneurons.experiments.measure import too_few
 from fastneurons.experiments.resume import KnownExamples, open_writer, reopen_if_complete
 from fastneurons.experiments.source import Source
 from fastneurons.experiments.window_arrays import commit

@@ -22,6 +22,7 @@ from fastneurons.engine.quiet import quiet
 from fastneurons.engine.session import Session
 from fastneurons.engine.tokenise import describe_tokens, token_facts
 from fastneurons.errors import EngineError
+from fastneurons.experiments.ending import describe_skipped
 from fastneurons.experiments.handed_windows import (
     Advanced,
     EncodedWindow,
@@ -31,7 +32,7 @@ from fastneurons.experiments.handed_windows import (
     WindowFeed,
 )
 from fastneurons.experiments.judging import judge_of
-from fastneurons.experiments.measure import describe, describe_skipped
+from fastneurons.experiments.measure import describe
 from fastneurons.experiments.window_arrays import window_of
 
 

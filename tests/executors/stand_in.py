@@ -23,6 +23,7 @@ from fastneurons.engine.facts import ModelFacts
 from fastneurons.engine.placement import MeasuredExamples
 from fastneurons.errors import EngineError
 from fastneurons.executors import serve
+from fastneurons.experiments.ending import describe_skipped
 from fastneurons.experiments.handed_windows import (
     Advanced,
     EncodedWindow,
@@ -30,7 +31,6 @@ from fastneurons.experiments.handed_windows import (
     ExamplesOfWindow,
     MeasuredWindow,
 )
-from fastneurons.experiments.measure import describe_skipped
 from fastneurons.experiments.window_arrays import window_of
 from fastneurons.store import local, window_writer
 
