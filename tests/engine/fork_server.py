@@ -4,16 +4,12 @@ import multiprocessing
 from multiprocessing import forkserver
 from typing import Any
 
-import compressed_tensors  # noqa: F401 - vLLM looks for its quantization when a model is loaded
 import fastneurons_kernels.categories_cpu  # noqa: F401
 import torch  # noqa: F401
 from numba.core.registry import cpu_target
-from vllm.engine import arg_utils  # noqa: F401 - most of what is imported
 from vllm.utils import system_utils
-from vllm.v1.engine import core_client  # noqa: F401
 from vllm.v1.engine import utils as engine_utils
 from vllm.v1.executor import multiproc_executor
-from vllm.v1.worker import cpu_model_runner, cpu_worker  # noqa: F401
 
 import fastneurons.bench.child
 import fastneurons.engine.cpu_worker
@@ -30,12 +26,8 @@ def _forks() -> Any:
 
 def _of_this_server() -> Any:
     """The context that `forked.py` has, in a process of the server's, which would otherwise start its own."""
-    forkserver._forkserver.ensure_running = _nothing
+    forkserver._forkserver.ensure_running = quick_starts.nothing
     return multiprocessing.get_context("forkserver")
-
-
-def _nothing() -> None:
-    pass
 
 
 # A benchmark's contenders, and on CPUs the processes of an engine, are spawned: they would import everything anew.

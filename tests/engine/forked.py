@@ -3,7 +3,7 @@
 import multiprocessing
 import traceback
 from collections.abc import Callable
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import BaseContext, ForkServerContext
 from typing import Any
 
 # Of a busy machine.
@@ -19,8 +19,13 @@ def context() -> ForkServerContext:
 
 def in_fork(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """Call a module's function in a process of its own; return what it returns, or raise what it raised."""
-    receiver, sender = context().Pipe(duplex=False)
-    process = context().Process(target=_call, args=(sender, function, arguments, named))
+    return in_process_of(context(), function, *arguments, **named)
+
+
+def in_process_of(kind: BaseContext, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Likewise, in a process of this kind."""
+    receiver, sender = kind.Pipe(duplex=False)
+    process: Any = kind.Process(target=_call, args=(sender, function, arguments, named))  # type: ignore[attr-defined]
     process.start()
     sender.close()
     try:

@@ -11,11 +11,11 @@ import multiprocessing
 import os
 import struct
 import sys
-import traceback
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from tests.engine import quick_starts
+from tests.engine.forked import in_process_of
 
 
 def log_probabilities(request: dict[str, Any]) -> list[list[str]]:
@@ -37,35 +37,18 @@ def _process() -> ProcessPoolExecutor:
 
 def _import_vllm() -> None:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    from vllm.engine import arg_utils  # noqa: F401
-    from vllm.v1.engine import core_client  # noqa: F401
-    from vllm.v1.worker import cpu_model_runner, cpu_worker  # noqa: F401
-
     quick_starts.prepare()
 
 
 def _in_a_fork(request: dict[str, Any]) -> list[list[str]]:
-    forks = multiprocessing.get_context("fork")
-    receiver, sender = forks.Pipe(duplex=False)
-    process = forks.Process(target=_run_all, args=(request, sender))
-    process.start()
-    sender.close()
-    try:
-        found: list[list[str]] | str = receiver.recv()
-    except EOFError:
-        found = "the engines' process ended without a word"
-    process.join()
-    assert not isinstance(found, str), found
+    found: list[list[str]] = in_process_of(multiprocessing.get_context("fork"), _run_all, request)
     return found
 
 
-def _run_all(request: dict[str, Any], sender: Any) -> None:
+def _run_all(request: dict[str, Any]) -> list[list[str]]:
     os.environ["VLLM_CACHE_ROOT"] = request["cache"]
-    try:
-        assert "fastneurons" not in sys.modules
-        sender.send([run(request, what) for what in (None, *request["whats"])])
-    except BaseException:
-        sender.send(traceback.format_exc())
+    assert "fastneurons" not in sys.modules
+    return [run(request, what) for what in (None, *request["whats"])]
 
 
 def run(request: dict[str, Any], what: dict[str, Any] | None) -> list[str]:

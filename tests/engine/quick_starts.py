@@ -8,9 +8,13 @@ from typing import Any
 
 @functools.cache
 def prepare() -> None:
-    """Make engines of this process start and end quickly; imports vLLM."""
+    """Import what an engine's start imports of vLLM; make engines of this process start and end quickly."""
+    import compressed_tensors  # noqa: F401 - vLLM looks for its quantization when a model is loaded
+    from vllm.engine import arg_utils  # noqa: F401 - most of what is imported
     from vllm.model_executor.models import registry
     from vllm.platforms import current_platform
+    from vllm.v1.engine import core_client  # noqa: F401
+    from vllm.v1.worker import cpu_model_runner, cpu_worker  # noqa: F401
 
     # Each worker looks through all that is imported for kernels that the CPU has in another form.
     platform: Any = type(current_platform)
@@ -23,8 +27,8 @@ def prepare() -> None:
     gc.freeze()
     atexit.register(gc.unfreeze)  # or nanobind would report leaks
     for name in ("freeze", "unfreeze"):
-        setattr(gc, name, _nothing)
+        setattr(gc, name, nothing)
 
 
-def _nothing() -> None:
-    pass
+def nothing() -> None:
+    """Do nothing, in the place of what is done once."""
