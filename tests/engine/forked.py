@@ -25,7 +25,7 @@ def in_fork(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
 def in_process_of(kind: BaseContext, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """Likewise, in a process of this kind."""
     receiver, sender = kind.Pipe(duplex=False)
-    process: Any = kind.Process(target=_call, args=(sender, function, arguments, named))  # type: ignore[attr-defined]
+    process: Any = kind.Process(target=_call, args=(sender, function, arguments, named))
     process.start()
     sender.close()
     try:
